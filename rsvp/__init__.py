@@ -1,0 +1,1 @@
+"""rsvp: from a folder of videos to a trained video predictor and a report that can be trusted."""

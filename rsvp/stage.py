@@ -1,0 +1,162 @@
+"""What every stage does around its work: arguments, logging, errors, exit codes, run record."""
+
+import argparse
+import logging
+import os
+import platform
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NoReturn
+
+from rsvp.code import ROOT, code_digest
+from rsvp.config import Settings, read_settings
+from rsvp.errors import BAD_INPUT, FAILED, UserError
+from rsvp.files import read_json, write_json
+
+PACKAGES = ("torch", "torchvision", "numpy", "lightning", "snakemake", "av", "imageio-ffmpeg")
+logger = logging.getLogger(__name__)
+
+
+def stage_parser(description: str | None) -> argparse.ArgumentParser:
+    """A parser with the flags that all stages share; each file is one named flag."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument(
+        "--settings",
+        type=Path,
+        required=True,
+        help="JSON: the part of the config that this stage depends on",
+    )
+    parser.add_argument("--record", type=Path, help="run record to write (JSON)")
+    parser.add_argument("--log", type=Path, help="log file to append to")
+    parser.add_argument(
+        "--code", help="digest of the code that planned this job; the stage refuses to run others"
+    )
+    return parser
+
+
+def run_stage(
+    parser: argparse.ArgumentParser,
+    run: Callable[[argparse.Namespace, Settings], dict[str, Any] | None],
+    arguments: list[str] | None = None,
+) -> NoReturn:
+    """Run a stage and exit: 0 done, 2 bad input (one line on stderr), 1 anything else.
+
+    `run` gets the parsed arguments and the settings; what it returns goes into the run record.
+    """
+    parsed = parser.parse_args(arguments)
+    module = parser.prog if parser.prog.startswith("rsvp.") else f"rsvp.{stage_name()}"
+    start_logging(parsed.log)
+    started, clock = datetime.now(UTC), time.perf_counter()
+    values: dict[str, Any] = {}
+    try:
+        values = read_json(parsed.settings)
+        settings = read_settings(values)
+        check_code(module, parsed.code)
+        results = run(parsed, settings) or {}
+    except UserError as error:
+        print(f"rsvp {stage_name()}: {error}", file=sys.stderr)
+        logger.debug("stopped: %s", error)
+        sys.exit(BAD_INPUT)
+    except KeyboardInterrupt:
+        print(f"rsvp {stage_name()}: stopped by Ctrl-C", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
+    except Exception:
+        logger.exception("rsvp %s failed", stage_name())
+        sys.exit(FAILED)
+    if parsed.record:
+        record = run_record(module, values, parsed.code) | {
+            "started": started.isoformat(timespec="seconds"),
+            "seconds": round(time.perf_counter() - clock, 3),
+        }
+        write_json(parsed.record, record | results)
+    sys.exit(0)
+
+
+def stage_name() -> str:
+    """The running stage's name: its file's stem."""
+    return Path(sys.argv[0]).stem
+
+
+def start_logging(log: Path | None) -> None:
+    """Warnings to stderr, where the user sees them; everything to the log file."""
+    root = logging.getLogger("rsvp")
+    root.setLevel(logging.DEBUG)
+    terminal = logging.StreamHandler()
+    terminal.setLevel(logging.WARNING)
+    terminal.setFormatter(logging.Formatter(f"rsvp {stage_name()}: %(message)s"))
+    root.addHandler(terminal)
+    if log:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        file = logging.FileHandler(log, encoding="utf-8")
+        file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        root.addHandler(file)
+
+
+def check_code(module: str, planned: str | None) -> None:
+    """Refuse to run when a source file changed since Snakemake planned this job."""
+    if planned and planned != code_digest(module):
+        raise UserError(
+            f"the code of {module} changed after this job was planned; run snakemake again"
+        )
+
+
+def run_record(module: str, values: dict[str, Any], code: str | None) -> dict[str, Any]:
+    """What a stage ran with: settings, code, commit, versions, hardware, peak memory."""
+    return {
+        "stage": module.removeprefix("rsvp."),
+        "settings": values,
+        "code": code or code_digest(module),
+        "commit": git_commit(),
+        "versions": {"python": platform.python_version()} | package_versions(),
+        "seed": values.get("seed"),
+        "hardware": {
+            "machine": platform.machine(),
+            "system": platform.system(),
+            "processor": processor(),
+            "cores": os.cpu_count(),
+        },
+        "peak_memory_mb": round(peak_memory_mb(), 1),
+    }
+
+
+def git_commit() -> str | None:
+    """The commit of the code, with '+' where the work tree differs; None outside git."""
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=40", "--dirty=+"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.strip() or None if answer.returncode == 0 else None
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of the packages that change numbers."""
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def processor() -> str:
+    """The CPU's name as the system gives it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if "model name" in line)
+    except (OSError, StopIteration):
+        return platform.processor() or "unknown"
+
+
+def peak_memory_mb() -> float:
+    """Peak resident memory of this process in megabytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if platform.system() == "Darwin" else peak / 2**10

@@ -1,0 +1,80 @@
+"""Small videos for people to watch: H.264 files that every browser plays. Loads without torch."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+from rsvp.errors import UserError
+from rsvp.files import atomic_path
+
+GAP = 2  # pixels between panels, before upscaling
+BAR = 2  # pixels of the bar that says which part is playing, before upscaling
+PAPER = (128, 128, 128)  # behind the panels; reads on a light and on a dark page
+OBSERVED_COLOUR = (120, 144, 156)  # bar while the frames are observed: slate
+FUTURE_COLOUR = (245, 124, 0)  # bar while the frames are predicted: orange
+
+
+def write_video(path: str | Path, frames: np.ndarray, fps: float, scale: int = 1) -> None:
+    """Write `frames` as an H.264 yuv420p MP4, atomically; the index stands first in the file.
+
+    frames: (T, H, W, 3) uint8 RGB; fps: frames per second; scale: nearest-neighbour upscaling.
+    Odd sizes are padded by one repeated row or column, since 4:2:0 colour needs even ones.
+    Raises UserError for other shapes or types.
+    """
+    if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or not len(frames):
+        raise UserError(
+            f"{path}: frames of shape {frames.shape} and type {frames.dtype} are no video; "
+            "(T, H, W, 3) uint8 with T >= 1 is needed"
+        )
+    frames = upscale(frames, scale)
+    height, width = frames.shape[1:3]
+    frames = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    with atomic_path(path) as temporary:
+        options = {"movflags": "+faststart"}
+        with av.open(str(temporary), "w", format="mp4", options=options) as container:
+            stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
+            stream.height, stream.width = frames.shape[1:3]
+            stream.pix_fmt = "yuv420p"
+            stream.options = {"crf": "18", "preset": "medium", "threads": "1"}
+            for frame in frames:
+                picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+                container.mux(stream.encode(picture))
+            container.mux(stream.encode())
+
+
+def side_by_side(
+    context: np.ndarray, truth: np.ndarray, prediction: np.ndarray, scale: int = 3
+) -> np.ndarray:
+    """One film of three panels: observed | truth | prediction.
+
+    context: (C, H, W, 3), truth and prediction: (F, H, W, 3), all uint8 RGB. Returns
+    (C + F, h, w, 3) uint8. The observed panel plays the context and then holds its last frame;
+    the other two play the context and go on with their future. The bar at the foot grows with
+    time and is slate while frames are observed, orange when they are predicted.
+    """
+    if not len(context) or truth.shape != prediction.shape or truth.shape[1:] != context.shape[1:]:
+        raise UserError(
+            f"side by side: context {context.shape}, truth {truth.shape} and prediction "
+            f"{prediction.shape} differ; all need one size, the last two one length"
+        )
+    held = np.repeat(context[-1:], len(truth), axis=0)
+    panels = [np.concatenate([context, future]) for future in (held, truth, prediction)]
+    frames, height, width = panels[0].shape[:3]
+    film = np.empty((frames, height + GAP + BAR, 3 * width + 2 * GAP, 3), np.uint8)
+    film[:] = PAPER
+    for column, panel in enumerate(panels):
+        left = column * (width + GAP)
+        film[:, :height, left : left + width] = panel
+    for frame in range(frames):
+        reached = round(film.shape[2] * (frame + 1) / frames)
+        seen = min(reached, round(film.shape[2] * len(context) / frames))
+        film[frame, -BAR:, :seen] = OBSERVED_COLOUR
+        film[frame, -BAR:, seen:reached] = FUTURE_COLOUR
+    return upscale(film, scale)
+
+
+def upscale(frames: np.ndarray, scale: int) -> np.ndarray:
+    """frames: (T, H, W, 3) -> (T, scale * H, scale * W, 3), each pixel repeated."""
+    return frames.repeat(scale, axis=1).repeat(scale, axis=2)

@@ -1,0 +1,62 @@
+"""The small videos decode elsewhere to what was written, and show what they say."""
+
+import av
+import numpy as np
+import pytest
+
+from rsvp.data.videos import (
+    BAR,
+    FUTURE_COLOUR,
+    GAP,
+    OBSERVED_COLOUR,
+    side_by_side,
+    write_video,
+)
+from rsvp.errors import UserError
+
+
+def flat(frames: int, grey: int) -> np.ndarray:
+    return np.full((frames, 8, 10, 3), grey, np.uint8)
+
+
+def test_written_video_is_h264_yuv420p_with_the_frames(tmp_path):
+    ramp = np.stack([np.full((17, 31, 3), 12 * i + 20, np.uint8) for i in range(16)])
+    write_video(tmp_path / "ramp.mp4", ramp, fps=8, scale=1)
+    with av.open(str(tmp_path / "ramp.mp4")) as container:
+        stream = container.streams.video[0]
+        assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
+        assert (stream.width, stream.height, stream.average_rate) == (32, 18, 8)
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
+    assert len(frames) == 16
+    for seen, written in zip(frames, ramp, strict=True):
+        assert abs(float(seen.mean()) - float(written.mean())) < 3
+    content = (tmp_path / "ramp.mp4").read_bytes()
+    assert content.index(b"moov") < content.index(b"mdat"), "browsers start before the end"
+    assert [path.name for path in tmp_path.iterdir()] == ["ramp.mp4"]
+
+
+def test_float_frames_are_refused_in_one_line(tmp_path):
+    with pytest.raises(UserError, match="uint8") as caught:
+        write_video(tmp_path / "x.mp4", np.zeros((2, 8, 8, 3)), fps=8)
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_side_by_side_holds_the_last_observed_frame_and_plays_the_rest():
+    film = side_by_side(flat(2, 10), flat(3, 20), flat(3, 30), scale=1)
+    assert film.shape == (5, 8 + GAP + BAR, 3 * 10 + 2 * GAP, 3)
+    panels = [film[:, 0, column, 0].tolist() for column in (0, 10 + GAP, 2 * (10 + GAP))]
+    assert panels == [[10] * 5, [10, 10, 20, 20, 20], [10, 10, 30, 30, 30]]
+
+
+def test_the_bar_changes_colour_when_the_future_begins():
+    film = side_by_side(flat(2, 10), flat(2, 20), flat(2, 30), scale=3)
+    bar = film[:, -1]
+    assert not (bar[1] == FUTURE_COLOUR).all(-1).any()
+    assert (bar[2] == FUTURE_COLOUR).all(-1).any()
+    assert (bar[3, 0] == OBSERVED_COLOUR).all() and (bar[3, -1] == FUTURE_COLOUR).all()
+
+
+def test_panels_of_other_sizes_are_refused():
+    with pytest.raises(UserError, match="side by side"):
+        side_by_side(flat(2, 10), flat(3, 20), flat(4, 30))

@@ -1,0 +1,137 @@
+"""LPIPS v0.1 (Zhang et al. 2018) from local weights: as a metric, and as a training loss.
+
+The only module that touches the package `lpips`, which downloads its backbone unless it is told
+not to. Here the network is built without weights on the meta device, so that nothing can be
+fetched and no random number is drawn, and then filled from safetensors files.
+"""
+
+import warnings
+from pathlib import Path
+
+import lpips
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from rsvp.errors import UserError
+
+# The shape of `features.0.weight` (torchvision's keys) tells the backbones apart.
+_FIRST_LAYERS = {
+    (64, 3, 11, 11): "alex",
+    (64, 3, 3, 3): "squeeze",  # and VGG16, which has a `features.28.weight`
+}
+_VGG_LAYER = "features.28.weight"
+MINIMUM_SIZE = 32  # pixels per side; below it the backbones' pooling has nothing left
+
+
+class PerceptualDistance(nn.Module):
+    """LPIPS distance. Frozen, always in evaluation mode, differentiable in its inputs.
+
+    backbone: path of torchvision's `features.*` weights of AlexNet, SqueezeNet 1.1 or VGG16
+        (safetensors); which of them it is shows in `backbone`: alex, squeeze or vgg.
+    linear: path of the v0.1 linear heads (safetensors, keys `lin0.model.1.weight`, …); None takes
+        the heads that the package `lpips` carries.
+    """
+
+    def __init__(self, backbone: Path, linear: Path | None = None) -> None:
+        super().__init__()
+        features = _read(backbone, "weights.lpips_backbone")
+        self.backbone = _backbone_name(features, backbone)
+        if linear is None:
+            heads = _packaged_heads(self.backbone)
+        else:
+            heads = _read(linear, "weights.lpips_linear")
+        self.network = _empty_network(self.backbone)
+        _fill(self.network, features, heads, backbone, linear)
+        self.requires_grad_(False)
+        self.eval()
+
+    def forward(self, predicted: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+        """Distances (B,) of two batches (B, 3, H, W), float in [-1, 1], H and W at least 32."""
+        if min(predicted.shape[-2:]) < MINIMUM_SIZE:
+            raise UserError(
+                f"LPIPS: frames of {MINIMUM_SIZE} pixels per side or more are needed, not "
+                f"{predicted.shape[-2]}×{predicted.shape[-1]}; raise the dataset's resolution or "
+                "leave weights.lpips_backbone empty"
+            )
+        return self.network(predicted, real).flatten()
+
+    def train(self, mode: bool = True) -> "PerceptualDistance":
+        """Stay in evaluation mode: the heads' dropout must never run."""
+        return super().train(False)
+
+
+def frames_to_input(frames: torch.Tensor) -> torch.Tensor:
+    """uint8 (N, H, W, 3) as float32 (N, 3, H, W) in [-1, 1]."""
+    return frames.permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def _read(path: Path, key: str) -> dict[str, torch.Tensor]:
+    try:
+        return load_file(path)
+    except FileNotFoundError:
+        raise UserError(
+            f"{key}: {path}: no such file; correct the path or leave it empty"
+        ) from None
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{key}: {path}: not a safetensors file ({error})") from None
+
+
+def _backbone_name(features: dict[str, torch.Tensor], path: Path) -> str:
+    """alex, squeeze or vgg, told by the weights themselves."""
+    first = features.get("features.0.weight")
+    name = None if first is None else _FIRST_LAYERS.get(tuple(first.shape))
+    if name is None:
+        raise UserError(
+            f"weights.lpips_backbone: {path}: not the features of torchvision's AlexNet, "
+            "SqueezeNet 1.1 or VGG16 (keys features.0.weight, …)"
+        )
+    return "vgg" if _VGG_LAYER in features else name
+
+
+def _packaged_heads(backbone: str) -> dict[str, torch.Tensor]:
+    """The linear heads inside the package `lpips`, read as plain tensors."""
+    path = Path(lpips.__file__).parent / "weights" / "v0.1" / f"{backbone}.pth"
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _empty_network(backbone: str) -> lpips.LPIPS:
+    """The network of `backbone` without values, but for the constants that scale its input."""
+    with warnings.catch_warnings(), torch.device("meta"):
+        warnings.simplefilter("ignore")  # torchvision's deprecated `pretrained`, used by lpips
+        network = lpips.LPIPS(
+            pretrained=False, net=backbone, version="0.1", pnet_rand=True, verbose=False
+        )
+    network.scaling_layer = lpips.ScalingLayer()
+    return network
+
+
+def _fill(
+    network: lpips.LPIPS,
+    features: dict[str, torch.Tensor],
+    heads: dict[str, torch.Tensor],
+    backbone: Path,
+    linear: Path | None,
+) -> None:
+    """Put the values in place; every parameter gets one, of the right shape.
+
+    The package names backbone tensors net.slice<k>.<n>.…, where n is torchvision's index.
+    """
+    values = {}
+    for name in network.net.state_dict():
+        _, index_and_rest = name.split(".", 1)
+        key = f"features.{index_and_rest}"
+        if key not in features:
+            raise UserError(f"weights.lpips_backbone: {backbone}: tensor {key} is missing")
+        values[f"net.{name}"] = features[key]
+    values |= {f"scaling_layer.{k}": v for k, v in network.scaling_layer.state_dict().items()}
+    for name, value in heads.items():  # the network lists each head twice: lin0 is lins.0
+        values |= {name: value, f"lins.{name.removeprefix('lin')}": value}
+    try:
+        network.load_state_dict(values, strict=True, assign=True)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"weights.lpips_linear: {linear}: does not fit the backbone {backbone} ({reason})"
+        ) from None

@@ -1,0 +1,22 @@
+"""Fixtures that several test files use."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of reference data; skips where it is absent, as in a user's checkout.
+
+    It is `RSVP_SHARED`, or `../shared` from the project's root. RSVP_REQUIRE_SHARED=1 fails
+    instead of skipping.
+    """
+    folder = Path(os.environ.get("RSVP_SHARED") or Path(__file__).parents[2] / "shared")
+    if folder.is_dir():
+        return folder
+    reason = f"no reference data at {folder} (RSVP_SHARED names another folder)"
+    if os.environ.get("RSVP_REQUIRE_SHARED") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)

@@ -1,0 +1,151 @@
+"""The I3D port against logits of the official TensorFlow graph, and the proof of its weights."""
+
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import save_file
+
+from rsvp.errors import UserError
+from rsvp.metrics import i3d
+from rsvp.metrics.crc32c import crc32c
+
+
+def seeded_variables() -> dict[str, np.ndarray]:
+    """The seeded weights of shared/reference/README.md."""
+    variables = {}
+    for name, tensor in i3d.manifest().items():
+        random, shape = np.random.RandomState(zlib.crc32(name.encode())), tensor["shape"]
+        if name.endswith("conv_3d/w"):
+            values = random.standard_normal(shape) * np.sqrt(2 / np.prod(shape[:-1]))
+        elif name.endswith("moving_variance"):
+            values = random.uniform(0.5, 1.5, shape)
+        else:
+            values = random.standard_normal(shape) * 0.1
+        variables[name] = values.astype(np.float32)
+    return variables
+
+
+@pytest.fixture(scope="module")
+def variables() -> dict[str, np.ndarray]:
+    return seeded_variables()
+
+
+@pytest.fixture(scope="module")
+def network(variables: dict[str, np.ndarray]) -> i3d.I3D:
+    return i3d.I3D(variables)
+
+
+def clips_of(case: str) -> np.ndarray:
+    """Inputs (n, T, 224, 224, 3) of the known answers."""
+    if case.startswith("const"):
+        return np.full((1, 15, 224, 224, 3), -1 if "_m1_" in case else 1, dtype=np.float32)
+    seed, shape = {
+        "T16_seed1": (1, (2, 16)),
+        "T15_seed2": (2, (1, 15)),
+        "T10_seed3": (3, (1, 10)),
+    }[case]
+    return np.random.RandomState(seed).uniform(-1, 1, (*shape, 224, 224, 3)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    "case", ["T10_seed3", "T15_seed2", "T16_seed1", "const_m1_T15", "const_p1_T15"]
+)
+def test_logits_of_the_official_graph(shared: Path, network: i3d.I3D, case: str) -> None:
+    expected = np.load(shared / "reference" / "hubgraph_randweights_logits.npz")[case]
+    with torch.no_grad():
+        logits = network(torch.from_numpy(clips_of(case)).permute(0, 4, 1, 2, 3)).numpy()
+    assert np.linalg.norm(logits - expected) / np.linalg.norm(expected) < 1e-5
+
+
+def test_features_scale_and_resize_uint8_clips(network: i3d.I3D) -> None:
+    frames = torch.randint(0, 256, (1, 9, 8, 8, 3), dtype=torch.uint8)
+    scaled = frames[0].permute(0, 3, 1, 2).float() / 255 * 2 - 1
+    resized = torch.nn.functional.interpolate(scaled, (224, 224), mode="bilinear")
+    with torch.no_grad():
+        expected = network(resized.permute(1, 0, 2, 3)[None])
+    torch.testing.assert_close(network.features(frames), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_clips_under_nine_frames_are_refused(network: i3d.I3D) -> None:
+    with pytest.raises(UserError, match="8 frames; it needs 9"):
+        network.features(torch.zeros(1, 8, 64, 64, 3, dtype=torch.uint8))
+
+
+def test_crc32c_known_answers() -> None:
+    # RFC 3720, appendix B.4, and the usual check value
+    assert crc32c(b"123456789") == 0xE3069283
+    assert crc32c(bytes(32)) == 0x8A9136AA
+    assert crc32c(b"\xff" * 32) == 0x62A8AB43
+    assert crc32c(bytes(range(32))) == 0x46DD794E
+
+
+def test_crc32c_of_long_data_equals_the_bitwise_definition() -> None:
+    data = np.random.RandomState(0).bytes(70_001)
+    register = 0xFFFFFFFF
+    for byte in data:
+        register ^= byte
+        for _ in range(8):
+            register = (register >> 1) ^ (0x82F63B78 if register & 1 else 0)
+    assert crc32c(data) == register ^ 0xFFFFFFFF
+
+
+def test_manifest_is_that_of_the_reference(shared: Path) -> None:
+    copied = Path(i3d.__file__).with_name("i3d_manifest.json").read_bytes()
+    assert copied == (shared / "reference" / "i3d_kinetics400_rgb_manifest.json").read_bytes()
+
+
+def test_manifest_checksums_agree_with_their_masked_form() -> None:
+    for tensor in i3d.manifest().values():
+        plain = tensor["crc32c"]
+        masked = (((plain >> 15) | (plain << 17)) + 0xA282EAD8) & 0xFFFFFFFF
+        assert masked == tensor["crc32c_masked"]
+
+
+def test_check_manifest_tells_networks_apart(
+    variables: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    origin = Path("weights.safetensors")
+    with pytest.raises(UserError, match="230 of 230 tensors differ"):
+        i3d.check_manifest(variables, origin)
+    # A manifest of these very values accepts them, and refuses them with one bit changed.
+    own = {
+        name: tensor | {"crc32c": crc32c(variables[name].tobytes())}
+        for name, tensor in i3d.manifest().items()
+    }
+    monkeypatch.setattr(i3d, "manifest", lambda: own)
+    i3d.check_manifest(variables, origin)
+    name = "RGB/inception_i3d/Mixed_5b/Branch_2/Conv3d_0a_3x3/batch_norm/beta"
+    changed = variables[name].copy()
+    changed.view(np.uint32)[..., 7] ^= 1
+    with pytest.raises(UserError, match=rf"1 of 230 tensors differ, the first is {name}"):
+        i3d.check_manifest(variables | {name: changed}, origin)
+
+
+def test_both_file_formats_load(variables: dict[str, np.ndarray], tmp_path: Path) -> None:
+    save_file(variables, tmp_path / "i3d.safetensors")
+    hub = tmp_path / "variables.data-00000-of-00001"
+    with open(hub, "wb") as stream:
+        for name in sorted(variables):
+            stream.write(variables[name].tobytes())
+    for path in (tmp_path / "i3d.safetensors", hub):
+        loaded = i3d.load_variables(path)
+        i3d.check_shapes(loaded, path)
+        assert all(np.array_equal(loaded[name], variables[name]) for name in variables)
+
+
+def test_bad_files_give_one_line(variables: dict[str, np.ndarray], tmp_path: Path) -> None:
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(b"x" * 100)
+    for path in (broken, tmp_path / "missing.safetensors"):
+        with pytest.raises(UserError, match=r"weights\.i3d") as caught:
+            i3d.load_variables(path)
+        assert "\n" not in str(caught.value)
+    name = "RGB/inception_i3d/Logits/Conv3d_0c_1x1/conv_3d/b"
+    partial = {key: value for key, value in variables.items() if key != name}
+    with pytest.raises(UserError, match=f"{name} is missing"):
+        i3d.check_manifest(partial, broken)
+    with pytest.raises(UserError, match="not float32"):
+        i3d.check_manifest(variables | {name: variables[name][:3]}, broken)

@@ -1,0 +1,88 @@
+"""What is measured: names, units, directions, and what they mean in plain words."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One measured quantity, as tables and the page present it."""
+
+    key: str  # the column of scores.parquet, or the name of the distance
+    label: str
+    unit: str
+    higher_is_better: bool
+    digits: int  # after the decimal point
+    meaning: str  # one plain sentence
+
+    def text(self, value: float, sign: bool = False) -> str:
+        """`value` as the report prints it, with a real minus sign."""
+        return f"{value:{'+' if sign else ''}.{self.digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+PSNR = Measure(
+    "psnr", "PSNR", "dB", True, 2,
+    "How close the predicted pixels are to the true ones; 1 dB more is a fifth less squared "
+    "error. Identical frames count as 100 dB.",
+)  # fmt: skip
+SSIM = Measure(
+    "ssim", "SSIM", "", True, 3,
+    "Whether local structure (edges, texture, contrast) agrees with the truth; 1 is identical.",
+)  # fmt: skip
+LPIPS = Measure(
+    "lpips", "LPIPS", "", False, 3,
+    "How different the frames look to a network trained on photographs; 0 is identical. It follows "
+    "human judgement better than PSNR does.",
+)  # fmt: skip
+MSE = Measure(
+    "mse", "MSE", "", False, 1,
+    "The mean squared error of the pixels in squared grey levels (of 255), before PSNR takes its "
+    "logarithm.",
+)  # fmt: skip
+OBJECT_PSNR = Measure(
+    "object_psnr", "Object PSNR", "dB", True, 2,
+    "PSNR inside the true outline of the moving objects only, so that erasing an object cannot "
+    "win by getting the background right.",
+)  # fmt: skip
+MOTION = Measure(
+    "motion_frechet", "Motion distance", "", False, 3,
+    "How far the statistics of frame-to-frame change are from those of real futures (a Fréchet "
+    "distance that needs no trained network); frozen or jittering videos score badly. Few clips "
+    "alone give a distance above zero: read it beside the floor.",
+)  # fmt: skip
+FVD = Measure(
+    "fvd", "FVD", "", False, 1,
+    "Fréchet video distance on the predicted frames only: how far the predictions as a set are "
+    "from real futures as a set, seen by a network trained on human actions.",
+)  # fmt: skip
+FVD_CONTEXT = Measure(
+    "fvd_context", "FVD with context", "", False, 1,
+    "The same on observed and predicted frames together, as some papers report it. Never compare "
+    "it with the FVD of predicted frames only.",
+)  # fmt: skip
+KVD = Measure(
+    "kvd", "KVD", "", False, 3,
+    "Kernel video distance on the predicted frames: as FVD, but unbiased for few clips; it can "
+    "fall below zero by chance.",
+)  # fmt: skip
+
+PAIRED = (PSNR, SSIM, LPIPS, MSE, OBJECT_PSNR)
+DISTANCES = (MOTION, FVD, FVD_CONTEXT, KVD)
+MEASURES = PAIRED + DISTANCES
+
+SAMPLINGS = {
+    "single": "one sampled future, averaged over the futures of a clip",
+    "mean": "the pixelwise mean over the futures of a clip, scored as one prediction",
+    "best": "the best future of each clip under the metric: it looks at the truth to choose",
+}
+EXPLAINED_ROWS = {
+    "copy-last": "repeats the last observed frame",
+    "context-median": "shows the median of the observed frames, pixel by pixel",
+    "context-mean": "shows the mean of the observed frames",
+    "blurred-copy-last": "repeats the last observed frame, blurred",
+    "linear-extrapolation": "continues each pixel's last change in a straight line",
+    "flow-extrapolation": "moves the last observed frame on along its optical flow",
+    "reconstruction": "ceiling: the autoencoder encodes and decodes the true future; a predictor "
+    "on its latents can hardly do better",
+    "real": "floor: other real clips against the real test clips; what a perfect predictor would "
+    "score on distances between sets",
+}

@@ -1,0 +1,185 @@
+"""What the report tells about the run itself: training histories, costs, data, provenance."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pandas.errors import EmptyDataError
+
+from rsvp.errors import UserError
+from rsvp.files import read_json
+
+ROOTS = ("datasets", "autoencoders", "predictors", "predictions", "evaluation")
+ORDER = ("generate_videos", "decode", "split", "pretrain_autoencoder", "finetune_autoencoder",
+         "cache_latents", "train_diffusion", "predict", "predict_baseline", "reconstruct",
+         "evaluate", "report")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class History:
+    """The loss table of one training stage."""
+
+    stage: str  # what is trained and how: "autoencoder rsvp, pretrained"
+    seed: int
+    table: pd.DataFrame  # step, seconds, then one column per curve
+
+    @property
+    def curves(self) -> list[str]:
+        """Numeric columns that vary with the step."""
+        return [
+            column
+            for column in self.table.columns
+            if column not in ("step", "seconds")
+            and pd.api.types.is_numeric_dtype(self.table[column])
+            and self.table[column].notna().any()
+        ]
+
+
+def result_parts(path: Path) -> list[str]:
+    """The folders of a result below the results folder: ["autoencoders", "rsvp", "seed0", …]."""
+    folders = list(Path(path).parts[:-1])
+    known = [place for place, part in enumerate(folders) if part in ROOTS]
+    return folders[known[0] :] if known else folders
+
+
+def result_label(path: Path) -> tuple[str, int]:
+    """What a result is of, and its seed: ("autoencoder rsvp, pretrained", 0)."""
+    parts = result_parts(path)
+    seeds = [part.removeprefix("seed") for part in parts if part.startswith("seed")]
+    seed = int(seeds[0]) if seeds and seeds[0].isdigit() else 0
+    kind = parts[0].removesuffix("s") if parts else ""
+    rest = [part for part in parts[1:] if not (part.startswith("seed") and part[4:].isdigit())]
+    name = rest[0] if rest else ""
+    return ", ".join([f"{kind} {name}".strip(), *rest[1:]]), seed
+
+
+def read_histories(paths: Iterable[Path]) -> list[History]:
+    """Training histories, autoencoders before predictors, in the order of training."""
+    histories = []
+    for path in paths:
+        try:
+            table = pd.read_csv(path)
+        except FileNotFoundError:
+            raise UserError(f"{path}: no such file; run the training stage again") from None
+        except (EmptyDataError, pd.errors.ParserError) as error:
+            raise UserError(f"{path}: not a CSV table ({error}); train again") from None
+        if "step" not in table:
+            raise UserError(f"{path}: has no column 'step'; train again")
+        stage, seed = result_label(path)
+        histories.append(History(stage, seed, table))
+
+    def place(history: History) -> tuple[bool, str, bool, int]:
+        name = history.stage.split(",")[0]
+        return name.startswith("predictor"), name, "finetuned" in history.stage, history.seed
+
+    return sorted(histories, key=place)
+
+
+def read_records(paths: Iterable[Path]) -> list[dict[str, Any]]:
+    """Run records in the order of the pipeline, each with "label" and its seed."""
+    records = []
+    for path in paths:
+        label, seed = result_label(path)
+        record = read_json(path)
+        records.append(record | {"label": label, "label_seed": seed})
+
+    def place(record: dict[str, Any]) -> tuple[int, str, int]:
+        stage = record.get("stage", "")
+        return (
+            ORDER.index(stage) if stage in ORDER else len(ORDER),
+            record["label"],
+            record["label_seed"],
+        )
+
+    return sorted(records, key=place)
+
+
+def cost_lines(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One line per stage and thing that it made: jobs, seconds (sum), memory (peak), device."""
+    lines: dict[tuple[str, str], dict[str, Any]] = {}
+    for record in records:
+        stage = record.get("stage", "unknown")
+        many = stage in ("evaluate", "predict_baseline", "decode")  # too many small jobs to list
+        key = (stage, "" if many else record["label"])
+        line = lines.setdefault(
+            key, {"stage": stage, "of": key[1], "jobs": 0, "seconds": 0.0, "peak_memory_mb": 0.0,
+                  "parameters": None, "device": ""},
+        )  # fmt: skip
+        line["jobs"] += 1
+        line["seconds"] += float(record.get("seconds") or 0)
+        line["peak_memory_mb"] = max(line["peak_memory_mb"], record.get("peak_memory_mb") or 0)
+        line["parameters"] = record.get("parameters") or line["parameters"]
+        line["device"] = record.get("device") or line["device"]
+    return list(lines.values())
+
+
+def provenance(records: list[dict[str, Any]]) -> dict[str, list[str]]:
+    """Every commit, machine and package version that had a part, normally one of each."""
+
+    def distinct(values: Iterable[Any]) -> list[str]:
+        return sorted({str(value) for value in values if value})
+
+    packages = sorted({name for record in records for name in record.get("versions") or {}})
+    hardware = [record.get("hardware") or {} for record in records]
+    facts = {
+        "commit": distinct(record.get("commit") for record in records),
+        "machine": distinct(
+            ", ".join(str(item[key]) for key in ("processor", "system", "machine") if item.get(key))
+            + (f", {item['cores']} cores" if item.get("cores") else "")
+            for item in hardware
+        ),
+        "GPU": distinct(item.get("gpu") for item in hardware),
+        "threads": distinct(record.get("threads") for record in records),
+        "started": distinct(record.get("started") for record in records)[:1],
+    }
+    for name in packages:
+        facts[name] = distinct((record.get("versions") or {}).get(name) for record in records)
+    return {name: values for name, values in facts.items() if values}
+
+
+@dataclass(frozen=True)
+class DatasetFacts:
+    """One dataset as the page describes it."""
+
+    index: dict[str, Any]
+    groups: dict[str, int]  # per split, where videos.csv names groups
+    rejected: list[dict[str, str]]
+
+
+def read_dataset(path: Path) -> DatasetFacts:
+    """A dataset's index with the tables of videos and of rejected files beside it."""
+    index = read_json(path)
+    rejected = read_table(Path(path).with_name("rejected.csv")).astype(str)
+    videos = read_table(Path(path).with_name("videos.csv"))
+    groups = {}
+    if {"split", "group"} <= set(videos.columns):
+        groups = {str(k): int(v) for k, v in videos.groupby("split")["group"].nunique().items()}
+    return DatasetFacts(index, groups, rejected.to_dict("records"))
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A CSV as text, empty where there is none."""
+    try:
+        return pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (FileNotFoundError, EmptyDataError):
+        return pd.DataFrame()
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 42 s, 3 min 20 s, 2 h 05 min."""
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def count(number: float | None) -> str:
+    """A count with thin spaces between thousands; a dash for none."""
+    if number is None or math.isnan(number):
+        return "–"
+    return f"{int(number):,}".replace(",", "\N{NARROW NO-BREAK SPACE}")

@@ -1,0 +1,114 @@
+"""The rows of the report: one predictor, baseline, ceiling or floor each, scored per seed."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from rsvp.errors import UserError
+from rsvp.files import read_json
+
+KINDS = ("predictor", "baseline", "ceiling", "floor")
+SCORES = ("psnr", "ssim", "mse", "lpips", "object_psnr")
+COLUMNS = ("clip", "group", "trajectory", "frame", *SCORES)
+ROW_KEYS = ("row", "kind", "seed", "dataset", "paired", "trajectories", "clips", "groups",
+            "context_frames", "future_frames", "resolution", "protocol")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Run:
+    """One row under one seed: its evaluation index, and the folder that it stands in."""
+
+    index: dict[str, Any]
+    folder: Path
+    scores: pd.DataFrame | None  # one line per clip, trajectory and future frame; None if unpaired
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the headline table, with all its seeds."""
+
+    name: str
+    kind: str
+    runs: tuple[Run, ...]
+
+    @property
+    def index(self) -> dict[str, Any]:
+        """The evaluation index of the first seed."""
+        return self.runs[0].index
+
+    @property
+    def label(self) -> str:
+        """The name without the dataset or autoencoder that qualifies it in paths."""
+        return self.name if self.kind == "predictor" else self.name.rsplit(".", 1)[-1]
+
+
+def read_rows(evaluations: Iterable[Path], predictors: list[str]) -> list[Row]:
+    """Rows in the order of the report: `predictors` as named, other predictors, baselines,
+    ceiling, floor.
+
+    evaluations: evaluation/<row>/seed<n>/index.json files. Raises UserError when there are none,
+    when they are of several datasets, or when the rows were scored on other clips.
+    """
+    runs: dict[str, list[Run]] = {}
+    for path in sorted(evaluations, key=str):
+        run = read_run(Path(path))
+        runs.setdefault(run.index["row"], []).append(run)
+    if not runs:
+        raise UserError("report: no evaluations given; name at least one evaluation index")
+    rows = [
+        Row(name, group[0].index["kind"], tuple(sorted(group, key=lambda run: run.index["seed"])))
+        for name, group in runs.items()
+    ]
+    check_rows(rows)
+
+    def place(row: Row) -> tuple[int, int, str]:
+        named = predictors.index(row.name) if row.name in predictors else len(predictors)
+        return KINDS.index(row.kind), named, row.name
+
+    return sorted(rows, key=place)
+
+
+def read_run(path: Path) -> Run:
+    """One evaluation index and the scores beside it."""
+    index = read_json(path)
+    missing = [key for key in ROW_KEYS if key not in index]
+    if missing:
+        raise UserError(f"{path}: lacks {', '.join(missing)}; run the stage evaluate again")
+    if index["kind"] not in KINDS:
+        raise UserError(f"{path}: kind {index['kind']!r} is not one of {', '.join(KINDS)}")
+    if not index["paired"]:
+        return Run(index, path.parent, None)
+    table = path.parent / "scores.parquet"
+    try:
+        scores = pd.read_parquet(table)
+    except FileNotFoundError:
+        raise UserError(f"{table}: no such file; run the stage evaluate again") from None
+    missing = [column for column in COLUMNS if column not in scores]
+    if missing or scores.empty:
+        what = f"lacks the columns {', '.join(missing)}" if missing else "is empty"
+        raise UserError(f"{table}: {what}; run the stage evaluate again")
+    return Run(index, path.parent, scores)
+
+
+def check_rows(rows: list[Row]) -> None:
+    """One dataset, and the same clips in every paired row: else no difference means anything."""
+    datasets = sorted({run.index["dataset"] for row in rows for run in row.runs})
+    if len(datasets) > 1:
+        raise UserError(
+            f"report: rows of several datasets ({', '.join(datasets)}); name rows of one"
+        )
+    first: tuple[str, set[str]] | None = None
+    for row in rows:
+        for run in row.runs:
+            if run.scores is None:
+                continue
+            clips = set(run.scores["clip"].unique())
+            if first and clips != first[1]:
+                raise UserError(
+                    f"report: {row.name} was scored on other clips than {first[0]} "
+                    f"({len(clips)} and {len(first[1])}); run the stage evaluate again for both"
+                )
+            first = first or (row.name, clips)

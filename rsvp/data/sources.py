@@ -1,0 +1,225 @@
+"""The videos of a source folder: their ids, their shares and their content. Loads without torch.
+
+The Snakefile calls this when it is parsed, so content hashes are kept in a cache file and a second
+call only looks at sizes and times.
+"""
+
+import hashlib
+import itertools
+import json
+import os
+import re
+import stat
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from rsvp.config import SourceKind
+from rsvp.errors import UserError
+from rsvp.files import sha256_of_file, write_text
+
+VIDEO_SUFFIXES = (".avi", ".mp4", ".mkv", ".mov", ".webm", ".gif")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+UNREADABLE = "unreadable"
+# A file that was written less than this before it was hashed may change again within the
+# granularity of its time stamp, so its hash is not kept.
+SETTLED_SECONDS = 2.0
+HashCache = dict[str, list]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One video: a file, or a folder of image files.
+
+    `id`: path below the source folder without suffix, joined by "/". `path`: where it lies.
+    `files`: the image files of a frame folder in natural order (absolute); empty for a file.
+    """
+
+    id: str
+    path: str
+    files: tuple[str, ...] = ()
+
+    @property
+    def class_name(self) -> str:
+        """The name of the folder that the video lies in; "" at the top."""
+        return self.id.rpartition("/")[0].rpartition("/")[2]
+
+
+def list_sources(
+    folder: str | Path, kind: SourceKind, max_videos: int | None = None
+) -> list[Source]:
+    """The videos below `folder`, sorted by id.
+
+    Hidden files are left out; linked folders are followed, each folder once. With `max_videos`,
+    the first ones by hash of their id. Raises UserError when the folder is missing or holds none.
+    """
+    root = os.path.abspath(os.path.expanduser(folder))
+    if not os.path.isdir(root):
+        what = "is a file; name the folder that holds it" if os.path.exists(root) else "no folder"
+        raise UserError(f"{one_line(root)}: {what}; see 'path' of the dataset in the config")
+    suffixes = IMAGE_SUFFIXES if kind is SourceKind.frames else VIDEO_SUFFIXES
+    if kind is SourceKind.frames:
+        found = [frame_folder(root, path, files) for path, files in walk(root, suffixes)]
+    else:
+        found = [video_file(root, file) for _, files in walk(root, suffixes) for file in files]
+    if not found:
+        what = "no folder of images" if kind is SourceKind.frames else "no video"
+        raise UserError(f"{one_line(root)}: {what} in it; looked for {', '.join(suffixes)}")
+    found.sort(key=lambda source: source.id)
+    for first, second in itertools.pairwise(found):
+        if first.id == second.id:
+            names = " and ".join(one_line(os.path.basename(s.path)) for s in (first, second))
+            raise UserError(
+                f"{one_line(root)}: two videos have the id '{one_line(first.id)}': {names};"
+                " rename or remove one"
+            )
+    if max_videos is not None and max_videos < len(found):
+        found = sorted(found, key=lambda source: id_hash(source.id))[:max_videos]
+        found.sort(key=lambda source: source.id)
+    return found
+
+
+def walk(root: str, suffixes: tuple[str, ...]) -> Iterable[tuple[str, list[str]]]:
+    """Folders below `root` that hold files with one of the suffixes, with those files' paths.
+
+    Each real folder comes once, so links in a circle end; a folder that is reached both directly
+    and by a link comes by its own path.
+    """
+    seen: set[tuple[int, int]] = set()
+    folders, links = [root], []
+    while folders or links:
+        folder = folders.pop() if folders else links.pop(0)
+        try:
+            status = os.stat(folder)
+            with os.scandir(folder) as entries:
+                entries = sorted(entries, key=lambda entry: entry.name)
+        except OSError as error:
+            if isinstance(error, FileNotFoundError):
+                continue  # removed while we looked
+            raise UserError(f"{one_line(folder)}: {error.strerror}; make it readable") from None
+        if (status.st_dev, status.st_ino) in seen:
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        files = []
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                (links if entry.is_symlink() else folders).append(entry.path)
+            elif entry.name.lower().endswith(suffixes):
+                files.append(entry.path)
+        if files:
+            yield folder, files
+
+
+def video_file(root: str, path: str) -> Source:
+    """The source of one video file."""
+    return Source(plain(os.path.splitext(os.path.relpath(path, root))[0]), path)
+
+
+def frame_folder(root: str, path: str, files: Sequence[str]) -> Source:
+    """The source of one folder of images; the source folder itself goes by its own name."""
+    relative = os.path.relpath(path, root)
+    name = os.path.basename(root) if relative == os.curdir else relative
+    return Source(plain(name), path, tuple(sorted(files, key=natural_key)))
+
+
+def plain(name: str) -> str:
+    """`name` with "/" between folders; bytes that are not UTF-8 become backslash escapes."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace").replace(os.sep, "/")
+
+
+def natural_key(path: str) -> tuple[list[tuple[int, int | str]], str]:
+    """A sort key by which frame2 comes before frame10."""
+    name = os.path.basename(path)
+    parts = re.split(r"([0-9]+)", name)
+    return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts], name
+
+
+def one_line(text: str) -> str:
+    """`text` for a message: line breaks and other control characters as escapes."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+def id_hash(video_id: str) -> str:
+    """Hex SHA-256 of a video's id."""
+    return hashlib.sha256(video_id.encode()).hexdigest()
+
+
+def share_of(video_id: str, jobs: int) -> int:
+    """The decode job, 0 to jobs - 1, that a video belongs to whatever other videos there are."""
+    return int(id_hash(video_id)[:8], 16) % jobs
+
+
+def sources_digest(sources: Iterable[Source], hashes: dict[str, str]) -> str:
+    """Hex SHA-256 over ids and contents; `hashes` maps ids to `content_hash`es."""
+    digest = hashlib.sha256()
+    for source in sorted(sources, key=lambda source: source.id):
+        digest.update(f"{source.id}\0{hashes[source.id]}\n".encode())
+    return digest.hexdigest()
+
+
+def content_hashes(sources: Sequence[Source], cache_file: str | Path) -> dict[str, str]:
+    """The `content_hash` of each source by id, from the cache where a file did not change.
+
+    A file counts as unchanged when its path, size, modification time and inode are those that the
+    cache holds. A broken cache is rebuilt.
+    """
+    known = read_cache(cache_file)
+    fresh: HashCache = {}
+    hashes = {}
+    bar = tqdm(sources, desc="hashing videos", unit="video", delay=2, leave=False)
+    for source in bar:
+        hashes[source.id] = content_hash(source, known, fresh)
+    if fresh != known:
+        write_text(cache_file, json.dumps(fresh))
+    return hashes
+
+
+def content_hash(
+    source: Source, known: HashCache | None = None, fresh: HashCache | None = None
+) -> str:
+    """Hex SHA-256 of a video file, or of the names and contents of a frame folder's files.
+
+    `known` gives hashes of files that did not change; what holds now is put into `fresh`.
+    """
+    known, fresh = known or {}, {} if fresh is None else fresh
+    if not source.files:
+        return file_hash(source.path, known, fresh)
+    digest = hashlib.sha256()
+    for path in source.files:
+        name = plain(os.path.basename(path))
+        digest.update(f"{name}\0{file_hash(path, known, fresh)}\n".encode())
+    return digest.hexdigest()
+
+
+def file_hash(path: str, known: HashCache, fresh: HashCache) -> str:
+    """Hex SHA-256 of a file, or `UNREADABLE`: decoding it says why."""
+    try:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):
+            return UNREADABLE
+        state = [status.st_size, status.st_mtime_ns, status.st_ino]
+        entry = known.get(path)
+        if entry is None or entry[:3] != state:
+            entry = [*state, sha256_of_file(path)]
+    except OSError:
+        return UNREADABLE
+    if status.st_mtime < time.time() - SETTLED_SECONDS:
+        fresh[path] = entry
+    return entry[3]
+
+
+def read_cache(cache_file: str | Path) -> HashCache:
+    """Path: [size, mtime_ns, inode, hash] as the last call left it; nothing if there is none."""
+    try:
+        entries = json.loads(Path(cache_file).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(entries, dict):
+        return {}
+    return {path: entry for path, entry in entries.items()
+            if isinstance(entry, list) and len(entry) == 4}  # fmt: skip

@@ -1,0 +1,81 @@
+"""Intervals of means over clips whose groups are not independent, and spread over seeds.
+
+Clips of one group (the `gNN` of UCF-101) resemble each other, so groups are resampled and a group
+brings all its clips. With the 13 groups of the small real set, intervals over clips would be four
+times too narrow.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean with its interval; the bounds are NaN where fewer than 2 groups carry a value."""
+
+    mean: float
+    low: float
+    high: float
+    clips: int  # that carry a value
+    groups: int
+
+    @property
+    def above_zero(self) -> bool:
+        """Whether the whole interval lies above 0."""
+        return self.low > 0
+
+
+def group_interval(
+    values: Sequence[float],
+    groups: Sequence[object],
+    resamples: int = 2000,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> Interval:
+    """Mean of `values`, one per clip, and its bootstrap interval over groups.
+
+    NaN values are left out. The quantiles are widened for few groups (Hesterberg 2015, section
+    5.3, "expanded percentile": a percentile interval of g groups is too narrow by
+    √((g - 1) / g) and by normal against t).
+    """
+    values = np.asarray(values, dtype=np.float64)
+    names = np.array([str(group) for group in groups])
+    if values.shape != names.shape or values.ndim != 1:
+        raise ValueError(f"values {values.shape} and groups {names.shape}: one each per clip")
+    known = ~np.isnan(values)
+    values, names = values[known], names[known]
+    if not len(values):
+        return Interval(float("nan"), float("nan"), float("nan"), 0, 0)
+    index = np.unique(names, return_inverse=True)[1]
+    sizes, sums = np.bincount(index), np.bincount(index, weights=values)
+    mean, count = float(values.mean()), len(sizes)
+    if count < 2:
+        return Interval(mean, float("nan"), float("nan"), len(values), count)
+    drawn = np.random.default_rng(seed).integers(count, size=(resamples, count))
+    means = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
+    tail = (1 - confidence) / 2
+    tail = stats.norm.cdf(np.sqrt(count / (count - 1)) * stats.t.ppf(tail, count - 1))
+    low, high = np.quantile(means, [tail, 1 - tail])
+    return Interval(mean, float(low), float(high), len(values), count)
+
+
+def paired_interval(
+    first: Sequence[float],
+    second: Sequence[float],
+    groups: Sequence[object],
+    resamples: int = 2000,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> Interval:
+    """`group_interval` of first - second, clip by clip; a clip counts where both are known."""
+    difference = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
+    return group_interval(difference, groups, resamples, seed, confidence)
+
+
+def mean_over_seeds(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and sample standard deviation over seeds; NaN deviation for a single seed."""
+    array = np.asarray(values, dtype=np.float64)
+    return float(array.mean()), float(array.std(ddof=1)) if len(array) > 1 else float("nan")

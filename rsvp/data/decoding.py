@@ -1,0 +1,325 @@
+"""One video as small square frames, by ffmpeg. The only module that knows ffmpeg-python.
+
+The shorter side is resized with an antialiasing filter and the centre is cropped, in one filter
+graph. Loads without torch.
+"""
+
+import itertools
+import os
+import re
+import select
+import signal
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass
+from functools import cache
+from typing import BinaryIO
+
+import av
+import ffmpeg
+import imageio_ffmpeg
+import numpy as np
+from PIL import Image
+
+from rsvp.config import Resize
+from rsvp.data.sources import Source, one_line
+from rsvp.errors import UserError
+
+# With these the scaler rounds the same way on every processor, and keeps all colour samples.
+SCALER_FLAGS = "accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
+CHUNK_BYTES = 4 * 2**20
+SILENCE_SECONDS = 300.0
+# A longer side than this after the resize means a picture that is a line.
+MAX_LONG_SIDE = 16384
+# Formats that name other files, or the network, instead of holding pictures.
+PLAYLISTS = {"concat", "hls", "dash", "imf", "applehttp"}
+# Headers count a little differently from decoders; a video with fewer of its frames breaks off.
+ENOUGH_FRAMES = 0.95
+IMAGE_FORMATS = {"PNG": "png", "JPEG": "jpg"}
+PIPE_BYTES = 2**20
+
+
+class Rejected(Exception):
+    """A video that cannot be used; the text is the reason, in one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What a video says of itself: frames per second (the mean where the rate varies), and pixels
+    of its stored pictures, before any rotation that it asks for."""
+
+    fps: float
+    width: int
+    height: int
+    announced: int = 0  # frames by the header's word; 0 where it does not say
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What came out of a video; `damage`: what ffmpeg complained of, "" if nothing."""
+
+    probe: Probe
+    frames: int
+    damage: str
+
+
+@cache
+def find_ffmpeg(binary: str | None) -> str:
+    """The ffmpeg binary: the named one, or the one that imageio-ffmpeg ships."""
+    return binary or imageio_ffmpeg.get_ffmpeg_exe()
+
+
+@cache
+def ffmpeg_version(binary: str | None) -> str:
+    """The first line of `ffmpeg -version`, to the copyright."""
+    try:
+        answer = subprocess.run(
+            [find_ffmpeg(binary), "-version"], capture_output=True, text=True, timeout=60
+        )
+        return answer.stdout.splitlines()[0].split(" Copyright")[0]
+    except (OSError, IndexError, subprocess.TimeoutExpired) as error:
+        raise UserError(
+            f"{find_ffmpeg(binary)}: cannot run ffmpeg ({error}); see 'ffmpeg' of the dataset"
+        ) from None
+
+
+def filters(resize: Resize) -> str:
+    """The filter graph in words, for the index."""
+    return f"shorter side, {resize.name}+{SCALER_FLAGS}, rgb24, centre crop"
+
+
+def decode(
+    source: Source,
+    append: Callable[[np.ndarray], None],
+    resolution: int,
+    resize: Resize,
+    fps: float,
+    binary: str | None = None,
+) -> Decoded:
+    """Hand the frames of a video to `append` in chunks (n, R, R, 3) uint8, in order.
+
+    Each stored frame comes once. `fps` stands in where a video does not say (frame folders).
+    Raises Rejected, maybe after some chunks, which then do not count.
+    """
+    probe = probe_images(source, fps) if source.files else probe_video(source, fps)
+    short, long = sorted((probe.width, probe.height))
+    if short == 0:
+        raise Rejected("it does not say how large its pictures are")
+    if long * resolution > MAX_LONG_SIDE * short:
+        raise Rejected(f"{probe.width}x{probe.height} pixels: too narrow to crop a square from")
+    images = linked_images(source) if source.files else nullcontext(None)
+    with images as pattern, tempfile.TemporaryFile() as errors:
+        command = ffmpeg_command(source, pattern, resolution, resize, find_ffmpeg(binary))
+        with running(command, errors) as process:
+            frames = read_frames(process, append, resolution)
+            code = process.wait()
+        damage = first_line(errors)
+    check_end(source, code, frames, damage)
+    if not damage and frames < ENOUGH_FRAMES * probe.announced:
+        damage = f"its header announces {probe.announced}"
+    return Decoded(probe, frames, damage)
+
+
+def probe_video(source: Source, fps: float) -> Probe:
+    """Rate and size of a video file from its headers."""
+    path = source.path
+    if not os.path.exists(path):
+        raise Rejected("no such file" if not os.path.islink(path) else "a link to nothing")
+    if not os.path.isfile(path):
+        raise Rejected("not a regular file")
+    try:
+        if os.path.getsize(path) == 0:
+            raise Rejected("an empty file (0 bytes)")
+        with av.open(f"file:{path}", options={"protocol_whitelist": "file"}) as container:
+            if PLAYLISTS & set(container.format.name.split(",")):
+                raise Rejected(f"a playlist ({container.format.name}), not a video")
+            cover = av.stream.Disposition.attached_pic
+            streams = [s for s in container.streams.video if not s.disposition & cover]
+            if not streams:
+                raise Rejected("no video stream in it")
+            stream = streams[0]
+            if stream.codec_context is None:
+                raise Rejected("cannot be decoded: its codec is unknown or its header broken")
+            rate = stream.average_rate or stream.guessed_rate
+            return Probe(float(rate) if rate else fps, stream.width, stream.height, stream.frames)
+    except (av.FFmpegError, OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise Rejected(f"cannot be opened as a video: {one_line(reason)}") from None
+
+
+def probe_images(source: Source, fps: float) -> Probe:
+    """Rate and size of a frame folder; Rejected when its images do not make one video."""
+    check_numbers(source)
+    sizes, formats = set(), set()
+    for path in source.files:
+        try:
+            with Image.open(path) as image:
+                sizes.add(image.size)
+                formats.add(image.format)
+        except (OSError, ValueError, Image.DecompressionBombError):
+            raise Rejected(f"{one_line(os.path.basename(path))} is not an image") from None
+        if len(sizes) > 1:
+            name = one_line(os.path.basename(path))
+            raise Rejected(f"images of different sizes (first seen at {name})")
+    if len(formats) > 1 or not formats <= set(IMAGE_FORMATS):
+        raise Rejected(
+            f"images of one kind are needed, png or jpg; found {', '.join(sorted(formats))}"
+        )
+    return Probe(fps, *sizes.pop())
+
+
+def check_numbers(source: Source) -> None:
+    """Refuse frame folders in which a number is missing or comes twice.
+
+    The number is the last run of digits of the name. Every n-th number is as good as every one;
+    a folder without any numbers is taken in the order of its names.
+    """
+    stems = [os.path.splitext(os.path.basename(path))[0] for path in source.files]
+    numbers = [last_number(stem) for stem in stems]
+    if all(number is None for number in numbers):
+        return
+    if None in numbers:
+        raise Rejected(f"{one_line(stems[numbers.index(None)])} has no number, other images have")
+    order = sorted(numbers)
+    step = min((b - a for a, b in itertools.pairwise(order)), default=1)
+    for before, after in itertools.pairwise(order):
+        if after == before:
+            raise Rejected(f"frame number {after} comes twice")
+        if after - before != step:
+            raise Rejected(f"frame number {before + step} is missing")
+    if order != numbers:
+        raise Rejected("the images' names and their numbers give different orders")
+
+
+def last_number(stem: str) -> int | None:
+    """The last run of digits in a name."""
+    digits = ""
+    for char in reversed(stem):
+        if char in "0123456789":
+            digits = char + digits
+        elif digits:
+            break
+    return int(digits) if digits else None
+
+
+def ffmpeg_command(
+    source: Source, pattern: str | None, resolution: int, resize: Resize, binary: str
+) -> list[str]:
+    """The command line; `pattern` names the images of a frame folder.
+
+    "file:" before a path keeps ffmpeg from reading a protocol or an option out of a name, and the
+    whitelist keeps playlists from the network. One thread each: the jobs are the parallelism.
+    """
+    if pattern:
+        stream = ffmpeg.input(pattern, format="image2", start_number=0, threads=1)
+    else:
+        stream = ffmpeg.input(f"file:{source.path}", protocol_whitelist="file", threads=1)
+    # V: no cover pictures. The shorter side becomes `resolution`, the longer one follows.
+    wide = "gt(iw,ih)"
+    stream = (
+        stream["V:0"]
+        .filter("scale", w=f"if({wide},-1,{resolution})", h=f"if({wide},{resolution},-1)",
+                flags=f"{resize.name}+{SCALER_FLAGS}")
+        .filter("format", "rgb24")
+        .filter("crop", resolution, resolution)
+    )  # fmt: skip
+    # passthrough: each decoded frame once, whatever its time stamp; the default invents frames.
+    stream = stream.output("pipe:", format="rawvideo", fps_mode="passthrough")
+    stream = stream.global_args(
+        "-nostdin", "-hide_banner", "-loglevel", "error", "-filter_complex_threads", "1"
+    )
+    return ffmpeg.compile(stream, cmd=binary)
+
+
+@contextmanager
+def linked_images(source: Source) -> Iterator[str]:
+    """An image2 pattern of links that stand for a frame folder's files, whatever their names."""
+    with Image.open(source.files[0]) as image:
+        suffix = IMAGE_FORMATS[image.format]
+    with tempfile.TemporaryDirectory(prefix="rsvp-frames-") as folder:
+        for number, path in enumerate(source.files):
+            os.symlink(path, os.path.join(folder, f"{number:08d}.{suffix}"))
+        # A % in TMPDIR would be taken for a pattern.
+        yield os.path.join(folder.replace("%", "%%"), f"%08d.{suffix}")
+
+
+@contextmanager
+def running(command: list[str], errors: BinaryIO) -> Iterator[subprocess.Popen]:
+    """The process, with its output on a pipe; killed if it is still there at the end."""
+    try:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, bufsize=0
+        )
+    except OSError as error:
+        raise UserError(
+            f"{command[0]}: cannot run ffmpeg ({error.strerror}); see 'ffmpeg' of the dataset"
+        ) from None
+    with suppress(ImportError, AttributeError, OSError):
+        import fcntl
+
+        # Linux only: fewer switches between ffmpeg and us.
+        fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.stdout.close()
+        process.wait()
+
+
+def read_frames(
+    process: subprocess.Popen, append: Callable[[np.ndarray], None], resolution: int
+) -> int:
+    """Hand over what ffmpeg decodes, a few megabytes at a time; returns the number of frames."""
+    frame_bytes = resolution * resolution * 3
+    buffer = np.empty((max(1, CHUNK_BYTES // frame_bytes), resolution, resolution, 3), np.uint8)
+    count = 0
+    while True:
+        size = read_full(process, memoryview(buffer).cast("B"))
+        whole = size // frame_bytes
+        if whole:
+            append(buffer[:whole])
+            count += whole
+        if size < buffer.nbytes:
+            return count
+
+
+def read_full(process: subprocess.Popen, view: memoryview) -> int:
+    """Fill `view` from the process's output; returns the bytes read, fewer at its end."""
+    size = 0
+    while size < len(view):
+        if not select.select([process.stdout], [], [], SILENCE_SECONDS)[0]:
+            raise Rejected(f"ffmpeg gave nothing for {SILENCE_SECONDS:.0f} s")
+        got = process.stdout.readinto(view[size:])
+        if not got:
+            break
+        size += got
+    return size
+
+
+def check_end(source: Source, code: int, count: int, message: str) -> None:
+    """Refuse what ffmpeg could not decode.
+
+    A video that breaks off is worth its frames; one image missing from a frame folder is not,
+    since later frames would move up.
+    """
+    if code in (-signal.SIGKILL, -signal.SIGTERM):
+        # Not the video's fault: whoever killed ffmpeg wants us to stop or to need less memory.
+        raise UserError(f"{one_line(source.path)}: ffmpeg was killed (signal {-code}); run again")
+    reason = f": {message}" if message else ""
+    if count == 0:
+        raise Rejected(f"no frame could be decoded{reason}")
+    if source.files and count != len(source.files):
+        raise Rejected(f"only {count} of {len(source.files)} images could be decoded{reason}")
+
+
+def first_line(errors: BinaryIO) -> str:
+    """What ffmpeg complained of first (its last line only sums up), or ""."""
+    errors.seek(0)
+    text = errors.read(65536).decode("utf-8", "replace")
+    # Addresses differ from run to run, and the index should not.
+    lines = re.sub(r" @ 0x[0-9a-f]+", "", text).splitlines()
+    return next((one_line(line.strip())[:200] for line in lines if line.strip()), "")

@@ -1,0 +1,167 @@
+"""The decode stage as Snakemake runs it: its files, its index, and what it says on the terminal."""
+
+import json
+import subprocess
+import sys
+
+import imageio_ffmpeg
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from rsvp.config import SourceKind
+from rsvp.data.frames import read_frame_cache
+from rsvp.data.sources import content_hash, list_sources, share_of, sources_digest
+
+
+def picture(path, seconds=1.0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-v", "error", "-f", "lavfi", "-i"]
+    command += [f"testsrc=size=48x40:rate=10:duration={seconds}", "-c:v", "mpeg4", str(path)]
+    subprocess.run(command, check=True)
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    """Six good videos of 1.0 to 1.5 s, names with spaces among them."""
+    root = tmp_path_factory.mktemp("videos")
+    for number in range(6):
+        picture(root / f"class {number % 2}" / f"v {number}.avi", 1 + number / 10)
+    return root
+
+
+def settings(folder, path, **values):
+    file = folder / "settings.json"
+    dataset = {"path": path and str(path), "resolution": 32, "decode_jobs": 2, **values}
+    file.write_text(json.dumps({"name": "d", "dataset": dataset}))
+    return file
+
+
+def decode(folder, videos, share, *more, **values):
+    """Run the stage; returns (exit code, what it wrote to the terminal, where its index is)."""
+    index = folder / "frames" / str(share) / "index.json"
+    command = [sys.executable, "-m", "rsvp.decode", "--settings", settings(folder, videos, **values)]
+    command += ["--share", share, "--index", index, "--log", folder / "log.txt", *more]
+    ran = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=120)
+    return ran.returncode, ran.stderr, index
+
+
+def lines(terminal):
+    """Terminal lines without the progress bar's."""
+    return [line for line in terminal.splitlines() if line.startswith("rsvp")]
+
+
+def test_shares_hold_each_video_once(tmp_path, videos):
+    found = []
+    for share in (0, 1):
+        code, terminal, path = decode(tmp_path, videos, share)
+        assert (code, lines(terminal)) == (0, [])
+        index, frames = read_frame_cache(path)
+        assert len(frames) == sum(video["frames"] for video in index["videos"])
+        stored = [load_file(path.parent / shard["file"])["frames"] for shard in index["shards"]]
+        assert np.array_equal(np.concatenate(stored), frames.rows(range(len(frames))))
+        for video in index["videos"]:
+            assert share_of(video["id"], 2) == share
+            assert video["frames"] == 10 + int(video["id"][-1])
+            assert video["class"] == video["id"].split("/")[0]
+            assert video["path"] == f"{video['id']}.avi"
+            first = frames.rows([video["offset"]])[0]
+            assert first.shape == (32, 32, 3) and first.std() > 20
+        found += [video["id"] for video in index["videos"]]
+    assert sorted(found) == [f"class {n % 2}/v {n}" for n in (0, 2, 4, 1, 3, 5)]
+
+
+def test_same_bytes_again(tmp_path, videos):
+    indices = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        indices.append(decode(tmp_path / name, videos, 0)[2].read_bytes())
+    assert indices[0] == indices[1]
+
+
+def test_bad_videos_are_one_line_each_and_do_not_move_others(tmp_path, videos):
+    root = tmp_path / "videos"
+    for path in sorted(videos.rglob("*.avi")):
+        target = root / path.relative_to(videos)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(path.read_bytes())
+    (root / "class 0" / "u empty.avi").touch()
+    (root / "class 1" / "u\ntext.avi").write_text("no video\n" * 99)
+    code, terminal, path = decode(tmp_path, root, 0, decode_jobs=1)
+    assert code == 0
+    assert "Traceback" not in terminal
+    said = [line for line in terminal.replace("\r", "\n").splitlines() if "rejected" in line]
+    assert len(said) == 2
+    assert said[0].startswith("rsvp decode: rejected class 0/u empty.avi: an empty file")
+    assert said[1].startswith("rsvp decode: rejected class 1/u\\ntext.avi: cannot be opened")
+    log = (tmp_path / "log.txt").read_text()
+    assert "rejected class 0/u empty.avi" in log
+    index, _ = read_frame_cache(path)
+    assert [row["id"] for row in index["rejected"]] == ["class 0/u empty", "class 1/u\ntext"]
+    assert [video["offset"] for video in index["videos"]] == [0, 10, 22, 36, 47, 60]
+
+
+def test_small_files_and_leftovers(tmp_path, videos):
+    folder = tmp_path / "frames" / "0"
+    folder.mkdir(parents=True)
+    for name in ("frames-00007.safetensors", ".frames-00000.safetensors.1.tmp", "other.txt"):
+        (folder / name).touch()
+    code, _, path = decode(tmp_path, videos, 0, decode_jobs=1, shard_mb=1, resolution=128)
+    assert code == 0
+    index, frames = read_frame_cache(path)
+    assert index["frames_per_shard"] == 21
+    assert [shard["frames"] for shard in index["shards"]] == [21, 21, 21, 12]
+    names = {"index.json", "other.txt"} | {shard["file"] for shard in index["shards"]}
+    assert {path.name for path in folder.iterdir()} == names
+    assert all((folder / s["file"]).stat().st_size <= 2**20 for s in index["shards"])
+    assert len(frames) == 75
+
+
+def test_videos_that_changed_after_planning_are_refused(tmp_path, videos):
+    share = [s for s in list_sources(videos, SourceKind.videos) if share_of(s.id, 2) == 0]
+    digest = sources_digest(share, {source.id: content_hash(source) for source in share})
+    assert decode(tmp_path, videos, 0, "--sources-digest", digest)[0] == 0
+    code, terminal, _ = decode(tmp_path, videos, 0, "--sources-digest", "0" * 64)
+    assert code == 2
+    assert len(terminal.splitlines()) == 1 and "videos changed" in terminal
+
+
+@pytest.mark.parametrize(("name", "words"), [("gone", "no folder"), ("empty", "no video in it")])
+def test_missing_and_empty_folders_are_one_line(tmp_path, name, words):
+    (tmp_path / "empty").mkdir()
+    code, terminal, index = decode(tmp_path, tmp_path / name, 0)
+    assert code == 2
+    assert len(terminal.splitlines()) == 1
+    assert words in terminal and name in terminal
+    assert not index.exists()
+
+
+def test_share_without_videos(tmp_path, videos):
+    code, _, path = decode(tmp_path, videos, 50, decode_jobs=51)
+    index, frames = read_frame_cache(path)
+    assert code == 0
+    assert len(frames) == len(index["videos"]) == len(index["shards"]) == 0
+
+
+def test_generated_set_lies_beside_its_index(tmp_path, videos):
+    (videos / "index.json").write_text("{}")
+    more = ["--videos-index", videos / "index.json"]
+    code, _, path = decode(tmp_path, None, 0, *more, source="generated", decode_jobs=1)
+    assert code == 0
+    assert len(read_frame_cache(path)[0]["videos"]) == 6
+
+
+def test_interrupted_run_leaves_no_index(tmp_path, videos):
+    killer = tmp_path / "killer"
+    killer.write_text(f'#!/bin/sh\n[ "$1" = -version ] && exec {imageio_ffmpeg.get_ffmpeg_exe()}'
+                      ' -version\nkill -9 $$\n')  # fmt: skip
+    killer.chmod(0o755)
+    code, terminal, path = decode(tmp_path, videos, 0, decode_jobs=1, ffmpeg=str(killer))
+    assert code == 2
+    assert any("ffmpeg was killed" in line for line in terminal.splitlines())
+    assert list(path.parent.iterdir()) == []
+
+
+def test_decoding_loads_no_torch():
+    code = "import sys, rsvp.decode; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -1,0 +1,56 @@
+"""rsvp: from a folder of videos to a trained video predictor and a report. See README.md."""
+
+import os
+import sys
+
+sys.path[:0] = [workflow.basedir, f"{workflow.basedir}/workflow"]
+
+from common import Plan, code_digest, hold_results, print_failures, stop_in_one_line
+
+# Files named by --configfile replace config.yaml; Snakemake would merge the two.
+if not workflow.overwrite_configfiles:
+
+    configfile: "config.yaml"
+
+
+with stop_in_one_line():
+    PLAN = Plan(config, os.getcwd())
+
+
+workdir: PLAN.results
+
+
+report: "workflow/report/workflow.rst"
+
+
+# Names hold no dot, so that "rsvp.reconstruction" and "shapes.copy-last" are told from predictors.
+wildcard_constraints:
+    dataset=r"[\w-]+",
+    autoencoder=r"[\w-]+",
+    predictor=r"[\w-]+",
+    baseline=r"(?!reconstruction)[\w-]+",
+    row=r"[\w-]+(\.[\w-]+)?",
+    share=r"\d+",
+    seed=r"\d+",
+
+
+include: "workflow/rules/data.smk"
+include: "workflow/rules/autoencoder.smk"
+include: "workflow/rules/diffusion.smk"
+include: "workflow/rules/evaluation.smk"
+include: "workflow/rules/report.smk"
+
+
+rule all:
+    """Everything up to the report."""
+    default_target: True
+    input:
+        "report/report.html",
+
+
+onstart:
+    hold_results()
+
+
+onerror:
+    print_failures(log)

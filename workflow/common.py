@@ -1,0 +1,280 @@
+"""What the rules ask: the checked config, each stage's settings, inputs that depend on it.
+
+Loads without torch, so that `snakemake -n` answers at once.
+"""
+
+import fcntl
+import json
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rsvp import code
+from rsvp.code import ROOT
+from rsvp.config import Config, Dataset, SourceKind, SplitKind, load, resolve_path, stage_settings
+from rsvp.data.sources import Source, content_hashes, list_sources, share_of, sources_digest
+from rsvp.errors import BAD_INPUT, UserError
+
+__all__ = ["Plan", "code_digest", "hold_results", "print_failures", "stop_in_one_line"]
+
+HASHES = ".hashes"  # what content_hashes keeps between calls
+ROW_FOLDERS = ("predictions", "evaluation")
+LOCK = ".snakemake/rsvp.lock"
+FAILED_JOB = re.compile(r"^Error in rule (\w+):$((?:\n +.*)*)", re.MULTILINE)
+FAILED_LOG = re.compile(r"^ +log: (.*?)(?: \(check log file.*)?$", re.MULTILINE)
+
+
+class Plan:
+    """The checked config, and what the rules ask of it.
+
+    Stages run in the results folder. Paths that the config gives relative to `base`, the folder
+    where snakemake was started, become relative to the results folder: so a project that moves
+    with its results and videos stays as fresh as it was.
+    """
+
+    def __init__(self, values: Mapping[str, Any], base: str) -> None:
+        self.config = config = load(values)
+        self.results = os.path.realpath(resolve_path(config.results, Path(base)))
+        self.predictors = unique(config.report.predictors)
+        self.autoencoders = unique(config.predictors[p].autoencoder for p in self.predictors)
+        self.datasets = unique(config.autoencoders[a].dataset for a in self.autoencoders)
+        self.seeds = config.report.seeds
+        self.threads = config.compute.threads
+        self.gpu = 0 if config.compute.device == "cpu" else 1
+        localise_paths(config, base, self.results)
+        self.weights = weights_hashes(config, self.results)
+        self.lpips = {key: self.weights[key] for key in self.weights if key.startswith("lpips")}
+        self.sources = {name: self.share_digests(name) for name in self.datasets}
+
+    def share_digests(self, name: str) -> list[str]:
+        """A digest of ids and contents for each decode job's share; none for a generated set."""
+        dataset = self.config.datasets[name]
+        if not dataset.path or dataset.source is SourceKind.generated:
+            return []
+        folder = Path(self.results, dataset.path)
+        sources = list_sources(folder, dataset.source, dataset.max_videos)
+        hashes = content_hashes(sources, Path(self.results, HASHES, f"{name}.json"))
+        shares: list[list[Source]] = [[] for _ in range(dataset.decode_jobs)]
+        for source in sources:
+            shares[share_of(source.id, dataset.decode_jobs)].append(source)
+        return [sources_digest(share, hashes) for share in shares]
+
+    @property
+    def rows(self) -> list[str]:
+        """The report's rows as "row/seedN"; no chance is in baselines and floor: seed 0."""
+        sampled = [*self.predictors, *(f"{name}.reconstruction" for name in self.autoencoders)]
+        fixed = [
+            f"{dataset}.{baseline}/seed0"
+            for dataset in self.datasets
+            for baseline in unique([*self.config.evaluation.baselines, "real"])
+        ]
+        return [f"{row}/seed{seed}" for row in sampled for seed in self.seeds] + fixed
+
+    @property
+    def trained_folders(self) -> list[str]:
+        """The folders of what is trained, which hold a history."""
+        parts = [f"autoencoders/{a}/seed{s}" for a in self.autoencoders for s in self.seeds]
+        folders = [f"{part}/{stage}" for part in parts for stage in ("pretrained", "finetuned")]
+        return folders + [f"predictors/{p}/seed{s}" for p in self.predictors for s in self.seeds]
+
+    @property
+    def all_folders(self) -> list[str]:
+        """The folders of all stages before the report, which hold a run record."""
+        folders = []
+        for name in self.datasets:
+            dataset = self.config.datasets[name]
+            if dataset.source is SourceKind.generated:
+                folders.append(f"datasets/{name}/videos")
+            folders += [f"datasets/{name}/frames/{job}" for job in range(dataset.decode_jobs)]
+            folders.append(f"datasets/{name}")
+        folders += self.trained_folders
+        folders += [f"autoencoders/{a}/seed{s}/latents" for a in self.autoencoders
+                    for s in self.seeds]  # fmt: skip
+        return folders + [f"{made}/{row}" for row in self.rows for made in ROW_FOLDERS]
+
+    def settings(self, wildcards: Any) -> str:
+        """The JSON of one stage's settings; {name} may end in /seedN."""
+        name, _, seed = wildcards.name.partition("/seed")
+        return json.dumps(stage_settings(self.config, wildcards.stage, name, int(seed or 0)))
+
+    def videos_index(self, wildcards: Any) -> list[str]:
+        """The index of a generated set's videos; nothing for a folder of videos."""
+        generated = self.config.datasets[wildcards.dataset].source is SourceKind.generated
+        return [f"datasets/{wildcards.dataset}/videos/index.json"] if generated else []
+
+    def videos_flag(self, wildcards: Any) -> str:
+        """The flag that names the index of a generated set, if it is one."""
+        return " ".join(f"--videos-index {index}" for index in self.videos_index(wildcards))
+
+    def sources_flag(self, wildcards: Any) -> str:
+        """The flag that says which videos a decode job reads."""
+        digests = self.sources.get(wildcards.dataset)
+        if digests:
+            return f"--sources-digest {digests[int(wildcards.share)]}"
+        return self.videos_flag(wildcards)
+
+    def shares(self, wildcards: Any) -> list[str]:
+        """The frame indexes of all decode jobs of a dataset."""
+        jobs = self.config.datasets[wildcards.dataset].decode_jobs
+        return [f"datasets/{wildcards.dataset}/frames/{job}/index.json" for job in range(jobs)]
+
+    def lists(self, wildcards: Any) -> list[str]:
+        """The official split lists of a dataset that is split by them."""
+        return split_lists(self.config.datasets[wildcards.dataset])
+
+    def dataset(self, wildcards: Any) -> str:
+        """The index of the dataset that an autoencoder, a predictor or a row works on."""
+        return f"datasets/{self.dataset_name(wildcards)}/index.json"
+
+    def dataset_name(self, wildcards: Any) -> str:
+        """The name of that dataset; rows are "predictor", "autoencoder.reconstruction" or
+        "dataset.baseline"."""
+        name, _, kind = wildcards.get("row", "").partition(".")
+        if kind and kind != "reconstruction":
+            return name
+        if kind:
+            return self.config.autoencoders[name].dataset
+        autoencoder = wildcards.get("autoencoder")
+        if not autoencoder:
+            autoencoder = self.config.predictors[name or wildcards.predictor].autoencoder
+        return self.config.autoencoders[autoencoder].dataset
+
+    def evaluate_settings(self, wildcards: Any) -> str:
+        """The settings of a row's evaluation, one file for all rows on a dataset."""
+        return f"settings/evaluate/{self.dataset_name(wildcards)}.json"
+
+    def latents(self, wildcards: Any) -> str:
+        """The latents that a predictor learns, under the same seed."""
+        name = self.config.predictors[wildcards.predictor].autoencoder
+        return f"autoencoders/{name}/seed{wildcards.seed}/latents/index.json"
+
+    def autoencoder(self, wildcards: Any) -> str:
+        """The index of the autoencoder below a predictor, under the same seed."""
+        name = self.config.predictors[wildcards.predictor].autoencoder
+        return f"autoencoders/{name}/seed{wildcards.seed}/finetuned/index.json"
+
+    def autoencoder_weights(self, wildcards: Any) -> str:
+        """That autoencoder's weights."""
+        return self.autoencoder(wildcards).replace("index.json", "weights.safetensors")
+
+
+def code_digest(module: str) -> str:
+    """Temporary: stages that are still being written have no digest."""
+    try:
+        return code.code_digest(module)
+    except FileNotFoundError:
+        return "missing"
+
+
+def unique(names: Iterable[str]) -> list[str]:
+    """The names in their order, each once."""
+    return list(dict.fromkeys(names))
+
+
+def localise_paths(config: Config, base: str, results: str) -> None:
+    """Rewrite the config's relative paths, given from `base`, as seen from `results`."""
+
+    def localise(path: str) -> str:
+        path = os.path.expanduser(path)
+        return path if os.path.isabs(path) else os.path.relpath(os.path.join(base, path), results)
+
+    for dataset in config.datasets.values():
+        if dataset.path:
+            dataset.path = localise(dataset.path)
+        if dataset.split.lists:
+            dataset.split.lists = localise(dataset.split.lists)
+        if dataset.ffmpeg and os.sep in dataset.ffmpeg:
+            dataset.ffmpeg = localise(dataset.ffmpeg)
+    weights = config.weights
+    for key in ("lpips_backbone", "lpips_linear", "i3d"):
+        path = getattr(weights, key)
+        if path and "://" not in path:
+            setattr(weights, key, localise(path))
+
+
+def weights_hashes(config: Config, results: str) -> dict[str, str]:
+    """Content hashes of the pretrained weights by config key; UserError where a file is missing.
+
+    Their path stands in the settings; a file replaced under the same path has to count as well.
+    """
+    sources = []
+    for key in ("lpips_backbone", "lpips_linear", "i3d"):
+        path = getattr(config.weights, key)
+        if path and "://" not in path:
+            check_file(f"weights.{key}", Path(results, path))
+            sources.append(Source(key, os.path.join(results, path)))
+    return content_hashes(sources, Path(results, HASHES, "weights.json")) if sources else {}
+
+
+def split_lists(dataset: Dataset) -> list[str]:
+    """The paths of UCF-101's lists that divide a dataset; none where it is split otherwise."""
+    if dataset.split.kind is not SplitKind.official or not dataset.split.lists:
+        return []
+    names = ("trainlist", "testlist")
+    return [f"{dataset.split.lists}/{name}{dataset.split.number:02d}.txt" for name in names]
+
+
+def check_file(key: str, path: Path) -> None:
+    """UserError where a file that the config names is missing."""
+    if not path.is_file():
+        raise UserError(f"config: {key}: no file {os.path.normpath(path)}; correct the path")
+
+
+@contextmanager
+def stop_in_one_line() -> Iterator[None]:
+    """Turn a UserError into one line on the terminal and exit code 2, before any job starts."""
+    try:
+        yield
+    except UserError as error:
+        print(f"rsvp: {error}", file=sys.stderr)
+        sys.exit(BAD_INPUT)
+
+
+def run_own_code() -> None:
+    """Make the rules' "$PYTHON" -m rsvp.… the running interpreter with the code of this clone.
+
+    As environment variables, since Snakemake would count a changed parameter as a reason to rerun.
+    """
+    found = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    os.environ["PYTHON"] = sys.executable
+    os.environ["PYTHONPATH"] = os.pathsep.join(unique([str(ROOT), *filter(None, found)]))
+    os.environ["PYTHONSAFEPATH"] = "1"
+
+
+def hold_results() -> None:
+    """Take this results folder for as long as the process lives, or say who has it.
+
+    Snakemake's own lock outlives a killed run; one of the operating system does not.
+    """
+    with stop_in_one_line():
+        stream = open(LOCK, "a+", encoding="utf-8")  # noqa: SIM115 (held until the process ends)
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            stream.seek(0)
+            raise UserError(
+                f"{os.getcwd()}: another snakemake (process {stream.read().strip()}) works in this"
+                " results folder; wait for it or stop it"
+            ) from None
+        stream.truncate(0)
+        stream.write(f"{os.getpid()}\n")
+        stream.flush()
+    HELD.append(stream)
+
+
+HELD: list[Any] = []
+
+
+def print_failures(logs: Iterable[str]) -> None:
+    """Repeat at the end, below all that Snakemake prints, what each failed job said last."""
+    for log in logs:
+        for rule, details in FAILED_JOB.findall(Path(log).read_text(encoding="utf-8")):
+            found = FAILED_LOG.search(details)
+            path = Path(found[1]) if found else None
+            lines = path.read_text(encoding="utf-8").splitlines() if path and path.exists() else []
+            reason = re.sub(r"^.*stopped: ", "", lines[-1]) if lines else "no log"
+            print(f"rsvp {rule}: {reason} (log: {path and path.resolve()})", file=sys.stderr)

@@ -1,0 +1,83 @@
+"""Stage two: a diffusion model that continues the latents of one autoencoder.
+
+in:  autoencoders/{autoencoder}/seed{seed}/latents/index.json
+out: predictors/{predictor}/seed{seed}/, predictions/{row}/seed{seed}/index.json
+"""
+
+
+rule train_diffusion:
+    """Train a predictor on cached latents."""
+    input:
+        settings="settings/train_diffusion/{predictor}/seed{seed}.json",
+        latents=PLAN.latents,
+    output:
+        weights="predictors/{predictor}/seed{seed}/weights.safetensors",
+        index="predictors/{predictor}/seed{seed}/index.json",
+        history="predictors/{predictor}/seed{seed}/history.csv",
+        record="predictors/{predictor}/seed{seed}/run.json",
+    log:
+        "predictors/{predictor}/seed{seed}/log.txt",
+    benchmark:
+        "predictors/{predictor}/seed{seed}/benchmark.tsv"
+    conda:
+        "../../envs/rsvp.yaml"
+    threads: PLAN.threads
+    resources:
+        gpu=PLAN.gpu,
+        mem_mb=16000,
+        runtime="72h",
+    params:
+        state="predictors/{predictor}/seed{seed}/state",
+        code=code_digest("rsvp.train_diffusion"),
+    message:
+        "Train the predictor {wildcards.predictor} (seed {wildcards.seed})"
+    shell:
+        '"$PYTHON" -m rsvp.train_diffusion'
+        " --settings {input.settings}"
+        " --latents {input.latents}"
+        " --state {params.state}"
+        " --weights {output.weights}"
+        " --index {output.index}"
+        " --history {output.history}"
+        " --record {output.record}"
+        " --code {params.code}"
+        " --log {log}"
+
+
+rule predict:
+    """Sample futures of the test clips; frames and videos lie beside the index."""
+    input:
+        settings="settings/predict/{predictor}/seed{seed}.json",
+        dataset=PLAN.dataset,
+        autoencoder=PLAN.autoencoder,
+        autoencoder_weights=ancient(PLAN.autoencoder_weights),
+        denoiser="predictors/{predictor}/seed{seed}/index.json",
+        denoiser_weights=ancient("predictors/{predictor}/seed{seed}/weights.safetensors"),
+    output:
+        predictions="predictions/{predictor}/seed{seed}/index.json",
+        record="predictions/{predictor}/seed{seed}/run.json",
+    log:
+        "predictions/{predictor}/seed{seed}/log.txt",
+    benchmark:
+        "predictions/{predictor}/seed{seed}/benchmark.tsv"
+    conda:
+        "../../envs/rsvp.yaml"
+    threads: PLAN.threads
+    resources:
+        gpu=PLAN.gpu,
+        mem_mb=16000,
+        runtime="24h",
+    params:
+        code=code_digest("rsvp.predict"),
+    message:
+        "Predict with {wildcards.predictor} (seed {wildcards.seed})"
+    shell:
+        '"$PYTHON" -m rsvp.predict'
+        " --settings {input.settings}"
+        " --dataset {input.dataset}"
+        " --autoencoder {input.autoencoder}"
+        " --denoiser {input.denoiser}"
+        " --predictions {output.predictions}"
+        " --record {output.record}"
+        " --code {params.code}"
+        " --log {log}"

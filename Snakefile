@@ -5,7 +5,14 @@ import sys
 
 sys.path[:0] = [workflow.basedir, f"{workflow.basedir}/workflow"]
 
-from common import Plan, code_digest, hold_results, print_failures, stop_in_one_line
+from common import (
+    Plan,
+    code_digest,
+    hold_results,
+    print_failures,
+    run_own_code,
+    stop_in_one_line,
+)
 
 # Files named by --configfile replace config.yaml; Snakemake would merge the two.
 if not workflow.overwrite_configfiles:
@@ -15,6 +22,7 @@ if not workflow.overwrite_configfiles:
 
 with stop_in_one_line():
     PLAN = Plan(config, os.getcwd())
+run_own_code()
 
 
 workdir: PLAN.results

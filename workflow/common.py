@@ -19,8 +19,6 @@ from rsvp.config import Config, Dataset, SourceKind, SplitKind, load, resolve_pa
 from rsvp.data.sources import Source, content_hashes, list_sources, share_of, sources_digest
 from rsvp.errors import BAD_INPUT, UserError
 
-__all__ = ["Plan", "code_digest", "hold_results", "print_failures", "stop_in_one_line"]
-
 HASHES = ".hashes"  # what content_hashes keeps between calls
 ROW_FOLDERS = ("predictions", "evaluation")
 LOCK = ".snakemake/rsvp.lock"
@@ -53,6 +51,8 @@ class Plan:
     def share_digests(self, name: str) -> list[str]:
         """A digest of ids and contents for each decode job's share; none for a generated set."""
         dataset = self.config.datasets[name]
+        for path in split_lists(dataset):
+            check_file(f"datasets.{name}.split.lists", Path(self.results, path))
         if not dataset.path or dataset.source is SourceKind.generated:
             return []
         folder = Path(self.results, dataset.path)

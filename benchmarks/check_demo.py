@@ -1,0 +1,107 @@
+"""Check the results of the demo against what was promised of it.
+
+Reads the report's tables and the autoencoder's index; prints one line per promise and exits 1 when
+one is not kept.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from rsvp.errors import BAD_INPUT, UserError
+from rsvp.files import read_json
+
+PREDICTOR, AUTOENCODER, DATASET = "rsvp-m", "rsvp", "shapes"
+
+
+@dataclass(frozen=True)
+class Promise:
+    """What was promised, what was found (None: nothing), and whether that keeps it."""
+
+    text: str
+    found: float | None
+    kept: bool
+
+    def __str__(self) -> str:
+        found = "not found" if self.found is None else f"{self.found:.3f}"
+        return f"{'kept  ' if self.kept else 'BROKEN'}  {self.text}: {found}"
+
+
+def main() -> None:
+    """Print all promises and exit 0 where all are kept, 1 where one is not, 2 without results."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("results", type=Path, help="results folder of the demo")
+    results = parser.parse_args().results
+    try:
+        promises = [*prediction_promises(results), *finetune_promises(results)]
+    except UserError as error:
+        print(f"check_demo: {error}", file=sys.stderr)
+        sys.exit(BAD_INPUT)
+    print("\n".join(map(str, promises)))
+    sys.exit(0 if all(promise.kept for promise in promises) else 1)
+
+
+def prediction_promises(results: Path) -> Iterator[Promise]:
+    """The predictor against the baselines: single samples, all test clips, groups resampled."""
+    scores = read_table(results / "report/tables/results.csv")
+    pairs = read_table(results / "report/tables/comparisons.csv")
+    copy_last = f"{DATASET}.copy-last"
+    pairs = pairs[(pairs["predictor"] == PREDICTOR) & (pairs["kind"] == "baseline")]
+    psnr, inside = (pairs[pairs["metric"] == key] for key in ("psnr", "object_psnr"))
+    yield at_least("PSNR above the best baseline by 0.5 dB", best(psnr), "value", 0.5)
+    yield at_least("PSNR above the best baseline, low end of the interval", best(psnr), "low", 0.0)
+    others = psnr[psnr["other"] == copy_last]
+    yield at_least("PSNR above copy-last by 1 dB", others, "value", 1.0)
+    yield at_least("object PSNR above the best baseline", best(inside), "value", 0.0)
+    yield at_least("object PSNR, low end of the interval", best(inside), "low", 0.0)
+    copied = scores[
+        (scores["row"] == copy_last)
+        & (scores["metric"] == "psnr")
+        & (scores["sampling"] == "single")
+    ]
+    found = number(copied, "value")
+    yield Promise("copy-last at 22 dB or less", found, found is not None and found <= 22.0)
+
+
+def finetune_promises(results: Path) -> Iterator[Promise]:
+    """Adversarial fine-tuning: a better watched score at little cost, for every seed."""
+    for index in sorted(results.glob(f"autoencoders/{AUTOENCODER}/seed*/finetuned/index.json")):
+        finetuned = read_json(index)
+        seed = index.parent.parent.name
+        low, cost = finetuned["improvement"]["low"], finetuned["psnr_cost"]
+        yield Promise(f"{seed}: watched score improved, low end of the interval", low, low > 0)
+        yield Promise(f"{seed}: PSNR that fine-tuning cost, 0.5 dB at most", cost, cost <= 0.5)
+
+
+def at_least(text: str, lines: pd.DataFrame, column: str, least: float) -> Promise:
+    """A promise about one number: `least` or more, and above 0."""
+    found = number(lines, column)
+    return Promise(text, found, found is not None and found >= least and found > 0)
+
+
+def best(lines: pd.DataFrame) -> pd.DataFrame:
+    """The comparison with the baseline that is hardest to beat."""
+    return lines[lines["best_baseline"]]
+
+
+def number(lines: pd.DataFrame, column: str) -> float | None:
+    """The one number of a table that was cut down to one line; None where there is none."""
+    if len(lines) != 1 or pd.isna(lines[column].iloc[0]):
+        return None
+    return float(lines[column].iloc[0])
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A table of the report."""
+    try:
+        return pd.read_csv(path)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; run make demo first") from None
+
+
+if __name__ == "__main__":
+    main()

@@ -39,6 +39,8 @@ PLAYLISTS = {"concat", "hls", "dash", "imf", "applehttp"}
 ENOUGH_FRAMES = 0.95
 IMAGE_FORMATS = {"PNG": "png", "JPEG": "jpg"}
 PIPE_BYTES = 2**20
+BLOCK_BYTES = 2**18
+INPUT = "<input>"
 
 
 class Rejected(Exception):
@@ -209,13 +211,23 @@ def ffmpeg_command(
 ) -> list[str]:
     """The command line; `pattern` names the images of a frame folder.
 
-    "file:" before a path keeps ffmpeg from reading a protocol or an option out of a name, and the
-    whitelist keeps playlists from the network. One thread each: the jobs are the parallelism.
+    "file:" before a path keeps ffmpeg from reading a protocol or an option out of a name.
     """
-    if pattern:
-        stream = ffmpeg.input(pattern, format="image2", start_number=0, threads=1)
+    name = pattern or f"file:{source.path}"
+    template = command_template(pattern is not None, resolution, resize, binary)
+    return [name if part == INPUT else part for part in template]
+
+
+@cache
+def command_template(images: bool, resolution: int, resize: Resize, binary: str) -> tuple[str, ...]:
+    """The command line with `INPUT` for the name, built once: ffmpeg-python takes a millisecond.
+
+    The whitelist keeps playlists from the network. One thread each: the jobs are the parallelism.
+    """
+    if images:
+        stream = ffmpeg.input(INPUT, format="image2", start_number=0, threads=1)
     else:
-        stream = ffmpeg.input(f"file:{source.path}", protocol_whitelist="file", threads=1)
+        stream = ffmpeg.input(INPUT, protocol_whitelist="file", threads=1)
     # V: no cover pictures. The shorter side becomes `resolution`, the longer one follows.
     wide = "gt(iw,ih)"
     stream = (
@@ -226,11 +238,14 @@ def ffmpeg_command(
         .filter("crop", resolution, resolution)
     )  # fmt: skip
     # passthrough: each decoded frame once, whatever its time stamp; the default invents frames.
-    stream = stream.output("pipe:", format="rawvideo", fps_mode="passthrough")
+    # Written in large blocks, not frame by frame: fewer switches between ffmpeg and us.
+    stream = stream.output(
+        "pipe:", format="rawvideo", fps_mode="passthrough", flush_packets=0, blocksize=BLOCK_BYTES
+    )
     stream = stream.global_args(
         "-nostdin", "-hide_banner", "-loglevel", "error", "-filter_complex_threads", "1"
     )
-    return ffmpeg.compile(stream, cmd=binary)
+    return tuple(ffmpeg.compile(stream, cmd=binary))
 
 
 @contextmanager

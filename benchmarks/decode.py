@@ -1,0 +1,113 @@
+"""Throughput of our decoding against the bare ffmpeg binary that does the same filtering to null.
+
+Both use the same number of workers over the same videos, in turns within one run. Ours counts
+listing, hashing, probing and writing the frame cache; the start of Python is left out. The bare
+one is timed with the faster of two thread settings.
+
+    python benchmarks/decode.py ../shared/data/ucf101-mini
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
+
+from rsvp.config import Dataset, SourceKind
+from rsvp.data.decoding import ffmpeg_command, find_ffmpeg
+from rsvp.data.sources import Source, content_hash, list_sources, share_of
+from rsvp.decode import decode_share
+
+
+def main() -> None:
+    """Time both in turns and print the ratio of the medians."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("videos", type=Path, help="folder of videos")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--resolution", type=int, default=64)
+    parser.add_argument("--least", type=float, help="exit 1 below this ratio")
+    arguments = parser.parse_args()
+    sources = list_sources(arguments.videos, SourceKind.videos)
+    dataset = Dataset(path=str(arguments.videos), resolution=arguments.resolution)
+    ours: list[float] = []
+    bare: dict[str, list[float]] = {"one thread": [], "ffmpeg's own threads": []}
+    with ProcessPoolExecutor(arguments.workers) as pool:
+        run_ours(pool, arguments.workers, dataset)  # starts the workers, warms the file cache
+        for _ in range(arguments.repeats):
+            ours.append(run_ours(pool, arguments.workers, dataset))
+            for name, seconds in bare.items():
+                seconds.append(run_bare(sources, arguments.workers, dataset, name == "one thread"))
+    print(f"{len(sources)} videos to {arguments.resolution} px, {arguments.workers} workers")
+    for name, seconds in (("ours", ours), *((f"bare, {n}", s) for n, s in bare.items())):
+        print(f"{name}: median {statistics.median(seconds):.3f} s, best {min(seconds):.3f} s")
+    fastest = min(bare.values(), key=statistics.median)
+    paired = statistics.median(b / o for b, o in zip(fastest, ours, strict=True))
+    ratio = statistics.median(fastest) / statistics.median(ours)
+    print(f"throughput of ours / bare: {ratio:.3f} (median of paired repeats {paired:.3f})")
+    if arguments.least is not None and ratio < arguments.least:
+        sys.exit(f"below {arguments.least}")
+
+
+def run_ours(pool: ProcessPoolExecutor, workers: int, dataset: Dataset) -> float:
+    """Seconds until all shares of the frame cache are written."""
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        jobs = range(workers)
+        list(pool.map(decode_job, jobs, [workers] * workers, [dataset] * workers,
+                      [Path(folder)] * workers))  # fmt: skip
+        return time.perf_counter() - start
+
+
+def decode_job(share: int, workers: int, dataset: Dataset, folder: Path) -> None:
+    """What one decode job does. Videos are dealt out evenly, as they are to the bare binary."""
+    sources = list_sources(dataset.path or "", SourceKind.videos)
+    mine = balanced(sources, workers)[share]
+    hashes = {source.id: content_hash(source) for source in mine}
+    decode_share(mine, hashes, Path(dataset.path or ""), dataset, folder / f"{share}/index.json")
+
+
+def balanced(sources: list[Source], workers: int) -> list[list[Source]]:
+    """The videos of each worker: by turns in order of the hash that makes shares."""
+    order = sorted(sources, key=lambda source: share_of(source.id, 2**32))
+    return [sorted(order[n::workers], key=lambda source: source.id) for n in range(workers)]
+
+
+def run_bare(sources: list[Source], workers: int, dataset: Dataset, one_thread: bool) -> float:
+    """Seconds until the bare binary has filtered each worker's videos to null."""
+    commands = [
+        [bare_command(source, dataset, one_thread) for source in part]
+        for part in balanced(sources, workers)
+    ]
+    with ThreadPoolExecutor(workers) as pool:
+        start = time.perf_counter()
+        list(pool.map(run_all, commands))
+        return time.perf_counter() - start
+
+
+def bare_command(source: Source, dataset: Dataset, one_thread: bool) -> list[str]:
+    """Our command with the null muxer for the pipe; without our thread counts on request."""
+    binary = find_ffmpeg(None)
+    command = ffmpeg_command(source, None, dataset.resolution, dataset.resize, binary)
+    command[command.index("rawvideo")] = "null"
+    command[command.index("pipe:")] = "-"
+    dropped = ["-flush_packets", "-blocksize"]
+    if not one_thread:
+        dropped += ["-threads", "-filter_complex_threads"]
+    for flag in dropped:
+        place = command.index(flag)
+        del command[place : place + 2]
+    return command
+
+
+def run_all(commands: list[list[str]]) -> None:
+    """Run commands one after another."""
+    for command in commands:
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+if __name__ == "__main__":
+    main()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LEFT_OUT = {"rsvp", "rsvp.config", "rsvp.stage", "rsvp.files", "rsvp.errors", "rsvp.code"}
-TEMPLATES = (".jinja", ".css", ".js")
+TEMPLATES = (".jinja", ".css", ".js", ".json")
 
 
 def code_digest(module: str) -> str:
@@ -50,15 +50,20 @@ def imports(module: str) -> tuple[str, ...]:
 
 @cache
 def module_digest(module: str) -> str:
-    """Hex SHA-256 of a module's syntax tree, and of the templates beside it."""
+    """Hex SHA-256 of a module's syntax tree, and of the templates that it names."""
     digest = hashlib.sha256(canonical(syntax_tree(module)).encode())
     path = module_file(module)
     assert path is not None
-    # A template is part of the module of its name: page.py and page.html.jinja.
-    for template in sorted(path.parent.glob(f"{path.stem}.*")):
-        if template.suffix in TEMPLATES:
-            digest.update(template.name.encode() + b"\0" + template.read_bytes())
+    for template in templates(path):
+        digest.update(template.name.encode() + b"\0" + template.read_bytes())
     return digest.hexdigest()
+
+
+def templates(path: Path) -> list[Path]:
+    """The templates beside a module that it names in its source."""
+    source = path.read_text(encoding="utf-8")
+    beside = sorted(item for item in path.parent.iterdir() if item.suffix in TEMPLATES)
+    return [item for item in beside if item.name in source]
 
 
 def module_file(module: str) -> Path | None:

@@ -54,6 +54,14 @@ class Resize(Enum):
     area = "area"
 
 
+class Augment(Enum):
+    """Symmetries under which training clips are as likely as they are."""
+
+    none = "none"
+    horizontal = "horizontal"  # mirrored left and right, as natural video
+    all = "all"  # the eight symmetries of the square
+
+
 @dataclass
 class Generated:
     """The generated videos: textured shapes that move and turn over a textured background."""
@@ -101,6 +109,7 @@ class Dataset:
     clip_stride: int = 16  # frames between starts of neighbouring clips of one video
     max_clips_per_video: int | None = None  # spread evenly over the video
     max_videos: int | None = None  # the first n by hash of their id, so that adding one moves few
+    augment: Augment = Augment.horizontal  # of training clips
     decode_jobs: int = 4
     shard_mb: int = 64  # size of one frame-cache file, at most
     max_rejected_fraction: float = 0.1  # of the videos; above it the run stops
@@ -151,6 +160,7 @@ class Finetune:
     learning_rate: float = 2.0e-4
     discriminator_learning_rate: float = 4.0e-4
     adversarial: float = 0.05  # weight of the generator's loss relative to the reconstruction's
+    feature_matching: float = 0.5  # weight of the distance of the discriminators' features
     discriminator_width: int = 32
     validate_every: int = 50  # steps
     patience: int = 4  # validations without improvement
@@ -166,6 +176,7 @@ class Autoencoder:
     scene_channels: int = 4
     object_channels: int = 8
     motion_channels: int = 8
+    latent_copies: int = 1  # cached per training clip, each another symmetry (datasets.*.augment)
     pretrain: Pretrain = field(default_factory=Pretrain)
     finetune: Finetune = field(default_factory=Finetune)
 
@@ -299,14 +310,17 @@ def stage_settings(config: Config, stage: str, name: str = "", seed: int = 0) ->
     elif stage == "split":
         settings["dataset"] = omit(config.datasets[name], "ffmpeg", "shard_mb")
     elif stage == "pretrain_autoencoder":
-        autoencoder = omit(config.autoencoders[name], "finetune")
+        autoencoder = omit(config.autoencoders[name], "finetune", "latent_copies")
         settings |= {"seed": seed, "autoencoder": autoencoder}
         settings |= {"weights": lpips_weights(config), "compute": to_plain(config.compute)}
     elif stage == "finetune_autoencoder":
-        settings |= {"seed": seed, "autoencoder": to_plain(config.autoencoders[name])}
+        autoencoder = omit(config.autoencoders[name], "pretrain", "latent_copies")
+        settings |= {"seed": seed, "autoencoder": autoencoder}
         settings |= {"weights": lpips_weights(config), "compute": to_plain(config.compute)}
     elif stage in ("cache_latents", "reconstruct"):
         settings |= {"seed": seed, "compute": to_plain(config.compute)}
+        if stage == "cache_latents":
+            settings["autoencoder"] = pick(config.autoencoders[name], ("latent_copies",))
         if stage == "reconstruct":
             settings["evaluation"] = pick(config.evaluation, ("max_clips", "videos"))
     elif stage == "train_diffusion":

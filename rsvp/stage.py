@@ -41,6 +41,16 @@ def stage_parser(description: str | None) -> argparse.ArgumentParser:
     return parser
 
 
+def training_parser(description: str | None) -> argparse.ArgumentParser:
+    """`stage_parser` with the files that all training stages write."""
+    parser = stage_parser(description)
+    parser.add_argument("--state", type=Path, required=True, help="folder of what resumes this")
+    parser.add_argument("--weights", type=Path, required=True, help="safetensors to write")
+    parser.add_argument("--index", type=Path, required=True, help="JSON to write")
+    parser.add_argument("--history", type=Path, required=True, help="CSV of losses to write")
+    return parser
+
+
 def run_stage(
     parser: argparse.ArgumentParser,
     run: Callable[[argparse.Namespace, Settings], dict[str, Any] | None],

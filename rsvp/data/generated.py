@@ -1,0 +1,124 @@
+"""Generated videos: textured shapes that move and turn over a textured background.
+
+A video is a function of its seed. Background, shapes and textures are drawn anew for each video,
+so those of the test split are unseen in training. Objects keep their speed, turn rate and spin,
+and bounce off the frame's edges: a few frames determine the future. Loads without torch.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from rsvp.config import Generated
+
+OUTLINE_TERMS = 4  # Fourier terms of an outline's radius
+
+
+@dataclass
+class GeneratedVideo:
+    """Frames and the truth behind them. S is the size, T the number of frames, N of objects."""
+
+    frames: np.ndarray  # uint8 (T, S, S, 3)
+    mask: np.ndarray  # uint8 (T, S, S), 1 where an object covers at least half of the pixel
+    background: np.ndarray  # uint8 (S, S, 3)
+    positions: np.ndarray  # float32 (T, N, 3): x, y in pixels and the angle in radians
+
+
+def generate_video(settings: Generated, seed: int, frames: int) -> GeneratedVideo:
+    """One video of `frames` frames, `settings.size` pixels square, determined by `seed`."""
+    random = np.random.default_rng(seed)
+    size = settings.size
+    y, x = np.mgrid[0:size, 0:size].astype(np.float32) + 0.5
+    background = background_texture(random, x, y, size)
+    count = int(random.integers(1, settings.objects + 1))
+    video = np.repeat(background[None], frames, axis=0)
+    covered = np.zeros((frames, size, size), np.float32)
+    positions = np.zeros((frames, count, 3), np.float32)
+    for index in range(count):
+        radius = size * random.uniform(0.13, 0.19)
+        positions[:, index] = trajectory(random, settings, radius, frames)
+        paint_object(random, video, covered, positions[:, index], radius, (x, y))
+    return GeneratedVideo(
+        frames=to_bytes(video),
+        mask=(covered >= 0.5).astype(np.uint8),
+        background=to_bytes(background),
+        positions=positions,
+    )
+
+
+def to_bytes(image: np.ndarray) -> np.ndarray:
+    """Colours in [0, 1] as uint8."""
+    return np.rint(np.clip(image, 0.0, 1.0) * 255.0).astype(np.uint8)
+
+
+def background_texture(
+    random: np.random.Generator, x: np.ndarray, y: np.ndarray, size: int
+) -> np.ndarray:
+    """A smooth random texture, (S, S, 3) in [0, 1]: coloured waves of a few cycles per frame."""
+    image = np.broadcast_to(random.uniform(0.25, 0.75, 3), (*x.shape, 3)).copy()
+    for cycles, strength in ((0.7, 0.16), (1.2, 0.12), (2.0, 0.08), (3.0, 0.05), (5.0, 0.03)):
+        for _ in range(2):
+            image += wave(random, x, y, cycles * random.uniform(0.7, 1.3) / size, strength)
+    return np.clip(image, 0.0, 1.0)
+
+
+def wave(
+    random: np.random.Generator, x: np.ndarray, y: np.ndarray, frequency: float, strength: float
+) -> np.ndarray:
+    """A coloured plane wave of random direction and phase, shape (*x.shape, 3)."""
+    direction, phase = random.uniform(0.0, 2.0 * np.pi, 2)
+    along = np.cos(direction) * x + np.sin(direction) * y
+    colour = random.uniform(-1.0, 1.0, 3) * strength
+    return np.sin(2.0 * np.pi * frequency * along + phase)[..., None] * colour
+
+
+def trajectory(
+    random: np.random.Generator, settings: Generated, radius: float, frames: int
+) -> np.ndarray:
+    """x, y (pixels) and angle (radians) per frame, (T, 3); mirrored at the frame's edges.
+
+    The path is an arc of constant speed and turn rate; a mirrored path is what an object does that
+    bounces without loss. A margin keeps most of the object in the frame.
+    """
+    size, margin = settings.size, 0.7 * radius
+    speed = settings.speed * settings.size / 64 * random.uniform(0.6, 1.0)
+    turn = settings.turn * random.uniform(-0.5, 0.5)
+    spin = settings.turn * random.uniform(0.3, 1.0) * random.choice((-1.0, 1.0))
+    heading = random.uniform(0.0, 2.0 * np.pi) + turn * np.arange(frames)
+    steps = speed * np.stack([np.cos(heading), np.sin(heading)], axis=1)
+    start = random.uniform(margin, size - margin, 2)
+    path = start + np.cumsum(steps, axis=0)
+    width = size - 2.0 * margin
+    folded = np.mod(path - margin, 2.0 * width)
+    place = margin + np.minimum(folded, 2.0 * width - folded)
+    angle = random.uniform(0.0, 2.0 * np.pi) + spin * np.arange(frames)
+    return np.concatenate([place, angle[:, None]], axis=1).astype(np.float32)
+
+
+def paint_object(
+    random: np.random.Generator,
+    video: np.ndarray,
+    covered: np.ndarray,
+    positions: np.ndarray,
+    radius: float,
+    grid: tuple[np.ndarray, np.ndarray],
+) -> None:
+    """Paint one object over `video` (T, S, S, 3) and its coverage over `covered`, in place."""
+    x, y = grid
+    dx = x[None] - positions[:, 0, None, None]
+    dy = y[None] - positions[:, 1, None, None]
+    cos, sin = (f(positions[:, 2, None, None]) for f in (np.cos, np.sin))
+    u, v = cos * dx + sin * dy, cos * dy - sin * dx
+    angle = np.arctan2(v, u)
+    outline = np.ones_like(angle)
+    for term in range(2, 2 + OUTLINE_TERMS):
+        strength, phase = random.uniform(0.0, 0.5 / term), random.uniform(0.0, 2.0 * np.pi)
+        outline += strength * np.cos(term * angle + phase)
+    # One pixel of antialiasing across the outline.
+    alpha = np.clip(radius * outline - np.hypot(u, v) + 0.5, 0.0, 1.0)
+    colour = np.broadcast_to(random.choice((0.05, 0.95), 3), (*u.shape, 3)).copy()
+    for cycles in (0.5, 0.8, 1.2):
+        colour += wave(random, u, v, cycles / (2.0 * radius), 0.5)
+    colour = np.clip(colour, 0.0, 1.0)
+    video += alpha[..., None] * (colour - video)
+    np.maximum(covered, alpha, out=covered)

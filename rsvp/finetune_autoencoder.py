@@ -1,0 +1,177 @@
+"""Stage one, part two: adversarial fine-tuning of the decoder, which stops by itself.
+
+The encoders stay as they are, so latents keep their meaning. A perceptual score on the validation
+split decides: its best weights are kept, and the stage says why it stopped.
+"""
+
+import argparse
+import copy
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor
+
+from rsvp.config import Finetune, Settings
+from rsvp.data.clips import Clips
+from rsvp.files import read_json
+from rsvp.models.autoencoder import Autoencoder, load_autoencoder
+from rsvp.models.bundle import save_bundle
+from rsvp.stage import run_stage, training_parser
+from rsvp.training.adversarial import Discriminators, generator_loss, hinge_loss
+from rsvp.training.batches import ClipBatches, to_float
+from rsvp.training.compute import device_name, loader_workers, make_fabric
+from rsvp.training.early_stopping import EarlyStopping
+from rsvp.training.reconstruction import reconstruct, reconstruction_loss
+from rsvp.training.run import TrainingRun, generator, state_key
+from rsvp.training.watch import Scores, Watch
+
+
+def main() -> None:
+    parser = training_parser(__doc__)
+    parser.add_argument("--dataset", type=Path, required=True, help="dataset index.json")
+    parser.add_argument(
+        "--pretrained", type=Path, required=True, help="index.json of the pretrained autoencoder"
+    )
+    run_stage(parser, run)
+
+
+def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+    config, seed = settings.autoencoder.finetune, settings.seed
+    fabric = make_fabric(settings.compute, seed)
+    clips = Clips(arguments.dataset, "train")
+    autoencoder = load_autoencoder(arguments.pretrained).to(fabric.device)
+    autoencoder.decoder.requires_grad_(True)
+    discriminators = Discriminators(config.discriminator_width).to(fabric.device)
+    optimizer = adam(autoencoder.decoder, config.learning_rate)
+    opponent = adam(discriminators, config.discriminator_learning_rate)
+    best = copy.deepcopy(autoencoder)
+    stopping = EarlyStopping(config.patience, config.max_psnr_drop)
+    watch = Watch(arguments.dataset, settings.weights, fabric.device)
+    start = watch.measure(autoencoder)
+    run = TrainingRun(
+        arguments.state,
+        state_key(arguments.code, settings, arguments.dataset, arguments.pretrained),
+        config.steps,
+        {
+            "autoencoder": autoencoder,
+            "best": best,
+            "discriminators": discriminators,
+            "optimizer": optimizer,
+            "opponent": opponent,
+        },
+    )
+    stopping.load_state_dict(run.memory.get("stopping", {}))
+    batches = ClipBatches(clips, seed, config.batch_size, clips.augment, "finetune")
+    ahead = batches.batches(run.done, config.steps, loader_workers(fabric))
+    for step in run.steps("finetune autoencoder"):
+        if step % config.validate_every == 0:
+            validate(run, step, watch, stopping, autoencoder, best)
+            if stopping.stopped:
+                run.stop()
+                continue
+        clip = to_float(next(ahead).to(fabric.device))
+        losses = adversarial_step(
+            fabric, config, step, seed, clip, clips.context_frames,
+            autoencoder, discriminators, optimizer, opponent,
+        )  # fmt: skip
+        run.log(step, **losses)
+    if not stopping.stopped:
+        validate(run, run.done, watch, stopping, autoencoder, best)
+    run.history.write(arguments.history)
+    save_bundle(
+        arguments.weights,
+        arguments.index,
+        best,
+        {
+            "arguments": read_json(arguments.pretrained)["arguments"],
+            "context_frames": clips.context_frames,
+            "step": stopping.best_step,
+            "steps_run": run.done,
+            "stopped_by": stopping.outcome or "steps",
+        }
+        | comparison(watch, start, watch.measure(best)),
+    )
+    return {
+        "steps": run.done,
+        "device": device_name(fabric),
+        "training_seconds": run.history.seconds,
+    }
+
+
+def adam(module: torch.nn.Module, learning_rate: float) -> torch.optim.Adam:
+    """The optimiser of both sides; low momentum, as adversarial training wants."""
+    return torch.optim.Adam(module.parameters(), lr=learning_rate, betas=(0.5, 0.98))
+
+
+def adversarial_step(
+    fabric: Fabric,
+    config: Finetune,
+    step: int,
+    seed: int,
+    clip: Tensor,
+    context_frames: int,
+    autoencoder: Autoencoder,
+    discriminators: Discriminators,
+    optimizer: torch.optim.Optimizer,
+    opponent: torch.optim.Optimizer,
+) -> dict[str, Tensor]:
+    """One update of the decoder, then one of the discriminators, on consecutive frames."""
+    random = generator(seed, step, "finetune")
+    first = torch.randint(clip.shape[1] - config.target_frames + 1, (1,), generator=random)
+    targets = first + torch.arange(config.target_frames)
+    discriminators.requires_grad_(False)
+    with fabric.autocast():
+        result = reconstruct(autoencoder, clip, context_frames, targets, random)
+        loss, parts = reconstruction_loss(result, None, 0.0)
+        fake, real = result.decoded.frames, result.frames
+        adversarial, features = generator_loss(discriminators, fake, real)
+        total = loss + config.adversarial * adversarial + config.feature_matching * features
+    optimizer.zero_grad()
+    total.backward()
+    torch.nn.utils.clip_grad_norm_(autoencoder.decoder.parameters(), 1.0)
+    optimizer.step()
+    discriminators.requires_grad_(True)
+    with fabric.autocast():
+        hinge = hinge_loss(discriminators, fake, real)
+    opponent.zero_grad()
+    hinge.backward()
+    opponent.step()
+    return {
+        "reconstruction": loss, "l1": parts["l1"], "adversarial": adversarial,
+        "features": features, "discriminator": hinge,
+    }  # fmt: skip
+
+
+def validate(
+    run: TrainingRun,
+    step: int,
+    watch: Watch,
+    stopping: EarlyStopping,
+    autoencoder: Autoencoder,
+    best: Autoencoder,
+) -> None:
+    """Measure on the validation split; keep the weights when they are the best so far."""
+    scores = watch.measure(autoencoder)
+    score, psnr = float(scores.watched.mean()), float(scores.psnr.mean())
+    if stopping.observe(step, score, psnr):
+        best.load_state_dict(autoencoder.state_dict())
+    run.memory["stopping"] = stopping.state_dict()
+    run.history.add(step, **{f"validation_{watch.name}": score, "validation_psnr": psnr})
+
+
+def comparison(watch: Watch, before: Scores, after: Scores) -> dict[str, Any]:
+    """Before and after, and the paired improvement with its interval."""
+    gain = watch.improvement(before, after)
+    return {
+        "before": watch.summary(before),
+        "validation": watch.summary(after),
+        "improvement": dataclasses.asdict(gain),
+        "psnr_cost": float((before.psnr - after.psnr).mean()),
+    }
+
+
+if __name__ == "__main__":
+    main()

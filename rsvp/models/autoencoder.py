@@ -1,0 +1,314 @@
+"""The scene/object/motion autoencoder.
+
+A clip becomes three latents on a grid of an eighth of the resolution: **scene** (what stays) and
+**object** (what moves), both from the context frames alone, and **motion** of each frame. The last
+context frame is the reference. Motion is anchored to it: the latent of a cell says where the
+content that the reference shows there has gone, and what is new there. A trajectory is then a
+smooth function of time at a fixed place, which is what the predictor must continue.
+
+The decoder may copy what the context shows: the scene image is a mixture of the context frames
+plus what the scene latent adds; the object layer is the reference under its mask, moved. Motion
+also carries content, as a residual image, so that new things can appear.
+
+Resolution must be a multiple of 16. Shapes: B clips, T frames, H = W the resolution, h = H / 8.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange, repeat
+from torch import Tensor, nn
+
+from rsvp.models.bundle import read_bundle
+from rsvp.models.layers import ResidualBlock, head
+from rsvp.models.warping import backward_displacement, fill, pixel_grid, sample
+
+FACTOR = 8  # a latent cell is this many pixels wide
+DEPTH_RANGE = 3.0  # weights of overlapping content in splatting span exp(-3) to exp(3)
+
+
+@dataclass
+class Context:
+    """What the context frames say: the two latents, and what encoder and decoder derive from them.
+
+    B clips, Tc context frames, H pixels, h = H / 8 latent cells.
+    """
+
+    frames: Tensor  # (B, Tc, 3, H, H), the observed frames
+    scene: Tensor  # (B, Cs, h, h)
+    object: Tensor  # (B, Co, h, h)
+    skip: Tensor  # (B, C, H/4, H/4)
+    skip_half: Tensor  # (B, C/2, H/2, H/2)
+    background: Tensor  # (B, 3, H, H), the scene image
+    mask: Tensor  # (B, 1, H, H) in [0, 1]: what moves in the reference
+    depth: Tensor  # (B, 1, H/2, H/2), log weight where moved content overlaps
+
+    @property
+    def reference(self) -> Tensor:
+        """The last context frame, (B, 3, H, H)."""
+        return self.frames[:, -1]
+
+
+@dataclass
+class Decoded:
+    """Decoded frames and the layers that they are made of; colours in [-1, 1]."""
+
+    frames: Tensor  # (B, T, 3, H, H)
+    scene: Tensor  # (B, T, 3, H, H), the scene image, moved with the camera
+    mask: Tensor  # (B, T, 1, H, H) in [0, 1], where the object layer covers the scene
+    layers: Tensor  # (B, T, 3, H, H), scene and object without the residual
+    displacement: Tensor  # (B, T, 2, H/2, H/2), where the reference's content goes, in pixels
+
+
+class FrameEncoder(nn.Module):
+    """Features of images (N, inputs, H, H) at a half (C/2 channels) and a quarter (C) of H."""
+
+    def __init__(self, inputs: int, width: int) -> None:
+        super().__init__()
+        half = width // 2
+        self.to_half = nn.Sequential(
+            nn.PixelUnshuffle(2), nn.Conv2d(4 * inputs, half, 3, padding=1), ResidualBlock(half)
+        )
+        self.to_quarter = nn.Sequential(
+            nn.PixelUnshuffle(2), nn.Conv2d(4 * half, width, 1), ResidualBlock(width)
+        )
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        half = self.to_half(images)
+        return half, self.to_quarter(half)
+
+
+class ContextEncoder(nn.Module):
+    """Scene and object latents, and the layers of the reference, from the context frames."""
+
+    def __init__(self, width: int, scene_channels: int, object_channels: int) -> None:
+        super().__init__()
+        half = width // 2
+        self.frames = FrameEncoder(9, width)
+        self.merge_half = nn.Conv2d(width, half, 1)
+        self.merge = nn.Sequential(nn.Conv2d(2 * width, width, 1), ResidualBlock(width))
+        self.down = nn.Sequential(
+            nn.PixelUnshuffle(2),
+            nn.Conv2d(4 * width, 2 * width, 1),
+            ResidualBlock(2 * width),
+            ResidualBlock(2 * width),
+        )
+        self.scene = head(2 * width, scene_channels)
+        self.object = head(2 * width, object_channels)
+        self.up = nn.Conv2d(scene_channels + object_channels, 4 * width, 3, padding=1)
+        self.to_quarter = nn.Sequential(ResidualBlock(width), nn.Conv2d(width, 4 * half, 1))
+        self.to_half = ResidualBlock(half)
+        self.choice = head(2 * half, 4)
+        self.layers = head(half, 4 * 6, gain=0.1)
+
+    def forward(self, context: Tensor) -> Context:
+        """Encode context frames (B, Tc, 3, H, H)."""
+        count = context.shape[1]
+        reference = context[:, -1:].expand_as(context)
+        difference = context - context.mean(1, keepdim=True)
+        halves, quarters = self.frames(torch.cat([context, reference, difference], 2).flatten(0, 1))
+        halves = rearrange(halves, "(b t) c h w -> b t c h w", t=count)
+        quarters = rearrange(quarters, "(b t) c h w -> b t c h w", t=count)
+        skip_half = self.merge_half(torch.cat([halves.mean(1), halves.amax(1)], 1))
+        skip = self.merge(torch.cat([quarters.mean(1), quarters.amax(1)], 1))
+        latent = self.down(skip)
+        scene, object_ = self.scene(latent), self.object(latent)
+        # From here on: what the latents say, with the detail that only the frames hold.
+        detail = skip + F.pixel_shuffle(self.up(torch.cat([scene, object_], 1)), 2)
+        detail = self.to_half(skip_half + F.pixel_shuffle(self.to_quarter(detail), 2))
+        background, mask, depth = self.reference_layers(context, halves, detail)
+        return Context(context, scene, object_, skip, detail, background, mask, depth)
+
+    def reference_layers(
+        self, context: Tensor, halves: Tensor, detail: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Scene image, mask of what moves, and its depth.
+
+        The scene image is a mixture of the context frames, chosen per pixel (an object that moves
+        uncovers what it hid), filled from around and corrected where none of them shows it.
+        """
+        count = context.shape[1]
+        own = torch.cat([halves, repeat(detail, "b c h w -> b t c h w", t=count)], 2)
+        choice = F.pixel_shuffle(self.choice(own.flatten(0, 1)), 2)
+        choice = rearrange(choice, "(b t) 1 h w -> b t 1 h w", t=count).softmax(1)
+        unseen, correction, mask, depth = F.pixel_shuffle(self.layers(detail), 2).split(
+            [1, 3, 1, 1], 1
+        )
+        seen = 1.0 - torch.sigmoid(unseen - 2.0)
+        background = fill((choice * context).sum(1), seen) + (1.0 - seen) * correction
+        depth = DEPTH_RANGE * torch.tanh(F.avg_pool2d(depth, 2))
+        return background, torch.sigmoid(mask - 1.0), depth
+
+
+class MotionEncoder(nn.Module):
+    """Motion of frames relative to the reference: global matching, then convolutions.
+
+    Each quarter-resolution cell of the reference is compared with all cells of the frame (global
+    matching: Xu et al., "GMFlow", 2022, section 3.2): the expected displacement needs no search
+    range, however far the content went.
+    """
+
+    def __init__(self, width: int, scene_channels: int, object_channels: int, channels: int):
+        super().__init__()
+        self.frames = FrameEncoder(3, width)
+        self.match = nn.Conv2d(width, width, 1)
+        self.log_scale = nn.Parameter(torch.tensor(2.7))
+        self.latents = nn.Conv2d(scene_channels + object_channels, 4 * width, 1)
+        self.merge = nn.Sequential(
+            nn.Conv2d(4 * width + 3, width, 1), ResidualBlock(width), ResidualBlock(width)
+        )
+        self.down = nn.Sequential(
+            nn.PixelUnshuffle(2), nn.Conv2d(4 * width, 2 * width, 1), ResidualBlock(2 * width)
+        )
+        self.motion = head(2 * width, channels, gain=0.1)
+
+    def forward(self, frames: Tensor, context: Context) -> Tensor:
+        """Motion (B, T, Cm, h, h) of frames (B, T, 3, H, H).
+
+        The first two channels start from the displacement of what moves, in latent cells.
+        """
+        count = frames.shape[1]
+        _, quarter = self.frames(torch.cat([context.reference[:, None], frames], 1).flatten(0, 1))
+        quarter = rearrange(quarter, "(b t) c h w -> b t c h w", t=count + 1)
+        own = repeat(quarter[:, 0], "b c h w -> (b t) c h w", t=count)
+        there = quarter[:, 1:].flatten(0, 1)
+        displacement, certainty, found = self.look_up(own, there)
+        latents = F.pixel_shuffle(self.latents(torch.cat([context.scene, context.object], 1)), 2)
+        latents = repeat(latents + context.skip, "b c h w -> (b t) c h w", t=count)
+        x = torch.cat([own, latents, found, there - own, displacement, certainty], 1)
+        motion = self.motion(self.down(self.merge(x)))
+        weight = repeat(F.avg_pool2d(context.mask, 4), "b c h w -> (b t) c h w", t=count) + 1e-2
+        base = F.avg_pool2d(weight * displacement, 2) / F.avg_pool2d(weight, 2)
+        motion = torch.cat([motion[:, :2] + base, motion[:, 2:]], 1)
+        return rearrange(motion, "(b t) c h w -> b t c h w", t=count)
+
+    def look_up(self, own: Tensor, there: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Where each cell of the reference is found in the frame.
+
+        Features (N, C, q, q) of reference and frame; returns the expected displacement
+        (N, 2, q, q) in latent cells, its certainty (N, 1, q, q), the features found there.
+        """
+        q = own.shape[-1]
+        query, key = (F.normalize(self.match(x), dim=1).flatten(2) for x in (own, there))
+        similarity = self.log_scale.exp() * query.transpose(1, 2) @ key
+        attention = similarity.softmax(-1)
+        grid = pixel_grid(q, q, own).flatten(1)
+        place = attention @ grid.T.expand(len(own), -1, -1)
+        displacement = (place - grid.T).transpose(1, 2).unflatten(2, (q, q))
+        certainty = attention.amax(-1)[:, None].unflatten(2, (q, q))
+        found = (there.flatten(2) @ attention.transpose(1, 2)).unflatten(2, (q, q))
+        return displacement * (4.0 / FACTOR), certainty, found
+
+
+class Decoder(nn.Module):
+    """Frames from motion and context: move the layers, then add what is new."""
+
+    def __init__(self, width: int, object_channels: int, channels: int) -> None:
+        super().__init__()
+        half = width // 2
+        self.up = nn.Conv2d(channels + object_channels, 4 * width, 3, padding=1)
+        self.to_quarter = ResidualBlock(width)
+        self.move = head(width, 2, gain=0.1)
+        self.camera = nn.Conv2d(channels, 2, 3, padding=1)
+        nn.init.zeros_(self.camera.weight)
+        nn.init.zeros_(self.camera.bias)  # type: ignore[arg-type]
+        self.content = nn.Conv2d(width, 4 * half, 1)
+        self.image = nn.Conv2d(4 * 10, half, 3, padding=1)
+        self.image_down = nn.Sequential(
+            nn.PixelUnshuffle(2), nn.Conv2d(4 * half, width, 1), ResidualBlock(width)
+        )
+        self.image_up = nn.Conv2d(width, 4 * half, 1)
+        self.refine = ResidualBlock(half)
+        self.residual = head(half, 4 * 3, gain=0.1)
+
+    def forward(self, motion: Tensor, context: Context) -> Decoded:
+        """Decode motion (B, T, Cm, h, h) into T frames."""
+        count = motion.shape[1]
+
+        def each(x: Tensor) -> Tensor:
+            return repeat(x, "b c h w -> (b t) c h w", t=count)
+
+        z = motion.flatten(0, 1)
+        features = F.pixel_shuffle(self.up(torch.cat([z, each(context.object)], 1)), 2)
+        features = self.to_quarter(features + each(context.skip))
+        displacement = self.displacement(z, features, each(context.mask))
+        camera = F.interpolate(FACTOR * self.camera(z), scale_factor=FACTOR, mode="bilinear")
+        scene = sample(each(context.background), camera)
+        layer, mask = self.object_layer(displacement, each(context.depth), context, count)
+        layers = scene + mask * (layer - scene)
+        images = F.pixel_unshuffle(torch.cat([layers, scene, layer, mask], 1), 2)
+        x = self.image(images) + F.pixel_shuffle(self.content(features), 2)
+        x = x + F.pixel_shuffle(self.image_up(self.image_down(x)), 2)
+        residual = F.pixel_shuffle(self.residual(self.refine(x)), 2)
+        return Decoded(
+            *(
+                rearrange(y, "(b t) c h w -> b t c h w", t=count)
+                for y in (layers + residual, scene, mask, layers, displacement)
+            )
+        )
+
+    def displacement(self, motion: Tensor, features: Tensor, mask: Tensor) -> Tensor:
+        """Where the reference's content goes, (N, 2, H/2, H/2) in pixels.
+
+        The motion latent's own displacement is interpolated between the cells that hold something
+        that moves (normalised convolution), then corrected in finer detail.
+        """
+        weight = F.avg_pool2d(mask, FACTOR) + 1e-2
+        coarse, share = (
+            F.interpolate(x, scale_factor=2, mode="bilinear")
+            for x in (weight * motion[:, :2], weight)
+        )
+        cells = coarse / share + self.move(features)
+        return F.interpolate(FACTOR * cells, scale_factor=2, mode="bilinear")
+
+    def object_layer(
+        self, displacement: Tensor, depth: Tensor, context: Context, count: int
+    ) -> tuple[Tensor, Tensor]:
+        """The reference, moved, (N, 3, H, H), and the mask that moved with it, (N, 1, H, H)."""
+        source = torch.cat([context.reference, context.mask], 1)
+        source = repeat(source, "b c h w -> (b t) c h w", t=count)
+        weight = F.avg_pool2d(source[:, 3:], 2) * depth.exp()
+        # Splatting works at half the resolution, where a cell is two pixels wide.
+        origin, coverage = backward_displacement(weight, displacement / 2.0)
+        origin = F.interpolate(2.0 * origin, scale_factor=2, mode="bilinear")
+        coverage = F.interpolate(coverage, scale_factor=2, mode="bilinear")
+        moved = sample(source, origin)
+        return moved[:, :3], moved[:, 3:] * (4.0 * coverage).clamp(max=1.0)
+
+
+class Autoencoder(nn.Module):
+    """Scene, object and motion of a clip, and back (see the module's text).
+
+    The latents as `encode_*` return them are raw; whoever stores them normalises them by the
+    statistics of the training split.
+    """
+
+    def __init__(
+        self, width: int, scene_channels: int, object_channels: int, motion_channels: int
+    ) -> None:
+        super().__init__()
+        self.context = ContextEncoder(width, scene_channels, object_channels)
+        self.motion = MotionEncoder(width, scene_channels, object_channels, motion_channels)
+        self.decoder = Decoder(width, object_channels, motion_channels)
+
+    def encode_context(self, frames: Tensor) -> Context:
+        """Scene, object and what is derived from the observed frames (B, Tc, 3, H, H) alone."""
+        return self.context(frames)
+
+    def encode_motion(self, frames: Tensor, context: Context) -> Tensor:
+        """Motion (B, T, Cm, h, h) of frames (B, T, 3, H, H), each by itself."""
+        return self.motion(frames, context)
+
+    def decode(self, motion: Tensor, context: Context) -> Decoded:
+        """Frames from motion (B, T, Cm, h, h)."""
+        return self.decoder(motion, context)
+
+
+def load_autoencoder(index: Path) -> Autoencoder:
+    """The trained autoencoder that an index names, in evaluation mode."""
+    tensors, facts = read_bundle(index)
+    autoencoder = Autoencoder(**facts["arguments"])
+    autoencoder.load_state_dict(tensors)
+    return autoencoder.eval().requires_grad_(False)

@@ -1,0 +1,97 @@
+"""Stage one: train the scene/object/motion autoencoder to give videos back."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rsvp.config import Settings
+from rsvp.data.clips import Clips
+from rsvp.models.autoencoder import Autoencoder
+from rsvp.models.bundle import save_bundle
+from rsvp.stage import run_stage, training_parser
+from rsvp.training.batches import ClipBatches, to_float
+from rsvp.training.compute import device_name, loader_workers, make_fabric
+from rsvp.training.reconstruction import reconstruct, reconstruction_loss
+from rsvp.training.run import (
+    TrainingRun,
+    generator,
+    learning_rate,
+    set_learning_rate,
+    state_key,
+)
+from rsvp.training.watch import Watch, load_perceptual
+
+
+def main() -> None:
+    parser = training_parser(__doc__)
+    parser.add_argument("--dataset", type=Path, required=True, help="dataset index.json")
+    run_stage(parser, run)
+
+
+def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+    config, seed = settings.autoencoder.pretrain, settings.seed
+    fabric = make_fabric(settings.compute, seed)
+    clips = Clips(arguments.dataset, "train")
+    shape = {
+        "width": settings.autoencoder.width,
+        "scene_channels": settings.autoencoder.scene_channels,
+        "object_channels": settings.autoencoder.object_channels,
+        "motion_channels": settings.autoencoder.motion_channels,
+    }
+    autoencoder = Autoencoder(**shape).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(
+        autoencoder.parameters(), betas=(0.9, 0.98), weight_decay=config.weight_decay
+    )
+    network, optimizer = fabric.setup(autoencoder, optimizer)
+    network.mark_forward_method("encode_context")
+    network.mark_forward_method("encode_motion")
+    network.mark_forward_method("decode")
+    perceptual = load_perceptual(settings.weights, fabric.device)
+    run = TrainingRun(
+        arguments.state,
+        state_key(arguments.code, settings, arguments.dataset),
+        config.steps,
+        {"autoencoder": autoencoder, "optimizer": optimizer.optimizer},
+    )
+    batches = ClipBatches(clips, seed, config.batch_size, clips.augment, "pretrain")
+    ahead = batches.batches(run.done, config.steps, loader_workers(fabric))
+    for step in run.steps("pretrain autoencoder"):
+        set_learning_rate(
+            optimizer,
+            learning_rate(step, config.steps, config.learning_rate, config.warmup_steps),
+        )
+        clip = to_float(next(ahead).to(fabric.device))
+        random = generator(seed, step, "pretrain")
+        targets = torch.randperm(clip.shape[1], generator=random)[: config.target_frames]
+        result = reconstruct(network, clip, clips.context_frames, targets, random)
+        loss, parts = reconstruction_loss(result, perceptual, config.lpips)
+        optimizer.zero_grad()
+        fabric.backward(loss)
+        fabric.clip_gradients(network, optimizer, max_norm=1.0, error_if_nonfinite=False)
+        optimizer.step()
+        run.log(step, loss=loss, **parts)
+    watch = Watch(arguments.dataset, settings.weights, fabric.device)
+    scores = watch.measure(autoencoder)
+    run.history.write(arguments.history)
+    save_bundle(
+        arguments.weights,
+        arguments.index,
+        autoencoder,
+        {
+            "arguments": shape,
+            "step": run.done,
+            "validation": watch.summary(scores),
+            "context_frames": clips.context_frames,
+        },
+    )
+    return {
+        "steps": run.done,
+        "device": device_name(fabric),
+        "training_seconds": run.history.seconds,
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""Batches of clips for training: what a step sees is a function of (seed, step) alone."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from einops import rearrange
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from rsvp.config import Augment
+from rsvp.data.clips import Clips
+from rsvp.data.latents import Latents
+from rsvp.training.run import generator
+
+
+class StepBatches(Dataset[Any]):
+    """Item `step` is the batch of that step."""
+
+    def batches(self, first: int, last: int, workers: int) -> Iterator[Any]:
+        """The batches of steps `first` to `last` - 1, in order, read ahead by `workers`."""
+        loader = DataLoader(
+            self,
+            batch_size=None,
+            sampler=range(first, last),
+            num_workers=workers,
+            pin_memory=workers > 0,
+        )
+        return iter(loader)
+
+
+class ClipBatches(StepBatches):
+    """Clips of training, uint8 (B, T, 3, H, W), drawn with replacement, under random symmetries."""
+
+    def __init__(
+        self, clips: Clips, seed: int, batch_size: int, augment: Augment, purpose: str
+    ) -> None:
+        self.clips, self.seed, self.batch_size = clips, seed, batch_size
+        self.augment, self.purpose = augment, purpose
+
+    def __getitem__(self, step: int) -> Tensor:
+        random = generator(self.seed, step, f"{self.purpose} clips")
+        drawn = torch.randint(len(self.clips), (self.batch_size,), generator=random)
+        frames = torch.stack([self.clips.frames(int(i)) for i in drawn])
+        batch = rearrange(frames, "b t h w c -> b t c h w")
+        turns = torch.randint(0, 8, (self.batch_size,), generator=random)
+        return torch.stack(
+            [turned(c, int(k), self.augment) for c, k in zip(batch, turns, strict=True)]
+        )
+
+
+class LatentBatches(StepBatches):
+    """Normalised latents of training clips by kind, (B, …, C, h, h), drawn with replacement."""
+
+    def __init__(self, latents: Latents, seed: int, batch_size: int) -> None:
+        self.latents, self.seed, self.batch_size = latents, seed, batch_size
+
+    def __getitem__(self, step: int) -> dict[str, Tensor]:
+        random = generator(self.seed, step, "latents")
+        drawn = torch.randint(len(self.latents), (self.batch_size,), generator=random)
+        return self.latents.batch(drawn.tolist())
+
+
+def turned(clip: Tensor, symmetry: int, augment: Augment) -> Tensor:
+    """A clip (…, H, W), square, under one of the eight symmetries of the square, 0 the identity.
+
+    `horizontal` only mirrors left and right; `none` leaves the clip.
+    """
+    if augment is Augment.none:
+        return clip
+    if symmetry & 1:
+        clip = clip.flip(-1)
+    if augment is Augment.all:
+        if symmetry & 2:
+            clip = clip.flip(-2)
+        if symmetry & 4:
+            clip = clip.transpose(-1, -2)
+    return clip
+
+
+def to_float(frames: Tensor) -> Tensor:
+    """uint8 colours as float in [-1, 1]."""
+    return frames.float() / 127.5 - 1.0
+
+
+def to_bytes(frames: Tensor) -> Tensor:
+    """Float colours in [-1, 1] (clipped) as uint8."""
+    return ((frames.float().clamp(-1.0, 1.0) + 1.0) * 127.5).round().to(torch.uint8)

@@ -1,0 +1,70 @@
+"""Losses of stage one: how well an autoencoder gives frames back."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rsvp.models.autoencoder import Autoencoder, Context, Decoded
+
+LATENT_NOISE = 0.1  # added to motion in training, so that small errors of the predictor stay small
+MASK_WEIGHT = 0.02  # what moves is as small as it can be
+LATENT_WEIGHT = 1e-3
+
+
+@dataclass
+class Reconstruction:
+    """One training step's frames, all (B, T, 3, H, H) in [-1, 1], and what they were made from."""
+
+    frames: Tensor
+    decoded: Decoded
+    context: Context
+    motion: Tensor  # (B, T, Cm, h, h)
+
+
+def reconstruct(
+    autoencoder: Autoencoder,
+    clips: Tensor,
+    context_frames: int,
+    targets: Tensor,
+    random: torch.Generator,
+) -> Reconstruction:
+    """Encode clips (B, T, 3, H, H) and decode the frames at `targets` (any of the clip's).
+
+    Motion is decoded with noise: its scale is fixed and the latents' size is penalised, so the
+    noise bounds the information that a channel can carry.
+    """
+    context = autoencoder.encode_context(clips[:, :context_frames])
+    frames = clips[:, targets]
+    motion = autoencoder.encode_motion(frames, context)
+    noise = torch.randn(motion.shape, generator=random).to(motion.device)
+    decoded = autoencoder.decode(motion + LATENT_NOISE * noise, context)
+    return Reconstruction(frames, decoded, context, motion)
+
+
+def reconstruction_loss(
+    result: Reconstruction, perceptual: nn.Module | None, perceptual_weight: float
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The sum of stage one's losses, and its parts by name.
+
+    Colours: L1 and L2 of the frames; L1 of the layers alone, also at a quarter of the resolution,
+    where what moved too far still overlaps. Plus the sizes of mask and latents, and LPIPS.
+    """
+    difference = result.decoded.frames - result.frames
+    layers = result.decoded.layers - result.frames
+    coarse = F.avg_pool2d(layers.flatten(0, 1), 4)
+    parts = {
+        "l1": difference.abs().mean(),
+        "l2": difference.square().mean(),
+        "layers": layers.abs().mean() + coarse.abs().mean(),
+        "mask": result.context.mask.mean(),
+        "latents": result.motion.square().mean(),
+    }
+    loss = parts["l1"] + 2.0 * parts["l2"] + 0.5 * parts["layers"]
+    loss = loss + MASK_WEIGHT * parts["mask"] + LATENT_WEIGHT * parts["latents"]
+    if perceptual is not None and perceptual_weight:
+        frames, target = (x.flatten(0, 1) for x in (result.decoded.frames, result.frames))
+        parts["lpips"] = perceptual(frames, target).mean()
+        loss = loss + perceptual_weight * parts["lpips"]
+    return loss, parts

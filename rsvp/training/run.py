@@ -1,0 +1,184 @@
+"""The steps of a training stage: resumed, shown, saved on time and on signals, checked for NaN."""
+
+import math
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from rsvp.config import Settings, to_plain
+from rsvp.errors import UserError
+from rsvp.files import sha256_of_file, sha256_of_json
+from rsvp.training.history import History
+from rsvp.training.state import StateFolder
+
+SAVE_SECONDS = 120.0  # of work, at most, are lost when a run is killed
+LOG_EVERY = 10  # steps
+
+
+class Part(Protocol):
+    """What a state holds: a module or an optimiser."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> Any: ...
+
+
+class TrainingRun:
+    """Counts steps and keeps `parts` safe.
+
+    Use: `for step in run.steps(name): …; run.log(step, loss=loss)`. Steps count from 0; what one
+    does must depend on the parts and on (seed, step) alone, so that a run that was killed and
+    started again ends where one that was not would have. `memory` is JSON that belongs to the
+    state.
+    """
+
+    def __init__(self, folder: Path, key: str, steps: int, parts: dict[str, Part]) -> None:
+        self.total, self.parts = steps, parts
+        self.states = StateFolder(folder, key)
+        self.memory: dict[str, Any] = {}
+        self.done, rows = 0, []
+        if (loaded := self.states.load()) is not None:
+            tensors, values = loaded
+            self.done, rows, self.memory = values["step"], values["history"], values["memory"]
+            for name, part in parts.items():
+                load_part(part, name, tensors, values["parts"].get(name))
+        self.resumed_at = self.done
+        self.history = History(folder / "tensorboard", rows)
+        self.saved_at = time.monotonic()
+        self.stop_signal: int | None = None
+
+    def steps(self, name: str) -> Iterator[int]:
+        """The steps still to do; saves in between, at SIGTERM and SIGUSR1, and at the end."""
+        for number in (signal.SIGTERM, signal.SIGUSR1):
+            signal.signal(number, self.on_signal)
+        progress = tqdm(
+            initial=self.done, total=self.total, desc=name, unit="step", mininterval=0.5
+        )
+        with progress:
+            while self.done < self.total and not self.memory.get("stopped"):
+                yield self.done
+                self.done += 1
+                progress.update()
+                if self.stop_signal is not None:
+                    self.save()
+                    raise SystemExit(128 + self.stop_signal)
+                if time.monotonic() - self.saved_at > SAVE_SECONDS:
+                    self.save()
+        if self.done > self.resumed_at:
+            self.save()
+
+    def on_signal(self, number: int, frame: FrameType | None) -> None:
+        """Note the signal; the running step is finished and saved first."""
+        self.stop_signal = number
+
+    def log(self, step: int, **losses: Tensor | float) -> None:
+        """Every `LOG_EVERY` steps: put losses into the history.
+
+        UserError when one is not finite: the states on disk are from before, and stay.
+        """
+        if step % LOG_EVERY and step + 1 < self.total:
+            return
+        values = {name: float(value) for name, value in losses.items()}
+        for name, value in values.items():
+            if not math.isfinite(value):
+                raise UserError(
+                    f"{name} is {value} at step {step}; the last good state is kept in"
+                    f" {self.states.folder}; lower the learning rate"
+                )
+        self.history.add(step + 1, **{name: round(value, 6) for name, value in values.items()})
+
+    def stop(self) -> None:
+        """End after this step, now and when the run is started again."""
+        self.memory["stopped"] = True
+
+    def save(self) -> None:
+        """Write the state after the steps done so far."""
+        tensors: dict[str, Tensor] = {}
+        layouts = {}
+        for name, part in self.parts.items():
+            layouts[name] = save_part(part, name, tensors)
+        values = {
+            "step": self.done,
+            "history": self.history.rows,
+            "memory": self.memory,
+            "parts": layouts,
+        }
+        self.states.save(self.done, tensors, values)
+        self.saved_at = time.monotonic()
+
+
+def state_key(code: str | None, settings: Settings, *inputs: Path) -> str:
+    """What a state must agree with: code, inputs and settings, but not the number of steps."""
+    values = to_plain(settings)
+    for section in (
+        values["autoencoder"]["pretrain"],
+        values["autoencoder"]["finetune"],
+        values["predictor"],
+    ):
+        del section["steps"]
+    return sha256_of_json([code, values, *(sha256_of_file(path) for path in inputs)])
+
+
+def save_part(part: Part, name: str, tensors: dict[str, Tensor]) -> dict[str, Any] | None:
+    """Put the tensors of a part under `name/…` into `tensors`; returns an optimiser's layout."""
+    state = part.state_dict()
+    if "param_groups" not in state:
+        tensors |= {f"{name}/{key}": value for key, value in state.items()}
+        return None
+    for index, values in state["state"].items():
+        tensors |= {f"{name}/{index}/{key}": value for key, value in values.items()}
+    return {"param_groups": state["param_groups"]}
+
+
+def load_part(
+    part: Part, name: str, tensors: dict[str, Tensor], layout: dict[str, Any] | None
+) -> None:
+    """Give a part back what `save_part` took."""
+    own = {k.removeprefix(f"{name}/"): v for k, v in tensors.items() if k.startswith(f"{name}/")}
+    if layout is None:
+        part.load_state_dict(own)
+        return
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in own.items():
+        index, field = key.split("/", 1)
+        state.setdefault(int(index), {})[field] = value
+    part.load_state_dict({"state": state, "param_groups": layout["param_groups"]})
+
+
+def learning_rate(step: int, steps: int, peak: float, warmup: int) -> float:
+    """Linear warm-up over `warmup` steps, then a half cosine down to a fiftieth of the peak."""
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    done = (step - warmup) / max(1, steps - warmup)
+    return peak * (0.02 + 0.98 * 0.5 * (1.0 + math.cos(math.pi * min(1.0, done))))
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
+    """Set the learning rate of all parameters."""
+    for group in optimizer.param_groups:
+        group["lr"] = value
+
+
+def generator(seed: int, step: int, purpose: str) -> torch.Generator:
+    """A CPU generator that is a function of (seed, step, purpose) alone."""
+    # SplitMix64's increment spreads neighbouring seeds and steps over all 64 bits.
+    mixed = hash_text(purpose)
+    for value in (seed, step):
+        mixed = ((mixed ^ value) * 0x9E3779B97F4A7C15 + 0x632BE59BD9B4E019) % 2**64
+        mixed ^= mixed >> 31
+    return torch.Generator().manual_seed(mixed % 2**63)
+
+
+def hash_text(text: str) -> int:
+    """A fixed 64-bit number for a text (FNV-1a)."""
+    value = 0xCBF29CE484222325
+    for byte in text.encode():
+        value = ((value ^ byte) * 0x100000001B3) % 2**64
+    return value

@@ -26,6 +26,12 @@ QUALITY = {  # mean PSNR of the first future frame, and its loss per frame, in d
     "flow-extrapolation": (24.9, 0.40),
     "reconstruction": (30.2, 0.02),
 }
+PREDICTING = {
+    "predictor": "predict",
+    "baseline": "predict_baseline",
+    "floor": "predict_baseline",
+    "ceiling": "reconstruct",
+}
 
 
 def make_results(
@@ -150,7 +156,7 @@ def write_predictions(
         "context_frames": CONTEXT, "future_frames": FUTURE, "resolution": SIZE,
         "shards": [], "videos": films,
     })  # fmt: skip
-    write_json(home / "run.json", record("predict", seed, 21.7, 820.4))
+    write_json(home / "run.json", record(PREDICTING[kind], seed, 21.7, 820.4))
 
 
 def moving_disc(number: int, frames: int, speed: float) -> np.ndarray:

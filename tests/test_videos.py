@@ -60,3 +60,12 @@ def test_the_bar_changes_colour_when_the_future_begins():
 def test_panels_of_other_sizes_are_refused():
     with pytest.raises(UserError, match="side by side"):
         side_by_side(flat(2, 10), flat(3, 20), flat(4, 30))
+
+
+def test_the_same_frames_give_the_same_file(tmp_path):
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 255, (1, 17, 49, 3), dtype=np.uint8).repeat(4, 1).repeat(4, 2)
+    frames = np.concatenate([np.roll(coarse, 3 * shift, axis=2) for shift in range(16)])
+    for number in range(8):
+        write_video(tmp_path / str(number), frames, fps=8, scale=3)
+    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1

@@ -16,10 +16,18 @@ OBSERVED_COLOUR = (120, 144, 156)  # bar while the frames are observed: slate
 FUTURE_COLOUR = (245, 124, 0)  # bar while the frames are predicted: orange
 
 
-def write_video(path: str | Path, frames: np.ndarray, fps: float, scale: int = 1) -> None:
-    """Write `frames` as an H.264 yuv420p MP4, atomically; the index stands first in the file.
+def write_video(
+    path: str | Path,
+    frames: np.ndarray,
+    fps: float,
+    scale: int = 1,
+    crf: int = 18,
+    pixel_format: str = "yuv420p",
+) -> None:
+    """Write `frames` as an H.264 MP4, atomically; the index stands first in the file.
 
-    frames: (T, H, W, 3) uint8 RGB; fps: frames per second; scale: nearest-neighbour upscaling.
+    frames: (T, H, W, 3) uint8 RGB; fps: frames per second; scale: nearest-neighbour upscaling;
+    crf: x264's quality, 0 lossless to 51; pixel_format: yuv420p plays in every browser.
     Odd sizes are padded by one repeated row or column, since 4:2:0 colour needs even ones.
     Raises UserError for other shapes or types.
     """
@@ -36,8 +44,8 @@ def write_video(path: str | Path, frames: np.ndarray, fps: float, scale: int = 1
         with av.open(str(temporary), "w", format="mp4", options=options) as container:
             stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
             stream.height, stream.width = frames.shape[1:3]
-            stream.pix_fmt = "yuv420p"
-            stream.options = {"crf": "18", "preset": "medium", "threads": "1"}
+            stream.pix_fmt = pixel_format
+            stream.options = {"crf": str(crf), "preset": "medium", "threads": "1"}
             for frame in frames:
                 picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
                 container.mux(stream.encode(picture))

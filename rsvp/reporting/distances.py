@@ -1,5 +1,6 @@
 """Distances between a row's videos and the real ones, from the features that evaluate kept."""
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from rsvp.metrics.distribution import (
 )
 from rsvp.metrics.intervals import mean_over_seeds
 from rsvp.metrics.motion import motion_distance
-from rsvp.reporting.estimates import Estimate
+from rsvp.reporting.estimates import NAN, Estimate
 from rsvp.reporting.measures import FVD, FVD_CONTEXT, KVD, MOTION, Measure
 from rsvp.reporting.rows import Row, Run
 
@@ -57,19 +58,24 @@ def run_distance(measure: Measure, run: Run, features: dict[str, np.ndarray]) ->
     clips = min(len(predicted), len(real))
     if clips < 2:
         return Estimate(note="not computed: a distance between sets needs two clips or more")
-    if run.scores is not None:
-        groups = clip_groups(run, len(predicted))
-        estimate = jackknife(distance, predicted, real, groups)
-    else:  # other videos on each side: whichever group each is from, they are deleted apart
-        groups = range(len(predicted))
-        estimate = jackknife(distance, predicted, real, groups, range(len(real)))
-    note = ""
+    notes = []
     if prefix != "motion" and clips < COMPARABLE_CLIPS:
-        note = f"{clips} clips, below {COMPARABLE_CLIPS}: not comparable with published values"
+        notes.append(
+            f"{clips} clips, below {COMPARABLE_CLIPS}: not comparable with published values"
+        )
+    # Other videos on each side (the floor) share no group: each clip is deleted on its own.
+    paired = run.scores is not None
+    groups = clip_groups(run, len(predicted)) if paired else list(range(len(predicted)))
+    value, low, high = distance(predicted, real), NAN, NAN
+    if clips - max(Counter(groups).values()) < 2:
+        notes.append("too few clips outside one group: no interval")
+    else:
+        others = None if paired else range(len(real))
+        estimate = jackknife(distance, predicted, real, groups, others)
+        low, high = estimate.low, estimate.high
     return Estimate(
-        estimate.value, estimate.low, estimate.high, clips=clips, groups=len(set(groups)),
-        seeds=1, note=note,
-    )  # fmt: skip
+        value, low, high, clips=clips, groups=len(set(groups)), seeds=1, note="; ".join(notes)
+    )
 
 
 def clip_groups(run: Run, clips: int) -> list[str]:

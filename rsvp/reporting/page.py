@@ -92,6 +92,7 @@ def render(report: Report) -> str:
             (name, report.videos.get(name, 0), shown) for name, shown in report.examples.items()
         ],
         learning=learning_figures(report.histories),
+        several_seeds=len({history.seed for history in report.histories}) > 1,
         costs=cost_lines(list(report.records)),
         datasets=report.datasets,
         sample=sample_text(tables),

@@ -150,7 +150,7 @@ def learning_plot(histories: Sequence[History]) -> str:
         )
     ]
     with matplotlib.rc_context(STYLE):
-        figure, all_axes = grid(len(panels), columns=3, panel=(3.1, 2.1))
+        figure, all_axes = grid(len(panels), columns=4, panel=(3.0, 2.1))
         several = len({stage for stage, _ in panels}) > 1
         for axes, (stage, curve) in zip(all_axes, panels, strict=True):
             mine = [history for history in histories if history.stage == stage]
@@ -213,6 +213,8 @@ def inline_svg(text: str, title: str, prefix: str) -> str:
     text = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", text).replace("xlink:href=", "href=")
     text = re.sub(r'\bid="', f'id="{prefix}-', text)
     text = text.replace("url(#", f"url(#{prefix}-").replace('href="#', f'href="#{prefix}-')
-    text = re.sub(r'<svg\b([^>]*?) (width|height)="[^"]*"([^>]*?)>', r"<svg\1\3>", text, count=1)
-    text = re.sub(r'<svg\b([^>]*?) (width|height)="[^"]*"([^>]*?)>', r"<svg\1\3>", text, count=1)
-    return text.replace("<svg", f'<svg role="img" aria-label="{escape(title)}"', 1)
+    head, rest = text.split(">", 1)
+    points = float(re.search(r'\bwidth="([\d.]+)pt"', head)[1])
+    head = re.sub(r'\s(width|height)="[^"]*"', "", head)
+    head += f' style="max-width: {points / 72:.2f}in" role="img" aria-label="{escape(title)}"'
+    return f"{head}>{rest}"

@@ -109,7 +109,8 @@ def cost_lines(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
                   "parameters": None, "device": ""},
         )  # fmt: skip
         line["jobs"] += 1
-        line["seconds"] += float(record.get("seconds") or 0)
+        # A training that was resumed knows the time of all its runs.
+        line["seconds"] += max(record.get("seconds") or 0, record.get("training_seconds") or 0)
         line["peak_memory_mb"] = max(line["peak_memory_mb"], record.get("peak_memory_mb") or 0)
         line["parameters"] = record.get("parameters") or line["parameters"]
         line["device"] = record.get("device") or line["device"]
@@ -170,7 +171,7 @@ def read_table(path: Path) -> pd.DataFrame:
 
 def duration(seconds: float) -> str:
     """Seconds as people say them: 42 s, 3 min 20 s, 2 h 05 min."""
-    if seconds < 60:
+    if seconds < 59.5:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:

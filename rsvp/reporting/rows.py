@@ -57,7 +57,7 @@ def read_rows(evaluations: Iterable[Path], predictors: list[str]) -> list[Row]:
         run = read_run(Path(path))
         runs.setdefault(run.index["row"], []).append(run)
     if not runs:
-        raise UserError("report: no evaluations given; name at least one evaluation index")
+        raise UserError("no evaluations given; name at least one evaluation index")
     rows = [
         Row(name, group[0].index["kind"], tuple(sorted(group, key=lambda run: run.index["seed"])))
         for name, group in runs.items()
@@ -97,9 +97,7 @@ def check_rows(rows: list[Row]) -> None:
     """One dataset, and the same clips in every paired row: else no difference means anything."""
     datasets = sorted({run.index["dataset"] for row in rows for run in row.runs})
     if len(datasets) > 1:
-        raise UserError(
-            f"report: rows of several datasets ({', '.join(datasets)}); name rows of one"
-        )
+        raise UserError(f"rows of several datasets ({', '.join(datasets)}); name rows of one")
     first: tuple[str, set[str]] | None = None
     for row in rows:
         for run in row.runs:
@@ -108,7 +106,7 @@ def check_rows(rows: list[Row]) -> None:
             clips = set(run.scores["clip"].unique())
             if first and clips != first[1]:
                 raise UserError(
-                    f"report: {row.name} was scored on other clips than {first[0]} "
+                    f"{row.name} was scored on other clips than {first[0]} "
                     f"({len(clips)} and {len(first[1])}); run the stage evaluate again for both"
                 )
             first = first or (row.name, clips)

@@ -27,7 +27,7 @@ environment: $(VENV)/made
 
 # Made again when what it holds changes.
 $(VENV)/made: pyproject.toml envs/constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "rsvp needs Python 3.11 or newer: make PYTHON=/path/to/python3.11")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "rsvp needs Python 3.11 or newer: make PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint envs/constraints.txt --editable '.[dev]'
 	@touch $@

@@ -1,0 +1,73 @@
+"""Snakemake as a subprocess, in a temporary folder, on a copy of the project."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PARTS = ("Snakefile", "config.yaml", "rsvp", "workflow", "profiles", "configs", "envs")
+
+
+@dataclass
+class Answer:
+    """What one call of snakemake gave back."""
+
+    code: int
+    text: str  # stdout and stderr
+
+    @property
+    def jobs(self) -> list[str]:
+        """The messages of the jobs that were planned or run, sorted."""
+        return sorted(re.findall(r"^Job \d+: (.*)$", self.text, re.MULTILINE))
+
+    @property
+    def rules(self) -> dict[str, int]:
+        """How many jobs of each rule were planned, without the target."""
+        table = self.text.partition("Job stats:")[2].partition("total")[0]
+        counts = re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)
+        return {rule: int(count) for rule, count in counts if rule != "all"}
+
+    @property
+    def errors(self) -> list[str]:
+        """The lines that rsvp says itself."""
+        return [line for line in self.text.splitlines() if line.startswith("rsvp")]
+
+
+@dataclass
+class Project:
+    """A copy of the project, so that its files may be edited."""
+
+    folder: Path
+
+    def snakemake(self, *arguments: str) -> Answer:
+        """Run snakemake in the project's folder."""
+        command = [sys.executable, "-m", "snakemake", *arguments]
+        clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+        done = subprocess.run(
+            command, cwd=self.folder, env=clean, capture_output=True, text=True, timeout=300
+        )
+        return Answer(done.returncode, done.stdout + done.stderr)
+
+    def edit(self, path: str, old: str, new: str) -> None:
+        """Replace text in one of the project's files."""
+        file = self.folder / path
+        text = file.read_text(encoding="utf-8")
+        assert old in text, f"{path} lacks {old!r}"
+        file.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def copy_project(folder: Path) -> Project:
+    """Copy the workflow and the code to `folder`."""
+    folder.mkdir(parents=True)
+    for part in PARTS:
+        source = ROOT / part
+        if source.is_dir():
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(source, folder / part, ignore=ignored)
+        else:
+            shutil.copy2(source, folder / part)
+    return Project(folder)

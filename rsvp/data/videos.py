@@ -45,7 +45,10 @@ def write_video(
             stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
             stream.height, stream.width = frames.shape[1:3]
             stream.pix_fmt = pixel_format
-            stream.options = {"crf": str(crf), "preset": "medium", "threads": "1"}
+            # With macroblock trees on, the same frames give several different files (x264 of
+            # PyAV 18: 4 in 60 tries; none in 60 without), and so would all that reads them.
+            stream.options = {"crf": str(crf), "preset": "medium", "x264-params": "mbtree=0"}
+            stream.codec_context.thread_count = 1
             for frame in frames:
                 picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
                 container.mux(stream.encode(picture))

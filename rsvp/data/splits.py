@@ -1,0 +1,260 @@
+"""Which videos train, which choose and which test, and the clips cut from them. No torch.
+
+A video's group (the gNN of UCF-101, within its class) is never on two sides where rsvp divides.
+"""
+
+import hashlib
+import logging
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rsvp.config import Dataset, Split, SplitKind
+from rsvp.data.sources import one_line
+from rsvp.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+SIDES = ("train", "validation", "test")
+SIDE_FOLDERS = {
+    "train": "train", "training": "train",
+    "val": "validation", "valid": "validation", "validation": "validation",
+    "test": "test", "testing": "test",
+}  # fmt: skip
+WAYS_OUT = {
+    SplitKind.groups: "add videos of other groups, or use split.kind: time",
+    SplitKind.time: "use longer videos, shorter clips, or a smaller split.gap_seconds",
+    SplitKind.official: "add videos that the lists name for it",
+    SplitKind.folders: "add videos to its folder",
+}
+# With fewer groups than sides, a class cannot be on each of them.
+FEWEST_GROUPS = len(SIDES)
+
+
+@dataclass(frozen=True, slots=True)
+class Video:
+    """A decoded video as the splits see it: `frames` frames at `fps` per second."""
+
+    id: str
+    class_name: str
+    group: str
+    frames: int
+    fps: float
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """The frames `start` to `stop` - 1 of a video, which belong to one side."""
+
+    video: Video
+    side: str
+    start: int
+    stop: int
+
+
+def describe(row: Mapping[str, Any], split: Split) -> Video:
+    """A row of a frame cache's index as a `Video`, with its class and group.
+
+    The class is the name of the video's folder, unless that folder only names the side. The group
+    is what the pattern finds in the video's name, within the class; else the video itself.
+    """
+    folders = row["id"].split("/")[:-1]
+    if split.kind is SplitKind.folders and folders and folders[0].lower() in SIDE_FOLDERS:
+        folders = folders[1:]
+    class_name = folders[-1] if folders else ""
+    found = re.search(split.group_pattern, row["id"].rpartition("/")[2])
+    group = f"{class_name}/{found.group(1)}".lstrip("/") if found else row["id"]
+    return Video(row["id"], class_name, group, row["frames"], row["fps"])
+
+
+def split_videos(videos: Sequence[Video], split: Split) -> list[Segment]:
+    """The side of each video, or of its parts; videos that belong to none are left out.
+
+    Raises UserError when the lists or folders that the config names do not fit the videos.
+    """
+    if split.kind is SplitKind.time:
+        return [segment for video in videos for segment in cut_in_time(video, split)]
+    if split.kind is SplitKind.groups:
+        groups = {video.group: video.class_name for video in videos}
+        sides = hold_out(groups, "test", split.test_fraction, split.seed)
+        named = {video.id: sides[video.group] for video in videos}
+    elif split.kind is SplitKind.official:
+        named = official_sides(videos, split)
+    else:
+        named = folder_sides(videos)
+    left_out = len(videos) - len(named)
+    if left_out:
+        logger.warning("%d of %d videos belong to no side and are left out", left_out, len(videos))
+    members = [video for video in videos if video.id in named]
+    add_validation(members, named, split)
+    warn_of_leaks(members, named)
+    return [Segment(video, named[video.id], 0, video.frames) for video in members]
+
+
+def add_validation(videos: Sequence[Video], named: dict[str, str], split: Split) -> None:
+    """Where nothing is for validation, move whole training groups there."""
+    if "validation" in named.values():
+        return
+    train = {video.group: video.class_name for video in videos if named[video.id] == "train"}
+    sides = hold_out(train, "validation", split.validation_fraction, split.seed)
+    for video in videos:
+        if named[video.id] == "train":
+            named[video.id] = sides[video.group]
+
+
+def hold_out(groups: Mapping[str, str], side: str, fraction: float, seed: int) -> dict[str, str]:
+    """The side of each group: "train", or `side` for about `fraction` of them.
+
+    `groups` maps a group to its class. Each class with enough groups gives at least one, the first
+    by hash of seed and group; the small classes are dealt with as if they were one.
+    """
+    classes: defaultdict[str | None, list[str]] = defaultdict(list)
+    sizes = Counter(groups.values())
+    for group, class_name in groups.items():
+        classes[class_name if sizes[class_name] >= FEWEST_GROUPS else None].append(group)
+    sides = dict.fromkeys(groups, "train")
+    for class_name, members in classes.items():
+        count = round(fraction * len(members))
+        # Two must stay, for training and validation, while the test side is chosen.
+        stay = 2 if side == "test" else 1
+        if class_name is not None or len(classes) == 1:
+            count = max(count, 1)
+        count = max(0, min(count, len(members) - stay))
+        members.sort(key=lambda group: draw(group, side, seed))
+        for group in members[:count]:
+            sides[group] = side
+    return sides
+
+
+def draw(group: str, side: str, seed: int) -> str:
+    """A group's place in the queue, whatever other groups there are."""
+    return hashlib.sha256(f"{seed}/{side}/{group}".encode()).hexdigest()
+
+
+def official_sides(videos: Sequence[Video], split: Split) -> dict[str, str]:
+    """Sides by UCF-101's lists, trainlistNN.txt and testlistNN.txt.
+
+    Names are compared without case: the archive and the lists write HandstandPushups differently.
+    """
+    folder = Path(split.lists or "").expanduser()
+    listed: dict[str, str] = {}
+    for side in ("train", "test"):
+        for name in read_list(folder / f"{side}list{split.number:02d}.txt"):
+            if listed.setdefault(name, side) != side:
+                raise UserError(f"{folder}: '{one_line(name)}' is in the train and the test list")
+    named, known = {}, set()
+    for video in videos:
+        name = "/".join(video.id.lower().split("/")[-2:])
+        if name in listed:
+            named[video.id] = listed[name]
+            known.add(name)
+    if not named:
+        raise UserError(
+            f"{folder}: none of the {len(videos)} videos is in the lists; they name"
+            f" class/video.avi, as {one_line(next(iter(listed), 'nothing'))}"
+        )
+    if len(known) < len(listed):
+        logger.info("%d of %d listed videos are not here", len(listed) - len(known), len(listed))
+    return named
+
+
+def read_list(path: Path) -> list[str]:
+    """The names in one list, class/video in lower case without suffix; labels are dropped."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not a text file"
+        raise UserError(f"{path}: {reason}; see 'split.lists' of the dataset") from None
+    names = [re.sub(r"\s+\d+$", "", line.strip()) for line in lines if line.strip()]
+    return [re.sub(r"\.[^./]+$", "", name).lower() for name in names]
+
+
+def folder_sides(videos: Sequence[Video]) -> dict[str, str]:
+    """Sides by the first folder of the path: train, val or validation, test."""
+    named = {}
+    for video in videos:
+        first, _, rest = video.id.partition("/")
+        if rest and first.lower() in SIDE_FOLDERS:
+            named[video.id] = SIDE_FOLDERS[first.lower()]
+    if not named:
+        raise UserError(
+            "split.kind is folders, but no video lies below a folder train, val or test;"
+            " rename the folders or choose another split.kind"
+        )
+    return named
+
+
+def warn_of_leaks(videos: Iterable[Video], named: Mapping[str, str]) -> None:
+    """Say so when lists or folders put one group on two sides."""
+    sides: defaultdict[str, set[str]] = defaultdict(set)
+    for video in videos:
+        sides[video.group].add(named[video.id])
+    torn = [group for group, names in sides.items() if len(names) > 1]
+    if torn:
+        logger.warning(
+            "%d groups are on two sides of the split, the first is %s", len(torn), one_line(torn[0])
+        )
+
+
+def cut_in_time(video: Video, split: Split) -> list[Segment]:
+    """One video as training, validation and test part, with the gap left out between them."""
+    gap = round(split.gap_seconds * video.fps)
+    usable = max(0, video.frames - 2 * gap)
+    test = round(usable * split.test_fraction)
+    validation = round((usable - test) * split.validation_fraction)
+    train = usable - test - validation
+    return [
+        Segment(video, "train", 0, train),
+        Segment(video, "validation", train + gap, train + gap + validation),
+        Segment(video, "test", train + validation + 2 * gap, usable + 2 * gap),
+    ]
+
+
+def frame_stride(dataset: Dataset, fps: float) -> float:
+    """Stored frames from one frame of a clip to the next."""
+    return fps / dataset.target_fps if dataset.target_fps else float(dataset.frame_stride)
+
+
+def clip_rows(frames: int, stride: float) -> np.ndarray:
+    """Places of a clip's frames after its first, whole stored frames: int (T,)."""
+    return np.rint(np.arange(frames) * stride).astype(np.int64)
+
+
+def clip_starts(segment: Segment, dataset: Dataset) -> list[int]:
+    """Where the clips of a segment start, in frames of the video; empty if it is too short."""
+    length = int(clip_rows(dataset.clip_frames, frame_stride(dataset, segment.video.fps))[-1]) + 1
+    starts = range(segment.start, segment.stop - length + 1, dataset.clip_stride)
+    return [starts[place] for place in spread(len(starts), dataset.max_clips_per_video)]
+
+
+def spread(count: int, most: int | None) -> list[int]:
+    """`most` whole numbers, or all, spread evenly over 0 to `count` - 1."""
+    if most is None or most >= count:
+        return list(range(count))
+    return [int((2 * place + 1) * count / (2 * most)) for place in range(most)]
+
+
+def why_no_clip(video: Video, dataset: Dataset) -> str | None:
+    """Why no clip can be cut from a whole video, or None."""
+    rows = clip_rows(dataset.clip_frames, frame_stride(dataset, video.fps))
+    if len(np.unique(rows)) < len(rows):
+        return f"{video.fps:g} frames per second, target_fps {dataset.target_fps:g} repeats frames"
+    if video.frames < rows[-1] + 1:
+        return f"{video.frames} frames, a clip spans {rows[-1] + 1}"
+    return None
+
+
+def check_sides(clips: Mapping[str, int], segments: Sequence[Segment], split: Split) -> None:
+    """Refuse a split that leaves a side without clips, in one line that says what to do."""
+    empty = [side for side in SIDES if not clips.get(side)]
+    if not empty:
+        return
+    videos = Counter(segment.side for segment in segments)
+    groups = {side: {s.video.group for s in segments if s.side == side} for side in SIDES}
+    have = ", ".join(f"{side} {videos[side]} ({len(groups[side])} groups)" for side in SIDES)
+    raise UserError(f"no clips for {' and '.join(empty)}; videos: {have}; {WAYS_OUT[split.kind]}")

@@ -1,0 +1,236 @@
+"""Who is on which side, and where clips are cut: against plain statements about the result."""
+
+from collections import defaultdict
+
+import numpy as np
+import pytest
+
+from rsvp.config import Dataset, Split, SplitKind
+from rsvp.data import splits
+from rsvp.data.splits import SIDES, Segment, Video
+from rsvp.errors import UserError
+
+
+def videos_of(classes=3, groups=10, clips=2, frames=100):
+    """UCF-like videos: class × group × clip."""
+    rows = [
+        {"id": f"C{c}/v_C{c}_g{g:02d}_c{n:02d}", "frames": frames, "fps": 25.0}
+        for c in range(classes) for g in range(1, groups + 1) for n in range(1, clips + 1)
+    ]  # fmt: skip
+    return rows
+
+
+def divide(rows, **options):
+    """{side: {video id}} and the segments."""
+    split = Split(**options)
+    segments = splits.split_videos([splits.describe(row, split) for row in rows], split)
+    sides = defaultdict(set)
+    for segment in segments:
+        sides[segment.side].add(segment.video.id)
+    return sides, segments
+
+
+def group_sides(segments):
+    sides = defaultdict(set)
+    for segment in segments:
+        sides[segment.video.group].add(segment.side)
+    return sides
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(
+    ("classes", "groups"), [(1, 3), (1, 20), (3, 10), (30, 3), (40, 1), (5, 2)]
+)
+def test_groups_stay_whole_and_every_side_has_some(classes, groups, seed):
+    rows = videos_of(classes, groups)
+    sides, segments = divide(rows, seed=seed)
+    assert sum(len(ids) for ids in sides.values()) == len(rows)
+    assert all(len(names) == 1 for names in group_sides(segments).values())
+    assert set(sides) == set(SIDES)
+    if groups >= 3:
+        for class_number in range(classes):
+            assert any(name.startswith(f"C{class_number}/") for name in sides["test"])
+
+
+def test_group_fractions_within_each_class():
+    sides, _ = divide(videos_of(4, 20), test_fraction=0.2, validation_fraction=0.25)
+    for number in range(4):
+        share = [sum(n.startswith(f"C{number}/") for n in sides[side]) // 2 for side in SIDES]
+        assert share == [12, 4, 4]
+
+
+def test_groups_depend_on_seed_and_not_on_order():
+    rows = videos_of()
+    first, _ = divide(rows, seed=1)
+    assert divide(rows[::-1], seed=1)[0] == first
+    assert divide(rows, seed=2)[0] != first
+
+
+def test_one_more_group_moves_few_others():
+    before, _ = divide(videos_of(1, 40))
+    after, _ = divide(videos_of(1, 41))
+    moved = [name for side in SIDES for name in before[side] if name not in after[side]]
+    assert len(moved) <= 2 * 2  # two clips in each group, one group per border
+
+
+def test_group_is_within_its_class_and_without_pattern_the_video():
+    split = Split()
+    rows = [{"id": name, "frames": 1, "fps": 1.0} for name in ("A/v_g01_c1", "B/v_g01_c1", "x")]
+    found = [splits.describe(row, split) for row in rows]
+    assert [video.group for video in found] == ["A/01", "B/01", "x"]
+    assert [video.class_name for video in found] == ["A", "B", ""]
+
+
+def write_lists(folder, train, test, number=1):
+    folder.mkdir(exist_ok=True)
+    for side, names in (("train", train), ("test", test)):
+        label = " 1" if side == "train" else ""
+        text = "".join(f"{name}{label}\r\n" for name in names)
+        (folder / f"{side}list{number:02d}.txt").write_bytes(text.encode())
+    return str(folder)
+
+
+def test_official_lists(tmp_path, caplog):
+    rows = videos_of(2, 12)
+    listed = [f"{row['id']}.avi" for row in rows]
+    test = [name for name in listed if "_g01" in name or "_g02" in name]
+    train = [name for name in listed if name not in test and "_g12" not in name]
+    lists = write_lists(tmp_path, [*train, "C9/v_gone_g01_c01.avi"], test, number=2)
+    sides, segments = divide(rows, kind=SplitKind.official, lists=lists, number=2)
+    assert {f"{name}.avi" for name in sides["test"]} == set(test)
+    assert {f"{n}.avi" for n in sides["train"] | sides["validation"]} == set(train)
+    assert all(len(names) == 1 for names in group_sides(segments).values())
+    assert {name[:2] for name in sides["validation"]} == {"C0", "C1"}
+    assert "4 of 48 videos belong to no side" in caplog.text
+
+
+def test_official_names_without_case_and_below_other_folders(tmp_path):
+    name = "HandstandPushups/v_HandStandPushups_g0{}_c01"
+    lists = write_lists(
+        tmp_path, [name.format(n) + ".avi" for n in (2, 3, 4)], [name.format(1) + ".avi"]
+    )
+    rows = [
+        {"id": f"UCF-101/HandstandPushups/v_HandstandPushups_g0{n}_c01", "frames": 9, "fps": 25.0}
+        for n in (1, 2, 3, 4)
+    ]
+    sides, _ = divide(rows, kind=SplitKind.official, lists=lists)
+    assert [len(sides[side]) for side in SIDES] == [2, 1, 1]
+
+
+def test_bad_lists_are_one_line(tmp_path):
+    rows = videos_of(1, 3, 1)
+    one = [f"{rows[0]['id']}.avi"]
+    cases = [
+        (str(tmp_path / "gone"), "trainlist01.txt: No such file"),
+        (write_lists(tmp_path / "both", one, one), "in the train and the test list"),
+        (write_lists(tmp_path / "other", ["X/y.avi"], ["X/z.avi"]), "none of the 3 videos"),
+    ]
+    for lists, words in cases:
+        with pytest.raises(UserError, match=words) as caught:
+            divide(rows, kind=SplitKind.official, lists=lists)
+        assert "\n" not in str(caught.value)
+
+
+def test_real_lists_and_clips(shared):
+    """Under UCF's split 1, groups 1 to 7 are the test side."""
+    clips = sorted((shared / "data" / "ucf101-mini").glob("*/*.avi"))
+    rows = [{"id": f"{p.parent.name}/{p.stem}", "frames": 100, "fps": 25.0} for p in clips]
+    lists = str(shared / "data" / "ucfTrainTestlist")
+    sides, segments = divide(rows, kind=SplitKind.official, lists=lists)
+    assert sum(len(ids) for ids in sides.values()) == 67
+    for side in SIDES:
+        numbers = {int(name.split("_g")[1][:2]) for name in sides[side]}
+        assert numbers and all((number <= 7) == (side == "test") for number in numbers)
+    assert all(len(names) == 1 for names in group_sides(segments).values())
+
+
+def test_folders():
+    names = ["train/a/x", "train/a/y", "Val/b/z", "test/c", "other/d"]
+    rows = [{"id": name, "frames": 9, "fps": 25.0} for name in names]
+    sides, segments = divide(rows, kind=SplitKind.folders)
+    assert sides == {"train": {"train/a/x", "train/a/y"}, "validation": {"Val/b/z"},
+                     "test": {"test/c"}}  # fmt: skip
+    classes = {segment.video.id: segment.video.class_name for segment in segments}
+    assert classes == {"train/a/x": "a", "train/a/y": "a", "Val/b/z": "b", "test/c": ""}
+
+
+def test_folders_without_validation_take_training_groups(caplog):
+    rows = [{**row, "id": f"{'test' if '_g01' in row['id'] else 'train'}/{row['id']}"}
+            for row in videos_of()]  # fmt: skip
+    sides, segments = divide(rows, kind=SplitKind.folders)
+    assert len(sides["validation"]) == 3 * 2
+    assert all(name.startswith("train/") for name in sides["validation"])
+    assert all(len(names) == 1 for names in group_sides(segments).values())
+    assert "on two sides" not in caplog.text
+
+
+def test_folders_that_tear_a_group_are_told(caplog):
+    names = ["train/A/v_g01_c1", "train/A/v_g02_c1", "val/A/v_g03_c1", "test/A/v_g01_c2"]
+    divide([{"id": n, "frames": 9, "fps": 25.0} for n in names], kind=SplitKind.folders)
+    assert "1 groups are on two sides of the split, the first is A/01" in caplog.text
+
+
+def test_folders_need_folders():
+    with pytest.raises(UserError, match="train, val or test"):
+        divide(videos_of(), kind=SplitKind.folders)
+
+
+def test_time_leaves_a_gap():
+    rows = [{"id": "long", "frames": 1000, "fps": 25.0}]
+    _, segments = divide(rows, kind=SplitKind.time, gap_seconds=2, test_fraction=0.2,
+                         validation_fraction=0.25)  # fmt: skip
+    found = [(segment.side, segment.start, segment.stop) for segment in segments]
+    assert found == [("train", 0, 540), ("validation", 590, 770), ("test", 820, 1000)]
+
+
+def test_time_with_a_video_shorter_than_the_gaps():
+    _, segments = divide([{"id": "a", "frames": 60, "fps": 25.0}], kind=SplitKind.time)
+    assert all(splits.clip_starts(segment, Dataset()) == [] for segment in segments)
+
+
+def segment(frames, fps=25.0, start=0):
+    return Segment(Video("v", "", "v", start + frames, fps), "train", start, start + frames)
+
+
+def test_clip_starts():
+    assert splits.clip_starts(segment(15), Dataset()) == []
+    assert splits.clip_starts(segment(16), Dataset()) == [0]
+    assert splits.clip_starts(segment(48), Dataset()) == [0, 16, 32]
+    assert splits.clip_starts(segment(48, start=5), Dataset()) == [5, 21, 37]
+    assert splits.clip_starts(segment(33), Dataset(clip_stride=4)) == [0, 4, 8, 12, 16]
+    assert splits.clip_starts(segment(31), Dataset(frame_stride=2)) == [0]
+    assert splits.clip_starts(segment(30), Dataset(frame_stride=2)) == []
+    assert splits.clip_starts(segment(160), Dataset(max_clips_per_video=3)) == [16, 80, 128]
+    assert splits.clip_starts(segment(160), Dataset(max_clips_per_video=1)) == [80]
+
+
+@pytest.mark.parametrize("fps", [25.0, 29.97, 30.0, 24.0])
+@pytest.mark.parametrize("target", [5.0, 12.5, 24.0, 25.0])
+def test_target_rate_takes_the_nearest_stored_frame(fps, target):
+    rows = splits.clip_rows(16, splits.frame_stride(Dataset(target_fps=target), fps))
+    error = rows / fps - np.arange(16) / target
+    assert np.abs(error).max() <= 0.5 / fps + 1e-9
+
+
+def test_videos_without_a_clip_say_why():
+    video = segment(15).video
+    assert splits.why_no_clip(video, Dataset()) == "15 frames, a clip spans 16"
+    assert splits.why_no_clip(segment(16).video, Dataset()) is None
+    assert "repeats frames" in splits.why_no_clip(segment(99, fps=10).video, Dataset(target_fps=25))
+
+
+@pytest.mark.parametrize(
+    ("count", "most"), [(10, 3), (10, 10), (10, 11), (1, 1), (7, 5), (9, None)]
+)
+def test_spread_is_even(count, most):
+    chosen = splits.spread(count, most)
+    assert len(chosen) == len(set(chosen)) == min(count, most or count)
+    assert chosen == sorted(chosen) and chosen[0] >= 0 and chosen[-1] < count
+    if len(chosen) > 1:
+        assert max(np.diff(chosen)) - min(np.diff(chosen)) <= 1
+
+
+def test_sides_without_clips_are_refused():
+    _, segments = divide(videos_of())
+    with pytest.raises(UserError, match="no clips for validation and test"):
+        splits.check_sides({"train": 3}, segments, Split())

@@ -156,7 +156,8 @@ def map_tensor(path: str | Path) -> np.ndarray:
         shape, (start, stop) = tuple(entry["shape"]), entry["data_offsets"]
         if entry["dtype"] != "U8" or stop - start != math.prod(shape):
             raise ValueError("not a tensor of bytes")
-        return np.memmap(path, np.uint8, "r", offset=8 + length + start, shape=shape)
+        # A plain view: the class memmap makes each indexing slower.
+        return np.asarray(np.memmap(path, np.uint8, "r", offset=8 + length + start, shape=shape))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run the stage that makes it again") from None
     except (ValueError, KeyError, TypeError, OverflowError, MemoryError) as error:
@@ -191,14 +192,12 @@ class ShardReader:
         if rows.size == 0 or rows.min() < 0 or rows.max() >= len(self):
             raise IndexError(f"rows must lie in 0 to {len(self) - 1}, at least one: {rows}")
         shards = np.searchsorted(self.bounds, rows, side="right") - 1
-        found = None
-        for shard in np.unique(shards):
-            here = shards == shard
-            items = self.shard(int(shard))[rows[here] - self.bounds[shard]]
-            if found is None:
-                found = np.empty((len(rows), *items.shape[1:]), np.uint8)
-            found[here] = items
-        return found
+        if shards.min() == shards.max():
+            return self.shard(int(shards[0]))[rows - self.bounds[shards[0]]]
+        parts = [
+            self.shard(int(n))[[row - self.bounds[n]]] for n, row in zip(shards, rows, strict=True)
+        ]
+        return np.concatenate(parts)
 
     def shard(self, number: int) -> np.ndarray:
         """One mapped file, whose length must be what the index says."""

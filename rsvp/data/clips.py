@@ -1,0 +1,111 @@
+"""The clips of one side of a dataset, read from the memory-mapped frame cache."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors import safe_open
+
+from rsvp.config import Augment
+from rsvp.data.frames import ShardReader, read_frame_cache
+from rsvp.data.splits import SIDES, clip_rows, spread
+from rsvp.errors import UserError
+from rsvp.files import read_json, sha256_of_file
+
+
+class Clips:
+    """The clips of one split: "train", "validation" or "test".
+
+    `table`: their rows of clips.csv. `frames(i)`: their pictures. Can be sent to other processes:
+    frames and truth stay on disk.
+    """
+
+    def __init__(self, index_path: str | Path, split: str) -> None:
+        if split not in SIDES:
+            raise ValueError(f"split is one of {', '.join(SIDES)}, not {split!r}")
+        self.index_path = Path(index_path)
+        self.folder = self.index_path.parent
+        self.index: dict[str, Any] = read_json(index_path)
+        self.split = split
+        self.clip_frames: int = self.index["clip_frames"]
+        self.context_frames: int = self.index["context_frames"]
+        self.resolution: int = self.index["resolution"]
+        self.augment = Augment[self.index["augment"]]
+        table = read_clips(self.folder / "clips.csv", self.index["files"]["clips.csv"])
+        self.table = table[table["split"] == split].reset_index(drop=True)
+        # Plain lists: a lookup in a table takes longer than reading a clip.
+        self.places = list(
+            zip(self.table["share"], self.table["offset"] + self.table["start"],
+                self.table["stride"], strict=True)
+        )  # fmt: skip
+        self.caches: dict[int, ShardReader] = {}
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "truth_file"}
+
+    def frames(self, i: int, start: int = 0, stop: int | None = None) -> torch.Tensor:
+        """Frames `start` to `stop` - 1 of clip `i`: uint8 (T, R, R, 3), a copy."""
+        share, first, stride = self.places[i]
+        rows = clip_rows(self.clip_frames, stride)[start:stop]
+        return torch.from_numpy(self.cache(share).rows(first + rows))
+
+    def cache(self, share: int) -> ShardReader:
+        """The frames of one decode share, which must be those that were split."""
+        if share not in self.caches:
+            entry = self.index["shares"][share]
+            path = self.folder / entry["index"]
+            check_hash(path, entry["sha256"])
+            self.caches[share] = read_frame_cache(path)[1]
+        return self.caches[share]
+
+    def truth(self, i: int) -> dict[str, np.ndarray] | None:
+        """What is behind the frames of clip `i` of a generated set, else None.
+
+        "mask": uint8 (T, R, R), 1 = some object. "background": uint8 (R, R, 3).
+        """
+        if self.index["truth"] is None:
+            return None
+        video = self.table["video"].iloc[i]
+        rows = self.table["start"].iloc[i] + clip_rows(self.clip_frames, self.places[i][2])
+        mask = self.truth_file.get_slice(f"{video}/mask")
+        first, last = int(rows[0]), int(rows[-1])
+        return {
+            "mask": mask[first : last + 1][rows - first],
+            "background": self.truth_file.get_tensor(f"{video}/background"),
+        }
+
+    @cached_property
+    def truth_file(self) -> Any:
+        """The open file of masks and backgrounds, mapped into memory."""
+        path = self.folder / self.index["truth"]
+        file = path.parent / read_json(path)["file"]
+        if not file.exists():
+            raise UserError(f"{file}: no such file; generate the videos again")
+        return safe_open(file, framework="numpy")
+
+
+def read_clips(path: Path, sha256: str) -> pd.DataFrame:
+    """The table clips.csv; UserError when it is not the one that its index describes."""
+    check_hash(path, sha256)
+    text = dict.fromkeys(("clip", "video", "class", "group", "split"), str)
+    # A class may be called NA, or nothing.
+    return pd.read_csv(path, dtype=text, keep_default_na=False, lineterminator="\n")
+
+
+def check_hash(path: Path, sha256: str) -> None:
+    """Refuse a file that is missing or has changed since the index was written."""
+    if not path.exists():
+        raise UserError(f"{path}: no such file; run the stage that makes it again")
+    if sha256_of_file(path) != sha256:
+        raise UserError(f"{path}: changed after the dataset was split; run snakemake again")
+
+
+def evaluation_clips(clips: Clips, max_clips: int | None) -> list[int]:
+    """Which clips are predicted and scored: all, or `max_clips` spread evenly over the split."""
+    return spread(len(clips), max_clips)

@@ -1,0 +1,94 @@
+"""Predicted frames on disk: lossless, in files of bounded size, read one clip at a time."""
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+
+from rsvp.data.frames import ShardReader, ShardWriter
+from rsvp.files import read_json, write_json
+
+SHARD_BYTES = 64 * 2**20
+
+
+class PredictionWriter:
+    """Writes the predictions of one row, clip by clip, beside `index_path`.
+
+    `header`: "row", "kind", "seed", "dataset", "split", "paired", "context_frames" and whatever
+    else the index shall say. `shape`: of one clip's prediction, (K, F, R, R, 3): trajectories,
+    future frames, pixels. Nothing has its final name until `finish`.
+    """
+
+    def __init__(
+        self, index_path: str | Path, header: dict[str, Any], shape: Sequence[int]
+    ) -> None:
+        self.index_path = Path(index_path)
+        self.header = header
+        self.shape = tuple(shape)
+        self.clips: list[str] = []
+        size = math.prod(self.shape)
+        self.writer = ShardWriter(self.index_path.parent, self.shape, max(1, SHARD_BYTES // size))
+
+    def __enter__(self) -> "PredictionWriter":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.writer.__exit__(kind, error, traceback)
+
+    def append(self, clip: str, frames: torch.Tensor) -> None:
+        """Add the prediction of `clip`: uint8 (K, F, R, R, 3)."""
+        self.writer.append(frames.detach().cpu().numpy()[None])
+        self.clips.append(clip)
+
+    def finish(self, videos: Sequence[dict[str, str]] = ()) -> dict[str, Any]:
+        """Write the index, last; `videos`: [{"clip", "file"}] of side-by-side videos beside it."""
+        # Until the new index stands, none may: the old one would describe new files.
+        self.index_path.unlink(missing_ok=True)
+        shards = [
+            {"file": shard["file"], "sha256": shard["sha256"], "clips": shard["items"]}
+            for shard in self.writer.finish()
+        ]
+        trajectories, future, resolution = self.shape[:3]
+        index = self.header | {
+            "clips": self.clips,
+            "trajectories": trajectories,
+            "future_frames": future,
+            "resolution": resolution,
+            "shards": shards,
+            "videos": list(videos),
+        }
+        write_json(self.index_path, index)
+        kept = {shard["file"] for shard in shards}
+        for path in self.index_path.parent.glob("frames-*.safetensors"):
+            if path.name not in kept:
+                path.unlink()
+        return index
+
+
+class Predictions:
+    """The predictions of one row, mapped into memory; iterates over (clip id, frames)."""
+
+    def __init__(self, index_path: str | Path) -> None:
+        self.index: dict[str, Any] = read_json(index_path)
+        self.clips: list[str] = self.index["clips"]
+        folder = Path(index_path).parent
+        self.reader = ShardReader(folder, self.index["shards"], count="clips")
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __iter__(self) -> Iterator[tuple[str, torch.Tensor]]:
+        for i, clip in enumerate(self.clips):
+            yield clip, self.frames(i)
+
+    def frames(self, i: int) -> torch.Tensor:
+        """The prediction of the i-th clip: uint8 (K, F, R, R, 3), a copy."""
+        return torch.from_numpy(self.reader.rows([i])[0])

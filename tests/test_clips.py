@@ -1,0 +1,211 @@
+"""The split stage and the readers behind it, over a frame cache made by hand."""
+
+import csv
+import itertools
+import json
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.numpy import save_file
+
+from rsvp.data.clips import Clips, evaluation_clips
+from rsvp.data.frames import ShardWriter
+from rsvp.errors import UserError
+
+R = 8
+
+
+def frame_cache(folder, lengths, shares=2, per_shard=13, rejected=()):
+    """Shares with videos of the given lengths; pixel values tell the video and the frame.
+
+    Returns {id: frames (T, R, R, 3)}.
+    """
+    truth = {}
+    for share in range(shares):
+        place = folder / "frames" / str(share)
+        videos = []
+        with ShardWriter(place, (R, R, 3), per_shard) as writer:
+            for number, (name, length) in enumerate(lengths.items()):
+                if number % shares != share:
+                    continue
+                frames = np.random.default_rng(number).integers(0, 256, (length, R, R, 3), np.uint8)
+                truth[name] = frames
+                videos.append({"id": name, "class": "", "path": f"{name}.avi", "sha256": "0",
+                               "frames": length, "fps": 25.0, "width": 9, "height": 9,
+                               "offset": writer.length})  # fmt: skip
+                writer.append(frames)
+            shards = writer.finish()
+        for shard in shards:
+            shard["frames"] = shard.pop("items")
+        bad = [{"id": n, "path": f"{n}.avi", "reason": "an empty file"} for n in rejected]
+        index = {"shards": shards, "videos": videos, "rejected": bad if share == 0 else []}
+        (place / "index.json").write_text(json.dumps(index))
+    return truth
+
+
+def split(folder, *more, shares=2, **values):
+    """Run the stage; returns (exit code, lines on the terminal)."""
+    values = {"resolution": R, "path": "x", **values}
+    (folder / "settings.json").write_text(json.dumps({"name": "d", "dataset": values}))
+    command = [sys.executable, "-m", "rsvp.split", "--settings", folder / "settings.json"]
+    command += ["--shares", *(folder / "frames" / str(n) / "index.json" for n in range(shares))]
+    command += ["--index", folder / "index.json", "--log", folder / "log.txt", *more]
+    for name in ("clips", "videos", "rejected"):
+        command += [f"--{name}", folder / f"{name}.csv"]
+    ran = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=60)
+    return ran.returncode, ran.stderr.splitlines()
+
+
+def lengths(count=12, frames=40):
+    return {f"NA/v_g{n:02d}_c01": frames + n for n in range(count)}
+
+
+@pytest.mark.parametrize("options", [{}, {"frame_stride": 2}, {"target_fps": 10.0}])
+def test_clips_are_the_frames_that_the_table_names(tmp_path, options):
+    truth = frame_cache(tmp_path, lengths())
+    assert split(tmp_path, **options) == (0, [])
+    stride = {"frame_stride": 2.0, "target_fps": 2.5}.get(next(iter(options), ""), 1.0)
+    index = json.loads((tmp_path / "index.json").read_text())
+    table = pd.read_csv(tmp_path / "clips.csv", keep_default_na=False)
+    assert (table["class"] == "NA").all()
+    assert index["frame_rate"] == 25 / stride
+    for side in ("train", "validation", "test"):
+        clips = Clips(tmp_path / "index.json", side)
+        assert len(clips) == index["clips"][side] == (table["split"] == side).sum() > 0
+        for i, row in clips.table.iterrows():
+            rows = [row["start"] + round(k * stride) for k in range(16)]
+            frames = clips.frames(i)
+            assert frames.dtype == torch.uint8
+            assert np.array_equal(frames.numpy(), truth[row["video"]][rows])
+            assert np.array_equal(clips.frames(i, 4, 7).numpy(), truth[row["video"]][rows[4:7]])
+            assert row["clip"] == f"{row['video']}@{row['start']:06d}"
+    assert not set(Clips(tmp_path / "index.json", "train").table["group"]) & set(
+        clips.table["group"]
+    )
+
+
+def test_same_files_again(tmp_path):
+    frame_cache(tmp_path, lengths())
+    names = ("index.json", "clips.csv", "videos.csv", "rejected.csv")
+    split(tmp_path)
+    first = [(tmp_path / name).read_bytes() for name in names]
+    split(tmp_path)
+    assert [(tmp_path / name).read_bytes() for name in names] == first
+
+
+def test_ids_that_csv_must_quote(tmp_path):
+    names = ["two\nlines_g{}", 'say "hi", you_g{}', "日本_g{}", "'q_g{}", "cr\rlf_g{}", " sp _g{}"]
+    truth = frame_cache(tmp_path, {name.format(n): 20 for n, name in enumerate(names)})
+    assert split(tmp_path)[0] == 0
+    sides = [Clips(tmp_path / "index.json", side) for side in ("train", "validation", "test")]
+    found = {name for clips in sides for name in clips.table["video"]}
+    assert found == set(truth)
+
+
+def test_short_and_rejected_videos_are_listed(tmp_path):
+    frame_cache(tmp_path, {**lengths(), "short": 15}, rejected=["broken"])
+    code, said = split(tmp_path, max_rejected_fraction=0.2)
+    assert code == 0
+    assert said == ["rsvp split: rejected short.avi: too short: 15 frames, a clip spans 16"]
+    with open(tmp_path / "rejected.csv", newline="") as stream:
+        rows = {row["id"]: row["reason"] for row in csv.DictReader(stream)}
+    assert rows == {"broken": "an empty file", "short": "too short: 15 frames, a clip spans 16"}
+    manifest = pd.read_csv(tmp_path / "videos.csv", keep_default_na=False)
+    assert sorted(manifest["id"]) == sorted(lengths())
+    assert (manifest["clips"] == manifest["frames"] // 16).all()
+
+
+def test_too_many_rejected_is_one_line(tmp_path):
+    frame_cache(tmp_path, lengths(4), rejected=["b1", "b2"])
+    code, said = split(tmp_path)
+    assert code == 2
+    assert said == [
+        "rsvp split: 2 of 6 videos were rejected, more than datasets.d.max_rejected_fraction (0.1)"
+        " allows: b1.avi: an empty file; b2.avi: an empty file"
+    ]
+    assert not (tmp_path / "index.json").exists()
+
+
+def test_side_without_clips_is_one_line(tmp_path):
+    frame_cache(tmp_path, lengths(2))
+    code, said = split(tmp_path)
+    assert code == 2
+    assert len(said) == 1 and "no clips for" in said[0]
+
+
+def test_one_long_video_in_time(tmp_path):
+    frame_cache(tmp_path, {"long": 600}, shares=1)
+    assert split(tmp_path, shares=1, split={"kind": "time", "gap_seconds": 1}) == (0, [])
+    clips = {s: Clips(tmp_path / "index.json", s).table for s in ("train", "validation", "test")}
+    ends = [(t["start"].min(), t["start"].max() + 16) for t in clips.values()]
+    assert ends[0][0] == 0
+    assert all(after[0] - before[1] >= 25 for before, after in itertools.pairwise(ends))
+    assert pd.read_csv(tmp_path / "videos.csv")["split"].tolist() == ["train+validation+test"]
+
+
+def test_truth_of_a_generated_set(tmp_path):
+    names = {
+        f"{side}/shapes/{n:05d}": 40 for side in ("train", "validation", "test") for n in (0, 1)
+    }
+    frame_cache(tmp_path, names)
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    masks = {n: random.integers(0, 2, (40, R, R), np.uint8) for n in names}
+    backgrounds = {n: random.integers(0, 256, (R, R, 3), np.uint8) for n in names}
+    tensors = {f"{n}/mask": masks[n] for n in names}
+    save_file(tensors | {f"{n}/background": backgrounds[n] for n in names},
+              folder / "truth.safetensors")  # fmt: skip
+    (folder / "truth.json").write_text(json.dumps({"file": "truth.safetensors", "videos": names}))
+    (folder / "index.json").write_text("{}")
+    more = ["--videos-index", folder / "index.json"]
+    assert split(tmp_path, *more, source="generated", frame_stride=2, clip_stride=3) == (0, [])
+    clips = Clips(tmp_path / "index.json", "test")
+    assert set(clips.table["video"]) == {"test/shapes/00000", "test/shapes/00001"}
+    assert set(clips.table["class"]) == {"shapes"}
+    for clips_here in (clips, pickle.loads(pickle.dumps(clips))):
+        row = clips_here.table.iloc[3]
+        found = clips_here.truth(3)
+        start = row["start"]
+        assert np.array_equal(found["mask"], masks[row["video"]][start : start + 32 : 2])
+        assert np.array_equal(found["background"], backgrounds[row["video"]])
+
+
+def test_changed_files_are_refused(tmp_path):
+    frame_cache(tmp_path, lengths())
+    split(tmp_path)
+    assert Clips(tmp_path / "index.json", "test").truth(0) is None
+    share = tmp_path / "frames" / "0" / "index.json"
+    text = share.read_text()
+    share.write_text(text + " ")
+    clips = Clips(tmp_path / "index.json", "train")
+    with pytest.raises(UserError, match="changed after the dataset was split"):
+        for i in range(len(clips)):
+            clips.frames(i)
+    share.write_text(text)
+    with open(tmp_path / "clips.csv", "a") as stream:
+        stream.write("x\n")
+    with pytest.raises(UserError, match=r"clips\.csv: changed"):
+        Clips(tmp_path / "index.json", "train")
+    with pytest.raises(UserError, match="no such file"):
+        Clips(tmp_path / "gone.json", "train")
+
+
+def test_evaluation_clips_are_spread(tmp_path):
+    frame_cache(tmp_path, lengths())
+    split(tmp_path, clip_stride=1)
+    clips = Clips(tmp_path / "index.json", "test")
+    assert evaluation_clips(clips, None) == list(range(len(clips)))
+    chosen = evaluation_clips(clips, 5)
+    assert len(set(chosen)) == 5
+    assert len(set(clips.table["video"].iloc[chosen])) >= 2
+
+
+def test_splitting_loads_no_torch():
+    code = "import sys, rsvp.split; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -5,14 +5,8 @@ import sys
 
 sys.path[:0] = [workflow.basedir, f"{workflow.basedir}/workflow"]
 
-from common import (
-    Plan,
-    code_digest,
-    hold_results,
-    print_failures,
-    run_own_code,
-    stop_in_one_line,
-)
+from common import Plan, hold_results, print_failures, run_own_code, stop_in_one_line
+from rsvp.code import code_digest
 
 # Files named by --configfile replace config.yaml; Snakemake would merge the two.
 if not workflow.overwrite_configfiles:

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rsvp import code
 from rsvp.code import ROOT
 from rsvp.config import Config, Dataset, SourceKind, SplitKind, load, resolve_path, stage_settings
 from rsvp.data.sources import Source, content_hashes, list_sources, share_of, sources_digest
@@ -160,14 +159,6 @@ class Plan:
     def autoencoder_weights(self, wildcards: Any) -> str:
         """That autoencoder's weights."""
         return self.autoencoder(wildcards).replace("index.json", "weights.safetensors")
-
-
-def code_digest(module: str) -> str:
-    """Temporary: stages that are still being written have no digest."""
-    try:
-        return code.code_digest(module)
-    except FileNotFoundError:
-        return "missing"
 
 
 def unique(names: Iterable[str]) -> list[str]:

@@ -1,6 +1,7 @@
 """Real runs of the data stages on small videos: what is made, what reruns, what is rejected."""
 
 import os
+import resource
 import shutil
 from pathlib import Path
 
@@ -151,10 +152,15 @@ def test_what_is_stale_after(moved, change):
     assert answer.jobs == sorted(expected), answer.text
 
 
-def test_second_call_does_nothing(moved):
-    answer = moved.snakemake(INDEX)
+@pytest.mark.parametrize("flags", [[], ["-n"]], ids=["run", "dry"])
+def test_second_call_does_nothing_and_is_quick(moved, flags):
+    """In seconds of this process's CPU, so that a busy machine does not count."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    answer = moved.snakemake(*flags, INDEX)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert answer.code == 0
     assert "Nothing to be done" in answer.text
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 3.0
 
 
 def test_bad_files_are_named_and_the_rest_goes_on(project):

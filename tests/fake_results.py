@@ -70,7 +70,8 @@ def write_dataset(folder: Path, clip_ids: list[str], groups: int) -> None:
     counts = {"train": 192, "validation": 24, "test": len(clip_ids)}
     write_json(dataset / "index.json", {
         "dataset": "fake", "resolution": SIZE, "clip_frames": CONTEXT + FUTURE,
-        "context_frames": CONTEXT, "frame_rate": 25.0, "clips": counts, "videos": counts,
+        "context_frames": CONTEXT, "frame_rate": 25.0, "split": "folders",
+        "clips": counts, "videos": counts,
         "files": {}, "shares": [], "truth": "videos/truth.json",
     })  # fmt: skip
     rejected = pd.DataFrame({
@@ -186,7 +187,10 @@ def write_training(home: Path, seed: int, steps: int) -> None:
     history["validation_psnr"] = np.where(steps_done % 100 == 0, psnr, np.nan)
     write_text(home / "history.csv", history.to_csv(index=False))
     stages = {1200: "pretrain_autoencoder", 400: "finetune_autoencoder", 1500: "train_diffusion"}
-    values = record(stages[steps], seed, steps * 0.08, 1240.0) | {"parameters": 1_830_000}
+    values = record(stages[steps], seed, steps * 0.08, 1240.0) | {
+        "parameters": 1_830_000,
+        "steps": steps,
+    }
     write_json(home / "run.json", values)
 
 

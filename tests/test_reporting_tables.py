@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from rsvp.errors import UserError
-from rsvp.files import write_json
+from rsvp.files import read_json, write_json
 from rsvp.reporting.measures import FVD, LPIPS, MOTION, MSE, OBJECT_PSNR, PSNR
 from rsvp.reporting.rows import Row, read_rows
 from rsvp.reporting.tables import (
@@ -205,3 +205,16 @@ def test_a_missing_score_table_names_the_file(tmp_path):
     path.with_name("scores.parquet").unlink()
     with pytest.raises(UserError, match=r"scores\.parquet: no such file"):
         read_rows([path], ["p"])
+
+
+def test_the_floor_s_interval_is_labelled_where_its_clips_are_related(tmp_path):
+    path = evaluation(tmp_path, "d.real", "floor", STILL)
+    real = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
+    save_file({"motion_predicted": real + 1, "motion_real": real},
+              path.with_name("features.safetensors"))  # fmt: skip
+    index = read_json(path) | {"paired": False, "groups": 2}
+    write_json(path, index)
+    tables = make_tables(read_rows([path], []), RESAMPLES)
+    estimate = tables.estimate(tables.rows[0], MOTION)
+    assert estimate.has_interval and estimate.groups == 2
+    assert "6 clips of 2 groups" in estimate.note and "too narrow" in estimate.note

@@ -63,8 +63,13 @@ def run_distance(measure: Measure, run: Run, features: dict[str, np.ndarray]) ->
         notes.append(
             f"{clips} clips, below {COMPARABLE_CLIPS}: not comparable with published values"
         )
-    # Other videos on each side (the floor) share no group: each clip is deleted on its own.
+    # The floor compares other clips on each side, and evaluate keeps no groups of them.
     paired = run.scores is not None
+    if not paired and run.index["groups"] < clips:
+        notes.append(
+            f"the interval takes the {clips} clips of {run.index['groups']} groups for independent "
+            "and is too narrow"
+        )
     groups = clip_groups(run, len(predicted)) if paired else list(range(len(predicted)))
     value, low, high = distance(predicted, real), NAN, NAN
     if clips - max(Counter(groups).values()) < 2:
@@ -74,7 +79,7 @@ def run_distance(measure: Measure, run: Run, features: dict[str, np.ndarray]) ->
         estimate = jackknife(distance, predicted, real, groups, others)
         low, high = estimate.low, estimate.high
     return Estimate(
-        value, low, high, clips=clips, groups=len(set(groups)), seeds=1, note="; ".join(notes)
+        value, low, high, clips=clips, groups=run.index["groups"], seeds=1, note="; ".join(notes)
     )
 
 

@@ -106,15 +106,25 @@ def cost_lines(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
         key = (stage, "" if many else record["label"])
         line = lines.setdefault(
             key, {"stage": stage, "of": key[1], "jobs": 0, "seconds": 0.0, "peak_memory_mb": 0.0,
-                  "parameters": None, "device": ""},
+                  "parameters": None, "work": "", "device": ""},
         )  # fmt: skip
         line["jobs"] += 1
         # A training that was resumed knows the time of all its runs.
         line["seconds"] += max(record.get("seconds") or 0, record.get("training_seconds") or 0)
         line["peak_memory_mb"] = max(line["peak_memory_mb"], record.get("peak_memory_mb") or 0)
         line["parameters"] = record.get("parameters") or line["parameters"]
+        line["work"] = work(record) or line["work"]
         line["device"] = record.get("device") or line["device"]
     return list(lines.values())
+
+
+def work(record: dict[str, Any]) -> str:
+    """What a job did, in its own unit; empty where seconds say it all."""
+    if record.get("network_evaluations"):
+        return f"{record['network_evaluations']} network evaluations per future"
+    if record.get("steps"):
+        return f"{count(record['steps'])} steps"
+    return f"{count(record['clips'])} clips" if isinstance(record.get("clips"), int) else ""
 
 
 def provenance(records: list[dict[str, Any]]) -> dict[str, list[str]]:
@@ -141,6 +151,14 @@ def provenance(records: list[dict[str, Any]]) -> dict[str, list[str]]:
     return {name: values for name, values in facts.items() if values}
 
 
+SPLITS = {  # how a dataset was divided, by its index's "split"
+    "official": "By the official lists; validation is made of whole groups of the training list.",
+    "folders": "As the folders of the videos say.",
+    "groups": "Whole groups of related videos: none is on two sides.",
+    "time": "Each video is cut in time, with a gap between the sides.",
+}
+
+
 @dataclass(frozen=True)
 class DatasetFacts:
     """One dataset as the page describes it."""
@@ -148,6 +166,11 @@ class DatasetFacts:
     index: dict[str, Any]
     groups: dict[str, int]  # per split, where videos.csv names groups
     rejected: list[dict[str, str]]
+
+    @property
+    def split(self) -> str:
+        """How it was divided, in a sentence."""
+        return SPLITS.get(self.index.get("split", ""), "")
 
 
 def read_dataset(path: Path) -> DatasetFacts:

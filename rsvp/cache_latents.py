@@ -15,6 +15,7 @@ from rsvp.models.autoencoder import load_autoencoder
 from rsvp.stage import run_stage, stage_parser
 from rsvp.training.batches import to_float, turned
 from rsvp.training.compute import device_name, make_fabric
+from rsvp.training.reconstruction import LATENT_NOISE
 
 BATCH = 16
 
@@ -35,7 +36,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         "autoencoder": sha256_of_file(arguments.autoencoder),
         "dataset": sha256_of_file(arguments.dataset),
     }
-    writer = LatentWriter(arguments.index, facts)
+    writer = LatentWriter(arguments.index, facts, LATENT_NOISE)
     total = 0
     for split in ("train", "validation", "test"):
         clips = Clips(arguments.dataset, split)

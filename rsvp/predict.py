@@ -11,7 +11,7 @@ from tqdm import tqdm
 from rsvp.config import Sampler, Settings
 from rsvp.data.clips import Clips, evaluation_clips
 from rsvp.data.latents import LatentStatistics
-from rsvp.data.predictions import PredictionWriter
+from rsvp.data.predictions import RowWriter
 from rsvp.diffusion.samplers import network_evaluations, sample
 from rsvp.models.autoencoder import Autoencoder, load_autoencoder
 from rsvp.models.bundle import read_bundle
@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     autoencoder = load_autoencoder(arguments.autoencoder).to(fabric.device)
     statistics = {k: LatentStatistics(**v) for k, v in facts["statistics"].items()}
     trajectories, sampler = settings.evaluation.trajectories, settings.predictor.sampler
-    writer = PredictionWriter(
+    writer = RowWriter(
         arguments.predictions,
         clips,
         row=settings.name,

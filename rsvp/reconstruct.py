@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from rsvp.config import Settings
 from rsvp.data.clips import Clips, evaluation_clips
-from rsvp.data.predictions import PredictionWriter
+from rsvp.data.predictions import RowWriter
 from rsvp.models.autoencoder import load_autoencoder
 from rsvp.stage import run_stage, stage_parser
 from rsvp.training.batches import to_bytes, to_float
@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     clips = Clips(arguments.dataset, "test")
     indices = evaluation_clips(clips, settings.evaluation.max_clips)
     autoencoder = load_autoencoder(arguments.autoencoder).to(fabric.device)
-    writer = PredictionWriter(
+    writer = RowWriter(
         arguments.predictions,
         clips,
         row=f"{settings.name}.reconstruction",

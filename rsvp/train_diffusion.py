@@ -45,6 +45,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         "scene_channels": sample["scene"].shape[1],
         "object_channels": sample["object"].shape[1],
         "motion_channels": sample["motion"].shape[2],
+        "context_frames": context_frames,
         "width": config.denoiser.width,
         "depth": config.denoiser.depth,
         "heads": config.denoiser.heads,

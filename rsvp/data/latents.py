@@ -18,7 +18,6 @@ from rsvp.files import atomic_path, read_json, sha256_of_file, write_json
 
 KINDS = ("scene", "object", "motion")
 FILE_BYTES = 64 * 2**20
-SMALLEST_DEVIATION = 1e-3  # a channel that never changes is not blown up
 
 
 @dataclass
@@ -37,12 +36,16 @@ class Statistics:
         self.total = total if self.total is None else self.total + total
         self.squares = squares if self.squares is None else self.squares + squares
 
-    def result(self) -> dict[str, list[float]]:
-        """Mean and standard deviation of each channel."""
+    def result(self, noise: float) -> dict[str, list[float]]:
+        """Mean and standard deviation of each channel, the latter with `noise` added to it.
+
+        The decoder was trained to look through that much noise. A channel that holds less carries
+        nothing, and would be blown up into something to learn if it were scaled to one.
+        """
         assert self.total is not None and self.squares is not None
         mean = self.total / self.count
         variance = (self.squares / self.count - mean.square()).clamp(min=0.0)
-        deviation = variance.sqrt().clamp(min=SMALLEST_DEVIATION)
+        deviation = (variance + noise**2).sqrt()
         return {"mean": mean.tolist(), "deviation": deviation.tolist()}
 
 
@@ -50,11 +53,13 @@ class Statistics:
 class LatentWriter:
     """Writes latents clip by clip; `finish` writes the index.
 
-    `folder` is the index's; files of earlier runs are removed when the new index is complete.
+    Files lie beside the index; those of earlier runs are removed when the new index is complete.
+    `noise` is what the autoencoder's decoder was trained to look through, in latent units.
     """
 
     index: Path
     facts: dict[str, Any]
+    noise: float
     files: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     waiting: list[dict[str, Tensor]] = field(default_factory=list)
     statistics: dict[str, Statistics] = field(
@@ -90,7 +95,7 @@ class LatentWriter:
 
     def finish(self) -> None:
         """Write the index, and remove files that it does not name."""
-        statistics = {kind: self.statistics[kind].result() for kind in KINDS}
+        statistics = {kind: self.statistics[kind].result(self.noise) for kind in KINDS}
         write_json(self.index, self.facts | {"statistics": statistics, "files": self.files})
         named = {entry["file"] for entries in self.files.values() for entry in entries}
         for path in self.index.parent.glob("*.safetensors"):

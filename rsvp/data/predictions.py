@@ -8,10 +8,13 @@ from typing import Any
 
 import torch
 
+from rsvp.data.clips import Clips
 from rsvp.data.frames import ShardReader, ShardWriter
-from rsvp.files import read_json, write_json
+from rsvp.data.videos import side_by_side, write_video
+from rsvp.files import fresh_folder, read_json, write_json
 
 SHARD_BYTES = 64 * 2**20
+VIDEO_RATE = 8.0  # frames per second of the side-by-side videos: slow enough to compare
 
 
 class PredictionWriter:
@@ -71,6 +74,68 @@ class PredictionWriter:
             if path.name not in kept:
                 path.unlink()
         return index
+
+
+class RowWriter:
+    """Writes one row's predictions of clips, and small side-by-side videos for people.
+
+    clips: where the row's clips come from; kind: predictor, baseline, ceiling or floor (whose clips
+    are not the predictions' truth); trajectories: K; videos: how many clips get a video, the first
+    trajectory beside the truth. Leaving the `with` block without an error finishes the row.
+    """
+
+    def __init__(
+        self,
+        index_path: str | Path,
+        clips: Clips,
+        row: str,
+        kind: str,
+        seed: int,
+        trajectories: int,
+        videos: int,
+    ) -> None:
+        self.clips, self.most_videos = clips, videos
+        self.folder = Path(index_path).parent / "videos"
+        future = clips.clip_frames - clips.context_frames
+        header = {
+            "row": row,
+            "kind": kind,
+            "seed": seed,
+            "dataset": clips.index["dataset"],
+            "split": clips.split,
+            "paired": kind != "floor",
+            "context_frames": clips.context_frames,
+        }
+        shape = (trajectories, future, clips.resolution, clips.resolution, 3)
+        self.writer = PredictionWriter(index_path, header, shape)
+        self.videos: list[dict[str, str]] = []
+
+    def __enter__(self) -> "RowWriter":
+        self.writer.__enter__()
+        fresh_folder(self.folder)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        with self.writer:
+            if error is None:
+                self.writer.finish(self.videos)
+
+    def add(self, i: int, frames: torch.Tensor) -> None:
+        """Add the prediction of clip `i` of `clips`: uint8 (K, F, R, R, 3)."""
+        clip = self.clips.table["clip"].iloc[i]
+        self.writer.append(clip, frames)
+        if len(self.videos) >= self.most_videos:
+            return
+        whole, observed = self.clips.frames(i).numpy(), self.clips.context_frames
+        film = side_by_side(whole[:observed], whole[observed:], frames[0].cpu().numpy())
+        name = f"{len(self.videos):05d}.mp4"
+        write_video(self.folder / name, film, VIDEO_RATE)
+        self.videos.append({"clip": clip, "file": f"videos/{name}"})
 
 
 class Predictions:

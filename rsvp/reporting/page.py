@@ -92,7 +92,7 @@ def render(report: Report) -> str:
             (name, report.videos.get(name, 0), shown) for name, shown in report.examples.items()
         ],
         learning=learning_figures(report.histories),
-        several_seeds=len({history.seed for history in report.histories}) > 1,
+        several_seeds=any(len(row.runs) > 1 for row in tables.rows),
         costs=cost_lines(list(report.records)),
         datasets=report.datasets,
         sample=sample_text(tables),
@@ -212,15 +212,18 @@ def cell(measure: Measure, estimate: Estimate, sign: bool = False) -> dict[str, 
 
 def notes(tables: Tables) -> list[str]:
     """What qualifies numbers of the headline table, each once, with what it is about."""
-    found: dict[str, list[str]] = {}
+    found: dict[str, tuple[dict[str, None], dict[str, None]]] = {}
     for measure, sampling in headline_columns(tables):
         for row in tables.rows:
             note = tables.estimate(row, measure, sampling).note
             if note and not note.startswith("not computed"):
-                labels = found.setdefault(note, [])
-                if measure.label not in labels:
-                    labels.append(measure.label)
-    return [f"{', '.join(labels)}: {note}." for note, labels in found.items()]
+                measures, rows = found.setdefault(note, ({}, {}))
+                measures[measure.label] = rows[row.label] = None
+    texts = []
+    for note, (measures, rows) in found.items():
+        of = f" of {', '.join(rows)}" if len(rows) < len(tables.rows) / 2 else ""
+        texts.append(f"{', '.join(measures)}{of}: {note}.")
+    return texts
 
 
 def comparison_lines(tables: Tables) -> list[dict[str, Any]]:

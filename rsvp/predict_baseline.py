@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from rsvp.config import BASELINES, Settings
 from rsvp.data.clips import Clips, evaluation_clips
-from rsvp.data.rows import RowWriter
+from rsvp.data.predictions import RowWriter
 from rsvp.errors import UserError
 from rsvp.models.baselines import predict
 from rsvp.stage import run_stage, stage_parser
@@ -47,12 +47,11 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     writer = RowWriter(
         arguments.predictions,
         clips,
-        indices,
         row=f"{clips.index['dataset']}.{arguments.baseline}",
         kind="floor" if floor else "baseline",
         seed=settings.seed,
         trajectories=1,
-        videos=settings.evaluation.videos,
+        videos=0 if floor else settings.evaluation.videos,
     )
     with writer:
         for index in tqdm(indices, desc=f"predict {arguments.baseline}", unit="clip"):

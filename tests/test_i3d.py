@@ -1,31 +1,16 @@
 """The I3D port against logits of the official TensorFlow graph, and the proof of its weights."""
 
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.numpy import save_file
+from seeded_i3d import seeded_variables
 
 from rsvp.errors import UserError
 from rsvp.metrics import i3d
 from rsvp.metrics.crc32c import crc32c
-
-
-def seeded_variables() -> dict[str, np.ndarray]:
-    """The seeded weights of shared/reference/README.md."""
-    variables = {}
-    for name, tensor in i3d.manifest().items():
-        random, shape = np.random.RandomState(zlib.crc32(name.encode())), tensor["shape"]
-        if name.endswith("conv_3d/w"):
-            values = random.standard_normal(shape) * np.sqrt(2 / np.prod(shape[:-1]))
-        elif name.endswith("moving_variance"):
-            values = random.uniform(0.5, 1.5, shape)
-        else:
-            values = random.standard_normal(shape) * 0.1
-        variables[name] = values.astype(np.float32)
-    return variables
 
 
 @pytest.fixture(scope="module")

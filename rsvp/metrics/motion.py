@@ -47,6 +47,14 @@ def motion_distance(predicted: np.ndarray, real: np.ndarray) -> float:
     return diagonal_frechet_distance(predicted / scale, real / scale)
 
 
+def protocol() -> dict[str, object]:
+    """What the statistic depends on, for the index of an evaluation."""
+    return {
+        "features": f"{DIMENSIONS} frame-difference statistics of luma at scales {list(SCALES)}",
+        "distance": "Fréchet, diagonal covariance, in the real clips' standard deviations",
+    }
+
+
 def _scale_features(luma: torch.Tensor) -> torch.Tensor:
     """The eight features (8,) of luma (T, 1, H, W) at its own scale."""
     luma = luma[:, 0]

@@ -19,11 +19,12 @@ DIGEST = hashlib.sha256(CONTENT).hexdigest()
 
 
 class Server(ThreadingHTTPServer):
-    """Serves CONTENT; closes the connection early or answers 503 as often as it is told."""
+    """Serves CONTENT; closes early or answers 503 as often as it is told; may know no ranges."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.cut, self.unavailable, self.ranges = 0, 0, []
+        self.resumes = True
         self.url = f"http://127.0.0.1:{self.server_port}/i3d.safetensors"
 
 
@@ -38,9 +39,10 @@ class Handler(BaseHTTPRequestHandler):
         if self.server.unavailable:
             self.server.unavailable -= 1
             return self.send_error(503)
-        start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
+        partial = bool(asked) and self.server.resumes
+        start = int(asked.removeprefix("bytes=").rstrip("-")) if partial else 0
         body = CONTENT[start:]
-        self.send_response(206 if asked else 200)
+        self.send_response(206 if partial else 200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if self.server.cut:
@@ -85,6 +87,12 @@ def test_broken_connections_are_continued(server: Server, tmp_path: Path) -> Non
     download(server.url, tmp_path / "w", DIGEST, "weights.i3d", pause=0.01)
     assert (tmp_path / "w").read_bytes() == CONTENT
     assert server.ranges == [None, None, "bytes=1500000-", "bytes=2250000-"]
+
+
+def test_a_server_without_ranges_starts_anew(server: Server, tmp_path: Path) -> None:
+    server.cut, server.resumes = 1, False
+    download(server.url, tmp_path / "w", DIGEST, "weights.i3d", pause=0.01)
+    assert (tmp_path / "w").read_bytes() == CONTENT
 
 
 def test_a_later_call_continues(server: Server, tmp_path: Path) -> None:

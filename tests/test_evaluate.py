@@ -20,6 +20,7 @@ from rsvp.data.predictions import Predictions, RowWriter
 from rsvp.errors import UserError
 from rsvp.files import sha256_of_file, write_json
 from rsvp.metrics import i3d
+from rsvp.metrics.motion import motion_features
 
 CONTEXT, FUTURE, SIZE = 4, 9, 32
 SPLITS = ["train"] * 6 + ["test"] * 4
@@ -115,7 +116,9 @@ def test_scores_of_copy_last_against_their_definitions(dataset: Path) -> None:
     assert (index["row"], index["kind"], index["paired"]) == ("squares.copy-last", "baseline", True)
     assert (index["clips"], index["groups"], index["trajectories"]) == (4, 2, 1)
     assert features["motion_predicted"].shape == features["motion_real"].shape == (4, 32)
-    assert not np.allclose(features["motion_predicted"], features["motion_real"])
+    for side, frames in {"real": real[CONTEXT:], "predicted": [last] * FUTURE}.items():
+        expected = motion_features(torch.from_numpy(np.stack(frames)))
+        np.testing.assert_allclose(features[f"motion_{side}"][2], expected)
 
 
 def test_what_has_no_weights_is_named_with_the_way_out(dataset: Path) -> None:

@@ -7,6 +7,7 @@ import sys
 import imageio_ffmpeg
 import numpy as np
 import pytest
+from PIL import Image
 from safetensors.numpy import load_file
 
 from rsvp.config import SourceKind
@@ -40,7 +41,13 @@ def settings(folder, path, **values):
 def decode(folder, videos, share, *more, **values):
     """Run the stage; returns (exit code, what it wrote to the terminal, where its index is)."""
     index = folder / "frames" / str(share) / "index.json"
-    command = [sys.executable, "-m", "rsvp.decode", "--settings", settings(folder, videos, **values)]
+    command = [
+        sys.executable,
+        "-m",
+        "rsvp.decode",
+        "--settings",
+        settings(folder, videos, **values),
+    ]
     command += ["--share", share, "--index", index, "--log", folder / "log.txt", *more]
     ran = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=120)
     return ran.returncode, ran.stderr, index
@@ -99,6 +106,24 @@ def test_bad_videos_are_one_line_each_and_do_not_move_others(tmp_path, videos):
     index, _ = read_frame_cache(path)
     assert [row["id"] for row in index["rejected"]] == ["class 0/u empty", "class 1/u\ntext"]
     assert [video["offset"] for video in index["videos"]] == [0, 10, 22, 36, 47, 60]
+
+
+def test_frames_of_a_video_that_is_rejected_late_are_taken_back(tmp_path):
+    """Frame folders a, b, c; the last image of b is broken, so b's first frames were written."""
+    for place, name in enumerate("abc"):
+        (tmp_path / "v" / name).mkdir(parents=True)
+        for number in range(4):
+            image = Image.new("RGB", (40, 40), (50 * place + 10 * number,) * 3)
+            image.save(tmp_path / "v" / name / f"{number}.png")
+    broken = tmp_path / "v" / "b" / "3.png"
+    broken.write_bytes(broken.read_bytes()[:60])
+    code, terminal, path = decode(tmp_path, tmp_path / "v", 0, source="frames", decode_jobs=1)
+    assert code == 0
+    assert "rejected b: only 3 of 4 images could be decoded" in terminal
+    index, frames = read_frame_cache(path)
+    assert [(video["id"], video["offset"]) for video in index["videos"]] == [("a", 0), ("c", 4)]
+    means = frames.rows(range(len(frames))).mean((1, 2, 3))
+    assert np.array_equal(means, [0, 10, 20, 30, 100, 110, 120, 130])
 
 
 def test_small_files_and_leftovers(tmp_path, videos):

@@ -11,8 +11,9 @@ import select
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from typing import BinaryIO
@@ -29,7 +30,7 @@ from rsvp.errors import UserError
 
 # With these the scaler rounds the same way on every processor, and keeps all colour samples.
 SCALER_FLAGS = "accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
-CHUNK_BYTES = 4 * 2**20
+CHUNK_BYTES = 2**20
 SILENCE_SECONDS = 300.0
 # A longer side than this after the resize means a picture that is a line.
 MAX_LONG_SIDE = 16384
@@ -39,7 +40,8 @@ PLAYLISTS = {"concat", "hls", "dash", "imf", "applehttp"}
 ENOUGH_FRAMES = 0.95
 IMAGE_FORMATS = {"PNG": "png", "JPEG": "jpg"}
 PIPE_BYTES = 2**20
-BLOCK_BYTES = 2**18
+PAUSE_SECONDS = 0.005
+KEPT_COMPLAINTS = 65536
 INPUT = "<input>"
 
 
@@ -112,12 +114,12 @@ def decode(
     if long * resolution > MAX_LONG_SIDE * short:
         raise Rejected(f"{probe.width}x{probe.height} pixels: too narrow to crop a square from")
     images = linked_images(source) if source.files else nullcontext(None)
-    with images as pattern, tempfile.TemporaryFile() as errors:
+    with images as pattern:
         command = ffmpeg_command(source, pattern, resolution, resize, find_ffmpeg(binary))
-        with running(command, errors) as process:
-            frames = read_frames(process, append, resolution)
+        with running(command) as process:
+            frames, complaints = read_frames(process, append, resolution)
             code = process.wait()
-        damage = first_line(errors)
+    damage = first_line(complaints)
     check_end(source, code, frames, damage)
     if not damage and frames < ENOUGH_FRAMES * probe.announced:
         damage = f"its header announces {probe.announced}"
@@ -238,10 +240,8 @@ def command_template(images: bool, resolution: int, resize: Resize, binary: str)
         .filter("crop", resolution, resolution)
     )  # fmt: skip
     # passthrough: each decoded frame once, whatever its time stamp; the default invents frames.
-    # Written in large blocks, not frame by frame: fewer switches between ffmpeg and us.
-    stream = stream.output(
-        "pipe:", format="rawvideo", fps_mode="passthrough", flush_packets=0, blocksize=BLOCK_BYTES
-    )
+    # Its buffer is written when full, not after each frame: fewer switches between ffmpeg and us.
+    stream = stream.output("pipe:", format="rawvideo", fps_mode="passthrough", flush_packets=0)
     stream = stream.global_args(
         "-nostdin", "-hide_banner", "-loglevel", "error", "-filter_complex_threads", "1"
     )
@@ -261,58 +261,105 @@ def linked_images(source: Source) -> Iterator[str]:
 
 
 @contextmanager
-def running(command: list[str], errors: BinaryIO) -> Iterator[subprocess.Popen]:
-    """The process, with its output on a pipe; killed if it is still there at the end."""
+def running(command: list[str]) -> Iterator[subprocess.Popen]:
+    """The process, its output and errors on pipes; killed if it is still there at the end."""
     try:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, bufsize=0
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
         )
     except OSError as error:
         raise UserError(
             f"{command[0]}: cannot run ffmpeg ({error.strerror}); see 'ffmpeg' of the dataset"
         ) from None
-    with suppress(ImportError, AttributeError, OSError):
-        import fcntl
-
-        # Linux only: fewer switches between ffmpeg and us.
-        fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
     try:
         yield process
     finally:
         if process.poll() is None:
             process.kill()
         process.stdout.close()
+        process.stderr.close()
         process.wait()
 
 
 def read_frames(
     process: subprocess.Popen, append: Callable[[np.ndarray], None], resolution: int
-) -> int:
-    """Hand over what ffmpeg decodes, a few megabytes at a time; returns the number of frames."""
+) -> tuple[int, bytes]:
+    """Hand over what ffmpeg decodes, a megabyte at a time.
+
+    Returns the number of frames, and the beginning of what ffmpeg complained of.
+    """
     frame_bytes = resolution * resolution * 3
     buffer = np.empty((max(1, CHUNK_BYTES // frame_bytes), resolution, resolution, 3), np.uint8)
-    count = 0
-    while True:
-        size = read_full(process, memoryview(buffer).cast("B"))
-        whole = size // frame_bytes
-        if whole:
-            append(buffer[:whole])
-            count += whole
-        if size < buffer.nbytes:
-            return count
+    view = memoryview(buffer).cast("B")
+    output = Output(process)
+    count = filled = 0
+    while not output.ended:
+        filled += output.read(view[filled:])
+        if filled == len(view) or output.ended:
+            whole = filled // frame_bytes
+            if whole:
+                append(buffer[:whole])
+            count, filled = count + whole, 0
+    return count, output.complaints
 
 
-def read_full(process: subprocess.Popen, view: memoryview) -> int:
-    """Fill `view` from the process's output; returns the bytes read, fewer at its end."""
-    size = 0
-    while size < len(view):
-        if not select.select([process.stdout], [], [], SILENCE_SECONDS)[0]:
-            raise Rejected(f"ffmpeg gave nothing for {SILENCE_SECONDS:.0f} s")
-        got = process.stdout.readinto(view[size:])
+class Output:
+    """What a process writes, read in few large pieces while its errors are drained.
+
+    A reader that wakes for each piece that ffmpeg writes costs 3 % of the decoding. So where the
+    pipe can be made large, it collects for some milliseconds, or until ffmpeg closes its errors.
+    """
+
+    def __init__(self, process: subprocess.Popen) -> None:
+        self.process = process
+        self.ended = False
+        self.complaints = b""
+        self.errors = [process.stderr]  # emptied when they end
+        self.pause = PAUSE_SECONDS if enlarge_pipe(process.stdout) else 0.0
+        os.set_blocking(process.stdout.fileno(), False)
+
+    def read(self, view: memoryview) -> int:
+        """Wait a little, then read what is there; sets `ended` at the end of the output."""
+        deadline = time.monotonic() + SILENCE_SECONDS
+        while time.monotonic() < deadline:
+            if self.errors and self.pause:
+                self.drain(select.select(self.errors, [], [], self.pause)[0])
+            else:
+                ready = select.select([self.process.stdout, *self.errors], [], [], SILENCE_SECONDS)
+                self.drain([stream for stream in ready[0] if stream in self.errors])
+            size = 0
+            while size < len(view):
+                got = self.process.stdout.readinto(view[size:])
+                if not got:  # None: nothing there now; 0: the end
+                    self.ended = got == 0
+                    break
+                size += got
+            if size or self.ended:
+                return size
+        raise Rejected(f"ffmpeg gave nothing for {SILENCE_SECONDS:g} s")
+
+    def drain(self, ready: list[BinaryIO]) -> None:
+        """Read errors, so that ffmpeg never waits for us to; the first ones are kept."""
+        if not ready:
+            return
+        got = os.read(self.process.stderr.fileno(), KEPT_COMPLAINTS)
         if not got:
-            break
-        size += got
-    return size
+            self.errors = []
+        self.complaints = (self.complaints + got)[:KEPT_COMPLAINTS]
+
+
+def enlarge_pipe(pipe: BinaryIO) -> bool:
+    """Make a pipe hold `PIPE_BYTES`; False where the system does not (only Linux does)."""
+    try:
+        import fcntl
+
+        return fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES) >= PIPE_BYTES
+    except (ImportError, AttributeError, OSError):
+        return False
 
 
 def check_end(source: Source, code: int, count: int, message: str) -> None:
@@ -331,10 +378,8 @@ def check_end(source: Source, code: int, count: int, message: str) -> None:
         raise Rejected(f"only {count} of {len(source.files)} images could be decoded{reason}")
 
 
-def first_line(errors: BinaryIO) -> str:
+def first_line(complaints: bytes) -> str:
     """What ffmpeg complained of first (its last line only sums up), or ""."""
-    errors.seek(0)
-    text = errors.read(65536).decode("utf-8", "replace")
     # Addresses differ from run to run, and the index should not.
-    lines = re.sub(r" @ 0x[0-9a-f]+", "", text).splitlines()
+    lines = re.sub(r" @ 0x[0-9a-f]+", "", complaints.decode("utf-8", "replace")).splitlines()
     return next((one_line(line.strip())[:200] for line in lines if line.strip()), "")

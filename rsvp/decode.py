@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from rsvp.config import Dataset, Settings, SourceKind
 from rsvp.data.decoding import Rejected, decode, ffmpeg_version, filters
-from rsvp.data.frames import ShardWriter
+from rsvp.data.frames import ShardWriter, remove_leftovers
 from rsvp.data.sources import (
     Source,
     content_hash,
@@ -153,14 +153,6 @@ def warn(bar: tqdm, message: str) -> None:
     bar.clear()
     logger.warning("%s", one_line(message))
     bar.refresh()
-
-
-def remove_leftovers(folder: Path, kept: set[str]) -> None:
-    """Remove frame files that an earlier run left: more of them than now, or unfinished ones."""
-    for pattern in ("frames-*.safetensors", ".frames-*.safetensors.*.tmp"):
-        for path in folder.glob(pattern):
-            if path.name not in kept:
-                path.unlink()
 
 
 if __name__ == "__main__":

@@ -132,6 +132,14 @@ class ShardWriter:
         })  # fmt: skip
 
 
+def remove_leftovers(folder: Path, kept: set[str]) -> None:
+    """Remove frame files that an earlier run left: more of them than now, or unfinished ones."""
+    for pattern in ("frames-*.safetensors", ".frames-*.safetensors.*.tmp"):
+        for path in folder.glob(pattern):
+            if path.name not in kept:
+                path.unlink()
+
+
 def header(shape: tuple[int, ...]) -> bytes:
     """The head of a safetensors file with one uint8 tensor of `shape`.
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from rsvp.data.clips import Clips
-from rsvp.data.frames import ShardReader, ShardWriter
+from rsvp.data.frames import ShardReader, ShardWriter, remove_leftovers
 from rsvp.data.videos import side_by_side, write_video
 from rsvp.files import fresh_folder, read_json, write_json
 
@@ -69,10 +69,7 @@ class PredictionWriter:
             "videos": list(videos),
         }
         write_json(self.index_path, index)
-        kept = {shard["file"] for shard in shards}
-        for path in self.index_path.parent.glob("frames-*.safetensors"):
-            if path.name not in kept:
-                path.unlink()
+        remove_leftovers(self.index_path.parent, {shard["file"] for shard in shards})
         return index
 
 

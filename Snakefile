@@ -8,10 +8,11 @@ sys.path[:0] = [workflow.basedir, f"{workflow.basedir}/workflow"]
 from common import Plan, hold_results, print_failures, run_own_code, stop_in_one_line
 from rsvp.code import code_digest
 
-# Files named by --configfile replace config.yaml; Snakemake would merge the two.
+# Files named by --configfile replace config.yaml; Snakemake would merge the two. The path is
+# absolute since `snakemake --report` reads it again from the results folder.
 if not workflow.overwrite_configfiles:
 
-    configfile: "config.yaml"
+    configfile: os.path.abspath("config.yaml")
 
 
 with stop_in_one_line():

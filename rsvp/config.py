@@ -73,8 +73,8 @@ class Generated:
     held_out_frames: int = 24  # frames per validation and test video
     size: int = 64  # pixels, width and height of the video files
     objects: int = 2  # at most; each video has one or two
-    speed: float = 2.6  # pixels per frame, at most, at 64 pixels; scales with size
-    turn: float = 0.12  # radians per frame, at most
+    speed: float = 2.8  # pixels per frame, at most, at 64 pixels; scales with size
+    turn: float = 0.24  # radians per frame, at most
     seed: int = 0
 
 

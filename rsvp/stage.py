@@ -96,17 +96,20 @@ def stage_name() -> str:
 
 def start_logging(log: Path | None) -> None:
     """Warnings to stderr, where the user sees them; everything to the log file."""
-    root = logging.getLogger("rsvp")
-    root.setLevel(logging.DEBUG)
     terminal = logging.StreamHandler()
     terminal.setLevel(logging.WARNING)
     terminal.setFormatter(logging.Formatter(f"rsvp {stage_name()}: %(message)s"))
-    root.addHandler(terminal)
+    handlers: list[logging.Handler] = [terminal]
     if log:
         log.parent.mkdir(parents=True, exist_ok=True)
         file = logging.FileHandler(log, encoding="utf-8")
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-        root.addHandler(file)
+        handlers.append(file)
+    # A stage that runs as `python -m` logs under __main__.
+    for name in ("rsvp", "__main__"):
+        logging.getLogger(name).setLevel(logging.DEBUG)
+        for handler in handlers:
+            logging.getLogger(name).addHandler(handler)
 
 
 def check_code(module: str, planned: str | None) -> None:

@@ -97,7 +97,8 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     return {
         "steps": run.done,
         "device": device_name(fabric),
-        "training_seconds": run.history.seconds,
+        "training_seconds": round(run.history.seconds, 3),
+        "parameters": sum(p.numel() for p in denoiser.parameters()),
     }
 
 

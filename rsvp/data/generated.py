@@ -1,8 +1,8 @@
 """Generated videos: textured shapes that move and turn over a textured background.
 
 A video is a function of its seed. Background, shapes and textures are drawn anew for each video,
-so those of the test split are unseen in training. Objects keep their speed, turn rate and spin,
-and bounce off the frame's edges: a few frames determine the future. Loads without torch.
+so those of the test split are unseen in training. Objects keep their speed and their rate of turn
+and bounce off the frame's edges: a few frames determine the future, but not two alone. Loads without torch.
 """
 
 from dataclasses import dataclass
@@ -75,24 +75,29 @@ def wave(
 def trajectory(
     random: np.random.Generator, settings: Generated, radius: float, frames: int
 ) -> np.ndarray:
-    """x, y (pixels) and angle (radians) per frame, (T, 3); mirrored at the frame's edges.
+    """x, y (pixels) and angle (radians) per frame, (T, 3).
 
-    The path is an arc of constant speed and turn rate; a mirrored path is what an object does that
-    bounces without loss. A margin keeps most of the object in the frame.
+    The object keeps its speed and its rate of turn, and turns as it goes, like a car in a bend:
+    its path is an arc. At the frame's edges it is mirrored, and then turns the other way round. A
+    margin keeps most of it in the frame.
     """
     size, margin = settings.size, 0.7 * radius
-    speed = settings.speed * settings.size / 64 * random.uniform(0.6, 1.0)
-    turn = settings.turn * random.uniform(-0.5, 0.5)
-    spin = settings.turn * random.uniform(0.3, 1.0) * random.choice((-1.0, 1.0))
-    heading = random.uniform(0.0, 2.0 * np.pi) + turn * np.arange(frames)
-    steps = speed * np.stack([np.cos(heading), np.sin(heading)], axis=1)
-    start = random.uniform(margin, size - margin, 2)
-    path = start + np.cumsum(steps, axis=0)
-    width = size - 2.0 * margin
-    folded = np.mod(path - margin, 2.0 * width)
-    place = margin + np.minimum(folded, 2.0 * width - folded)
-    angle = random.uniform(0.0, 2.0 * np.pi) + spin * np.arange(frames)
-    return np.concatenate([place, angle[:, None]], axis=1).astype(np.float32)
+    speed = settings.speed * size / 64 * random.uniform(0.7, 1.0)
+    turn = settings.turn * random.uniform(0.3, 1.0) * random.choice((-1.0, 1.0))
+    place = random.uniform(margin, size - margin, 2)
+    heading, angle = random.uniform(0.0, 2.0 * np.pi, 2)
+    path = []
+    for _ in range(frames):
+        path.append((*place, angle))
+        heading, angle = heading + turn, angle + turn
+        place = place + speed * np.array([np.cos(heading), np.sin(heading)])
+        for axis in (0, 1):
+            inside = np.clip(place[axis], margin, size - margin)
+            if place[axis] != inside:
+                place[axis] = 2.0 * inside - place[axis]
+                heading = np.pi - heading if axis == 0 else -heading
+                turn = -turn
+    return np.array(path, np.float32)
 
 
 def paint_object(

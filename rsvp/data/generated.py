@@ -2,7 +2,8 @@
 
 A video is a function of its seed. Background, shapes and textures are drawn anew for each video,
 so those of the test split are unseen in training. Objects keep their speed and their rate of turn
-and bounce off the frame's edges: a few frames determine the future, but not two alone. Loads without torch.
+and bounce off the frame's edges: a few frames determine the future, but not two alone. Loads
+without torch.
 """
 
 from dataclasses import dataclass

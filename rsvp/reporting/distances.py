@@ -13,6 +13,7 @@ from rsvp.metrics.distribution import (
     frechet_distance,
     jackknife,
     kernel_distance,
+    paired_kernel_distance,
 )
 from rsvp.metrics.intervals import mean_over_seeds
 from rsvp.metrics.motion import motion_distance
@@ -65,6 +66,8 @@ def run_distance(measure: Measure, run: Run, features: dict[str, np.ndarray]) ->
         )
     # The floor compares other clips on each side, and evaluate keeps no groups of them.
     paired = run.scores is not None
+    if paired and measure is KVD:
+        distance = paired_kernel_distance
     if not paired and run.index["groups"] < clips:
         notes.append(
             f"the interval takes the {clips} clips of {run.index['groups']} groups for independent "

@@ -47,6 +47,8 @@ class StateFolder:
             try:
                 tensors, values = read_state(path)
             except (SafetensorError, OSError, KeyError, ValueError) as error:
+                # Under its own name it would count among the newest, and push out whole ones.
+                path.rename(path.with_name(f"broken-{path.name}"))
                 logger.warning("state %s is broken (%s); using the one before it", path, error)
                 continue
             if values["key"] != self.key:

@@ -85,7 +85,7 @@ class TrainingRun:
         """
         if step % LOG_EVERY and step + 1 < self.total:
             return
-        values = {name: float(value) for name, value in losses.items()}
+        values = {name: float(torch.as_tensor(value).detach()) for name, value in losses.items()}
         for name, value in values.items():
             if not math.isfinite(value):
                 raise UserError(
@@ -99,11 +99,17 @@ class TrainingRun:
         self.memory["stopped"] = True
 
     def save(self) -> None:
-        """Write the state after the steps done so far."""
+        """Write the state after the steps done so far.
+
+        UserError when it holds a number that is not finite, which losses tell only later; not in a
+        run that was stopped, whose outcome is decided.
+        """
         tensors: dict[str, Tensor] = {}
         layouts = {}
         for name, part in self.parts.items():
             layouts[name] = save_part(part, name, tensors)
+        if not self.memory.get("stopped"):
+            self.check_finite(tensors)
         values = {
             "step": self.done,
             "history": self.history.rows,
@@ -112,6 +118,15 @@ class TrainingRun:
         }
         self.states.save(self.done, tensors, values)
         self.saved_at = time.monotonic()
+
+    def check_finite(self, tensors: dict[str, Tensor]) -> None:
+        """UserError when a tensor holds a number that is not finite."""
+        for name, tensor in tensors.items():
+            if not tensor.isfinite().all():
+                raise UserError(
+                    f"{name} is not finite after {self.done} steps; the last good state is kept in"
+                    f" {self.states.folder}; lower the learning rate"
+                )
 
 
 def state_key(code: str | None, settings: Settings, *inputs: Path) -> str:

@@ -1,0 +1,185 @@
+"""The scene/object/motion autoencoder: what each latent may depend on, and that it learns."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from rsvp.config import Generated
+from rsvp.data.generated import generate_video
+from rsvp.models.autoencoder import Autoencoder, Context, load_autoencoder
+from rsvp.models.bundle import save_bundle
+
+SHAPE = {"width": 16, "scene_channels": 3, "object_channels": 4, "motion_channels": 5}
+
+
+def autoencoder():
+    torch.manual_seed(0)
+    return Autoencoder(**SHAPE)
+
+
+def noise(*shape, seed=0):
+    return 2 * torch.rand(shape, generator=torch.Generator().manual_seed(seed)) - 1
+
+
+@pytest.mark.parametrize(("size", "context"), [(32, 1), (64, 4), (96, 2)])
+@torch.no_grad()
+def test_shapes(size, context):
+    model, clips = autoencoder(), noise(2, context + 3, 3, size, size)
+    seen = model.encode_context(clips[:, :context])
+    motion = model.encode_motion(clips, seen)
+    decoded = model.decode(motion[:, context:], seen)
+    cells = size // 8
+    assert seen.scene.shape == (2, 3, cells, cells)
+    assert seen.object.shape == (2, 4, cells, cells)
+    assert motion.shape == (2, context + 3, 5, cells, cells)
+    assert decoded.frames.shape == decoded.scene.shape == (2, 3, 3, size, size)
+    assert decoded.mask.shape == (2, 3, 1, size, size)
+    assert decoded.displacement.shape == (2, 3, 2, size // 2, size // 2)
+    assert decoded.frames.isfinite().all()
+    assert decoded.mask.min() >= 0 and decoded.mask.max() <= 1
+
+
+@torch.no_grad()
+def test_observed_latents_do_not_change_with_the_future():
+    """Bit by bit, in the call that fills the latent cache: all frames of a clip at once."""
+    model, clips, context = autoencoder(), noise(2, 7, 3, 32, 32), 3
+    other = clips.clone()
+    other[:, context:] = noise(2, 4, 3, 32, 32, seed=1)
+
+    def encode(clips):
+        seen = model.encode_context(clips[:, :context])
+        return seen, model.encode_motion(clips, seen)
+
+    (seen, motion), (seen_other, motion_other) = encode(clips), encode(other)
+    for name, value in vars(seen).items():
+        assert torch.equal(value, getattr(seen_other, name)), name
+    assert torch.equal(motion[:, :context], motion_other[:, :context])
+    assert not torch.equal(motion[:, context:], motion_other[:, context:])
+    # So do the frames that are decoded from what was observed.
+    frames = model.decode(motion[:, :context], seen).frames
+    assert torch.equal(frames, model.decode(motion_other[:, :context], seen_other).frames)
+
+
+@torch.no_grad()
+def test_motion_of_a_frame_is_of_that_frame_alone():
+    model, clips = autoencoder(), noise(2, 6, 3, 32, 32)
+    seen = model.encode_context(clips[:, :2])
+    motion = model.encode_motion(clips, seen)
+    for t in range(6):
+        others = noise(2, 6, 3, 32, 32, seed=t + 1)
+        others[:, t] = clips[:, t]
+        found = model.encode_motion(others, seen)
+        assert torch.equal(found[:, t], motion[:, t])
+        assert not torch.equal(found[:, (t + 1) % 6], motion[:, (t + 1) % 6])
+
+
+@torch.no_grad()
+def test_latents_depend_on_every_context_frame():
+    model, frames = autoencoder(), noise(1, 3, 3, 32, 32)
+    seen = model.encode_context(frames)
+    for t in range(3):
+        other = frames.clone()
+        other[:, t] = noise(1, 3, 32, 32, seed=9)
+        changed = model.encode_context(other)
+        for kind in ("scene", "object", "background"):
+            change = getattr(changed, kind) - getattr(seen, kind)
+            assert change.abs().max() > 1e-4, (t, kind)
+
+
+@torch.no_grad()
+def test_clips_of_a_batch_do_not_mix():
+    model, clips = autoencoder(), noise(3, 4, 3, 32, 32)
+
+    def run(clips):
+        seen = model.encode_context(clips[:, :2])
+        motion = model.encode_motion(clips, seen)
+        return seen.scene, seen.object, motion, model.decode(motion, seen).frames
+
+    together = run(clips)
+    for i in range(3):
+        for whole, own in zip(together, run(clips[i : i + 1]), strict=True):
+            torch.testing.assert_close(own[0], whole[i], atol=1e-4, rtol=1e-3)
+
+
+@torch.no_grad()
+def test_each_decoded_frame_is_made_of_its_own_motion():
+    model, clips = autoencoder(), noise(2, 4, 3, 32, 32)
+    seen = model.encode_context(clips[:, :2])
+    motion = noise(2, 5, 5, 4, 4, seed=2)
+    frames = model.decode(motion, seen).frames
+    for t in range(5):
+        alone = model.decode(motion[:, t : t + 1], seen).frames
+        torch.testing.assert_close(alone[:, 0], frames[:, t], atol=1e-4, rtol=1e-3)
+    assert (frames[:, 0] - frames[:, 1]).abs().max() > 1e-3
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("x", "y"), [(0, 0), (2, 0), (-1, 3)])
+def test_matching_finds_where_content_went(x, y):
+    """Features moved by whole quarter cells are found there, in latent cells (half as many)."""
+    motion = autoencoder().motion
+    motion.log_scale.fill_(7.0)  # sharper than any confusion of random features
+    own = torch.randn(2, 16, 8, 8, generator=torch.Generator().manual_seed(0))
+    there = torch.roll(own, (y, x), dims=(-2, -1))
+    displacement, certainty, found = motion.look_up(own, there)
+    inside = (..., slice(3, -3), slice(3, -3))
+    expected = torch.tensor([x, y]).view(1, 2, 1, 1) / 2
+    torch.testing.assert_close(
+        displacement[inside], expected.expand_as(displacement[inside]), atol=1e-2, rtol=0
+    )
+    torch.testing.assert_close(found[inside], own[inside], atol=1e-2, rtol=0)
+    assert certainty[inside].min() > 0.99
+
+
+@torch.no_grad()
+def test_object_layer_moves_the_reference_under_its_mask():
+    """A block that is known to move 4 pixels right and 2 up: seen there, and nowhere else."""
+    reference, mask = noise(1, 3, 32, 32), torch.zeros(1, 1, 32, 32)
+    mask[..., 8:24, 8:24] = 1.0
+    still = torch.zeros(1, 1)
+    context = Context(reference[:, None], still, still, still, still, still, mask, still)
+    displacement = torch.tensor([4.0, -2.0]).view(1, 2, 1, 1).expand(1, 2, 16, 16)
+    layer, moved = autoencoder().decoder.object_layer(
+        displacement, torch.zeros(1, 1, 16, 16), context, 1
+    )
+    there = (..., slice(8, 20), slice(14, 26))
+    expected = torch.roll(reference, (-2, 4), dims=(-2, -1))
+    torch.testing.assert_close(layer[there], expected[there], atol=0.02, rtol=0)
+    assert moved[there].min() > 0.99
+    away = moved.clone()
+    away[..., 2:27, 8:32] = 0.0  # the blur that closes holes widens the mask a little
+    assert away.max() == 0.0
+
+
+def test_learns_to_move_what_moves():
+    """On one generated video, soon far better than holding the last observed frame."""
+    video = generate_video(Generated(size=32, objects=1, speed=4.0), 5, 8).frames
+    clip = torch.from_numpy(video).permute(0, 3, 1, 2)[None].float() / 127.5 - 1.0
+    model = autoencoder().requires_grad_(True)
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+
+    def reconstruct():
+        seen = model.encode_context(clip[:, :3])
+        return model.decode(model.encode_motion(clip[:, 3:], seen), seen).frames
+
+    for _ in range(80):
+        loss = F.l1_loss(reconstruct(), clip[:, 3:])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    with torch.no_grad():
+        error = F.mse_loss(reconstruct(), clip[:, 3:])
+    held = F.mse_loss(clip[:, 2:3].expand(-1, 5, -1, -1, -1), clip[:, 3:])
+    assert error < 0.2 * held
+
+
+@torch.no_grad()
+def test_comes_back_from_its_bundle(tmp_path):
+    model, clips = autoencoder(), noise(1, 4, 3, 32, 32)
+    save_bundle(tmp_path / "w.safetensors", tmp_path / "index.json", model, {"arguments": SHAPE})
+    loaded = load_autoencoder(tmp_path / "index.json")
+    assert not loaded.training and not any(p.requires_grad for p in loaded.parameters())
+    seen, again = model.encode_context(clips[:, :2]), loaded.encode_context(clips[:, :2])
+    motion = model.encode_motion(clips, seen)
+    assert torch.equal(motion, loaded.encode_motion(clips, again))
+    assert torch.equal(model.decode(motion, seen).frames, loaded.decode(motion, again).frames)

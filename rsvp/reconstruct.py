@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
             clip = to_float(frames.to(fabric.device))
             with fabric.autocast():
                 context = autoencoder.encode_context(clip[:, : clips.context_frames])
-                motion = autoencoder.encode_motion(clip[:, clips.context_frames :], context)
+                motion = autoencoder.encode_motion(clip, context)[:, clips.context_frames :]
                 decoded = autoencoder.decode(motion, context).frames
             futures = to_bytes(decoded).permute(0, 1, 3, 4, 2).cpu()
             for index, future in zip(batch, futures, strict=True):

@@ -101,7 +101,10 @@ class ContextEncoder(nn.Module):
         self.to_quarter = nn.Sequential(ResidualBlock(width), nn.Conv2d(width, 4 * half, 1))
         self.to_half = ResidualBlock(half)
         self.choice = head(2 * half, 4)
-        self.layers = head(half, 4 * 6, gain=0.1)
+        self.layers = head(half, 4 * 5, gain=0.1)
+        self.mask = nn.Sequential(
+            nn.Conv2d(4 * 6 + half, half, 3, padding=1), ResidualBlock(half), head(half, 4)
+        )
 
     def forward(self, context: Tensor) -> Context:
         """Encode context frames (B, Tc, 3, H, H)."""
@@ -133,31 +136,34 @@ class ContextEncoder(nn.Module):
         own = torch.cat([halves, repeat(detail, "b c h w -> b t c h w", t=count)], 2)
         choice = F.pixel_shuffle(self.choice(own.flatten(0, 1)), 2)
         choice = rearrange(choice, "(b t) 1 h w -> b t 1 h w", t=count).softmax(1)
-        unseen, correction, mask, depth = F.pixel_shuffle(self.layers(detail), 2).split(
-            [1, 3, 1, 1], 1
-        )
+        unseen, correction, depth = F.pixel_shuffle(self.layers(detail), 2).split([1, 3, 1], 1)
         seen = 1.0 - torch.sigmoid(unseen - 2.0)
         background = fill((choice * context).sum(1), seen) + (1.0 - seen) * correction
         depth = DEPTH_RANGE * torch.tanh(F.avg_pool2d(depth, 2))
+        # What moves differs from the scene behind it: the difference draws the mask's outline.
+        reference = context[:, -1]
+        images = F.pixel_unshuffle(torch.cat([reference - background, reference], 1), 2)
+        mask = F.pixel_shuffle(self.mask(torch.cat([images, detail], 1)), 2)
         return background, torch.sigmoid(mask - 1.0), depth
 
 
 class MotionEncoder(nn.Module):
     """Motion of frames relative to the reference: global matching, then convolutions.
 
-    Each quarter-resolution cell of the reference is compared with all cells of the frame (global
-    matching: Xu et al., "GMFlow", 2022, section 3.2): the expected displacement needs no search
-    range, however far the content went.
+    Each quarter-resolution cell of the reference is matched with all cells of the frame (global
+    matching: Xu et al., "GMFlow", 2022, section 3.2): no search range bounds how far things go.
+    The convolutions compare both ends and correct the displacement.
     """
 
     def __init__(self, width: int, scene_channels: int, object_channels: int, channels: int):
         super().__init__()
         self.frames = FrameEncoder(3, width)
         self.match = nn.Conv2d(width, width, 1)
-        self.log_scale = nn.Parameter(torch.tensor(2.7))
+        self.log_sharpness = nn.Parameter(torch.tensor(2.7))
+        self.log_nearness = nn.Parameter(torch.tensor(-4.0))
         self.latents = nn.Conv2d(scene_channels + object_channels, 4 * width, 1)
         self.merge = nn.Sequential(
-            nn.Conv2d(4 * width + 3, width, 1), ResidualBlock(width), ResidualBlock(width)
+            nn.Conv2d(4 * width + 2, width, 1), ResidualBlock(width), ResidualBlock(width)
         )
         self.down = nn.Sequential(
             nn.PixelUnshuffle(2), nn.Conv2d(4 * width, 2 * width, 1), ResidualBlock(2 * width)
@@ -165,7 +171,7 @@ class MotionEncoder(nn.Module):
         self.motion = head(2 * width, channels, gain=0.1)
 
     def forward(self, frames: Tensor, context: Context) -> Tensor:
-        """Motion (B, T, Cm, h, h) of frames (B, T, 3, H, H).
+        """Motion (B, T, Cm, h, h) of frames (B, T, 3, H, H), each by itself.
 
         The first two channels start from the displacement of what moves, in latent cells.
         """
@@ -174,32 +180,41 @@ class MotionEncoder(nn.Module):
         quarter = rearrange(quarter, "(b t) c h w -> b t c h w", t=count + 1)
         own = repeat(quarter[:, 0], "b c h w -> (b t) c h w", t=count)
         there = quarter[:, 1:].flatten(0, 1)
-        displacement, certainty, found = self.look_up(own, there)
+        displacement = self.find(own, there)
+        found = sample(there, displacement)
         latents = F.pixel_shuffle(self.latents(torch.cat([context.scene, context.object], 1)), 2)
         latents = repeat(latents + context.skip, "b c h w -> (b t) c h w", t=count)
-        x = torch.cat([own, latents, found, there - own, displacement, certainty], 1)
+        displacement = displacement * (4.0 / FACTOR)
+        x = torch.cat([own, latents, found - own, there - own, displacement], 1)
         motion = self.motion(self.down(self.merge(x)))
         weight = repeat(F.avg_pool2d(context.mask, 4), "b c h w -> (b t) c h w", t=count) + 1e-2
         base = F.avg_pool2d(weight * displacement, 2) / F.avg_pool2d(weight, 2)
         motion = torch.cat([motion[:, :2] + base, motion[:, 2:]], 1)
         return rearrange(motion, "(b t) c h w -> b t c h w", t=count)
 
-    def look_up(self, own: Tensor, there: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Where each cell of the reference is found in the frame.
+    def find(self, own: Tensor, there: Tensor) -> Tensor:
+        """Expected displacement (N, 2, q, q), in cells, of each cell of `own` within `there`.
 
-        Features (N, C, q, q) of reference and frame; returns the expected displacement
-        (N, 2, q, q) in latent cells, its certainty (N, 1, q, q), the features found there.
+        Both features (N, C, q, q). The match is by likeness and, weakly, by nearness. Done as an
+        attention whose values are places, so that nothing of size q^4 need be kept.
         """
         q = own.shape[-1]
-        query, key = (F.normalize(self.match(x), dim=1).flatten(2) for x in (own, there))
-        similarity = self.log_scale.exp() * query.transpose(1, 2) @ key
-        attention = similarity.softmax(-1)
-        grid = pixel_grid(q, q, own).flatten(1)
-        place = attention @ grid.T.expand(len(own), -1, -1)
-        displacement = (place - grid.T).transpose(1, 2).unflatten(2, (q, q))
-        certainty = attention.amax(-1)[:, None].unflatten(2, (q, q))
-        found = (there.flatten(2) @ attention.transpose(1, 2)).unflatten(2, (q, q))
-        return displacement * (4.0 / FACTOR), certainty, found
+        grid = pixel_grid(q, q, own).flatten(1).T.expand(len(own), -1, -1)  # (N, q q, 2)
+        sharpness, nearness = self.log_sharpness.exp(), self.log_nearness.exp()
+        query, key = (
+            rearrange(F.normalize(self.match(x), dim=1), "n c h w -> n (h w) c")
+            for x in (own, there)
+        )
+        # -nearness |x - y|^2 / 2 = nearness (x y - y^2 / 2), but for a term that softmax drops.
+        square = -0.5 * grid.square().sum(-1, keepdim=True)
+        query = torch.cat([sharpness * query, nearness * grid, nearness.expand_as(square)], -1)
+        key = torch.cat([key, grid, square], -1)
+        # Places need more digits than bfloat16 has.
+        with torch.autocast(own.device.type, enabled=False):
+            place = F.scaled_dot_product_attention(
+                query.float()[:, None], key.float()[:, None], grid.float()[:, None], scale=1.0
+            )[:, 0]
+        return rearrange((place - grid).to(own.dtype), "n (h w) c -> n c h w", h=q)
 
 
 class Decoder(nn.Module):
@@ -298,7 +313,7 @@ class Autoencoder(nn.Module):
         return self.context(frames)
 
     def encode_motion(self, frames: Tensor, context: Context) -> Tensor:
-        """Motion (B, T, Cm, h, h) of frames (B, T, 3, H, H), each by itself."""
+        """Motion (B, T, Cm, h, h) of any frames (B, T, 3, H, H) of the clip, each by itself."""
         return self.motion(frames, context)
 
     def decode(self, motion: Tensor, context: Context) -> Decoded:

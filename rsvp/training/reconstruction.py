@@ -4,9 +4,11 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from einops import repeat
 from torch import Tensor, nn
 
 from rsvp.models.autoencoder import Autoencoder, Context, Decoded
+from rsvp.models.warping import sample
 
 LATENT_NOISE = 0.1  # added to motion in training, so that small errors of the predictor stay small
 MASK_WEIGHT = 0.02  # what moves is as small as it can be
@@ -49,7 +51,7 @@ def reconstruction_loss(
     """The sum of stage one's losses, and its parts by name.
 
     Colours: L1 and L2 of the frames; L1 of the layers alone, also at a quarter of the resolution,
-    where what moved too far still overlaps. Plus the sizes of mask and latents, and LPIPS.
+    where what moved too far still overlaps; tracks. Plus the sizes of mask and latents, and LPIPS.
     """
     difference = result.decoded.frames - result.frames
     layers = result.decoded.layers - result.frames
@@ -61,10 +63,26 @@ def reconstruction_loss(
         "mask": result.context.mask.mean(),
         "latents": result.motion.square().mean(),
     }
-    loss = parts["l1"] + 2.0 * parts["l2"] + 0.5 * parts["layers"]
+    parts["tracks"] = track_loss(result)
+    loss = parts["l1"] + 2.0 * parts["l2"] + 0.5 * parts["layers"] + 0.3 * parts["tracks"]
     loss = loss + MASK_WEIGHT * parts["mask"] + LATENT_WEIGHT * parts["latents"]
     if perceptual is not None and perceptual_weight:
         frames, target = (x.flatten(0, 1) for x in (result.decoded.frames, result.frames))
         parts["lpips"] = perceptual(frames, target).mean()
         loss = loss + perceptual_weight * parts["lpips"]
     return loss, parts
+
+
+def track_loss(result: Reconstruction) -> Tensor:
+    """How well displacements lead from what moves in the reference to the same colours.
+
+    Mean absolute difference of colours at both ends, at half the resolution, over the mask. It
+    reaches displacements directly, where the image's losses come through splatting.
+    """
+    count = result.frames.shape[1]
+    mask = F.avg_pool2d(result.context.mask.detach(), 2)
+    reference = F.avg_pool2d(result.context.reference, 2)
+    mask, reference = (repeat(x, "b c h w -> (b t) c h w", t=count) for x in (mask, reference))
+    frames = F.avg_pool2d(result.frames.flatten(0, 1), 2)
+    found = sample(frames, result.decoded.displacement.flatten(0, 1) / 2.0)
+    return (mask * (found - reference).abs()).sum() / (3.0 * mask.sum() + 1.0)

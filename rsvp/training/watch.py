@@ -53,7 +53,7 @@ class Watch:
             clips = to_float(frames.permute(0, 1, 4, 2, 3))
             context = autoencoder.encode_context(clips[:, : self.clips.context_frames])
             future = clips[:, self.clips.context_frames :]
-            motion = autoencoder.encode_motion(future, context)
+            motion = autoencoder.encode_motion(clips, context)[:, self.clips.context_frames :]
             decoded = autoencoder.decode(motion, context).frames.clamp(-1.0, 1.0)
             watched.append(self.distance(decoded, future).cpu())
             values = psnr(as_images(decoded), as_images(future))

@@ -1,0 +1,144 @@
+"""Generated videos: the same for the same seed, and true to what they say of themselves."""
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+
+from rsvp.config import Generated
+from rsvp.data.generated import generate_video, trajectory
+
+SETTINGS = Generated()
+FRAMES = 24
+SEEDS = range(12)
+
+
+@pytest.fixture(scope="module")
+def videos():
+    return [generate_video(SETTINGS, seed, FRAMES) for seed in SEEDS]
+
+
+def test_shapes_and_types(videos):
+    for video in videos:
+        assert video.frames.shape == (FRAMES, 64, 64, 3) and video.frames.dtype == np.uint8
+        assert video.mask.shape == (FRAMES, 64, 64) and set(np.unique(video.mask)) <= {0, 1}
+        assert video.background.shape == (64, 64, 3) and video.background.dtype == np.uint8
+        assert video.positions.shape[0] == FRAMES and video.positions.shape[2] == 3
+        assert 1 <= video.positions.shape[1] <= SETTINGS.objects
+    assert {video.positions.shape[1] for video in videos} == {1, 2}
+
+
+def test_is_a_function_of_the_seed(videos):
+    np.random.seed(5)  # which must not matter
+    for seed in (0, 7):
+        again = generate_video(SETTINGS, seed, FRAMES)
+        for name, value in vars(again).items():
+            assert np.array_equal(value, getattr(videos[seed], name)), name
+
+
+def test_seeds_give_other_textures(videos):
+    """So that what is held out was not seen: no two backgrounds are near each other."""
+    backgrounds = [video.background.astype(float) for video in videos]
+    for one, other in itertools.combinations(backgrounds, 2):
+        assert np.abs(one - other).mean() > 10
+
+
+def test_outside_of_objects_frames_are_the_background(videos):
+    for video in videos:
+        away = ~widened(video.mask.astype(bool), 2)  # antialiasing reaches beyond the half
+        assert 0.3 < away.mean() < 0.99
+        background = np.broadcast_to(video.background, video.frames.shape)
+        assert np.array_equal(video.frames[away], background[away])
+
+
+def test_inside_of_objects_frames_differ_from_the_background(videos):
+    for video in videos:
+        inside = video.mask.astype(bool)
+        difference = np.abs(video.frames.astype(float) - video.background).max(-1)
+        assert difference[inside].mean() > 20
+        assert (difference[inside] > 2).mean() > 0.9
+
+
+def widened(mask, pixels):
+    """A mask grown by some pixels (with rectangles)."""
+    padded = np.pad(mask, ((0, 0), (pixels, pixels), (pixels, pixels)))
+    shifts = itertools.product(range(2 * pixels + 1), repeat=2)
+    views = [padded[:, y : y + 64, x : x + 64] for y, x in shifts]
+    return np.logical_or.reduce(views)
+
+
+def test_masks_lie_where_positions_say(videos):
+    """The centre of a lone object's mask follows its position while it is wholly inside."""
+    y, x = np.mgrid[0:64, 0:64] + 0.5
+    checked = 0
+    for video in videos:
+        if video.positions.shape[1] != 1:
+            continue
+        for mask, (px, py, _) in zip(video.mask, video.positions[:, 0], strict=True):
+            assert mask.any()
+            if mask[[0, -1]].any() or mask[:, [0, -1]].any():
+                continue
+            centre = x[mask == 1].mean(), y[mask == 1].mean()
+            assert np.hypot(centre[0] - px, centre[1] - py) < 5
+            checked += 1
+    assert checked > 30
+
+
+def paths(count=50, frames=48, **changes):
+    settings = dataclasses.replace(SETTINGS, **changes)
+    radius = 10.0
+    return [trajectory(np.random.default_rng(s), settings, radius, frames) for s in range(count)]
+
+
+def test_objects_stay_mostly_inside():
+    for path in paths():
+        assert path[:, :2].min() >= 7 - 1e-4 and path[:, :2].max() <= 57 + 1e-4
+
+
+def test_speed_and_turn_are_kept_between_bounces():
+    """A step that touches no edge is as long as any other, and turns by as much."""
+    bounces = 0
+    for path in paths():
+        steps = np.diff(path[:, :2].astype(float), axis=0)
+        lengths = np.hypot(*steps.T)
+        speed = lengths.max()
+        assert 0.5 * SETTINGS.speed < speed < SETTINGS.speed + 1e-3
+        free = np.abs(lengths - speed) < 1e-3
+        # Any step that is shorter starts or ends within one step of an edge.
+        near = np.minimum(path[:, :2], 64 - path[:, :2]).min(1) < 7 + speed
+        assert (free | (near[:-1] & near[1:])).all()
+        bounces += (~free).sum()
+        turns = np.abs(np.diff(path[:, 2].astype(float)))
+        assert turns == pytest.approx(turns[0], abs=1e-4)
+        assert 0 < turns[0] <= SETTINGS.turn + 1e-4
+    assert bounces > 50
+
+
+def test_three_frames_of_free_flight_give_the_next():
+    """What makes a future predictable: the turn between two steps is the turn of the next."""
+    checked = 0
+    for path in paths():
+        steps = np.diff(path[:, 0] + 1j * path[:, 1].astype(float))
+        inside = np.minimum(path[:, :2], 64 - path[:, :2]).min(1) > 7 + SETTINGS.speed
+        for t in range(len(steps) - 2):
+            if inside[t : t + 4].all():
+                guess = steps[t + 1] * (steps[t + 1] / steps[t])
+                assert abs(guess - steps[t + 2]) < 0.02
+                checked += 1
+    assert checked > 100
+
+
+def test_longer_videos_begin_as_shorter_ones():
+    long, short = generate_video(SETTINGS, 3, 40), generate_video(SETTINGS, 3, 16)
+    assert np.array_equal(long.frames[:16], short.frames)
+    assert np.array_equal(long.mask[:16], short.mask)
+
+
+def test_objects_move_by_a_share_of_the_size():
+    """Twice the size is the same scene, drawn finer."""
+    small, large = paths(5)[3], [
+        trajectory(np.random.default_rng(s), dataclasses.replace(SETTINGS, size=128), 20.0, 48)
+        for s in range(5)
+    ][3]  # fmt: skip
+    np.testing.assert_allclose(large[:, :2], 2 * small[:, :2], atol=1e-3)

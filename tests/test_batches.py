@@ -1,0 +1,157 @@
+"""Batches of training: what a step sees is a function of (seed, step) alone."""
+
+import itertools
+
+import pytest
+import torch
+from torch.utils.data import Dataset
+
+from rsvp.config import Augment
+from rsvp.data.latents import Latents, LatentWriter
+from rsvp.training.batches import ClipBatches, LatentBatches, to_bytes, to_float, turned
+
+
+class SomeClips(Dataset):
+    """Clips of noise in memory; the first pixel tells which."""
+
+    def __init__(self, count=9):
+        random = torch.Generator().manual_seed(0)
+        self.stored = torch.randint(
+            0, 256, (count, 4, 6, 6, 3), dtype=torch.uint8, generator=random
+        )
+
+    def __len__(self):
+        return len(self.stored)
+
+    def frames(self, i):
+        return self.stored[i].clone()
+
+
+CLIPS = SomeClips()
+
+
+def batches(seed=3, augment=Augment.all, purpose="pretrain", size=8):
+    return ClipBatches(CLIPS, seed, size, augment, purpose)
+
+
+def test_shape_and_type():
+    batch = batches()[0]
+    assert batch.shape == (8, 4, 3, 6, 6) and batch.dtype == torch.uint8
+
+
+def test_is_a_function_of_seed_and_step():
+    steps = (0, 1, 17, 4)
+    first = {step: batches()[step] for step in steps}
+    torch.manual_seed(5)
+    again = batches()
+    for step in reversed(steps):
+        assert torch.equal(again[step], first[step])
+    for one, other in itertools.combinations(first.values(), 2):
+        assert not torch.equal(one, other)
+    assert not torch.equal(batches(seed=4)[0], first[0])
+    assert not torch.equal(batches(purpose="finetune")[0], first[0])
+
+
+@pytest.mark.filterwarnings("ignore:'pin_memory'")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_reading_ahead_from_any_step_gives_the_same(workers):
+    items = batches()
+    read = list(items.batches(5, 9, workers))
+    assert len(read) == 4
+    for step, batch in zip(range(5, 9), read, strict=True):
+        assert torch.equal(batch, items[step])
+
+
+def test_every_clip_and_symmetry_is_drawn():
+    """Over many steps about equally often, and independently of each other."""
+    counts = torch.zeros(len(CLIPS), 8)
+    stored = CLIPS.stored.permute(0, 1, 4, 2, 3)
+    views = {
+        turned(clip, k, Augment.all).numpy().tobytes(): (i, k)
+        for i, clip in enumerate(stored)
+        for k in range(8)
+    }
+    items = batches(size=32)
+    for step in range(45):
+        for clip in items[step]:
+            counts[views[clip.contiguous().numpy().tobytes()]] += 1
+    expected = 45 * 32 / counts.numel()
+    chi_squared = ((counts - expected) ** 2 / expected).sum()
+    # 71 degrees of freedom: mean 71, deviation 12.
+    assert 71 - 4 * 12 < chi_squared < 71 + 4 * 12
+
+
+def test_without_augmentation_clips_are_as_stored():
+    stored = CLIPS.stored.permute(0, 1, 4, 2, 3)
+    for clip in batches(augment=Augment.none)[0]:
+        assert (clip == stored).flatten(1).all(1).any()
+
+
+SQUARE = torch.arange(9).view(1, 3, 3)
+
+
+def symmetries(augment):
+    return [turned(SQUARE, k, augment) for k in range(8)]
+
+
+def test_eight_symmetries_are_distinct_and_a_group():
+    found = {tuple(s.flatten().tolist()) for s in symmetries(Augment.all)}
+    expected = set()
+    for view in (SQUARE, SQUARE.flip(-1)):
+        expected |= {tuple(view.rot90(n, (-2, -1)).flatten().tolist()) for n in range(4)}
+    assert found == expected and len(found) == 8
+    # Turned again, a turned clip is one of the eight.
+    for one, other in itertools.product(range(8), repeat=2):
+        twice = turned(turned(SQUARE, one, Augment.all), other, Augment.all)
+        assert tuple(twice.flatten().tolist()) in found
+
+
+def test_zero_is_the_identity():
+    for augment in Augment:
+        assert torch.equal(turned(SQUARE, 0, augment), SQUARE)
+
+
+def test_none_and_horizontal_do_no_more_than_they_say():
+    assert all(torch.equal(s, SQUARE) for s in symmetries(Augment.none))
+    for k, found in enumerate(symmetries(Augment.horizontal)):
+        assert torch.equal(found, SQUARE.flip(-1) if k % 2 else SQUARE)
+
+
+def test_all_frames_and_colours_turn_alike():
+    clip = torch.arange(2 * 3 * 16).view(2, 3, 4, 4)
+    for k in range(8):
+        whole = turned(clip, k, Augment.all)
+        for t, c in itertools.product(range(2), range(3)):
+            assert torch.equal(whole[t, c], turned(clip[t, c], k, Augment.all))
+
+
+def test_bytes_survive_floats():
+    values = torch.arange(256, dtype=torch.uint8)
+    floats = to_float(values)
+    assert floats.min() == -1.0 and floats.max() == 1.0
+    assert torch.equal(to_bytes(floats), values)
+    assert to_bytes(torch.tensor([-7.0, 7.0])).tolist() == [0, 255]
+    assert torch.equal(to_bytes(floats + 0.49 / 127.5)[:-1], values[:-1])
+
+
+def test_latent_batches(tmp_path):
+    writer = LatentWriter(tmp_path / "index.json", {}, 0.1)
+    kinds = ("scene", "object", "motion")
+    writer.add("train", list("abcdef"), {kind: torch.randn(6, 2, 4, 4) for kind in kinds})
+    writer.flush("train")
+    writer.finish()
+    items = LatentBatches(Latents(tmp_path / "index.json", "train"), 0, 5)
+    assert {kind: value.shape for kind, value in items[3].items()} == {
+        kind: (5, 2, 4, 4) for kind in kinds
+    }
+    ahead = list(items.batches(3, 5, 0))
+    for kind in kinds:
+        assert torch.equal(ahead[0][kind], items[3][kind])
+        assert not torch.equal(ahead[0][kind], ahead[1][kind])
+    # All kinds are of the same clips.
+    everything = items.latents.batch(range(6))
+    which = [
+        [int((everything[kind] == row).flatten(1).all(1).nonzero()) for row in items[3][kind]]
+        for kind in kinds
+    ]
+    assert which[0] == which[1] == which[2]

@@ -1,0 +1,76 @@
+"""Finished networks on disk."""
+
+import os
+
+import pytest
+import torch
+
+from rsvp.errors import UserError
+from rsvp.files import read_json, sha256_of_file
+from rsvp.models.bundle import read_bundle, save_bundle
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Linear(30, 40), torch.nn.BatchNorm1d(40))
+
+
+@pytest.fixture
+def index(tmp_path, network):
+    path = tmp_path / "bundle/index.json"
+    save_bundle(path.with_name("weights.safetensors"), path, network, {"arguments": {"a": 1}})
+    return path
+
+
+def test_round_trip(index, network):
+    tensors, facts = read_bundle(index)
+    assert tensors.keys() == network.state_dict().keys()
+    for name, value in network.state_dict().items():
+        assert torch.equal(tensors[name], value) and tensors[name].dtype == value.dtype
+    assert facts["arguments"] == {"a": 1}
+    assert facts["parameters"] == 30 * 40 + 40 + 2 * 40
+    assert facts["sha256"] == sha256_of_file(index.with_name("weights.safetensors"))
+    assert facts == read_json(index)
+
+
+def test_folder_may_move(index, tmp_path):
+    """The index names its weights by their place beside it."""
+    moved = index.parent.rename(tmp_path / "elsewhere")
+    assert read_bundle(moved / "index.json")[0]
+
+
+def test_channels_last_weights_are_kept(tmp_path):
+    network = torch.nn.Conv2d(8, 8, 3).to(memory_format=torch.channels_last)
+    index = tmp_path / "index.json"
+    save_bundle(tmp_path / "w.safetensors", index, network, {})
+    assert torch.equal(read_bundle(index)[0]["weight"], network.weight)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.99])
+def test_truncated_weights_are_one_line(index, share):
+    weights = index.with_name("weights.safetensors")
+    os.truncate(weights, int(share * weights.stat().st_size))
+    refused(index, f"{weights}: not readable weights")
+
+
+def test_missing_weights_are_one_line(index):
+    weights = index.with_name("weights.safetensors")
+    weights.unlink()
+    refused(index, f"{weights}: not readable weights")
+
+
+def test_missing_index_is_one_line(index):
+    index.unlink()
+    refused(index, f"{index}: no such file")
+
+
+def test_broken_index_is_one_line(index):
+    os.truncate(index, 20)
+    refused(index, f"{index}: not valid JSON")
+
+
+def refused(index, text):
+    with pytest.raises(UserError) as error:
+        read_bundle(index)
+    assert text in str(error.value) and "\n" not in str(error.value)

@@ -1,0 +1,138 @@
+"""The latent cache: what is written is read back, normalised over the training split."""
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+
+from rsvp.data import latents as latents_module
+from rsvp.data.latents import KINDS, Latents, LatentStatistics, LatentWriter
+from rsvp.files import read_json, sha256_of_file
+
+SHAPES = {"scene": (3, 4, 4), "object": (2, 4, 4), "motion": (5, 6, 4, 4)}
+BYTES = 4 * 16 * (3 + 2 + 5 * 6)  # of one clip
+NOISE = 0.1
+
+
+def draw(count, seed):
+    random = torch.Generator().manual_seed(seed)
+    scale = {"scene": 3.0, "object": 0.5, "motion": 1.0}
+    return {
+        kind: scale[kind] * torch.randn(count, *shape, generator=random) + seed
+        for kind, shape in SHAPES.items()
+    }
+
+
+def write(folder, counts, batch=3):
+    """A cache of some clips per split; returns the raw latents by split and kind."""
+    writer = LatentWriter(folder / "index.json", {"context_frames": 2}, NOISE)
+    raw = {}
+    for seed, (split, count) in enumerate(counts.items()):
+        raw[split] = draw(count, seed)
+        for first in range(0, count, batch):
+            part = {kind: value[first : first + batch] for kind, value in raw[split].items()}
+            names = [f"{split}{i}" for i in range(first, min(first + batch, count))]
+            writer.add(split, names, part)
+        writer.flush(split)
+    writer.finish()
+    return raw
+
+
+@pytest.fixture
+def small_files(monkeypatch):
+    """Files of at most four clips."""
+    monkeypatch.setattr(latents_module, "FILE_BYTES", 4 * BYTES + 100)
+
+
+COUNTS = {"train": 11, "validation": 4, "test": 5}
+
+
+@pytest.mark.usefixtures("small_files")
+def test_round_trip_over_several_files(tmp_path):
+    raw = write(tmp_path, COUNTS)
+    for split, count in COUNTS.items():
+        read = Latents(tmp_path / "index.json", split)
+        assert len(read) == count and read.clips == [f"{split}{i}" for i in range(count)]
+        for indices in ([0], [count - 1, 0, 3], list(range(count))):
+            batch = read.batch(indices)
+            for kind in KINDS:
+                restored = read.statistics[kind].restore(batch[kind])
+                torch.testing.assert_close(restored, raw[split][kind][indices])
+        assert len(list(read)) == count
+    assert read.facts["context_frames"] == 2
+
+
+@pytest.mark.usefixtures("small_files")
+def test_files_are_bounded_and_hashed(tmp_path):
+    write(tmp_path, COUNTS)
+    files = read_json(tmp_path / "index.json")["files"]
+    assert [len(entry["clips"]) for entry in files["train"]] == [4, 4, 3]
+    named = [entry for entries in files.values() for entry in entries]
+    assert {entry["file"] for entry in named} == {p.name for p in tmp_path.glob("*.safetensors")}
+    for entry in named:
+        path = tmp_path / entry["file"]
+        assert entry["sha256"] == sha256_of_file(path)
+        assert path.stat().st_size < 4 * BYTES + 1000
+        with safe_open(path, "np") as file:
+            assert file.get_tensor("motion").dtype == np.float32
+
+
+@pytest.mark.usefixtures("small_files")
+def test_statistics_are_of_the_training_split_alone(tmp_path):
+    """Against numpy over the whole split; the noise that decoders look through is added."""
+    raw = write(tmp_path, COUNTS)
+    statistics = read_json(tmp_path / "index.json")["statistics"]
+    for kind in KINDS:
+        values = raw["train"][kind].numpy().astype(np.float64)
+        axes = tuple(axis for axis in range(values.ndim) if axis != values.ndim - 3)
+        deviation = np.sqrt(values.var(axis=axes) + NOISE**2)
+        np.testing.assert_allclose(statistics[kind]["mean"], values.mean(axis=axes), rtol=1e-9)
+        np.testing.assert_allclose(statistics[kind]["deviation"], deviation, rtol=1e-9)
+
+
+def test_training_latents_read_as_standard(tmp_path):
+    write(tmp_path, {"train": 200, "validation": 1, "test": 1}, batch=64)
+    read = Latents(tmp_path / "index.json", "train")
+    for value in read.batch(range(200)).values():
+        dims = tuple(axis for axis in range(value.dim()) if axis != value.dim() - 3)
+        assert value.mean(dims).abs().max() < 1e-5
+        assert (value.std(dims) <= 1.001).all() and (value.std(dims) > 0.97).all()
+
+
+def test_constant_channel_is_not_blown_up(tmp_path):
+    writer = LatentWriter(tmp_path / "index.json", {}, NOISE)
+    still = {kind: torch.full((4, *shape), 7.0) for kind, shape in SHAPES.items()}
+    writer.add("train", list("abcd"), still)
+    writer.flush("train")
+    writer.finish()
+    read = Latents(tmp_path / "index.json", "train")
+    assert read.statistics["scene"].deviation == pytest.approx([NOISE] * 3)
+    assert all(value.abs().max() < 1e-5 for value in read.batch([0, 3]).values())
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4, 4), (2, 5, 3, 4, 4)])
+def test_restore_is_the_opposite_of_normalise(shape):
+    statistics = LatentStatistics([1.0, -2.0, 30.0], [0.1, 2.0, 5.0])
+    values = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    torch.testing.assert_close(statistics.restore(statistics.normalise(values)), values)
+    torch.testing.assert_close(
+        statistics.normalise(values)[..., 1, :, :], (values[..., 1, :, :] + 2) / 2
+    )
+
+
+@pytest.mark.usefixtures("small_files")
+def test_smaller_second_cache_leaves_nothing_of_the_first(tmp_path):
+    write(tmp_path, COUNTS)
+    raw = write(tmp_path, {"train": 3, "validation": 1, "test": 1})
+    names = {path.name for path in tmp_path.iterdir()}
+    splits = ("train", "validation", "test")
+    assert names == {"index.json", *(f"{split}-00000.safetensors" for split in splits)}
+    read = Latents(tmp_path / "index.json", "train")
+    torch.testing.assert_close(
+        read.statistics["motion"].restore(read.batch([2])["motion"]), raw["train"]["motion"][2:]
+    )
+
+
+def test_split_without_clips_is_empty(tmp_path):
+    write(tmp_path, {"train": 2})
+    assert len(Latents(tmp_path / "index.json", "test")) == 0

@@ -116,19 +116,23 @@ def test_each_decoded_frame_is_made_of_its_own_motion():
 @torch.no_grad()
 @pytest.mark.parametrize(("x", "y"), [(0, 0), (2, 0), (-1, 3)])
 def test_matching_finds_where_content_went(x, y):
-    """Features moved by whole quarter cells are found there, in latent cells (half as many)."""
+    """Features that are moved by whole cells are found there."""
     motion = autoencoder().motion
-    motion.log_scale.fill_(7.0)  # sharper than any confusion of random features
+    motion.log_sharpness.fill_(7.0)  # beyond any confusion of random features
     own = torch.randn(2, 16, 8, 8, generator=torch.Generator().manual_seed(0))
     there = torch.roll(own, (y, x), dims=(-2, -1))
-    displacement, certainty, found = motion.look_up(own, there)
-    inside = (..., slice(3, -3), slice(3, -3))
-    expected = torch.tensor([x, y]).view(1, 2, 1, 1) / 2
-    torch.testing.assert_close(
-        displacement[inside], expected.expand_as(displacement[inside]), atol=1e-2, rtol=0
-    )
-    torch.testing.assert_close(found[inside], own[inside], atol=1e-2, rtol=0)
-    assert certainty[inside].min() > 0.99
+    inside = motion.find(own, there)[..., 3:-3, 3:-3]
+    expected = torch.tensor([x, y]).view(1, 2, 1, 1).expand_as(inside)
+    torch.testing.assert_close(inside, expected.float(), atol=1e-2, rtol=0)
+
+
+@torch.no_grad()
+def test_matching_prefers_what_is_near_among_equals():
+    """Where everything looks alike, content is taken to have stayed."""
+    motion = autoencoder().motion
+    motion.log_nearness.fill_(3.0)
+    same = torch.ones(1, 16, 8, 8)
+    assert motion.find(same, same)[..., 1:-1, 1:-1].abs().max() < 1e-3
 
 
 @torch.no_grad()

@@ -317,7 +317,7 @@ def test_generators_are_functions_of_seed_step_and_purpose():
 
 
 def test_generators_do_not_collide():
-    """Over a grid of seeds, steps and purposes, also in the 32 bits that Mersenne's twister uses."""
+    """Over seeds, steps and purposes, also in the 32 bits that Mersenne's twister uses."""
     purposes = ("pretrain", "pretrain clips", "finetune", "diffusion", "sample", "")
     grid = itertools.product((0, 1, 2, 1_000_003), range(500), purposes)
     seeds = [generator(*place).initial_seed() for place in grid]

@@ -1,5 +1,6 @@
 """Samplers on a Gaussian, whose velocity and flow are known in closed form."""
 
+import itertools
 import math
 
 import pytest
@@ -17,7 +18,7 @@ def test_order_of_convergence(name, order):
     errors = [
         (sample(name, GaussianVelocity(), noise, n) - flow_map(noise)).abs().max() for n in steps
     ]
-    slopes = [math.log2(a / b) for a, b in zip(errors, errors[1:], strict=False)]
+    slopes = [math.log2(a / b) for a, b in itertools.pairwise(errors)]
     assert slopes[-1] == pytest.approx(order, abs=0.15), slopes
 
 

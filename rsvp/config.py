@@ -66,7 +66,7 @@ class Augment(Enum):
 class Generated:
     """The generated videos: textured shapes that move and turn over a textured background."""
 
-    train_videos: int = 192
+    train_videos: int = 320
     validation_videos: int = 24
     test_videos: int = 48
     frames: int = 48  # frames per training video
@@ -142,7 +142,7 @@ class Pretrain:
     """Stage one, reconstruction."""
 
     steps: int = 1200
-    batch_size: int = 16  # clips
+    batch_size: int = 12  # clips
     target_frames: int = 4  # frames of each clip that are reconstructed in one step
     learning_rate: float = 2.0e-3
     warmup_steps: int = 50
@@ -189,7 +189,7 @@ class Denoiser:
     depth: int = 6
     heads: int = 6
     patch: int = 2  # latent cells per token side
-    frames_per_token: int = 4  # future frames per token
+    frames_per_token: int = 12  # future frames per token
 
 
 @dataclass
@@ -197,7 +197,7 @@ class Sampler:
     """How futures are drawn."""
 
     name: str = "heun"  # euler, heun
-    steps: int = 8
+    steps: int = 6
     temperature: float = 1.0  # scale of the initial noise
 
 
@@ -214,7 +214,7 @@ class Predictor:
     warmup_steps: int = 100
     weight_decay: float = 0.01
     ema_decay: float = 0.995  # every step, ramped up from 0
-    time_mean: float = 0.0  # logit-normal times: mean and standard deviation of logit(t)
+    time_mean: float = -0.7  # logit-normal times: mean and standard deviation of logit(t)
     time_std: float = 1.0
 
 
@@ -226,7 +226,7 @@ class Evaluation:
     max_clips: int | None = 256  # test clips, spread evenly over the test split
     baselines: list[str] = field(default_factory=lambda: list(BASELINES))
     bootstrap: int = 2000  # resamples of groups
-    videos: int = 12  # side-by-side videos kept per predictor
+    videos: int = 64  # side-by-side videos kept per predictor
 
 
 @dataclass

@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+# Networks in tests are tiny: their threads would only wait for each other, at four times the cost.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 @pytest.fixture(scope="session")
 def shared() -> Path:

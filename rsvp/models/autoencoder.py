@@ -173,7 +173,8 @@ class MotionEncoder(nn.Module):
     def forward(self, frames: Tensor, context: Context) -> Tensor:
         """Motion (B, T, Cm, h, h) of frames (B, T, 3, H, H), each by itself.
 
-        The first two channels start from the displacement of what moves, in latent cells.
+        The first two channels are the displacement of what moves, in latent cells; they start
+        from the match and are zero in cells where nothing of the reference moves.
         """
         count = frames.shape[1]
         _, quarter = self.frames(torch.cat([context.reference[:, None], frames], 1).flatten(0, 1))
@@ -187,9 +188,11 @@ class MotionEncoder(nn.Module):
         displacement = displacement * (4.0 / FACTOR)
         x = torch.cat([own, latents, found - own, there - own, displacement], 1)
         motion = self.motion(self.down(self.merge(x)))
-        weight = repeat(F.avg_pool2d(context.mask, 4), "b c h w -> (b t) c h w", t=count) + 1e-2
-        base = F.avg_pool2d(weight * displacement, 2) / F.avg_pool2d(weight, 2)
-        motion = torch.cat([motion[:, :2] + base, motion[:, 2:]], 1)
+        mask = repeat(F.avg_pool2d(context.mask, 4), "b c h w -> (b t) c h w", t=count)
+        base = F.avg_pool2d((mask + 1e-2) * displacement, 2) / F.avg_pool2d(mask + 1e-2, 2)
+        # Where nothing moves, a displacement means nothing and would only be noise to predict.
+        moving = (4.0 * F.avg_pool2d(mask, 2)).clamp(max=1.0)
+        motion = torch.cat([moving * (motion[:, :2] + base), motion[:, 2:]], 1)
         return rearrange(motion, "(b t) c h w -> b t c h w", t=count)
 
     def find(self, own: Tensor, there: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from rsvp.models.warping import sample
 
 LATENT_NOISE = 0.1  # added to motion in training, so that small errors of the predictor stay small
 MASK_WEIGHT = 0.02  # what moves is as small as it can be
-LATENT_WEIGHT = 1e-3
+CONTENT_WEIGHT = 5e-3  # motion carries content only where that pays
 
 
 @dataclass
@@ -34,8 +34,8 @@ def reconstruct(
 ) -> Reconstruction:
     """Encode clips (B, T, 3, H, H) and decode the frames at `targets` (any of the clip's).
 
-    Motion is decoded with noise: its scale is fixed and the latents' size is penalised, so the
-    noise bounds the information that a channel can carry.
+    Motion is decoded with noise of fixed scale, and the size of its content channels is penalised,
+    so the noise bounds what they carry. (Displacements have a size of their own: latent cells.)
     """
     context = autoencoder.encode_context(clips[:, :context_frames])
     frames = clips[:, targets]
@@ -61,11 +61,11 @@ def reconstruction_loss(
         "l2": difference.square().mean(),
         "layers": layers.abs().mean() + coarse.abs().mean(),
         "mask": result.context.mask.mean(),
-        "latents": result.motion.square().mean(),
+        "content": result.motion[:, :, 2:].square().mean(),
     }
     parts["tracks"] = track_loss(result)
     loss = parts["l1"] + 2.0 * parts["l2"] + 0.5 * parts["layers"] + 0.3 * parts["tracks"]
-    loss = loss + MASK_WEIGHT * parts["mask"] + LATENT_WEIGHT * parts["latents"]
+    loss = loss + MASK_WEIGHT * parts["mask"] + CONTENT_WEIGHT * parts["content"]
     if perceptual is not None and perceptual_weight:
         frames, target = (x.flatten(0, 1) for x in (result.decoded.frames, result.frames))
         parts["lpips"] = perceptual(frames, target).mean()

@@ -12,6 +12,8 @@ import yaml
 from projects import Project, copy_project
 from safetensors.torch import load_file
 
+from rsvp.data.clips import Clips
+
 CONTEXT, FRAMES = 3, 8
 PREDICTIONS = "predictions/rsvp-m/seed0/index.json"
 CONFIG = {
@@ -174,16 +176,22 @@ def test_predictions_do_not_see_the_future(finished, moved):
     answer = moved.snakemake(PREDICTIONS, "evaluation/rsvp-m/seed0/index.json")
     assert answer.code == 0, answer.text
     before, after = (stored(project.folder / "results") for project in (finished, moved))
-    for key in ("scene", "object", "observed motion", "predictions"):
+    for key in ("observed frames", "scene", "object", "observed motion", "predictions"):
         assert torch.equal(before[key], after[key]), key
-    assert not torch.equal(before["future motion"], after["future motion"])
+    for key in ("future frames", "future motion"):
+        changed = (before[key] != after[key]).flatten(1).any(1)
+        assert changed.all(), key  # of every clip
 
 
 def stored(results: Path) -> dict[str, torch.Tensor]:
-    """The test clips' latents and predictions as they lie on disk."""
+    """The test clips' frames, latents and predictions as they lie on disk."""
+    clips = Clips(results / "datasets/tiny/index.json", "test")
+    seen = torch.stack([clips.frames(i) for i in range(len(clips))])
     latents = load_file(results / "autoencoders/rsvp/seed0/latents/test-00000.safetensors")
     frames = load_file(results / "predictions/rsvp-m/seed0/frames-00000.safetensors")["frames"]
     return {
+        "observed frames": seen[:, :CONTEXT],
+        "future frames": seen[:, CONTEXT:],
         "scene": latents["scene"],
         "object": latents["object"],
         "observed motion": latents["motion"][:, :CONTEXT],

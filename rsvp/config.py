@@ -68,9 +68,9 @@ class Generated:
 
     train_videos: int = 320
     validation_videos: int = 24
-    test_videos: int = 48
+    test_videos: int = 64
     frames: int = 48  # frames per training video
-    held_out_frames: int = 24  # frames per validation and test video
+    held_out_frames: int = 16  # frames per validation and test video
     size: int = 64  # pixels, width and height of the video files
     objects: int = 2  # at most; each video has one or two
     speed: float = 2.8  # pixels per frame, at most, at 64 pixels; scales with size
@@ -322,7 +322,7 @@ def stage_settings(config: Config, stage: str, name: str = "", seed: int = 0) ->
         if stage == "cache_latents":
             settings["autoencoder"] = pick(config.autoencoders[name], ("latent_copies",))
         if stage == "reconstruct":
-            settings["evaluation"] = pick(config.evaluation, ("max_clips", "videos"))
+            settings["evaluation"] = pick(config.evaluation, ("max_clips",))
     elif stage == "train_diffusion":
         predictor = pick(config.predictors[name], DENOISER_KEYS)
         settings |= {"seed": seed, "predictor": predictor, "compute": to_plain(config.compute)}
@@ -331,7 +331,7 @@ def stage_settings(config: Config, stage: str, name: str = "", seed: int = 0) ->
         settings |= {"compute": to_plain(config.compute)}
         settings["evaluation"] = pick(config.evaluation, ("trajectories", "max_clips", "videos"))
     elif stage == "predict_baseline":
-        settings["evaluation"] = pick(config.evaluation, ("max_clips", "videos"))
+        settings["evaluation"] = pick(config.evaluation, ("max_clips",))
     elif stage == "evaluate":
         settings |= {"weights": to_plain(config.weights), "compute": to_plain(config.compute)}
     elif stage == "report":

@@ -1,9 +1,13 @@
 """Make the generated videos: files as a user would have them, and the truth behind them."""
 
 import argparse
+import os
+from functools import partial
+from multiprocessing import Pool
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from safetensors.numpy import save_file
 from tqdm import tqdm
 
@@ -33,21 +37,14 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     generated = settings.dataset.generated
     folder = arguments.index.parent
     jobs = list_videos(generated)
-    tensors, videos = {}, []
-    for video_id, seed, frames in tqdm(jobs, desc="generate videos", unit="video"):
-        video = generate_video(generated, seed, frames)
-        path = folder / f"{video_id}.mp4"
-        write_video(path, video.frames, settings.dataset.fps, crf=CRF, pixel_format=PIXEL_FORMAT)
-        tensors |= {f"{video_id}/mask": video.mask, f"{video_id}/background": video.background}
-        tensors[f"{video_id}/positions"] = video.positions
-        videos.append(
-            {
-                "id": video_id,
-                "path": f"{video_id}.mp4",
-                "sha256": sha256_of_file(path),
-                "frames": frames,
-            }
-        )
+    make = partial(make_video, settings, folder)
+    tensors: dict[str, np.ndarray] = {}
+    videos = []
+    with Pool(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None) as pool:
+        made = pool.imap(make, jobs, chunksize=8)
+        for video, truth in tqdm(made, total=len(jobs), desc="generate videos", unit="video"):
+            videos.append(video)
+            tensors |= truth
     with atomic_path(arguments.truth.with_suffix(".safetensors")) as temporary:
         save_file(tensors, temporary)
     truth_file = arguments.truth.with_suffix(".safetensors")
@@ -56,6 +53,23 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     remove_others(folder, {folder / video["path"] for video in videos})
     write_json(arguments.index, {"videos": videos})
     return {"videos": len(videos)}
+
+
+def make_video(
+    settings: Settings, folder: Path, job: tuple[str, int, int]
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Write one video; its line of the index, and its truth."""
+    video_id, seed, frames = job
+    video = generate_video(settings.dataset.generated, seed, frames)
+    path = folder / f"{video_id}.mp4"
+    write_video(path, video.frames, settings.dataset.fps, crf=CRF, pixel_format=PIXEL_FORMAT)
+    line = {"id": video_id, "path": f"{video_id}.mp4", "sha256": sha256_of_file(path)}
+    truth = {
+        f"{video_id}/mask": video.mask,
+        f"{video_id}/background": video.background,
+        f"{video_id}/positions": video.positions,
+    }
+    return line | {"frames": frames}, truth
 
 
 def list_videos(generated: Generated) -> list[tuple[str, int, int]]:

@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         kind="floor" if floor else "baseline",
         seed=settings.seed,
         trajectories=1,
-        videos=0 if floor else settings.evaluation.videos,
+        videos=0,
     )
     with writer:
         for index in tqdm(indices, desc=f"predict {arguments.baseline}", unit="clip"):

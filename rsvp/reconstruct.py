@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         kind="ceiling",
         seed=settings.seed,
         trajectories=1,
-        videos=settings.evaluation.videos,
+        videos=0,
     )
     with writer:
         for first in tqdm(range(0, len(indices), BATCH), desc="reconstruct", unit="batch"):

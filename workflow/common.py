@@ -234,6 +234,8 @@ def run_own_code() -> None:
     os.environ["PYTHON"] = sys.executable
     os.environ["PYTHONPATH"] = os.pathsep.join(unique([str(ROOT), *filter(None, found)]))
     os.environ["PYTHONSAFEPATH"] = "1"
+    # Progress bars in a log file should not drown the rest.
+    os.environ.setdefault("TQDM_MININTERVAL", "0.5" if sys.stderr.isatty() else "10")
 
 
 def hold_results() -> None:

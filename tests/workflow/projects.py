@@ -48,7 +48,7 @@ class Project:
         command = [sys.executable, "-m", "snakemake", *arguments]
         clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
         done = subprocess.run(
-            command, cwd=self.folder, env=clean, capture_output=True, text=True, timeout=300
+            command, cwd=self.folder, env=clean, capture_output=True, text=True, timeout=1200
         )
         return Answer(done.returncode, done.stdout + done.stderr)
 

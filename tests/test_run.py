@@ -225,6 +225,19 @@ def test_stopped_run_stays_stopped(tmp_path, clock):
     assert seen == [] and run.done == 6
 
 
+def test_run_that_was_stopped_is_over_whatever_became_of_its_weights(tmp_path, clock):
+    """Fine-tuning that diverged has decided which weights it keeps."""
+
+    def diverge(step, run):
+        if step == 5:
+            run.parts["network"][0].weight.grad.fill_(math.nan)
+            run.stop()
+
+    train(tmp_path / "run", clock, hook=diverge)
+    run, _ = train(tmp_path / "run", clock)
+    assert run.done == 6
+
+
 @pytest.mark.parametrize("bad", [0, 3, 10, 13, 24])
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_loss_that_is_no_number_stops_and_spoils_no_state(tmp_path, clock, bad, value):

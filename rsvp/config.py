@@ -451,6 +451,7 @@ def check(config: Config) -> None:
         check_predictor(f"predictors.{name}", predictor, config)
     check_report(config)
     check_compute(config.compute)
+    check_weights(config.weights)
 
 
 def check_dataset(path: str, dataset: Dataset) -> None:
@@ -549,6 +550,17 @@ def check_report(config: Config) -> None:
     for name in config.evaluation.baselines:
         check_reference("evaluation.baselines", name, dict.fromkeys(BASELINES))
     check_positive("evaluation", config.evaluation)
+
+
+def check_weights(weights: Weights) -> None:
+    """LPIPS needs both of its files."""
+    given = {"lpips_backbone": weights.lpips_backbone, "lpips_linear": weights.lpips_linear}
+    missing = [key for key, path in given.items() if not path]
+    if len(missing) == 1:
+        raise UserError(
+            f"config: weights.{missing[0]}: missing; LPIPS needs both {' and '.join(given)}, or"
+            " neither"
+        )
 
 
 def check_compute(compute: Compute) -> None:

@@ -70,7 +70,6 @@ class Networks:
 
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     """Write scores, features and the index of one row."""
-    torch.set_num_threads(settings.compute.threads)
     predictions = Predictions(arguments.predictions)
     facts = predictions.index
     networks = load_networks(settings.weights, facts["resolution"], device_of(settings.compute))
@@ -122,10 +121,10 @@ def load_networks(weights: Weights, resolution: int, device: torch.device) -> Ne
         lpips_reason = f"LPIPS needs {perceptual.MINIMUM_SIZE} pixels per side, not {resolution}"
     else:
         backbone = weights_path(weights.lpips_backbone, None, "weights.lpips_backbone")
-        linear = None
-        if weights.lpips_linear is not None:
-            linear = weights_path(weights.lpips_linear, None, "weights.lpips_linear")
-            hashes["weights.lpips_linear"] = sha256_of_file(linear)
+        if weights.lpips_linear is None:
+            raise UserError("weights.lpips_linear: missing; LPIPS needs its linear heads too")
+        linear = weights_path(weights.lpips_linear, None, "weights.lpips_linear")
+        hashes["weights.lpips_linear"] = sha256_of_file(linear)
         hashes["weights.lpips_backbone"] = sha256_of_file(backbone)
         network = perceptual.PerceptualDistance(backbone, linear).to(device)
     if weights.i3d is None:

@@ -1,7 +1,7 @@
-"""Stage one, part two: adversarial fine-tuning of the decoder, which stops by itself.
+"""Stage one, part two: adversarial fine-tuning of the autoencoder, which stops by itself.
 
-The encoders stay as they are, so latents keep their meaning. A perceptual score on the validation
-split decides: its best weights are kept, and the stage says why it stopped.
+A perceptual score on the validation split decides: its best weights are kept, and the stage says
+why it stopped.
 """
 
 import argparse
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 from torch import Tensor
 
 from rsvp.config import Finetune, Settings
@@ -43,9 +43,9 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     fabric = make_fabric(settings.compute, seed)
     clips = Clips(arguments.dataset, "train")
     autoencoder = load_autoencoder(arguments.pretrained).to(fabric.device)
-    autoencoder.decoder.requires_grad_(True)
+    autoencoder.requires_grad_(True)
     discriminators = Discriminators(config.discriminator_width).to(fabric.device)
-    optimizer = adam(autoencoder.decoder, config.learning_rate)
+    optimizer = adam(autoencoder, config.learning_rate)
     opponent = adam(discriminators, config.discriminator_learning_rate)
     best = copy.deepcopy(autoencoder)
     stopping = EarlyStopping(config.patience, config.max_psnr_drop)
@@ -119,7 +119,7 @@ def adversarial_step(
     optimizer: torch.optim.Optimizer,
     opponent: torch.optim.Optimizer,
 ) -> dict[str, Tensor]:
-    """One update of the decoder, then one of the discriminators, on consecutive frames."""
+    """One update of the autoencoder, then one of the discriminators, on consecutive frames."""
     random = generator(seed, step, "finetune")
     first = torch.randint(clip.shape[1] - config.target_frames + 1, (1,), generator=random)
     targets = first + torch.arange(config.target_frames)
@@ -132,7 +132,7 @@ def adversarial_step(
         total = loss + config.adversarial * adversarial + config.feature_matching * features
     optimizer.zero_grad()
     total.backward()
-    torch.nn.utils.clip_grad_norm_(autoencoder.decoder.parameters(), 1.0)
+    torch.nn.utils.clip_grad_norm_(autoencoder.parameters(), 1.0)
     optimizer.step()
     discriminators.requires_grad_(True)
     with fabric.autocast():
@@ -169,7 +169,8 @@ def comparison(watch: Watch, before: Scores, after: Scores) -> dict[str, Any]:
     return {
         "before": watch.summary(before),
         "validation": watch.summary(after),
-        "improvement": dataclasses.asdict(gain),
+        # One group of clips has no interval.
+        "improvement": {k: v if v == v else None for k, v in dataclasses.asdict(gain).items()},
         "psnr_cost": float((before.psnr - after.psnr).mean()),
     }
 

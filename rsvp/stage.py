@@ -20,7 +20,15 @@ from rsvp.config import Settings, read_settings
 from rsvp.errors import BAD_INPUT, FAILED, UserError
 from rsvp.files import read_json, write_json
 
-PACKAGES = ("torch", "torchvision", "numpy", "lightning", "snakemake", "av", "imageio-ffmpeg")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "lightning-fabric",
+    "snakemake",
+    "av",
+    "imageio-ffmpeg",
+)
 logger = logging.getLogger(__name__)
 
 

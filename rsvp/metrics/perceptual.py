@@ -8,7 +8,6 @@ fetched and no random number is drawn, and then filled from safetensors files.
 import warnings
 from pathlib import Path
 
-import lpips
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -30,18 +29,15 @@ class PerceptualDistance(nn.Module):
 
     backbone: path of torchvision's `features.*` weights of AlexNet, SqueezeNet 1.1 or VGG16
         (safetensors); which of them it is shows in `backbone`: alex, squeeze or vgg.
-    linear: path of the v0.1 linear heads (safetensors, keys `lin0.model.1.weight`, …); None takes
-        the heads that the package `lpips` carries.
+    linear: path of the v0.1 linear heads (safetensors, keys `lin0.model.1.weight`, …). (Those that
+        the package `lpips` carries are pickles, which rsvp does not load.)
     """
 
-    def __init__(self, backbone: Path, linear: Path | None = None) -> None:
+    def __init__(self, backbone: Path, linear: Path) -> None:
         super().__init__()
         features = _read(backbone, "weights.lpips_backbone")
         self.backbone = _backbone_name(features, backbone)
-        if linear is None:
-            heads = _packaged_heads(self.backbone)
-        else:
-            heads = _read(linear, "weights.lpips_linear")
+        heads = _read(linear, "weights.lpips_linear")
         self.network = _empty_network(self.backbone)
         _fill(self.network, features, heads, backbone, linear)
         self.requires_grad_(False)
@@ -90,14 +86,10 @@ def _backbone_name(features: dict[str, torch.Tensor], path: Path) -> str:
     return "vgg" if _VGG_LAYER in features else name
 
 
-def _packaged_heads(backbone: str) -> dict[str, torch.Tensor]:
-    """The linear heads inside the package `lpips`, read as plain tensors."""
-    path = Path(lpips.__file__).parent / "weights" / "v0.1" / f"{backbone}.pth"
-    return torch.load(path, map_location="cpu", weights_only=True)
-
-
-def _empty_network(backbone: str) -> lpips.LPIPS:
+def _empty_network(backbone: str) -> nn.Module:
     """The network of `backbone` without values, but for the constants that scale its input."""
+    import lpips  # here, since it loads torchvision, which takes two seconds
+
     with warnings.catch_warnings(), torch.device("meta"):
         warnings.simplefilter("ignore")  # torchvision's deprecated `pretrained`, used by lpips
         network = lpips.LPIPS(
@@ -108,11 +100,11 @@ def _empty_network(backbone: str) -> lpips.LPIPS:
 
 
 def _fill(
-    network: lpips.LPIPS,
+    network: nn.Module,
     features: dict[str, torch.Tensor],
     heads: dict[str, torch.Tensor],
     backbone: Path,
-    linear: Path | None,
+    linear: Path,
 ) -> None:
     """Put the values in place; every parameter gets one, of the right shape.
 

@@ -1,7 +1,7 @@
 """Device, precision and threads of a stage, through Lightning Fabric."""
 
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 
 from rsvp.config import Compute
 from rsvp.errors import UserError

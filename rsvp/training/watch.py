@@ -88,7 +88,6 @@ def as_images(clips: Tensor) -> Tensor:
 
 def load_perceptual(weights: Weights, device: torch.device) -> nn.Module | None:
     """LPIPS where the config names its weights, else nothing."""
-    if not weights.lpips_backbone:
+    if not weights.lpips_backbone or not weights.lpips_linear:
         return None
-    linear = Path(weights.lpips_linear) if weights.lpips_linear else None
-    return PerceptualDistance(Path(weights.lpips_backbone), linear).to(device)
+    return PerceptualDistance(Path(weights.lpips_backbone), Path(weights.lpips_linear)).to(device)

@@ -157,10 +157,11 @@ class Finetune:
     steps: int = 400  # at most
     batch_size: int = 8  # clips
     target_frames: int = 4  # consecutive, for the 3-D discriminator
-    learning_rate: float = 2.0e-4
-    discriminator_learning_rate: float = 4.0e-4
-    adversarial: float = 0.05  # weight of the generator's loss relative to the reconstruction's
-    feature_matching: float = 0.5  # weight of the distance of the discriminators' features
+    learning_rate: float = 1.0e-3  # at its peak; falls to a fiftieth at the last step
+    warmup_steps: int = 20
+    discriminator_learning_rate: float = 2.0e-3
+    adversarial: float = 0.1  # weight of the generator's loss relative to the reconstruction's
+    feature_matching: float = 10.0  # weight of the distance of the discriminators' features
     discriminator_width: int = 32
     validate_every: int = 50  # steps
     patience: int = 4  # validations without improvement

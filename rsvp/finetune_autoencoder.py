@@ -1,7 +1,7 @@
 """Stage one, part two: adversarial fine-tuning of the autoencoder, which stops by itself.
 
-A perceptual score on the validation split decides: its best weights are kept, and the stage says
-why it stopped.
+A perceptual score on the validation split decides: its best (averaged) weights are kept, and the
+stage says why it stopped.
 """
 
 import argparse
@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
 
 from rsvp.config import Finetune, Settings
 from rsvp.data.clips import Clips
@@ -24,9 +25,18 @@ from rsvp.training.adversarial import Discriminators, generator_loss, hinge_loss
 from rsvp.training.batches import ClipBatches, to_float
 from rsvp.training.compute import device_name, loader_workers, make_fabric
 from rsvp.training.early_stopping import EarlyStopping
+from rsvp.training.ema import ramped_average
 from rsvp.training.reconstruction import reconstruct, reconstruction_loss
-from rsvp.training.run import TrainingRun, generator, state_key
+from rsvp.training.run import (
+    TrainingRun,
+    generator,
+    learning_rate,
+    set_learning_rate,
+    state_key,
+)
 from rsvp.training.watch import Scores, Watch
+
+EMA_DECAY = 0.98  # of the weights that are watched and kept: adversarial steps are noisy
 
 
 def main() -> None:
@@ -47,6 +57,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     discriminators = Discriminators(config.discriminator_width).to(fabric.device)
     optimizer = adam(autoencoder, config.learning_rate)
     opponent = adam(discriminators, config.discriminator_learning_rate)
+    average = AveragedModel(autoencoder, multi_avg_fn=ramped_average(EMA_DECAY))
     best = copy.deepcopy(autoencoder)
     stopping = EarlyStopping(config.patience, config.max_psnr_drop)
     watch = Watch(arguments.dataset, settings.weights, fabric.device)
@@ -57,6 +68,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         config.steps,
         {
             "autoencoder": autoencoder,
+            "average": average,
             "best": best,
             "discriminators": discriminators,
             "optimizer": optimizer,
@@ -68,18 +80,21 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     ahead = batches.batches(run.done, config.steps, loader_workers(fabric))
     for step in run.steps("finetune autoencoder"):
         if step % config.validate_every == 0:
-            validate(run, step, watch, stopping, autoencoder, best)
+            validate(run, step, watch, stopping, average.module, best)
             if stopping.stopped:
                 run.stop()
                 continue
+        rate = learning_rate(step, config.steps, config.learning_rate, config.warmup_steps)
+        set_learning_rate(optimizer, rate)
         clip = to_float(next(ahead).to(fabric.device))
         losses = adversarial_step(
             fabric, config, step, seed, clip, clips.context_frames,
             autoencoder, discriminators, optimizer, opponent,
         )  # fmt: skip
+        average.update_parameters(autoencoder)
         run.log(step, **losses)
     if not stopping.stopped:
-        validate(run, run.done, watch, stopping, autoencoder, best)
+        validate(run, run.done, watch, stopping, average.module, best)
     run.history.write(arguments.history)
     save_bundle(
         arguments.weights,

@@ -75,7 +75,7 @@ REFUSED = {
     ),
     "zero steps": ("predictors.rsvp-m.steps", 0, "predictors.rsvp-m.steps: 0 is not possible"),
     "negative rate": ("predictors.rsvp-m.learning_rate", -1.0, "learning_rate: -1.0 is not"),
-    "heads that do not divide": ("predictors.rsvp-m.denoiser.heads", 5, "denoiser.width: 192"),
+    "heads that do not divide": ("predictors.rsvp-m.denoiser.heads", 5, "denoiser.width: 128"),
     "path out of the results": ("datasets.../out", {}, "datasets."),
     "undefined dataset": (
         "autoencoders.rsvp.dataset",

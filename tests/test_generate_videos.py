@@ -66,7 +66,8 @@ def test_fewer_videos_remove_the_others(tmp_path):
 
 
 def test_splits_and_sets_share_no_seed():
-    sets = [list_videos(dataclasses.replace(Generated(), seed=seed)) for seed in range(4)]
+    large = Generated(train_videos=192, validation_videos=24, test_videos=48)
+    sets = [list_videos(dataclasses.replace(large, seed=seed)) for seed in range(4)]
     seeds = [seed for jobs in sets for _, seed, _ in jobs]
     assert len(set(seeds)) == len(seeds) == 4 * (192 + 24 + 48)
     names = [name for name, _, _ in sets[0]]

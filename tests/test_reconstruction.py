@@ -38,7 +38,7 @@ def test_perfect_reconstruction_costs_nothing():
 
 def test_parts_in_closed_form():
     _, parts = reconstruction_loss(result(0.5, -0.25, 0.1, 2.0), None, 1.0)
-    expected = {"l1": 0.5, "l2": 0.25, "layers": 0.5, "mask": 0.1, "latents": 4.0, "tracks": 0.0}
+    expected = {"l1": 0.5, "l2": 0.25, "layers": 0.5, "mask": 0.1, "content": 4.0, "tracks": 0.0}
     assert {name: value.item() for name, value in parts.items()} == pytest.approx(expected)
 
 
@@ -48,13 +48,18 @@ def test_parts_in_closed_form():
         ("l1", {"frames": 0.5}),
         ("layers", {"layers": 0.5}),
         ("mask", {"mask": 0.5}),
-        ("latents", {"motion": 3.0}),
+        ("content", {"motion": 3.0}),
     ],
 )
 def test_every_part_counts(part, change):
     plain, costly = (reconstruction_loss(result(**r), None, 0.0) for r in ({}, change))
     assert costly[1][part] > plain[1][part]
     assert costly[0] > plain[0] + 1e-3
+
+
+def test_large_errors_count_more_than_their_size():
+    small, large = (reconstruction_loss(result(e), None, 0.0)[0] for e in (0.25, 0.5))
+    assert large > 2.2 * small
 
 
 def test_perceptual_loss_is_of_all_frames_and_weighted():
@@ -78,12 +83,15 @@ def test_tracks_that_follow_what_moves_cost_nothing():
     given.context.mask = torch.zeros(1, 1, 32, 32)
     given.context.mask[..., 8:24, 8:24] = 1.0
     right = torch.tensor([4.0, 2.0]).view(1, 1, 2, 1, 1).expand(1, 1, 2, 16, 16)
-    costs = []
+    given.decoded.frames = given.decoded.layers = frames
+    costs, losses = [], []
     for share in (1.0, 0.5, 0.0, -1.0):
         given.decoded.displacement = share * right
         costs.append(track_loss(given).item())
+        losses.append(reconstruction_loss(given, None, 0.0)[0].item())
     assert costs[0] == pytest.approx(0.0, abs=1e-5)
     assert min(costs[1:]) > 0.05
+    assert min(losses[1:]) > losses[0] + 1e-3
     # What is outside of the mask may go anywhere.
     given.decoded.displacement = right.clone()
     given.decoded.displacement[..., :2, :] = 7.0

@@ -68,7 +68,7 @@ class Generated:
 
     train_videos: int = 320
     validation_videos: int = 24
-    test_videos: int = 64
+    test_videos: int = 48
     frames: int = 48  # frames per training video
     held_out_frames: int = 16  # frames per validation and test video
     size: int = 64  # pixels, width and height of the video files
@@ -176,7 +176,7 @@ class Autoencoder:
     width: int = 32  # channels at a quarter of the resolution
     scene_channels: int = 4
     object_channels: int = 8
-    motion_channels: int = 8
+    motion_channels: int = 4  # two of displacement, the others of content
     latent_copies: int = 1  # cached per training clip, each another symmetry (datasets.*.augment)
     pretrain: Pretrain = field(default_factory=Pretrain)
     finetune: Finetune = field(default_factory=Finetune)
@@ -227,7 +227,7 @@ class Evaluation:
     max_clips: int | None = 256  # test clips, spread evenly over the test split
     baselines: list[str] = field(default_factory=lambda: list(BASELINES))
     bootstrap: int = 2000  # resamples of groups
-    videos: int = 64  # side-by-side videos kept per predictor
+    videos: int = 24  # side-by-side videos kept per predictor
 
 
 @dataclass
@@ -443,6 +443,8 @@ def check(config: Config) -> None:
         path = f"autoencoders.{name}"
         check_reference(f"{path}.dataset", autoencoder.dataset, config.datasets)
         check_positive(path, autoencoder)
+        channels = autoencoder.motion_channels
+        check_that(channels >= 2, f"{path}.motion_channels", channels, "2 or more")
         dataset = config.datasets[autoencoder.dataset]
         future = dataset.clip_frames - dataset.context_frames
         for stage in ("pretrain", "finetune"):

@@ -12,7 +12,7 @@ from rsvp.models.warping import sample
 
 LATENT_NOISE = 0.1  # added to motion in training, so that small errors of the predictor stay small
 MASK_WEIGHT = 0.02  # what moves is as small as it can be
-CONTENT_WEIGHT = 5e-3  # motion carries content only where that pays
+CONTENT_WEIGHT = 1e-2  # motion carries content only where that pays
 
 
 @dataclass
@@ -61,7 +61,8 @@ def reconstruction_loss(
         "l2": difference.square().mean(),
         "layers": layers.abs().mean() + coarse.abs().mean(),
         "mask": result.context.mask.mean(),
-        "content": result.motion[:, :, 2:].square().mean(),
+        # Over all channels, so that a model without content channels has none to pay for.
+        "content": result.motion[:, :, 2:].square().sum() / result.motion.numel(),
     }
     parts["tracks"] = track_loss(result)
     loss = parts["l1"] + 2.0 * parts["l2"] + 0.5 * parts["layers"] + 0.3 * parts["tracks"]

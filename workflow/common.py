@@ -51,10 +51,10 @@ class Plan:
         """A digest of ids and contents for each decode job's share; none for a generated set."""
         dataset = self.config.datasets[name]
         for path in split_lists(dataset):
-            check_file(f"datasets.{name}.split.lists", Path(self.results, path))
+            check_file(f"datasets.{name}.split.lists", seen_from(self.results, path))
         if not dataset.path or dataset.source is SourceKind.generated:
             return []
-        folder = Path(self.results, dataset.path)
+        folder = seen_from(self.results, dataset.path)
         sources = list_sources(folder, dataset.source, dataset.max_videos)
         hashes = content_hashes(sources, Path(self.results, HASHES, f"{name}.json"))
         shares: list[list[Source]] = [[] for _ in range(dataset.decode_jobs)]
@@ -187,6 +187,11 @@ def localise_paths(config: Config, base: str, results: str) -> None:
             setattr(weights, key, localise(path))
 
 
+def seen_from(results: str, path: str) -> Path:
+    """A path of the localised config, also before the results folder exists."""
+    return Path(os.path.normpath(os.path.join(results, path)))
+
+
 def weights_hashes(config: Config, results: str) -> dict[str, str]:
     """Content hashes of the pretrained weights by config key; UserError where a file is missing.
 
@@ -196,8 +201,9 @@ def weights_hashes(config: Config, results: str) -> dict[str, str]:
     for key in ("lpips_backbone", "lpips_linear", "i3d"):
         path = getattr(config.weights, key)
         if path and "://" not in path:
-            check_file(f"weights.{key}", Path(results, path))
-            sources.append(Source(key, os.path.join(results, path)))
+            file = seen_from(results, path)
+            check_file(f"weights.{key}", file)
+            sources.append(Source(key, str(file)))
     return content_hashes(sources, Path(results, HASHES, "weights.json")) if sources else {}
 
 

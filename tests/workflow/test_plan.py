@@ -55,6 +55,17 @@ def test_named_config_replaces_the_demo(project):
     assert "shapes" not in answer.text
 
 
+def test_relative_paths_work_before_there_are_results(project):
+    """The results folder, two levels down, does not exist yet when paths are first looked at."""
+    (project.folder / "lpips").mkdir()
+    for name in ("backbone", "linear"):
+        (project.folder / "lpips" / f"{name}.safetensors").write_bytes(b"not looked into yet")
+    files = "{lpips_backbone: lpips/backbone.safetensors, lpips_linear: lpips/linear.safetensors}"
+    answer = project.snakemake("-n", "--config", f"weights={files}", "results=deep/down")
+    assert answer.code == 0, answer.text
+    assert answer.rules == DEMO
+
+
 UCF = ["--configfile", "configs/ucf101-mini.yaml", "--config"]
 FOLDER = "datasets={ucf101-mini: {path: nowhere, split: {kind: groups}}}"
 REFUSED = {

@@ -68,13 +68,13 @@ class Generated:
 
     train_videos: int = 320
     validation_videos: int = 24
-    test_videos: int = 48
+    test_videos: int = 64
     frames: int = 48  # frames per training video
     held_out_frames: int = 16  # frames per validation and test video
     size: int = 64  # pixels, width and height of the video files
     objects: int = 2  # at most; each video has one or two
     speed: float = 2.8  # pixels per frame, at most, at 64 pixels; scales with size
-    turn: float = 0.24  # radians per frame, at most
+    turn: float = 0.3  # radians per frame, at most
     seed: int = 0
 
 

@@ -40,6 +40,7 @@ from rsvp.reporting.tables import (
     headline_columns,
     plain_reason,
     sample_text,
+    scored_cells,
 )
 
 CLASSES = {"better": "better", "worse": "worse"}  # of a verdict; others stay quiet
@@ -114,8 +115,7 @@ def render(report: Report) -> str:
 def facts(tables: Tables) -> list[tuple[str, str]]:
     """The strip under the title: what was done to what."""
     index = tables.rows[0].index
-    cells = [cell for cell in tables.headline.values() if cell.known]
-    most = max(cells, key=lambda cell: cell.clips, default=Estimate())
+    most = max(scored_cells(tables), key=lambda cell: cell.clips, default=Estimate())
     seeds = sorted({run.index["seed"] for row in tables.rows for run in row.runs})
     return [
         ("dataset", index["dataset"]),

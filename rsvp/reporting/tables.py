@@ -344,9 +344,15 @@ def results_markdown(tables: Tables, title: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def scored_cells(tables: Tables) -> list[Estimate]:
+    """The headline's numbers, but for the floor's: its clips and groups are of the training side."""
+    floors = {row.name for row in tables.rows if row.kind == "floor"}
+    return [cell for (row, *_), cell in tables.headline.items() if cell.known and row not in floors]
+
+
 def sample_text(tables: Tables) -> str:
     """How many clips, groups and seeds the numbers stand on."""
-    cells = [cell for cell in tables.headline.values() if cell.known]
+    cells = scored_cells(tables)
     if not cells:
         return "Nothing was scored."
     most = max(cells, key=lambda cell: (cell.clips, cell.groups))

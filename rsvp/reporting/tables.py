@@ -345,7 +345,7 @@ def results_markdown(tables: Tables, title: str) -> str:
 
 
 def scored_cells(tables: Tables) -> list[Estimate]:
-    """The headline's numbers, but for the floor's: its clips and groups are of the training side."""
+    """The headline's numbers but the floor's, whose clips are of the training side."""
     floors = {row.name for row in tables.rows if row.kind == "floor"}
     return [cell for (row, *_), cell in tables.headline.items() if cell.known and row not in floors]
 

@@ -1,10 +1,20 @@
-# make demo   from nothing to a report on generated videos
-# make test   the tests
+# make demo     from nothing to a report on generated videos
+# make weights  downloads what the config's `weights` name: LPIPS and FVD need them
+# make test     the tests
+# make soak     the long tests: runs that are killed again and again
+# make why      what would run, and why
+# make accept RESULTS='predictors/rsvp-m/seed0 …' WHY='renamed a variable'
+#               keeps these results although their code changed, and notes it
+# make orphans [REMOVE=yes]
+#               lists (removes) results that no row of the config needs
+# Another config: CONFIG=FILE; other flags for snakemake: ARGS='--cores 4'
 PYTHON ?= python3
 VENV ?= .venv
+CONFIG ?= config.yaml
 BIN := $(VENV)/bin
+FLAGS = --configfile '$(CONFIG)' $(ARGS)
 
-.PHONY: demo check-demo test lint environment
+.PHONY: demo check-demo weights test soak why accept orphans lint environment
 
 demo: environment
 	$(BIN)/snakemake
@@ -14,8 +24,26 @@ demo: environment
 check-demo: environment
 	$(BIN)/python benchmarks/check_demo.py results
 
+# The only command that downloads anything but packages. To use another config: CONFIG=FILE
+weights: environment
+	$(BIN)/python -m rsvp.fetch_weights --config '$(CONFIG)'
+
 test: environment
 	$(BIN)/python -m pytest
+
+# Twenty kills at random moments, twice; takes about twenty minutes.
+soak: environment
+	$(BIN)/python -m pytest -m soak -n 0 -s
+
+why: environment
+	@PYTHONPATH=. $(BIN)/python workflow/why.py $(FLAGS)
+
+# Variables given to make are in the environment; the shell does not look into them there.
+accept: environment
+	@PYTHONPATH=. $(BIN)/python workflow/accept.py --results "$$RESULTS" --why "$$WHY" $(FLAGS)
+
+orphans: environment
+	@PYTHONPATH=. $(BIN)/python workflow/orphans.py $(if $(filter yes,$(REMOVE)),--remove) $(FLAGS)
 
 lint: environment
 	$(BIN)/ruff check .

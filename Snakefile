@@ -5,8 +5,21 @@ import sys
 
 sys.path[:0] = [workflow.basedir, f"{workflow.basedir}/workflow"]
 
-from common import Plan, hold_results, print_failures, run_own_code, stop_in_one_line
-from rsvp.code import code_digest
+from common import (
+    Plan,
+    code_files,
+    hold_results,
+    planned_code,
+    print_failures,
+    run_own_code,
+    stop_in_one_line,
+)
+from config_file import check_config_file
+from finished import speak_of_finished
+
+with stop_in_one_line():
+    for file in workflow.overwrite_configfiles or ["config.yaml"]:
+        check_config_file(file)
 
 # Files named by --configfile replace config.yaml; Snakemake would merge the two. The path is
 # absolute since `snakemake --report` reads it again from the results folder.
@@ -17,7 +30,9 @@ if not workflow.overwrite_configfiles:
 
 with stop_in_one_line():
     PLAN = Plan(config, os.getcwd())
-run_own_code()
+run_own_code(PLAN.config)
+if workflow.is_main_process:
+    speak_of_finished(PLAN.results, [*PLAN.all_folders, "report"])
 
 
 workdir: PLAN.results

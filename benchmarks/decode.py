@@ -23,6 +23,7 @@ from rsvp.config import Dataset, SourceKind
 from rsvp.data.decoding import ffmpeg_command, find_ffmpeg
 from rsvp.data.sources import Source, content_hash, list_sources, share_of
 from rsvp.decode import decode_share
+from rsvp.resume import Journal, StateKey
 
 
 def main() -> None:
@@ -98,7 +99,9 @@ def decode_job(share: int, workers: int, dataset: Dataset, folder: Path) -> floa
     sources = list_sources(dataset.path or "", SourceKind.videos)
     mine = balanced(sources, workers)[share]
     hashes = {source.id: content_hash(source) for source in mine}
-    decode_share(mine, hashes, Path(dataset.path or ""), dataset, folder / f"{share}/index.json")
+    journal = Journal(folder / f"{share}/state", StateKey(None, ""))
+    index = folder / f"{share}/index.json"
+    decode_share(mine, hashes, Path(dataset.path or ""), dataset, index, journal)
     return processor_seconds(resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN) - before
 
 

@@ -1,7 +1,8 @@
 """Digests of the code that a stage runs: its import closure's syntax trees. Loads without torch.
 
 Comments, docstrings and formatting do not count. Nor do the definition of the config, logging,
-files and run records: their effect on a stage is its resolved settings, which are compared instead.
+files, locks and run records: their effect on a stage is its resolved settings, which are compared
+instead.
 """
 
 import ast
@@ -10,20 +11,45 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-LEFT_OUT = {"rsvp", "rsvp.config", "rsvp.stage", "rsvp.files", "rsvp.errors", "rsvp.code"}
+LEFT_OUT = {
+    "rsvp",
+    "rsvp.code",
+    "rsvp.config",
+    "rsvp.errors",
+    "rsvp.files",
+    "rsvp.resume",
+    "rsvp.stage",
+}
 TEMPLATES = (".jinja", ".css", ".js", ".json")
 
 
 def code_digest(module: str) -> str:
     """Hex SHA-256 over the code that `python -m <module>` runs within rsvp."""
     digest = hashlib.sha256()
-    for name in sorted(import_closure(module)):
-        digest.update(f"{name}\0{module_digest(name)}\n".encode())
+    for path, content in file_digests(module).items():
+        digest.update(f"{path}\0{content}\n".encode())
     return digest.hexdigest()
 
 
+def file_digests(module: str) -> dict[str, str]:
+    """Hex SHA-256 of each file of that code by its path below the project: modules, templates."""
+    digests = {}
+    for name in import_closure(module):
+        digests[source_path(name)] = module_digest(name)
+        digests |= template_digests(name)
+    return dict(sorted(digests.items()))
+
+
+def short_digests(module: str) -> dict[str, str]:
+    """`file_digests` cut to 16 digits: enough to tell which file changed."""
+    return {path: digest[:16] for path, digest in file_digests(module).items()}
+
+
 def import_closure(module: str) -> set[str]:
-    """The module and every rsvp module that it imports, directly or not, without `LEFT_OUT`."""
+    """The module and every rsvp module that it imports, directly or not, without `LEFT_OUT`.
+
+    The packages that modules lie in are imported with them.
+    """
     found: set[str] = set()
     waiting = [module]
     while waiting:
@@ -31,7 +57,7 @@ def import_closure(module: str) -> set[str]:
         if name in found or name in LEFT_OUT:
             continue
         found.add(name)
-        waiting += imports(name)
+        waiting += [*imports(name), name.rpartition(".")[0]]
     return found
 
 
@@ -50,20 +76,34 @@ def imports(module: str) -> tuple[str, ...]:
 
 @cache
 def module_digest(module: str) -> str:
-    """Hex SHA-256 of a module's syntax tree, and of the templates that it names."""
-    digest = hashlib.sha256(canonical(syntax_tree(module)).encode())
+    """Hex SHA-256 of a module's syntax tree."""
+    return hashlib.sha256(canonical(syntax_tree(module)).encode()).hexdigest()
+
+
+@cache
+def template_digests(module: str) -> dict[str, str]:
+    """Hex SHA-256 by path of the templates beside a module that it, or one of them, names."""
     path = module_file(module)
     assert path is not None
-    for template in templates(path):
-        digest.update(template.name.encode() + b"\0" + template.read_bytes())
-    return digest.hexdigest()
+    beside = [item for item in path.parent.iterdir() if item.suffix in TEMPLATES]
+    named: set[Path] = set()
+    waiting = [path]
+    while waiting:
+        text = waiting.pop().read_text(encoding="utf-8")
+        new = {item for item in beside if item.name in text} - named
+        named |= new
+        waiting += new
+    return {
+        item.relative_to(ROOT).as_posix(): hashlib.sha256(item.read_bytes()).hexdigest()
+        for item in named
+    }
 
 
-def templates(path: Path) -> list[Path]:
-    """The templates beside a module that it names in its source."""
-    source = path.read_text(encoding="utf-8")
-    beside = sorted(item for item in path.parent.iterdir() if item.suffix in TEMPLATES)
-    return [item for item in beside if item.name in source]
+def source_path(module: str) -> str:
+    """The path of a module's source file below the project."""
+    path = module_file(module)
+    assert path is not None
+    return path.relative_to(ROOT).as_posix()
 
 
 def module_file(module: str) -> Path | None:
@@ -83,7 +123,7 @@ def syntax_tree(module: str) -> ast.Module:
     path = module_file(module)
     if path is None:
         raise FileNotFoundError(f"no module {module} below {ROOT}")
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             first = node.body[0] if node.body else None

@@ -6,11 +6,12 @@ cuts out exactly the part that one stage depends on. Loads without torch.
 
 import dataclasses
 import difflib
+import os
 import re
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from omegaconf import OmegaConf
@@ -19,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from rsvp.errors import UserError
 
 SCHEMA = 1
+SAMPLERS = ("euler", "heun", "ddim", "dpm-solver")
 BASELINES = (
     "copy-last",
     "context-median",
@@ -54,12 +56,74 @@ class Resize(Enum):
     area = "area"
 
 
+class Scores(Enum):
+    """What a protocol compares with what."""
+
+    frames = "frames"  # each predicted frame with the true one
+    distribution = "distribution"  # the predicted videos as a set with the real ones
+
+
+class Column(Enum):
+    """Which frames a distance between sets of videos sees; the two are never mixed."""
+
+    predicted = "predicted"  # future frames only
+    context = "context"  # observed and future frames, as MCVD and SRVP do
+
+
 class Augment(Enum):
     """Symmetries under which training clips are as likely as they are."""
 
     none = "none"
     horizontal = "horizontal"  # mirrored left and right, as natural video
     all = "all"  # the eight symmetries of the square
+
+
+class AutoencoderKind(Enum):
+    """What an autoencoder makes of a clip."""
+
+    rsvp = "rsvp"  # scene, object and motion
+    joint = "joint"  # the same, and scene and object of the future
+    triplane = "triplane"  # planes of space, and of space and time, as PVDM
+    frames = "frames"  # a latent image of each frame, as latent diffusion
+
+
+class RegulariserKind(Enum):
+    """What bounds the latents of an autoencoder of images or planes."""
+
+    tanh = "tanh"  # to [-1, 1], with noise in training
+    kl = "kl"  # weakly to the standard normal
+    vq = "vq"  # to the nearest of learnt codes
+    fsq = "fsq"  # to a few levels per channel
+
+
+class Perceptual(Enum):
+    """How the training of an autoencoder judges what frames look like."""
+
+    sliced_wasserstein = "sliced_wasserstein"  # of image patches; needs no weights
+    lpips = "lpips"  # also a loss of pretraining; needs weights.lpips_backbone and lpips_linear
+
+
+class Objective(Enum):
+    """What the denoiser is trained to output."""
+
+    flow = "flow"  # the velocity of the straight path from noise to data
+    noise = "noise"  # the noise, on the linear schedule of latent-diffusion and PVDM
+    v = "v"  # alpha noise - sigma data, on the cosine schedule
+    edm = "edm"  # preconditioned between data and noise
+
+
+class Times(Enum):
+    """How training draws noise levels."""
+
+    logit_normal = "logit_normal"  # around time_mean; for edm: log-normal sigma
+    uniform = "uniform"  # in the objective's own time, as noise and v do in their papers
+
+
+class Weighting(Enum):
+    """How much the loss of each noise level counts."""
+
+    none = "none"  # squared errors of the objective's output, all alike
+    min_snr = "min_snr"  # squared errors of the data, by the signal-to-noise ratio up to 5
 
 
 @dataclass
@@ -118,13 +182,27 @@ class Dataset:
 
 
 @dataclass
-class Weights:
-    """Pretrained weights of the perceptual metrics: paths, or nothing."""
+class DetectorProgram:
+    """A network of the user's own whose features FVD and its relatives compare: docs/weights.md."""
 
-    lpips_backbone: str | None = None  # AlexNet features, torchvision keys, safetensors
-    lpips_linear: str | None = None  # LPIPS v0.1 linear heads, safetensors
-    i3d: str | None = None  # I3D Kinetics-400 (rgb, from scratch), safetensors, or a URL
-    i3d_sha256: str | None = None  # of the file; required for a URL
+    program: str = ""  # a Python file that defines the class `Detector`
+    weights: str | None = None  # safetensors that it is given: a path, or a URL
+    weights_sha256: str | None = None
+
+
+@dataclass
+class Weights:
+    """Pretrained networks that measure: paths, or URLs that only `make weights` downloads."""
+
+    folder: str = "weights"  # where downloads go; relative to where snakemake runs
+    lpips_backbone: str | None = None  # features of AlexNet, SqueezeNet 1.1 or VGG16
+    lpips_backbone_sha256: str | None = None  # of the file; required for a URL
+    lpips_linear: str | None = None  # LPIPS v0.1 linear heads
+    lpips_linear_sha256: str | None = None
+    i3d: str | None = None  # I3D, RGB, from scratch on Kinetics-400
+    i3d_sha256: str | None = None
+    detectors: dict[str, DetectorProgram] = field(default_factory=dict)  # beside I3D, by name
+    required: bool = False  # stop before any job where a file of these is not there
 
 
 @dataclass
@@ -135,6 +213,7 @@ class Compute:
     precision: str = "auto"  # auto, 32-true, bf16-mixed
     threads: int = 2  # CPU threads of one job
     deterministic: bool = False  # on a GPU: only deterministic kernels
+    save_seconds: float = 120.0  # of work, at most, are lost when a job is killed
 
 
 @dataclass
@@ -147,7 +226,7 @@ class Pretrain:
     learning_rate: float = 2.0e-3
     warmup_steps: int = 50
     weight_decay: float = 0.01
-    lpips: float = 0.5  # weight of LPIPS; used where its weights are given
+    lpips: float = 0.5  # weight of LPIPS; counts where `perceptual` is lpips
 
 
 @dataclass
@@ -169,15 +248,32 @@ class Finetune:
 
 
 @dataclass
+class Regulariser:
+    """What bounds latents, other than those of rsvp."""
+
+    kind: RegulariserKind = RegulariserKind.tanh
+    kl_weight: float = 1.0e-3  # kl: of the divergence per latent value
+    codes: int = 1024  # vq
+    codes_decay: float = 0.99  # vq: of the moving average that codes are
+    commitment: float = 0.25  # vq: weight of the distance from encoder's output to code
+    levels: list[int] = field(default_factory=lambda: [8, 5, 5, 5])  # fsq: of each channel
+
+
+@dataclass
 class Autoencoder:
-    """Stage one: a video becomes scene, object and motion."""
+    """Stage one: a video becomes latents."""
 
     dataset: str = ""
+    kind: AutoencoderKind = AutoencoderKind.rsvp
     width: int = 32  # channels at a quarter of the resolution
-    scene_channels: int = 4
-    object_channels: int = 8
-    motion_channels: int = 4  # two of displacement, the others of content
+    scene_channels: int = 4  # rsvp, joint
+    object_channels: int = 8  # rsvp, joint
+    motion_channels: int = 4  # rsvp, joint: two of displacement, the others of content
+    channels: int = 4  # triplane, frames: of the latent
+    regulariser: Regulariser = field(default_factory=Regulariser)  # triplane, frames
     latent_copies: int = 1  # cached per training clip, each another symmetry (datasets.*.augment)
+    init_from: str | None = None  # folder of a finished autoencoder that pretraining starts from
+    perceptual: Perceptual = Perceptual.sliced_wasserstein  # what fine-tuning watches
     pretrain: Pretrain = field(default_factory=Pretrain)
     finetune: Finetune = field(default_factory=Finetune)
 
@@ -197,9 +293,22 @@ class Denoiser:
 class Sampler:
     """How futures are drawn."""
 
-    name: str = "heun"  # euler, heun
+    name: str = "heun"  # euler, heun, ddim, dpm-solver
     steps: int = 6
-    temperature: float = 1.0  # scale of the initial noise
+    temperature: float = 1.0  # scale of the initial noise, and of ddim's
+    eta: float = 0.0  # ddim: share of the noise that each step replaces, 0 to 1
+
+
+@dataclass
+class Guidance:
+    """Classifier-free guidance: away from what is predicted without a context.
+
+    Noise levels are the share sigma / (alpha + sigma): 0 is data, 1 noise.
+    """
+
+    scale: float = 1.0  # 1 is none; above, the context counts more
+    low: float = 0.0  # noise levels between which it acts; there each step costs twice
+    high: float = 1.0
 
 
 @dataclass
@@ -209,23 +318,60 @@ class Predictor:
     autoencoder: str = ""
     denoiser: Denoiser = field(default_factory=Denoiser)
     sampler: Sampler = field(default_factory=Sampler)
+    guidance: Guidance = field(default_factory=Guidance)
+    objective: Objective = Objective.flow
+    times: Times = Times.logit_normal
+    time_mean: float = -0.7  # logit-normal times: mean and standard deviation of logit(t)
+    time_std: float = 1.0
+    weighting: Weighting = Weighting.none
+    drop_context: float = 0.0  # probability that a clip is trained without context, for guidance
+    init_from: str | None = None  # folder of a finished predictor that training starts from
     steps: int = 1500
     batch_size: int = 32
     learning_rate: float = 1.0e-3
     warmup_steps: int = 100
     weight_decay: float = 0.01
     ema_decay: float = 0.995  # every step, ramped up from 0
-    time_mean: float = -0.7  # logit-normal times: mean and standard deviation of logit(t)
-    time_std: float = 1.0
+
+
+@dataclass
+class Protocol:
+    """What a number depends on beside dataset and weights; it is printed with every number.
+
+    Clips are of the test split, spread evenly over those that are predicted. A distance between
+    sets of videos takes the first trajectory of each clip.
+    """
+
+    scores: Scores = Scores.frames
+    clips: int | None = None  # N, exactly; null: all that are predicted
+    frames: int | None = None  # of a clip, observed and future; null: the whole clip
+    trajectories: int | None = None  # frames: K futures per clip; null: all that are sampled
+    columns: list[Column] = field(default_factory=lambda: list(Column))  # distribution
+    detector: str = "i3d"  # distribution: the network whose features are compared
+
+
+# The protocols that need no definition. FVD as the field computes it: StyleGAN-V's fvd2048_16f
+# (Skorokhodov et al. 2022), and 256 clips as MCVD (Voleti et al. 2022).
+PROTOCOLS = {
+    "prediction": Protocol(),
+    "distribution": Protocol(Scores.distribution),
+    "fvd256_16f": Protocol(Scores.distribution, clips=256, frames=16),
+    "fvd2048_16f": Protocol(Scores.distribution, clips=2048, frames=16),
+}
+DETECTORS = ("i3d",)
 
 
 @dataclass
 class Evaluation:
     """What is measured."""
 
+    protocols: list[str] = field(
+        default_factory=lambda: ["prediction", "distribution", "fvd256_16f"]
+    )
     trajectories: int = 4  # K futures per test clip
     max_clips: int | None = 256  # test clips, spread evenly over the test split
     baselines: list[str] = field(default_factory=lambda: list(BASELINES))
+    semantics_clips: int | None = 64  # for the meaning of scene, object and motion; spread evenly
     bootstrap: int = 2000  # resamples of groups
     videos: int = 24  # side-by-side videos kept per predictor
 
@@ -251,6 +397,7 @@ class Config:
     predictors: dict[str, Predictor] = field(default_factory=dict)
     weights: Weights = field(default_factory=Weights)
     compute: Compute = field(default_factory=Compute)
+    protocols: dict[str, Protocol] = field(default_factory=dict)  # beside the built-in ones
     evaluation: Evaluation = field(default_factory=Evaluation)
     report: Report = field(default_factory=Report)
 
@@ -267,6 +414,8 @@ class Settings:
     weights: Weights = field(default_factory=Weights)
     compute: Compute = field(default_factory=Compute)
     evaluation: Evaluation = field(default_factory=Evaluation)
+    protocols: dict[str, Protocol] = field(default_factory=dict)  # those that the report prints
+    windows: list[int | None] = field(default_factory=list)  # see `feature_windows`
     report: Report = field(default_factory=Report)
 
 
@@ -283,7 +432,46 @@ FRAME_KEYS = (
     "shard_mb",
     "ffmpeg",
 )
-DENOISER_KEYS = tuple(f.name for f in dataclasses.fields(Predictor) if f.name != "sampler")
+SAMPLER_KEYS = ("sampler", "guidance")  # of a predictor; the others shape its denoiser
+LPIPS_KEYS = ("lpips_backbone", "lpips_linear")
+NETWORK_KEYS = (*LPIPS_KEYS, "i3d")
+FETCH = "make weights downloads it (for another config: make weights CONFIG=FILE)"
+DENOISER_KEYS = tuple(f.name for f in dataclasses.fields(Predictor) if f.name not in SAMPLER_KEYS)
+
+
+# Fields of an autoencoder that are of some kinds only, and of a regulariser.
+KIND_KEYS = {
+    AutoencoderKind.rsvp: ("scene_channels", "object_channels", "motion_channels"),
+    AutoencoderKind.joint: ("scene_channels", "object_channels", "motion_channels"),
+    AutoencoderKind.triplane: ("channels", "regulariser"),
+    AutoencoderKind.frames: ("channels", "regulariser"),
+}
+REGULARISER_KEYS = {
+    RegulariserKind.tanh: (),
+    RegulariserKind.kl: ("kl_weight",),
+    RegulariserKind.vq: ("codes", "codes_decay", "commitment"),
+    RegulariserKind.fsq: ("levels",),
+}
+
+
+def autoencoder_keys(autoencoder: Autoencoder) -> tuple[str, ...]:
+    """The fields that only autoencoders of its kind have."""
+    return KIND_KEYS[autoencoder.kind]
+
+
+def foreign_keys(autoencoder: Autoencoder) -> dict[str, list[str]]:
+    """The fields that autoencoders of its kind lack, each with the kinds that have it."""
+    kinds: dict[str, list[str]] = {}
+    for kind, keys in KIND_KEYS.items():
+        for key in keys:
+            if key not in autoencoder_keys(autoencoder):
+                kinds.setdefault(key, []).append(kind.name)
+    return kinds
+
+
+def regulariser_keys(regulariser: Regulariser) -> tuple[str, ...]:
+    """The fields that a regulariser of that kind has."""
+    return ("kind", *REGULARISER_KEYS[regulariser.kind])
 
 
 def pick(section: Any, keys: tuple[str, ...]) -> dict[str, Any]:
@@ -304,6 +492,7 @@ def stage_settings(config: Config, stage: str, name: str = "", seed: int = 0) ->
     give equal settings give equal outputs of the stage, so a change elsewhere leaves it alone.
     """
     settings: dict[str, Any] = {"name": name}
+    compute = omit(config.compute, "save_seconds")
     if stage == "generate_videos":
         settings["dataset"] = pick(config.datasets[name], ("source", "generated", "fps"))
     elif stage == "decode":
@@ -311,41 +500,143 @@ def stage_settings(config: Config, stage: str, name: str = "", seed: int = 0) ->
     elif stage == "split":
         settings["dataset"] = omit(config.datasets[name], "ffmpeg", "shard_mb")
     elif stage == "pretrain_autoencoder":
-        autoencoder = omit(config.autoencoders[name], "finetune", "latent_copies")
+        own = config.autoencoders[name]
+        autoencoder = omit(own, "finetune", "latent_copies", *foreign_keys(own))
         settings |= {"seed": seed, "autoencoder": autoencoder}
-        settings |= {"weights": lpips_weights(config), "compute": to_plain(config.compute)}
+        settings |= {"weights": training_weights(config, name), "compute": compute}
     elif stage == "finetune_autoencoder":
-        autoencoder = omit(config.autoencoders[name], "pretrain", "latent_copies")
+        own = config.autoencoders[name]
+        autoencoder = omit(own, "pretrain", "latent_copies", "init_from", *foreign_keys(own))
         settings |= {"seed": seed, "autoencoder": autoencoder}
-        settings |= {"weights": lpips_weights(config), "compute": to_plain(config.compute)}
+        settings |= {"weights": training_weights(config, name), "compute": compute}
     elif stage in ("cache_latents", "reconstruct"):
-        settings |= {"seed": seed, "compute": to_plain(config.compute)}
+        settings |= {"seed": seed, "compute": compute}
         if stage == "cache_latents":
             settings["autoencoder"] = pick(config.autoencoders[name], ("latent_copies",))
         if stage == "reconstruct":
             settings["evaluation"] = pick(config.evaluation, ("max_clips",))
     elif stage == "train_diffusion":
         predictor = pick(config.predictors[name], DENOISER_KEYS)
-        settings |= {"seed": seed, "predictor": predictor, "compute": to_plain(config.compute)}
+        settings |= {"seed": seed, "predictor": predictor, "compute": compute}
     elif stage == "predict":
-        settings |= {"seed": seed, "predictor": pick(config.predictors[name], ("sampler",))}
-        settings |= {"compute": to_plain(config.compute)}
+        settings |= {"seed": seed, "predictor": pick(config.predictors[name], SAMPLER_KEYS)}
+        settings |= {"compute": compute}
         settings["evaluation"] = pick(config.evaluation, ("trajectories", "max_clips", "videos"))
     elif stage == "predict_baseline":
         settings["evaluation"] = pick(config.evaluation, ("max_clips",))
+    elif stage == "real_features":
+        settings["weights"] = omit(measuring_weights(config.weights), *LPIPS_KEYS)
+        settings |= {"compute": to_plain(config.compute), "windows": feature_windows(config)}
+        settings["evaluation"] = pick(config.evaluation, ("max_clips",))
+    elif stage == "check_memorisation":
+        settings["evaluation"] = pick(config.evaluation, ("bootstrap",))
+    elif stage == "measure_semantics":
+        keys = ("max_clips", "semantics_clips", "bootstrap")
+        settings |= {"seed": seed, "evaluation": pick(config.evaluation, keys)}
+        files = weights_files(config.weights)
+        settings |= {"weights": {key: files.get(key) for key in LPIPS_KEYS}, "compute": compute}
     elif stage == "evaluate":
-        settings |= {"weights": to_plain(config.weights), "compute": to_plain(config.compute)}
+        settings |= {"weights": measuring_weights(config.weights), "compute": compute}
+        settings["windows"] = feature_windows(config)
     elif stage == "report":
         settings |= {"report": to_plain(config.report)}
+        settings["protocols"] = to_plain(chosen_protocols(config))
         settings["evaluation"] = pick(config.evaluation, ("bootstrap", "baselines"))
     else:
         raise ValueError(f"no such stage: {stage}")
-    return settings
+    return without_unset(settings, to_plain(Settings()))
 
 
-def lpips_weights(config: Config) -> dict[str, Any]:
-    """The weights that training may use."""
-    return pick(config.weights, ("lpips_backbone", "lpips_linear"))
+def without_unset(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` without those that are None and None by default, at any depth.
+
+    So an option that a later rsvp adds changes no stage's settings while nobody sets it.
+    """
+    kept = {}
+    for key, value in values.items():
+        if value is None and key in defaults and defaults[key] is None:
+            continue
+        default = defaults.get(key)
+        nested = isinstance(value, Mapping) and isinstance(default, Mapping)
+        kept[key] = without_unset(value, default) if nested else value
+    return kept
+
+
+def chosen_protocols(config: Config) -> dict[str, Protocol]:
+    """The protocols that `evaluation.protocols` names, in its order."""
+    known = PROTOCOLS | config.protocols
+    return {name: known[name] for name in config.evaluation.protocols}
+
+
+def feature_windows(config: Config) -> list[int | None]:
+    """How many first frames of a clip the distances between sets need; None is the whole clip.
+
+    This is all that scoring a row depends on in the protocols: how many clips count, and how, is
+    chosen from stored scores and features.
+    """
+    protocols = chosen_protocols(config).values()
+    frames = {item.frames for item in protocols if item.scores is Scores.distribution}
+    return sorted(frames, key=lambda count: count or 0)
+
+
+def measuring_weights(weights: Weights) -> dict[str, Any]:
+    """The local files that evaluation measures with; not where they are downloaded from."""
+    files = weights_files(weights)
+    detectors = {
+        name: {"program": detector.program, "weights": files.get(f"detectors.{name}.weights")}
+        for name, detector in weights.detectors.items()
+    }
+    return {key: files.get(key) for key in NETWORK_KEYS} | {"detectors": detectors}
+
+
+def training_weights(config: Config, autoencoder: str) -> dict[str, Any]:
+    """LPIPS's local files where that autoencoder is trained with it, else nothing.
+
+    So weights that are added for the evaluation do not train anything again.
+    """
+    if config.autoencoders[autoencoder].perceptual is not Perceptual.lpips:
+        return {}
+    files = weights_files(config.weights)
+    return {key: files[key] for key in LPIPS_KEYS}
+
+
+@dataclass(frozen=True)
+class WeightsSource:
+    """Where one file of weights comes from."""
+
+    source: str  # a path, or a URL
+    sha256: str | None  # of that file
+    local: str  # the file that is read
+
+
+def weights_sources(weights: Weights) -> dict[str, WeightsSource]:
+    """What the section `weights` names, by its key below `weights`.
+
+    A URL's local file is called by its key and the first digits of its SHA-256.
+    """
+    named = {
+        key: (getattr(weights, key), getattr(weights, f"{key}_sha256")) for key in NETWORK_KEYS
+    }
+    for name, detector in weights.detectors.items():
+        named[f"detectors.{name}.weights"] = (detector.weights, detector.weights_sha256)
+    sources = {}
+    for key, (source, sha256) in named.items():
+        if source:
+            file = key.removeprefix("detectors.").removesuffix(".weights")
+            local = f"{weights.folder}/{file}-{(sha256 or '')[:8].lower()}.safetensors"
+            path = os.path.expanduser(local if is_url(source) else source)
+            sources[key] = WeightsSource(source, sha256, path)
+    return sources
+
+
+def weights_files(weights: Weights) -> dict[str, str]:
+    """The local file of each of `weights_sources`, there or not."""
+    return {key: source.local for key, source in weights_sources(weights).items()}
+
+
+def is_url(source: str) -> bool:
+    """Whether a config value names something to download."""
+    return source.startswith(("http://", "https://"))
 
 
 def to_plain(value: Any) -> Any:
@@ -379,6 +670,14 @@ def load(values: Mapping[str, Any]) -> Config:
     return config
 
 
+def load_measuring(values: Mapping[str, Any]) -> Config:
+    """The weights and protocols of a config, checked; its other sections may be incomplete."""
+    config = structured(Config, values)
+    check_protocols(config)
+    check_weights(config)
+    return config
+
+
 def structured(kind: type[Section], values: Mapping[str, Any]) -> Section:
     """Merge `values` into the defaults of the dataclass `kind`, with one clear line on a misfit."""
     check_keys(kind, values, "")
@@ -386,25 +685,32 @@ def structured(kind: type[Section], values: Mapping[str, Any]) -> Section:
         merged = OmegaConf.merge(OmegaConf.structured(kind), OmegaConf.create(dict(values)))
         return OmegaConf.to_object(merged)  # type: ignore[return-value]
     except OmegaConfBaseException as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0][:200]
         key = getattr(error, "full_key", None) or "config"
         raise UserError(f"config: {key}: {reason}") from None
 
 
 def check_keys(kind: Any, values: Any, path: str) -> None:
-    """Refuse keys that the definition lacks, and sections that are not mappings."""
+    """Refuse keys that the definition lacks, and values of another shape than it has."""
     if get_origin(kind) is dict:
         check_mapping(values, path)
         for name, item in values.items():
-            check_name(str(name), path)
+            check_name(name, path)
             check_keys(get_args(kind)[1], item, f"{path}.{name}")
         return
+    if get_origin(kind) is list:
+        if not isinstance(values, list):
+            raise UserError(f"config: {path}: expected a list, got {shown(values)}")
+        for place, item in enumerate(values):
+            check_value(item, f"{path}[{place}]")
+        return
     if not dataclasses.is_dataclass(kind):
+        check_value(values, path)
         return
     check_mapping(values, path)
     types = get_type_hints(kind)
     for key, item in values.items():
-        where = f"{path}.{key}".lstrip(".")
+        where = f"{path}.{key if key in types else shorten(str(key))}".lstrip(".")
         if key not in types:
             near = difflib.get_close_matches(str(key), types, n=1, cutoff=0.5)
             hint = f"did you mean {near[0]!r}?" if near else f"allowed: {', '.join(types)}"
@@ -416,18 +722,29 @@ def check_mapping(values: Any, path: str) -> None:
     """Refuse a scalar, a list or nothing where keys belong."""
     if not isinstance(values, Mapping):
         where = path or "the file"
-        raise UserError(f"config: {where}: expected keys and values, got {values!r}")
+        raise UserError(f"config: {where}: expected keys and values, got {shown(values)}")
 
 
+def check_value(value: Any, path: str) -> None:
+    """Refuse what is no single value, which YAML's anchors can nest without end, and odd text."""
+    if not isinstance(value, str | int | float | None):
+        raise UserError(f"config: {path}: expected text or a number, got {shown(value)}")
+    if isinstance(value, str) and BROKEN_TEXT.search(value):
+        raise UserError(f"config: {path}: {shown(value)} holds characters that are no text")
+
+
+BROKEN_TEXT = re.compile(r"[\0\ud800-\udfff]")  # no path may hold them
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
-def check_name(name: str, path: str) -> None:
+def check_name(name: Any, path: str) -> None:
     """Names become folders, so they hold letters, digits, - and _ only."""
+    if not isinstance(name, str):
+        raise UserError(f"config: {path}: the name {name!r} is no text; put it in quotes")
     if not NAME.fullmatch(name):
         raise UserError(
-            f"config: {path}.{name}: a name has letters, digits, - and _ only (64 at most),"
-            " and starts with a letter or digit"
+            f"config: {path}.{shorten(name)}: a name has letters, digits, - and _ only"
+            " (64 at most), and starts with a letter or digit"
         )
 
 
@@ -437,29 +754,28 @@ def check(config: Config) -> None:
         raise UserError(
             f"config: schema: {config.schema} is not supported; this rsvp reads schema {SCHEMA}"
         )
+    check_that(bool(config.results.strip()), "results", config.results, "the name of a folder")
     for name, dataset in config.datasets.items():
         check_dataset(f"datasets.{name}", dataset)
     for name, autoencoder in config.autoencoders.items():
-        path = f"autoencoders.{name}"
-        check_reference(f"{path}.dataset", autoencoder.dataset, config.datasets)
-        check_positive(path, autoencoder)
-        channels = autoencoder.motion_channels
-        check_that(channels >= 2, f"{path}.motion_channels", channels, "2 or more")
-        dataset = config.datasets[autoencoder.dataset]
-        future = dataset.clip_frames - dataset.context_frames
-        for stage in ("pretrain", "finetune"):
-            frames = getattr(autoencoder, stage).target_frames
-            check_that(frames <= future, f"{path}.{stage}.target_frames", frames, f"1 to {future}")
+        check_autoencoder(f"autoencoders.{name}", autoencoder, config)
     for name, predictor in config.predictors.items():
         check_predictor(f"predictors.{name}", predictor, config)
+    check_protocols(config)
     check_report(config)
     check_compute(config.compute)
-    check_weights(config.weights)
+    check_weights(config)
 
 
 def check_dataset(path: str, dataset: Dataset) -> None:
     """Sizes that the stages can work with."""
-    check_positive(path, dataset)
+    check_numbers(path, dataset)
+    check_that(
+        dataset.resolution % 16 == 0 and dataset.resolution >= 32,
+        f"{path}.resolution",
+        dataset.resolution,
+        "a multiple of 16, at least 32",
+    )
     generated = dataset.source is SourceKind.generated
     if generated:
         size = dataset.generated.size
@@ -471,12 +787,6 @@ def check_dataset(path: str, dataset: Dataset) -> None:
         )
     elif not dataset.path:
         raise UserError(f"config: {path}.path: missing; name the folder that holds the videos")
-    check_that(
-        dataset.resolution % 16 == 0 and dataset.resolution >= 32,
-        f"{path}.resolution",
-        dataset.resolution,
-        "a multiple of 16, at least 32",
-    )
     check_that(
         1 <= dataset.context_frames < dataset.clip_frames,
         f"{path}.context_frames",
@@ -505,10 +815,51 @@ def check_dataset(path: str, dataset: Dataset) -> None:
     )
 
 
+def check_autoencoder(path: str, autoencoder: Autoencoder, config: Config) -> None:
+    """References, sizes, and no keys of other kinds, which would do nothing."""
+    check_reference(f"{path}.dataset", autoencoder.dataset, config.datasets)
+    check_numbers(path, autoencoder)
+    channels = autoencoder.motion_channels
+    check_that(channels >= 2, f"{path}.motion_channels", channels, "2 or more")
+    dataset = config.datasets[autoencoder.dataset]
+    future = dataset.clip_frames - dataset.context_frames
+    for stage in ("pretrain", "finetune"):
+        frames = getattr(autoencoder, stage).target_frames
+        check_that(frames <= future, f"{path}.{stage}.target_frames", frames, f"1 to {future}")
+    kind, default = autoencoder.kind.name, Autoencoder()
+    for key, kinds in foreign_keys(autoencoder).items():
+        check_unset(path, key, autoencoder, default, f"kind {' or '.join(kinds)}, not {kind}")
+    check_regulariser(path, autoencoder)
+
+
+def check_regulariser(path: str, autoencoder: Autoencoder) -> None:
+    """Levels for each channel, a codebook, and no keys of other regularisers."""
+    regulariser, path = autoencoder.regulariser, f"{path}.regulariser"
+    kind, default = regulariser.kind.name, Regulariser()
+    for other, keys in REGULARISER_KEYS.items():
+        for key in keys if other is not regulariser.kind else ():
+            check_unset(path, key, regulariser, default, f"kind {other.name}, not {kind}")
+    if regulariser.kind is RegulariserKind.fsq:
+        levels, channels = regulariser.levels, autoencoder.channels
+        allowed = f"{channels} whole numbers from 3 to 256, one for each of the channels"
+        fits = len(levels) == channels and all(3 <= level <= 256 for level in levels)
+        check_that(fits, f"{path}.levels", levels, allowed)
+    if regulariser.kind is RegulariserKind.vq:
+        check_that(regulariser.codes >= 2, f"{path}.codes", regulariser.codes, "2 or more")
+        decay = regulariser.codes_decay
+        check_that(decay < 1, f"{path}.codes_decay", decay, "above 0 and below 1")
+
+
+def check_unset(path: str, key: str, section: Any, default: Any, whose: str) -> None:
+    """Refuse a key that was set though nothing reads it there."""
+    if getattr(section, key) != getattr(default, key):
+        raise UserError(f"config: {path}.{key}: a key of {whose}; remove it")
+
+
 def check_predictor(path: str, predictor: Predictor, config: Config) -> None:
     """References, and a denoiser whose tokens fit the latents."""
     check_reference(f"{path}.autoencoder", predictor.autoencoder, config.autoencoders)
-    check_positive(path, predictor)
+    check_numbers(path, predictor)
     denoiser = predictor.denoiser
     check_that(
         denoiser.width % (2 * denoiser.heads) == 0,
@@ -524,15 +875,55 @@ def check_predictor(path: str, predictor: Predictor, config: Config) -> None:
         denoiser.patch,
         f"a divisor of the latent's {cells} cells (resolution / 8)",
     )
-    check_that(
-        predictor.sampler.name in ("euler", "heun"),
-        f"{path}.sampler.name",
-        predictor.sampler.name,
-        "euler, heun",
-    )
-    check_that(
-        0 <= predictor.ema_decay < 1, f"{path}.ema_decay", predictor.ema_decay, "0 to below 1"
-    )
+    check_sampling(path, predictor)
+    for key in ("ema_decay", "drop_context"):
+        value = getattr(predictor, key)
+        check_that(0 <= value < 1, f"{path}.{key}", value, "0 to below 1")
+
+
+def check_sampling(path: str, predictor: Predictor) -> None:
+    """A sampler that exists, and guidance that the denoiser was trained for."""
+    sampler, guidance = predictor.sampler, predictor.guidance
+    check_reference(f"{path}.sampler.name", sampler.name, dict.fromkeys(SAMPLERS))
+    check_that(sampler.eta <= 1, f"{path}.sampler.eta", sampler.eta, "0 to 1")
+    if sampler.eta > 0 and sampler.name != "ddim":
+        raise UserError(
+            f"config: {path}.sampler.eta: {sampler.name} adds no noise; set eta to 0, or the"
+            " sampler to ddim"
+        )
+    levels = f"{path}.guidance"
+    check_that(guidance.high <= 1, f"{levels}.high", guidance.high, "above 0 and up to 1, noise")
+    below = f"below guidance.high, {guidance.high}"
+    check_that(guidance.low < guidance.high, f"{levels}.low", guidance.low, below)
+    if guidance.scale != 1 and predictor.drop_context == 0:
+        raise UserError(
+            f"config: {levels}.scale: {guidance.scale} needs a denoiser that was trained without"
+            f" context too; set {path}.drop_context (0.1 is usual), or the scale to 1"
+        )
+
+
+def check_protocols(config: Config) -> None:
+    """Protocols that can be computed, and names that mean what they mean elsewhere."""
+    detectors = dict.fromkeys([*DETECTORS, *config.weights.detectors])
+    for name, protocol in config.protocols.items():
+        path = f"protocols.{name}"
+        if name in PROTOCOLS:
+            raise UserError(f"config: {path}: built in and the same everywhere; take another name")
+        check_numbers(path, protocol)
+        check_reference(f"{path}.detector", protocol.detector, detectors)
+        check_that(bool(protocol.columns), f"{path}.columns", protocol.columns, "one or two")
+        if protocol.scores is Scores.distribution:
+            for key, low in {"clips": 2, "frames": 2}.items():
+                value = getattr(protocol, key)
+                check_that(value is None or value >= low, f"{path}.{key}", value, f"{low} or more")
+            value = protocol.trajectories
+            allowed = "1: distances between sets take the first trajectory of each clip"
+            check_that(value in (None, 1), f"{path}.trajectories", value, allowed)
+    names = config.evaluation.protocols
+    check_that(bool(names), "evaluation.protocols", names, "at least one protocol")
+    for name in names:
+        check_reference("evaluation.protocols", name, PROTOCOLS | config.protocols)
+    check_that(len(set(names)) == len(names), "evaluation.protocols", names, "each name once")
 
 
 def check_report(config: Config) -> None:
@@ -545,30 +936,59 @@ def check_report(config: Config) -> None:
     check_that(
         bool(report.seeds)
         and len(set(report.seeds)) == len(report.seeds)
-        and min(report.seeds) >= 0,
+        and min(report.seeds) >= 0
+        and max(report.seeds) <= MOST["seed"],
         "report.seeds",
         report.seeds,
-        "different whole numbers from 0, at least one",
+        f"different whole numbers from 0 to {MOST['seed']}, at least one",
     )
+    check_numbers("report", report)
     for name in config.evaluation.baselines:
         check_reference("evaluation.baselines", name, dict.fromkeys(BASELINES))
-    check_positive("evaluation", config.evaluation)
+    check_numbers("evaluation", config.evaluation)
 
 
-def check_weights(weights: Weights) -> None:
-    """LPIPS needs both of its files."""
-    given = {"lpips_backbone": weights.lpips_backbone, "lpips_linear": weights.lpips_linear}
-    missing = [key for key, path in given.items() if not path]
+SHA256 = re.compile(r"[0-9a-fA-F]{64}")
+
+
+def check_weights(config: Config) -> None:
+    """LPIPS has both of its files, URLs have their sums, and what training uses is named."""
+    weights = config.weights
+    missing = [key for key in LPIPS_KEYS if not getattr(weights, key)]
     if len(missing) == 1:
         raise UserError(
-            f"config: weights.{missing[0]}: missing; LPIPS needs both {' and '.join(given)}, or"
-            " neither"
+            f"config: weights.{missing[0]}: missing; LPIPS needs both {' and '.join(LPIPS_KEYS)}, "
+            "or neither"
         )
+    for name, autoencoder in config.autoencoders.items():
+        if missing and autoencoder.perceptual is Perceptual.lpips:
+            raise UserError(
+                f"config: autoencoders.{name}.perceptual: lpips needs weights.{missing[0]} and "
+                f"weights.{missing[1]}; or take sliced_wasserstein"
+            )
+    for key, source in weights_sources(weights).items():
+        known = is_url(source.source) or "://" not in source.source
+        check_that(known, f"weights.{key}", source.source, "a path, or an http(s) address")
+        if is_url(source.source) and not source.sha256:
+            raise UserError(
+                f"config: weights.{key}: a URL needs weights.{key}_sha256, its file's SHA-256"
+            )
+        if source.sha256:
+            matches = bool(SHA256.fullmatch(source.sha256))
+            check_that(matches, f"weights.{key}_sha256", source.sha256, "64 hexadecimal digits")
+    for name, detector in weights.detectors.items():
+        path = f"weights.detectors.{name}"
+        check_that(name not in DETECTORS, path, name, "another name; I3D is weights.i3d")
+        # Features are called by it: "motion" is the statistic's, "…_context", "…_16f" are parts.
+        plain = name != "motion" and "_" not in name
+        check_that(plain, path, name, "a name without _ that is not motion")
+        if not detector.program:
+            raise UserError(f"config: {path}.program: missing; name the detector's Python file")
 
 
 def check_compute(compute: Compute) -> None:
     """Devices and precisions that Fabric knows."""
-    check_positive("compute", compute)
+    check_numbers("compute", compute)
     check_that(
         compute.device in ("auto", "cpu", "cuda"),
         "compute.device",
@@ -592,7 +1012,13 @@ MAY_BE_ZERO = {
     "adversarial",
     "gap_seconds",
     "max_rejected_fraction",
+    "kl_weight",
+    "commitment",
     "temperature",
+    "eta",
+    "scale",
+    "low",
+    "drop_context",
     "ema_decay",
     "schema",
     "videos",
@@ -602,21 +1028,40 @@ MAY_BE_ZERO = {
     "speed",
 }
 MAY_BE_NEGATIVE = {"time_mean"}
+# Above these a stage could not begin; above the largest, any other number is a slip.
+MOST = {
+    "resolution": 2048,
+    "clip_frames": 4096,
+    "decode_jobs": 1000,
+    "objects": 1000,
+    "threads": 1024,
+    "width": 16384,
+    "discriminator_width": 16384,
+    "scene_channels": 4096,
+    "object_channels": 4096,
+    "motion_channels": 4096,
+    "channels": 4096,
+    "codes": 2**20,
+    "depth": 1000,
+    "seed": 2**32 - 1,
+}
+LARGEST = 10**9
 
 
-def check_positive(path: str, section: Any) -> None:
-    """Refuse zero and negative numbers where only positive ones make sense."""
+def check_numbers(path: str, section: Any) -> None:
+    """Refuse numbers that make no sense: nan, infinite and huge ones, most often 0 and below."""
     for item in dataclasses.fields(section):
         value = getattr(section, item.name)
         where = f"{path}.{item.name}"
         if dataclasses.is_dataclass(value):
-            check_positive(where, value)
+            check_numbers(where, value)
         elif isinstance(value, int | float) and not isinstance(value, bool):
-            if item.name in MAY_BE_NEGATIVE:
-                continue
-            zero = item.name in MAY_BE_ZERO
-            low = "0 or more" if zero else "above 0"
-            check_that(value > 0 or (zero and value == 0), where, value, low)
+            most = MOST.get(item.name, LARGEST)
+            least = -LARGEST if item.name in MAY_BE_NEGATIVE else 0
+            above = item.name not in MAY_BE_ZERO | MAY_BE_NEGATIVE
+            low = f"above {least}" if above else f"{least} or more"
+            holds = least < value <= most or (value == least and not above)
+            check_that(holds, where, value, f"{most} at most" if value > most else low)
 
 
 def check_reference(path: str, name: str, known: Mapping[str, Any]) -> None:
@@ -624,15 +1069,30 @@ def check_reference(path: str, name: str, known: Mapping[str, Any]) -> None:
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}?" if near else f"defined: {', '.join(known) or 'none'}"
-        raise UserError(f"config: {path}: {name!r} is not defined; {hint}")
+        raise UserError(f"config: {path}: {shown(name)} is not defined; {hint}")
 
 
 def check_that(holds: bool, path: str, value: Any, allowed: str) -> None:
     """Refuse a value with its key's path and what is allowed."""
     if not holds:
-        raise UserError(f"config: {path}: {value!r} is not possible; allowed: {allowed}")
+        raise UserError(f"config: {path}: {shown(value)} is not possible; allowed: {allowed}")
 
 
-def resolve_path(path: str, base: Path) -> str:
-    """`path` as an absolute path, relative ones from `base`."""
-    return str((base / Path(path).expanduser()).resolve())
+SHORT = reprlib.Repr()
+SHORT.maxlevel, SHORT.maxlist, SHORT.maxdict = 2, 4, 2
+SHORT.maxstring = SHORT.maxother = SHORT.maxlong = 80
+
+
+def shown(value: Any) -> str:
+    """A value for a message; of a long one the beginning and the end."""
+    return SHORT.repr(value)
+
+
+def shorten(key: str) -> str:
+    """A key for a message; of a long one the beginning."""
+    return key if len(key) <= 80 else f"{key[:80]}…"
+
+
+def resolve_path(path: str, base: str) -> str:
+    """`path` as an absolute path without links, relative ones from `base`."""
+    return os.path.realpath(os.path.join(base, os.path.expanduser(path)))

@@ -7,34 +7,36 @@ other shares as they are. Files that cannot be decoded are listed with the reaso
 import argparse
 import logging
 import os
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Generator, Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from rsvp.config import Dataset, Settings, SourceKind
-from rsvp.data.decoding import Rejected, decode, ffmpeg_version, filters
+from rsvp.data.decoding import Decoding, Rejected, ffmpeg_version, filters
 from rsvp.data.frames import ShardWriter, remove_leftovers
 from rsvp.data.sources import (
     Source,
     content_hash,
     list_sources,
-    one_line,
     plain,
     share_of,
     sources_digest,
 )
-from rsvp.errors import UserError
+from rsvp.errors import UserError, one_line
 from rsvp.files import write_json
-from rsvp.stage import run_stage, stage_parser
+from rsvp.resume import Journal, state_key
+from rsvp.stage import resumable_parser, run_stage
 
 logger = logging.getLogger("rsvp.decode")  # by hand: `python -m` runs this as __main__
 
 
 def main() -> None:
     """Read the command line and run the stage."""
-    parser = stage_parser(__doc__)
+    parser = resumable_parser(__doc__)
     parser.add_argument("--share", type=int, required=True, help="which share, from 0")
     parser.add_argument(
         "--sources-digest",
@@ -57,13 +59,12 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     share = [s for s in sources if share_of(s.id, dataset.decode_jobs) == arguments.share]
     bar = tqdm(share, desc="hash", unit="video", delay=2, leave=False)
     hashes = {source.id: content_hash(source) for source in bar}
-    planned = arguments.sources_digest
-    if planned and planned != sources_digest(share, hashes):
-        raise UserError(
-            f"{one_line(str(folder))}: videos changed after this job was planned;"
-            " run snakemake again"
-        )
-    index = decode_share(share, hashes, folder, dataset, arguments.index)
+    digest = sources_digest(share, hashes)
+    if arguments.sources_digest not in (None, digest):
+        raise UserError(f"{folder}: videos changed after this job was planned; run snakemake again")
+    key = state_key(arguments.code, settings, digest, ffmpeg_version(dataset.ffmpeg))
+    journal = Journal(arguments.state, key)
+    index = decode_share(share, hashes, folder, dataset, arguments.index, journal)
     logger.info("%d videos, %d rejected", len(index["videos"]), len(index["rejected"]))
     return {
         "videos": len(index["videos"]),
@@ -85,7 +86,12 @@ def source_folder(dataset: Dataset, videos_index: Path | None) -> Path:
 
 
 def decode_share(
-    share: list[Source], hashes: dict[str, str], folder: Path, dataset: Dataset, index_path: Path
+    share: list[Source],
+    hashes: dict[str, str],
+    folder: Path,
+    dataset: Dataset,
+    index_path: Path,
+    journal: Journal,
 ) -> dict[str, Any]:
     """Write the frames of `share` beside `index_path`, then the index, then clean up."""
     resolution = dataset.resolution
@@ -97,55 +103,89 @@ def decode_share(
         "ffmpeg": ffmpeg_version(dataset.ffmpeg),
         "frames_per_shard": per_shard,
     }
-    with ShardWriter(index_path.parent, frame_shape, per_shard) as writer:
-        videos, rejected = decode_videos(share, hashes, folder, dataset, writer)
+    done = journal.done or {"handled": 0, "videos": [], "rejected": [], "frames": None}
+    with ShardWriter(index_path.parent, frame_shape, per_shard, resume=done["frames"]) as writer:
+        decode_videos(share, hashes, folder, dataset, writer, journal, done)
         # Until the new index stands, none may: the old one would describe new files.
         index_path.unlink(missing_ok=True)
         shards = writer.finish()
     index["shards"] = [
         {"file": s["file"], "sha256": s["sha256"], "frames": s["items"]} for s in shards
     ]
-    index |= {"videos": videos, "rejected": rejected}
+    index |= {"videos": done["videos"], "rejected": done["rejected"]}
     write_json(index_path, index)
     remove_leftovers(index_path.parent, {shard["file"] for shard in shards})
+    journal.close()
     return index
 
 
 def decode_videos(
-    share: Iterable[Source],
+    share: list[Source],
     hashes: dict[str, str],
     folder: Path,
     dataset: Dataset,
     writer: ShardWriter,
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Append each video's frames to `writer`; returns the index's rows of videos and rejected."""
-    videos: list[dict[str, Any]] = []
-    rejected: list[dict[str, Any]] = []
-    with tqdm(share, desc="decode", unit="video", mininterval=0.5) as bar:
-        for source in bar:
-            offset = writer.length
+    journal: Journal,
+    done: dict[str, Any],
+) -> None:
+    """Append the frames of each video not handled yet to `writer`.
+
+    `done`: the number of videos handled, and the index's rows of videos and rejected; it grows, and
+    goes into `journal` from time to time.
+    """
+    with (
+        tqdm(
+            initial=done["handled"],
+            total=len(share),
+            desc="decode",
+            unit="video",
+            mininterval=0.5,
+        ) as bar,
+        closing(one_ahead(share[done["handled"] :], dataset)) as decodings,
+    ):
+        for decoding in decodings:
+            source, offset = decoding.source, writer.length
             row = {
                 "id": source.id,
                 "path": plain(os.path.relpath(source.path, folder.expanduser())),
             }
             try:
-                decoded = decode(
-                    source, writer.append, dataset.resolution, dataset.resize, dataset.fps,
-                    dataset.ffmpeg,
-                )  # fmt: skip
+                decoded = decoding.read(writer.append)
             except Rejected as reason:
                 writer.rollback(offset)
-                rejected.append(row | {"reason": str(reason)})
+                done["rejected"].append(row | {"reason": str(reason)})
                 warn(bar, f"rejected {row['path']}: {reason}")
-                continue
-            if decoded.damage:
-                warn(bar, f"damaged {row['path']}: {decoded.frames} frames kept: {decoded.damage}")
-            row |= {"class": source.class_name, "sha256": hashes[source.id]}
-            row |= {"frames": decoded.frames, "offset": offset}
-            probe = decoded.probe
-            row |= {"fps": probe.fps, "width": probe.width, "height": probe.height}
-            videos.append(row)
-    return videos, rejected
+            else:
+                if decoded.damage:
+                    kept = f"{decoded.frames} frames kept: {decoded.damage}"
+                    warn(bar, f"damaged {row['path']}: {kept}")
+                row |= {"class": source.class_name, "sha256": hashes[source.id]}
+                row |= {"frames": decoded.frames, "offset": offset}
+                probe = decoded.probe
+                row |= {"fps": probe.fps, "width": probe.width, "height": probe.height}
+                done["videos"].append(row)
+            done["handled"] += 1
+            bar.update()
+            if journal.due:
+                journal.save(done | {"frames": writer.checkpoint()})
+
+
+def one_ahead(share: Iterable[Source], dataset: Dataset) -> Generator[Decoding, None, None]:
+    """Each video's decoding, with the next one's begun, so that no processor waits for a start."""
+    begun: deque[Decoding] = deque()
+    options = (dataset.resolution, dataset.resize, dataset.fps, dataset.ffmpeg)
+    try:
+        for source in share:
+            begun.append(Decoding(source, *options))
+            if len(begun) == 2:
+                yield begun[0]
+                begun.popleft().close()
+        while begun:
+            yield begun[0]
+            begun.popleft().close()
+    finally:
+        for decoding in begun:
+            decoding.close()
 
 
 def warn(bar: tqdm, message: str) -> None:

@@ -9,7 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from rsvp.errors import UserError
+
+INDEX = "index.json"  # beside a stage's big files: what they are, and their hashes
 
 
 @contextmanager
@@ -52,6 +56,16 @@ def read_json(path: str | Path) -> Any:
         raise UserError(f"{path}: no such file; run the stage that makes it first") from None
     except ValueError as error:
         raise UserError(f"{path}: not valid JSON ({error}); delete it and run again") from None
+
+
+def read_yaml(path: str | Path) -> Any:
+    """Read a YAML file; UserError names the file when it is missing or broken."""
+    try:
+        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; name another file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
 
 
 def sha256_of_file(path: str | Path) -> str:

@@ -7,6 +7,7 @@ stage says why it stopped.
 import argparse
 import copy
 import dataclasses
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +19,28 @@ from torch.optim.swa_utils import AveragedModel
 from rsvp.config import Finetune, Settings
 from rsvp.data.clips import Clips
 from rsvp.files import read_json
-from rsvp.models.autoencoder import Autoencoder, load_autoencoder
+from rsvp.models.autoencoders import load_autoencoder
 from rsvp.models.bundle import save_bundle
+from rsvp.models.clip_autoencoder import ClipAutoencoder
+from rsvp.resume import state_key
 from rsvp.stage import run_stage, training_parser
 from rsvp.training.adversarial import Discriminators, generator_loss, hinge_loss
 from rsvp.training.batches import ClipBatches, to_float
 from rsvp.training.compute import device_name, loader_workers, make_fabric
-from rsvp.training.early_stopping import EarlyStopping
+from rsvp.training.cost import autoencoder_flops, per_second
+from rsvp.training.early_stopping import DIVERGED, EarlyStopping
 from rsvp.training.ema import ramped_average
 from rsvp.training.reconstruction import reconstruct, reconstruction_loss
 from rsvp.training.run import (
+    NotFinite,
     TrainingRun,
     generator,
     learning_rate,
     set_learning_rate,
-    state_key,
 )
 from rsvp.training.watch import Scores, Watch
+
+logger = logging.getLogger("rsvp.finetune_autoencoder")  # by hand: `python -m` runs it as __main__
 
 EMA_DECAY = 0.98  # of the weights that are watched and kept: adversarial steps are noisy
 
@@ -78,21 +84,28 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     stopping.load_state_dict(run.memory.get("stopping", {}))
     batches = ClipBatches(clips, seed, config.batch_size, clips.augment, "finetune")
     ahead = batches.batches(run.done, config.steps, loader_workers(fabric))
-    for step in run.steps("finetune autoencoder"):
-        if step % config.validate_every == 0:
-            validate(run, step, watch, stopping, average.module, best)
-            if stopping.stopped:
-                run.stop()
-                continue
-        rate = learning_rate(step, config.steps, config.learning_rate, config.warmup_steps)
-        set_learning_rate(optimizer, rate)
-        clip = to_float(next(ahead).to(fabric.device))
-        losses = adversarial_step(
-            fabric, config, step, seed, clip, clips.context_frames,
-            autoencoder, discriminators, optimizer, opponent,
-        )  # fmt: skip
-        average.update_parameters(autoencoder)
-        run.log(step, **losses)
+    try:
+        for step in run.steps("finetune autoencoder"):
+            if step % config.validate_every == 0:
+                validate(run, step, watch, stopping, average.module, best)
+                if stopping.stopped:
+                    break
+            rate = learning_rate(step, config.steps, config.learning_rate, config.warmup_steps)
+            set_learning_rate(optimizer, rate)
+            clip = to_float(next(ahead).to(fabric.device))
+            losses = adversarial_step(
+                fabric, config, step, seed, clip, clips.context_frames,
+                autoencoder, discriminators, optimizer, opponent,
+            )  # fmt: skip
+            average.update_parameters(autoencoder)
+            run.log(step, **losses)
+    except NotFinite as error:
+        logger.warning("%s", error)
+        stopping.outcome = DIVERGED
+    if stopping.outcome == DIVERGED:
+        logger.warning("diverged; went back to the best weights, of step %d", stopping.best_step)
+    elif stopping.stopped:
+        run.stop()
     if not stopping.stopped:
         validate(run, run.done, watch, stopping, average.module, best)
     run.history.write(arguments.history)
@@ -111,9 +124,12 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     )
     return {
         "steps": run.done,
+        "plans": run.memory["plans"],
         "device": device_name(fabric),
         "training_seconds": round(run.history.seconds, 3),
         "parameters": sum(p.numel() for p in best.parameters()),
+        "flops_forward": autoencoder_flops(best, clips),
+        "samples_per_second": per_second(run.done * config.batch_size, run.history.seconds),
     }
 
 
@@ -129,7 +145,7 @@ def adversarial_step(
     seed: int,
     clip: Tensor,
     context_frames: int,
-    autoencoder: Autoencoder,
+    autoencoder: ClipAutoencoder,
     discriminators: Discriminators,
     optimizer: torch.optim.Optimizer,
     opponent: torch.optim.Optimizer,
@@ -142,7 +158,7 @@ def adversarial_step(
     with fabric.autocast():
         result = reconstruct(autoencoder, clip, context_frames, targets, random)
         loss, parts = reconstruction_loss(result, None, 0.0)
-        fake, real = result.decoded.frames, result.frames
+        fake, real = result.predicted, result.frames
         adversarial, features = generator_loss(discriminators, fake, real)
         total = loss + config.adversarial * adversarial + config.feature_matching * features
     optimizer.zero_grad()
@@ -166,8 +182,8 @@ def validate(
     step: int,
     watch: Watch,
     stopping: EarlyStopping,
-    autoencoder: Autoencoder,
-    best: Autoencoder,
+    autoencoder: ClipAutoencoder,
+    best: ClipAutoencoder,
 ) -> None:
     """Measure on the validation split; keep the weights when they are the best so far."""
     scores = watch.measure(autoencoder)
@@ -175,7 +191,7 @@ def validate(
     if stopping.observe(step, score, psnr):
         best.load_state_dict(autoencoder.state_dict())
     run.memory["stopping"] = stopping.state_dict()
-    run.history.add(step, **{f"validation_{watch.name}": score, "validation_psnr": psnr})
+    run.validated(step, score, **{f"validation_{watch.name}": score, "validation_psnr": psnr})
 
 
 def comparison(watch: Watch, before: Scores, after: Scores) -> dict[str, Any]:

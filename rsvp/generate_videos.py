@@ -28,7 +28,7 @@ def main() -> None:
         "--index", type=Path, required=True, help="JSON to write: the videos; they lie beside it"
     )
     parser.add_argument(
-        "--truth", type=Path, required=True, help="JSON to write: masks and backgrounds, beside it"
+        "--truth", type=Path, required=True, help="JSON to write: of the truth file beside it"
     )
     run_stage(parser, run)
 
@@ -65,7 +65,7 @@ def make_video(
     write_video(path, video.frames, settings.dataset.fps, crf=CRF, pixel_format=PIXEL_FORMAT)
     line = {"id": video_id, "path": f"{video_id}.mp4", "sha256": sha256_of_file(path)}
     truth = {
-        f"{video_id}/mask": video.mask,
+        f"{video_id}/alpha": video.alpha,
         f"{video_id}/background": video.background,
         f"{video_id}/positions": video.positions,
     }

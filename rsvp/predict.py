@@ -1,31 +1,39 @@
 """Predict: sample K futures for each test clip from its context frames alone."""
 
 import argparse
+import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
-from rsvp.config import Sampler, Settings
+from rsvp.config import Settings
 from rsvp.data.clips import Clips, evaluation_clips
-from rsvp.data.latents import LatentStatistics
+from rsvp.data.latents import LatentStatistics, split_latents
 from rsvp.data.predictions import RowWriter
-from rsvp.diffusion.samplers import network_evaluations, sample
-from rsvp.models.autoencoder import Autoencoder, load_autoencoder
+from rsvp.diffusion.condition import null_condition
+from rsvp.diffusion.objectives import OBJECTIVES
+from rsvp.diffusion.packing import Packing
+from rsvp.diffusion.samplers import Drawing
+from rsvp.models.autoencoders import load_autoencoder
 from rsvp.models.bundle import read_bundle
-from rsvp.models.denoiser import MotionDenoiser, Observed
-from rsvp.stage import run_stage, stage_parser
+from rsvp.models.clip_autoencoder import ClipAutoencoder
+from rsvp.models.denoiser import LatentDenoiser
+from rsvp.resume import Journal, batches, state_key
+from rsvp.stage import resumable_parser, run_stage
 from rsvp.training.batches import to_bytes, to_float
 from rsvp.training.compute import device_name, make_fabric
+from rsvp.training.cost import forward_flops, per_second
 from rsvp.training.run import generator
 
 BATCH = 8
 
 
 def main() -> None:
-    parser = stage_parser(__doc__)
+    parser = resumable_parser(__doc__)
     parser.add_argument("--dataset", type=Path, required=True, help="dataset index.json")
     parser.add_argument("--autoencoder", type=Path, required=True, help="autoencoder index.json")
     parser.add_argument("--denoiser", type=Path, required=True, help="predictor index.json")
@@ -39,12 +47,17 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     clips = Clips(arguments.dataset, "test")
     indices = evaluation_clips(clips, settings.evaluation.max_clips)
     tensors, facts = read_bundle(arguments.denoiser)
-    denoiser = MotionDenoiser(**facts["arguments"])
+    denoiser = LatentDenoiser(**facts["arguments"])
     denoiser.load_state_dict(tensors)
     denoiser = denoiser.to(fabric.device).eval()
     autoencoder = load_autoencoder(arguments.autoencoder).to(fabric.device)
     statistics = {k: LatentStatistics(**v) for k, v in facts["statistics"].items()}
-    trajectories, sampler = settings.evaluation.trajectories, settings.predictor.sampler
+    packing = Packing(facts["arguments"]["targets"])
+    config, trajectories = settings.predictor, settings.evaluation.trajectories
+    drawing = Drawing(OBJECTIVES[facts["objective"]], config.sampler, config.guidance)
+    key = state_key(
+        arguments.code, settings, arguments.dataset, arguments.autoencoder, arguments.denoiser
+    )
     writer = RowWriter(
         arguments.predictions,
         clips,
@@ -53,34 +66,45 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         seed=settings.seed,
         trajectories=trajectories,
         videos=settings.evaluation.videos,
+        journal=Journal(arguments.state, key),
     )
+    started, drawn = time.perf_counter(), (len(indices) - writer.done) * trajectories
     with writer:
-        for first in tqdm(range(0, len(indices), BATCH), desc="predict", unit="batch"):
+        for first in batches(writer.done, len(indices), BATCH, "predict"):
             batch = indices[first : first + BATCH]
             frames = torch.stack([clips.frames(i, 0, clips.context_frames) for i in batch])
             context = to_float(frames.permute(0, 1, 4, 2, 3).to(fabric.device))
-            noise = future_noise(facts, settings.seed, batch, trajectories, context.shape[-1])
+            noise = future_noise(packing.shape, settings.seed, batch, trajectories)
+            noise = noise.to(fabric.device)
+            fresh = partial(step_noise, noise[:, 0], settings.seed, batch)
             with fabric.autocast():
                 futures = predict(
-                    autoencoder, denoiser, statistics, context, noise.to(fabric.device), sampler
+                    autoencoder, denoiser, statistics, packing, context, noise, drawing, fresh
                 )
             futures = to_bytes(futures).permute(0, 1, 2, 4, 5, 3).cpu()
             for index, future in zip(batch, futures, strict=True):
                 writer.add(index, future)
+            writer.checkpoint()
+    seconds = time.perf_counter() - started
+    shape = (1, clips.context_frames, 3, clips.resolution, clips.resolution)
+    context = torch.zeros(shape, device=fabric.device)
+    noise = future_noise(packing.shape, 0, [0], 1).to(fabric.device)
+    fresh = partial(step_noise, noise[:, 0], 0, [0])
+    flops = forward_flops(
+        lambda: predict(autoencoder, denoiser, statistics, packing, context, noise, drawing, fresh)
+    )
     return {
         "clips": len(indices),
         "device": device_name(fabric),
-        "network_evaluations": network_evaluations(sampler.name, sampler.steps),
+        "network_evaluations": drawing.network_evaluations(),
         "parameters": facts["parameters"],
+        "flops_forward": flops,
+        "samples_per_second": per_second(drawn, seconds),
     }
 
 
-def future_noise(
-    facts: dict[str, Any], seed: int, clips: list[int], trajectories: int, resolution: int
-) -> Tensor:
-    """Noise (B, K, F, Cm, h, h), a function of the seed, the clip and the trajectory alone."""
-    size = resolution // 8
-    shape = (facts["future_frames"], facts["arguments"]["motion_channels"], size, size)
+def future_noise(shape: tuple[int, ...], seed: int, clips: list[int], trajectories: int) -> Tensor:
+    """Noise (B, K, *shape), a function of the seed, the clip and the trajectory alone."""
     return torch.stack(
         [
             torch.randn((trajectories, *shape), generator=generator(seed, clip, "sample"))
@@ -89,31 +113,44 @@ def future_noise(
     )
 
 
+def step_noise(like: Tensor, seed: int, clips: list[int], trajectory: int, step: int) -> Tensor:
+    """Noise of the shape of `like` (B, …) that a sampler adds in one step; it is a function of the
+    seed, the clip, the trajectory and the step alone."""
+    purpose = f"trajectory {trajectory}, step {step}"
+    shape = like.shape[1:]
+    noise = [torch.randn(shape, generator=generator(seed, clip, purpose)) for clip in clips]
+    return torch.stack(noise).to(like.device)
+
+
 def predict(
-    autoencoder: Autoencoder,
-    denoiser: MotionDenoiser,
+    autoencoder: ClipAutoencoder,
+    denoiser: LatentDenoiser,
     statistics: dict[str, LatentStatistics],
+    packing: Packing,
     context: Tensor,
     noise: Tensor,
-    sampler: Sampler,
+    drawing: Drawing,
+    fresh: Callable[[int, int], Tensor],
 ) -> Tensor:
-    """Futures (B, K, F, 3, H, H) of context frames (B, Tc, 3, H, H) from noise (B, K, F, …)."""
-    seen = autoencoder.encode_context(context)
-    motion = autoencoder.encode_motion(context, seen)
-    observed = Observed(
-        statistics["scene"].normalise(seen.scene),
-        statistics["object"].normalise(seen.object),
-        statistics["motion"].normalise(motion),
-    )
+    """Futures (B, K, F, 3, H, H) of context frames (B, Tc, 3, H, H) from packed noise (B, K, …).
+
+    `fresh(trajectory, step)` is the noise (B, …) that a step may add.
+    """
+    latents, seen = autoencoder.encode_clip(context, context.shape[1])
+    latents = {name: statistics[name].normalise(value) for name, value in latents.items()}
+    observed, _ = split_latents(latents, autoencoder.extents, context.shape[1])
+    unseen = null_condition(observed)
     futures = []
     for k in range(noise.shape[1]):
-        latents = sample(
-            sampler.name,
-            lambda x, t: denoiser(x, t, observed).float(),
-            sampler.temperature * noise[:, k],
-            sampler.steps,
+        drawn = drawing.sample(
+            packing.network(denoiser, observed),
+            packing.network(denoiser, unseen),
+            noise[:, k],
+            partial(fresh, k),
         )
-        futures.append(autoencoder.decode(statistics["motion"].restore(latents), seen).frames)
+        future = packing.unpack(drawn)
+        future = {name: statistics[name].restore(value) for name, value in future.items()}
+        futures.append(autoencoder.decode_future(future, seen))
     return torch.stack(futures, 1)
 
 

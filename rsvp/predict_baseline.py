@@ -9,21 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from rsvp.config import BASELINES, Settings
 from rsvp.data.clips import Clips, evaluation_clips
 from rsvp.data.predictions import RowWriter
 from rsvp.errors import UserError
 from rsvp.models.baselines import predict
-from rsvp.stage import run_stage, stage_parser
+from rsvp.resume import Journal, batches, state_key
+from rsvp.stage import resumable_parser, run_stage
 
 FLOOR = "real"
 
 
 def main() -> None:
     """The command line."""
-    parser = stage_parser(__doc__)
+    parser = resumable_parser(__doc__)
     parser.add_argument("--dataset", type=Path, required=True, help="index of the dataset")
     parser.add_argument(
         "--baseline", required=True, help=f"one of {', '.join(BASELINES)}, or {FLOOR}"
@@ -44,6 +44,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         raise UserError(
             f"{arguments.dataset}: no clips to predict; add videos, or change the split"
         )
+    key = state_key(arguments.code, settings, arguments.dataset, arguments.baseline)
     writer = RowWriter(
         arguments.predictions,
         clips,
@@ -52,10 +53,13 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         seed=settings.seed,
         trajectories=1,
         videos=0,
+        journal=Journal(arguments.state, key),
     )
     with writer:
-        for index in tqdm(indices, desc=f"predict {arguments.baseline}", unit="clip"):
+        for number in batches(writer.done, len(indices), 1, f"predict {arguments.baseline}"):
+            index = indices[number]
             writer.add(index, future(clips, index, arguments.baseline)[None])
+            writer.checkpoint()
     return {"clips": len(indices), "device": "cpu"}
 
 

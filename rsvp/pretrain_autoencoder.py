@@ -8,18 +8,19 @@ import torch
 
 from rsvp.config import Settings
 from rsvp.data.clips import Clips
-from rsvp.models.autoencoder import Autoencoder
-from rsvp.models.bundle import save_bundle
+from rsvp.models.autoencoders import autoencoder_arguments, make_autoencoder
+from rsvp.models.bundle import save_bundle, start_from
+from rsvp.resume import state_key
 from rsvp.stage import run_stage, training_parser
 from rsvp.training.batches import ClipBatches, to_float
 from rsvp.training.compute import device_name, loader_workers, make_fabric
+from rsvp.training.cost import autoencoder_flops, per_second
 from rsvp.training.reconstruction import reconstruct, reconstruction_loss
 from rsvp.training.run import (
     TrainingRun,
     generator,
     learning_rate,
     set_learning_rate,
-    state_key,
 )
 from rsvp.training.watch import Watch, load_perceptual
 
@@ -34,20 +35,17 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     config, seed = settings.autoencoder.pretrain, settings.seed
     fabric = make_fabric(settings.compute, seed)
     clips = Clips(arguments.dataset, "train")
-    shape = {
-        "width": settings.autoencoder.width,
-        "scene_channels": settings.autoencoder.scene_channels,
-        "object_channels": settings.autoencoder.object_channels,
-        "motion_channels": settings.autoencoder.motion_channels,
-    }
-    autoencoder = Autoencoder(**shape).to(memory_format=torch.channels_last)
+    shape = autoencoder_arguments(settings.autoencoder)
+    autoencoder = make_autoencoder(**shape).to(memory_format=torch.channels_last)
+    if settings.autoencoder.init_from:
+        key = f"autoencoders.{settings.name}.init_from"
+        start_from(autoencoder, shape, settings.autoencoder.init_from, key)
     optimizer = torch.optim.AdamW(
         autoencoder.parameters(), betas=(0.9, 0.98), weight_decay=config.weight_decay
     )
     network, optimizer = fabric.setup(autoencoder, optimizer)
-    network.mark_forward_method("encode_context")
-    network.mark_forward_method("encode_motion")
-    network.mark_forward_method("decode")
+    for method in autoencoder.forward_methods:
+        network.mark_forward_method(method)
     perceptual = load_perceptual(settings.weights, fabric.device)
     run = TrainingRun(
         arguments.state,
@@ -88,9 +86,12 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     )
     return {
         "steps": run.done,
+        "plans": run.memory["plans"],
         "device": device_name(fabric),
         "training_seconds": round(run.history.seconds, 3),
         "parameters": sum(p.numel() for p in autoencoder.parameters()),
+        "flops_forward": autoencoder_flops(autoencoder, clips),
+        "samples_per_second": per_second(run.done * config.batch_size, run.history.seconds),
     }
 
 

@@ -1,17 +1,17 @@
-"""Reconstruct: what the autoencoder makes of the true motion, the ceiling of its predictors."""
+"""Reconstruct: what the autoencoder makes of the true future, the ceiling of its predictors."""
 
 import argparse
 from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from rsvp.config import Settings
 from rsvp.data.clips import Clips, evaluation_clips
 from rsvp.data.predictions import RowWriter
-from rsvp.models.autoencoder import load_autoencoder
-from rsvp.stage import run_stage, stage_parser
+from rsvp.models.autoencoders import load_autoencoder
+from rsvp.resume import Journal, batches, state_key
+from rsvp.stage import resumable_parser, run_stage
 from rsvp.training.batches import to_bytes, to_float
 from rsvp.training.compute import device_name, make_fabric
 
@@ -19,7 +19,7 @@ BATCH = 8
 
 
 def main() -> None:
-    parser = stage_parser(__doc__)
+    parser = resumable_parser(__doc__)
     parser.add_argument("--dataset", type=Path, required=True, help="dataset index.json")
     parser.add_argument("--autoencoder", type=Path, required=True, help="autoencoder index.json")
     parser.add_argument("--predictions", type=Path, required=True, help="JSON to write")
@@ -32,6 +32,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     clips = Clips(arguments.dataset, "test")
     indices = evaluation_clips(clips, settings.evaluation.max_clips)
     autoencoder = load_autoencoder(arguments.autoencoder).to(fabric.device)
+    key = state_key(arguments.code, settings, arguments.dataset, arguments.autoencoder)
     writer = RowWriter(
         arguments.predictions,
         clips,
@@ -40,19 +41,19 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         seed=settings.seed,
         trajectories=1,
         videos=0,
+        journal=Journal(arguments.state, key),
     )
     with writer:
-        for first in tqdm(range(0, len(indices), BATCH), desc="reconstruct", unit="batch"):
+        for first in batches(writer.done, len(indices), BATCH, "reconstruct"):
             batch = indices[first : first + BATCH]
             frames = torch.stack([clips.frames(i) for i in batch]).permute(0, 1, 4, 2, 3)
             clip = to_float(frames.to(fabric.device))
             with fabric.autocast():
-                context = autoencoder.encode_context(clip[:, : clips.context_frames])
-                motion = autoencoder.encode_motion(clip, context)[:, clips.context_frames :]
-                decoded = autoencoder.decode(motion, context).frames
+                decoded = autoencoder.reconstruct_future(clip, clips.context_frames)
             futures = to_bytes(decoded).permute(0, 1, 3, 4, 2).cpu()
             for index, future in zip(batch, futures, strict=True):
                 writer.add(index, future[None])
+            writer.checkpoint()
     return {"clips": len(indices), "device": device_name(fabric)}
 
 

@@ -10,20 +10,37 @@ from pathlib import Path
 from typing import Any
 
 from rsvp.config import Settings
-from rsvp.files import write_text
-from rsvp.reporting.examples import examples, kept_videos
+from rsvp.files import read_json, write_text
+from rsvp.reporting.costs import cost_table, costs
+from rsvp.reporting.examples import Gallery, examples
+from rsvp.reporting.formats import FORMATS, write_table
+from rsvp.reporting.grids import (
+    comparison_grids,
+    cost_grid,
+    curves_grid,
+    horizon_grid,
+    result_grids,
+)
+from rsvp.reporting.measures import PSNR
+from rsvp.reporting.memorisation import (
+    memorisation_grids,
+    memorisation_table,
+    read_memorisation,
+)
 from rsvp.reporting.page import Report, render
-from rsvp.reporting.plots import horizon_measures, horizon_plot, learning_plot
-from rsvp.reporting.records import read_dataset, read_histories, read_records
+from rsvp.reporting.plots import curves_plot, horizon_measures, horizon_plot, learning_plot
+from rsvp.reporting.records import autoencoder_of, read_dataset, read_histories, read_records
 from rsvp.reporting.rows import read_rows
+from rsvp.reporting.semantics import read_semantics, semantics_grids, semantics_table
 from rsvp.reporting.tables import (
     Tables,
     comparisons_table,
+    curves_table,
     horizon_table,
     make_tables,
-    results_markdown,
     results_table,
 )
+from rsvp.reporting.views import read_views
 from rsvp.stage import run_stage, stage_parser
 
 logger = logging.getLogger(__name__)
@@ -32,65 +49,102 @@ INPUTS = {
     "histories": "history.csv of all training stages",
     "records": "run.json of all stages",
     "predictions": "predictions/<row>/seed<n>/index.json of the rows whose videos play",
-    "datasets": "datasets/<dataset>/index.json; videos.csv and rejected.csv lie beside it",
+    "semantics": "semantics/<autoencoder>/seed<n>/index.json: scene, object and motion of clips",
+    "copies": "memorisation/<dataset>/index.json: distances to training clips",
+    "datasets": "datasets/<dataset>/index.json; its tables and frames lie beside it",
+}
+TABLES = {
+    "results": "every number of the headline table",
+    "horizon": "the measures per future frame",
+    "comparisons": "each predictor against every other row",
+    "curves": "how distances between sets fall with the number of clips",
+    "decomposition": "what scene, object and motion of each autoencoder mean",
+    "memorisation": "whether predictions are nearer to training clips than real clips are",
+    "cost": "time, memory, parameters and operations of every stage",
 }
 OUTPUTS = {
     "page": "report.html to write: the whole report in one file",
-    "results": "results.csv to write: every number of the headline table",
-    "results-markdown": "results.md to write: the headline table",
-    "horizon": "horizon.csv to write: the measures per future frame",
-    "comparisons": "comparisons.csv to write: the first predictor against every other row",
     "horizon-plot": "horizon.svg to write",
+    "curves-plot": "curves.svg to write",
     "learning-plot": "learning.svg to write",
 }
 
 
 def main() -> None:
-    """Parse the flags and run the stage."""
+    """The command line."""
+    run_stage(report_parser(), run)
+
+
+def report_parser() -> argparse.ArgumentParser:
+    """The flags: files of the stages before, and files to write."""
     parser = stage_parser(__doc__)
     for name, text in INPUTS.items():
         parser.add_argument(f"--{name}", type=Path, nargs="*", default=[], help=text)
+    for name, text in TABLES.items():
+        formats = ", ".join(FORMATS)
+        text = f"{text}: files to write, each in the format of its suffix ({formats})"
+        parser.add_argument(f"--{name}", type=Path, nargs="+", required=True, help=text)
     for name, text in OUTPUTS.items():
         parser.add_argument(f"--{name}", type=Path, required=True, help=text)
-    run_stage(parser, run)
+    return parser
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     """Write all outputs; returns the counts for the run record."""
-    report = settings.report
-    rows = read_rows(arguments.evaluations, report.predictors)
-    tables = make_tables(rows, settings.evaluation.bootstrap)
-    histories = read_histories(arguments.histories)
-    predictors = [row for row in rows if row.kind == "predictor"]
+    config = settings.report
+    rows = read_rows(arguments.evaluations, config.predictors)
+    tables = make_tables(rows, settings.evaluation.bootstrap, settings.protocols)
+    histories, records = read_histories(arguments.histories), read_records(arguments.records)
+    lines = costs(records)
+    semantics = read_semantics(arguments.semantics, settings.evaluation.bootstrap)
+    copies = read_memorisation(arguments.copies)
     page = render(
         Report(
-            title=report.title,
+            title=config.title,
             tables=tables,
             histories=histories,
-            records=read_records(arguments.records),
-            examples={
-                row.name: examples(row, rows, arguments.predictions, report.examples)
-                for row in predictors
-            },
-            videos={row.name: len(kept_videos(row, arguments.predictions)) for row in predictors},
+            records=records,
+            costs=lines,
+            galleries=galleries(arguments, tables, records, config.examples),
+            decomposition=semantics_grids(semantics),
+            memorisation=memorisation_grids(copies),
             datasets=[read_dataset(path) for path in arguments.datasets],
             resamples=settings.evaluation.bootstrap,
         )
     )
-    write_tables(arguments, tables, report.title)
+    for paths, frame, grids in (
+        (arguments.results, results_table(tables), result_grids(tables)),
+        (arguments.horizon, horizon_table(tables), [horizon_grid(tables)]),
+        (arguments.comparisons, comparisons_table(tables), comparison_grids(tables)),
+        (arguments.curves, curves_table(tables), [curves_grid(tables)]),
+        (arguments.decomposition, semantics_table(semantics), semantics_grids(semantics)),
+        (arguments.memorisation, memorisation_table(copies), memorisation_grids(copies)),
+        (arguments.cost, cost_table(lines), [cost_grid(lines)]),
+    ):
+        write_table(paths, frame, grids, config.title)
     write_text(arguments.horizon_plot, horizon_plot(tables, horizon_measures(tables)))
+    write_text(arguments.curves_plot, curves_plot(tables))
     write_text(arguments.learning_plot, learning_plot(histories))
     write_text(arguments.page, page)
     logger.info("%d rows, %d comparisons", len(rows), len(tables.comparisons))
     return {"rows": [row.name for row in rows], "bytes": len(page.encode())}
 
 
-def write_tables(arguments: argparse.Namespace, tables: Tables, title: str) -> None:
-    """The CSV and Markdown tables; what is not known is an empty cell with a note beside it."""
-    write_text(arguments.results, results_table(tables).to_csv(index=False))
-    write_text(arguments.results_markdown, results_markdown(tables, title))
-    write_text(arguments.horizon, horizon_table(tables).to_csv(index=False))
-    write_text(arguments.comparisons, comparisons_table(tables).to_csv(index=False))
+def galleries(
+    arguments: argparse.Namespace, tables: Tables, records: list[dict[str, Any]], wanted: int
+) -> list[Gallery]:
+    """The playing examples of each predictor."""
+    datasets = {read_json(path)["dataset"]: path for path in arguments.datasets}
+    made = []
+    for row in tables.rows:
+        if row.kind == "predictor":
+            autoencoder = autoencoder_of(row.name, records)
+            views = read_views(arguments.semantics, autoencoder, row.index["seed"])
+            ceilings = [r for r in tables.rows if r.name == f"{autoencoder}.reconstruction"]
+            others = [r for r in (tables.best_baseline(PSNR), *ceilings) if r is not None]
+            shown = examples(row, others, arguments.predictions, datasets, views, wanted)
+            made.append(Gallery(row.label, row.index["trajectories"], shown, views))
+    return made
 
 
 if __name__ == "__main__":

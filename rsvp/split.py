@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from rsvp.config import Dataset, Settings, SourceKind, SplitKind
-from rsvp.data.sources import one_line
 from rsvp.data.splits import (
     SIDES,
     Segment,
@@ -27,7 +26,7 @@ from rsvp.data.splits import (
     split_videos,
     why_no_clip,
 )
-from rsvp.errors import UserError
+from rsvp.errors import UserError, one_line
 from rsvp.files import atomic_path, read_json, sha256_of_file, write_json
 from rsvp.stage import run_stage, stage_parser
 
@@ -114,7 +113,7 @@ def check_rejected(rejected: Sequence[Row], total: int, dataset: Dataset, name: 
     """Stop when more videos were rejected than the config allows."""
     if len(rejected) <= dataset.max_rejected_fraction * total:
         return
-    first = "; ".join(f"{one_line(row['path'])}: {row['reason']}" for row in rejected[:3])
+    first = "; ".join(f"{row['path']}: {row['reason']}" for row in rejected[:3])
     more = "; …" if len(rejected) > 3 else ""
     raise UserError(
         f"{len(rejected)} of {total} videos were rejected, more than"

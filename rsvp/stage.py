@@ -1,24 +1,28 @@
 """What every stage does around its work: arguments, logging, errors, exit codes, run record."""
 
 import argparse
+import errno
 import logging
 import os
 import platform
+import re
 import resource
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NoReturn
 
-from rsvp.code import ROOT, code_digest
+from rsvp.code import ROOT, code_digest, short_digests
 from rsvp.config import Settings, read_settings
 from rsvp.errors import BAD_INPUT, FAILED, UserError
 from rsvp.files import read_json, write_json
+from rsvp.resume import hold
 
 PACKAGES = (
     "torch",
@@ -41,7 +45,7 @@ def stage_parser(description: str | None) -> argparse.ArgumentParser:
         required=True,
         help="JSON: the part of the config that this stage depends on",
     )
-    parser.add_argument("--record", type=Path, help="run record to write (JSON)")
+    parser.add_argument("--record", type=Path, required=True, help="run record to write (JSON)")
     parser.add_argument("--log", type=Path, help="log file to append to")
     parser.add_argument(
         "--code", help="digest of the code that planned this job; the stage refuses to run others"
@@ -49,10 +53,16 @@ def stage_parser(description: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def training_parser(description: str | None) -> argparse.ArgumentParser:
-    """`stage_parser` with the files that all training stages write."""
+def resumable_parser(description: str | None) -> argparse.ArgumentParser:
+    """`stage_parser` for a stage that goes on where it was killed."""
     parser = stage_parser(description)
     parser.add_argument("--state", type=Path, required=True, help="folder of what resumes this")
+    return parser
+
+
+def training_parser(description: str | None) -> argparse.ArgumentParser:
+    """`resumable_parser` with the files that all training stages write."""
+    parser = resumable_parser(description)
     parser.add_argument("--weights", type=Path, required=True, help="safetensors to write")
     parser.add_argument("--index", type=Path, required=True, help="JSON to write")
     parser.add_argument("--history", type=Path, required=True, help="CSV of losses to write")
@@ -72,29 +82,69 @@ def run_stage(
     module = parser.prog if parser.prog.startswith("rsvp.") else f"rsvp.{stage_name()}"
     start_logging(parsed.log)
     started, clock = datetime.now(UTC), time.perf_counter()
-    values: dict[str, Any] = {}
-    try:
+    with clean_exit():
+        # Held to the end, so that the record is written by the run that did the work.
+        held = hold(parsed.record.parent, module.removeprefix("rsvp."))
         values = read_json(parsed.settings)
         settings = read_settings(values)
         check_code(module, parsed.code)
         results = run(parsed, settings) or {}
-    except UserError as error:
-        print(f"rsvp {stage_name()}: {error}", file=sys.stderr)
-        logger.debug("stopped: %s", error)
-        sys.exit(BAD_INPUT)
-    except KeyboardInterrupt:
-        print(f"rsvp {stage_name()}: stopped by Ctrl-C", file=sys.stderr)
-        sys.exit(128 + signal.SIGINT)
-    except Exception:
-        logger.exception("rsvp %s failed", stage_name())
-        sys.exit(FAILED)
-    if parsed.record:
         record = run_record(module, values, parsed.code) | {
             "started": started.isoformat(timespec="seconds"),
             "seconds": round(time.perf_counter() - clock, 3),
         }
         write_json(parsed.record, record | results)
+        held.close()
     sys.exit(0)
+
+
+def run_command(
+    parser: argparse.ArgumentParser,
+    run: Callable[[argparse.Namespace], None],
+    arguments: list[str] | None = None,
+) -> NoReturn:
+    """Run a command that is no stage of the workflow, with a stage's errors and exit codes."""
+    parsed = parser.parse_args(arguments)
+    start_logging(None)
+    with clean_exit():
+        run(parsed)
+    sys.exit(0)
+
+
+@contextmanager
+def clean_exit() -> Iterator[None]:
+    """Exit with 2 and one line for what the user can mend, and with 1 for anything else."""
+    try:
+        yield
+    except UserError as error:
+        print(terminal_line(str(error)), file=sys.stderr)
+        logger.debug("stopped: %s", error)
+        sys.exit(BAD_INPUT)
+    except KeyboardInterrupt:
+        print(terminal_line("stopped by Ctrl-C"), file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
+    except Exception as error:
+        if reason := lack_of_room(error):
+            print(terminal_line(reason), file=sys.stderr)
+            logger.debug("stopped: %s", reason)
+        else:
+            logger.exception("rsvp %s failed", stage_name())
+        sys.exit(FAILED)
+
+
+def lack_of_room(error: Exception) -> str:
+    """One line for an error that means that the disk is full; "" for others.
+
+    safetensors puts the system's error into its text.
+    """
+    numbers = {getattr(error, "errno", None), *map(int, re.findall(r"os error (\d+)", str(error)))}
+    full = numbers & {errno.ENOSPC, errno.EDQUOT}
+    if not full:
+        return ""
+    return (
+        f"no room on the disk ({os.strerror(full.pop())}) in {os.getcwd()}; make room and run the"
+        " same command again, it goes on from what was saved"
+    )
 
 
 def stage_name() -> str:
@@ -102,11 +152,22 @@ def stage_name() -> str:
     return Path(sys.argv[0]).stem
 
 
+def terminal_line(message: str) -> str:
+    """`message` as the stage says it on the terminal, on a line of its own.
+
+    Jobs that run side by side draw their progress bars on one line: the message erases it.
+    """
+    erase = "\r\033[K" if sys.stderr.isatty() else ""
+    return f"{erase}rsvp {stage_name()}: {message}"
+
+
 def start_logging(log: Path | None) -> None:
     """Warnings to stderr, where the user sees them; everything to the log file."""
+    # What cannot be logged (a full disk) should not end a stage, nor print tracebacks.
+    logging.raiseExceptions = False
     terminal = logging.StreamHandler()
     terminal.setLevel(logging.WARNING)
-    terminal.setFormatter(logging.Formatter(f"rsvp {stage_name()}: %(message)s"))
+    terminal.setFormatter(logging.Formatter(terminal_line("%(message)s")))
     handlers: list[logging.Handler] = [terminal]
     if log:
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -134,6 +195,7 @@ def run_record(module: str, values: dict[str, Any], code: str | None) -> dict[st
         "stage": module.removeprefix("rsvp."),
         "settings": values,
         "code": code or code_digest(module),
+        "code_files": short_digests(module),
         "commit": git_commit(),
         "versions": {"python": platform.python_version()} | package_versions(),
         "seed": values.get("seed"),
@@ -158,9 +220,15 @@ def git_commit() -> str | None:
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of the packages that change numbers."""
+    """Versions of the packages that this process has loaded and that change numbers."""
+    loaded = [name for name in PACKAGES if name.replace("-", "_") in sys.modules]
+    return installed_versions([*loaded, "snakemake"])
+
+
+def installed_versions(names: Iterable[str]) -> dict[str, str]:
+    """Versions of those packages that are installed."""
     versions = {}
-    for name in PACKAGES:
+    for name in names:
         try:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

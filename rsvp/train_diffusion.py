@@ -1,4 +1,4 @@
-"""Stage two: train the denoiser that continues motion, from the latent cache alone."""
+"""Stage two: train the denoiser that continues latents, from the latent cache alone."""
 
 import argparse
 from pathlib import Path
@@ -7,21 +7,24 @@ from typing import Any
 import torch
 from torch.optim.swa_utils import AveragedModel
 
-from rsvp.config import Settings
-from rsvp.data.latents import Latents
-from rsvp.diffusion.flow import interpolate, logit_normal_times
-from rsvp.models.bundle import save_bundle
-from rsvp.models.denoiser import MotionDenoiser, Observed
+from rsvp.config import Predictor, Settings
+from rsvp.data.latents import Latents, split_latents
+from rsvp.diffusion.condition import drop_condition
+from rsvp.diffusion.objectives import OBJECTIVES, denoising_loss, training_times
+from rsvp.diffusion.packing import Packing
+from rsvp.models.bundle import save_bundle, start_from
+from rsvp.models.denoiser import LatentDenoiser
+from rsvp.resume import state_key
 from rsvp.stage import run_stage, training_parser
 from rsvp.training.batches import LatentBatches
 from rsvp.training.compute import device_name, loader_workers, make_fabric
+from rsvp.training.cost import forward_flops, per_second
 from rsvp.training.ema import ramped_average
 from rsvp.training.run import (
     TrainingRun,
     generator,
     learning_rate,
     set_learning_rate,
-    state_key,
 )
 
 VALIDATE_EVERY = 100  # steps
@@ -39,20 +42,20 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     fabric = make_fabric(settings.compute, seed)
     latents = Latents(arguments.latents, "train")
     held_out = Latents(arguments.latents, "validation")
-    context_frames = latents.facts["context_frames"]
     sample = latents.batch([0])
+    seen, future = split_latents(sample, latents.extents, latents.context_frames)
     shape = {
-        "scene_channels": sample["scene"].shape[1],
-        "object_channels": sample["object"].shape[1],
-        "motion_channels": sample["motion"].shape[2],
-        "context_frames": context_frames,
+        "observed": {name: list(value.shape[1:]) for name, value in seen.items()},
+        "targets": {name: list(value.shape[1:]) for name, value in future.items()},
         "width": config.denoiser.width,
         "depth": config.denoiser.depth,
         "heads": config.denoiser.heads,
         "patch": config.denoiser.patch,
         "frames_per_token": config.denoiser.frames_per_token,
     }
-    denoiser = MotionDenoiser(**shape)
+    denoiser = LatentDenoiser(**shape)
+    if config.init_from:
+        start_from(denoiser, shape, config.init_from, f"predictors.{settings.name}.init_from")
     average = AveragedModel(denoiser, multi_avg_fn=ramped_average(config.ema_decay))
     optimizer = torch.optim.AdamW(
         denoiser.parameters(), betas=(0.9, 0.98), weight_decay=config.weight_decay
@@ -72,7 +75,9 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         set_learning_rate(optimizer, rate)
         batch = {kind: value.to(fabric.device) for kind, value in next(ahead).items()}
         random = generator(seed, step, "diffusion")
-        loss = flow_loss(network, batch, context_frames, config.time_mean, config.time_std, random)
+        dropped = torch.rand(config.batch_size, generator=generator(seed, step, "null condition"))
+        parts = split_latents(batch, latents.extents, latents.context_frames)
+        loss = future_loss(network, *parts, config, random, dropped < config.drop_context)
         optimizer.zero_grad()
         fabric.backward(loss)
         fabric.clip_gradients(network, optimizer, max_norm=1.0, error_if_nonfinite=False)
@@ -84,40 +89,60 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
             batch = {kind: value.to(fabric.device) for kind, value in batch.items()}
             # The same noise and times at every validation, so that losses can be compared.
             random = generator(0, 0, "validation")
+            parts = split_latents(batch, latents.extents, latents.context_frames)
             with torch.no_grad(), fabric.autocast():
-                value = flow_loss(
-                    average.module, batch, context_frames, config.time_mean, config.time_std, random
-                )
-            run.history.add(step + 1, validation_loss=float(value))
+                value = future_loss(average.module, *parts, config, random)
+            run.validated(step + 1, float(value), validation_loss=float(value))
     run.history.write(arguments.history)
-    facts = {"arguments": shape, "step": run.done, "context_frames": context_frames}
-    facts |= {"future_frames": sample["motion"].shape[1] - context_frames}
-    facts |= {"statistics": latents.facts["statistics"]}
+    facts = {"arguments": shape, "step": run.done, "context_frames": latents.context_frames}
+    facts |= {"future_frames": latents.facts["clip_frames"] - latents.context_frames}
+    facts |= {"statistics": latents.facts["statistics"], "objective": config.objective.name}
     save_bundle(arguments.weights, arguments.index, average.module, facts)
+    one = {kind: value.to(fabric.device) for kind, value in sample.items()}
+    parts = split_latents(one, latents.extents, latents.context_frames)
+    flops = forward_flops(
+        lambda: future_loss(average.module, *parts, config, generator(0, 0, "cost"))
+    )
     return {
         "steps": run.done,
+        "plans": run.memory["plans"],
         "device": device_name(fabric),
         "training_seconds": round(run.history.seconds, 3),
         "parameters": sum(p.numel() for p in denoiser.parameters()),
+        "flops_forward": flops,
+        "samples_per_second": per_second(run.done * config.batch_size, run.history.seconds),
     }
 
 
-def flow_loss(
+def future_loss(
     network: torch.nn.Module,
-    batch: dict[str, torch.Tensor],
-    context_frames: int,
-    time_mean: float,
-    time_std: float,
+    observed: dict[str, torch.Tensor],
+    future: dict[str, torch.Tensor],
+    config: Predictor,
     random: torch.Generator,
+    dropped: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Mean squared error of the velocity over future motion, at logit-normal times."""
-    motion = batch["motion"]
-    observed = Observed(batch["scene"], batch["object"], motion[:, :context_frames])
-    future = motion[:, context_frames:]
-    noise = torch.randn(future.shape, generator=random).to(future.device)
-    times = logit_normal_times(len(future), time_mean, time_std, random).to(future.device)
-    noisy, velocity = interpolate(future, noise, times)
-    return (network(noisy, times, observed).float() - velocity).square().mean()
+    """The objective's loss over future latents; clips where `dropped` (B,) see no context.
+
+    Both (B, T, C, h, w) by name. All latents' values count alike, so larger latents count more.
+    """
+    if dropped is not None:
+        observed = drop_condition(observed, dropped)
+    packing = Packing({name: value.shape[1:] for name, value in future.items()})
+    data = packing.pack(future)
+    noise = torch.randn(data.shape, generator=random)
+    objective = OBJECTIVES[config.objective.name]
+    times = training_times(
+        objective, config.times, config.time_mean, config.time_std, len(data), random
+    )
+    return denoising_loss(
+        packing.network(network, observed),
+        objective,
+        config.weighting,
+        data,
+        noise.to(data.device),
+        times.to(data.device),
+    )
 
 
 if __name__ == "__main__":

@@ -23,3 +23,12 @@ def shared() -> Path:
     if os.environ.get("RSVP_REQUIRE_SHARED") == "1":
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def page(tmp_path_factory) -> Path:
+    """The report's page on invented results, with its tables and plots beside it."""
+    from tests.fake_results import make_report, make_results
+
+    folder = tmp_path_factory.mktemp("results")
+    return make_report(make_results(folder, clips=6, groups=3, views=True))

@@ -1,21 +1,28 @@
 """A small results folder with invented numbers, for the report's tests and its design.
 
-`python -m tests.fake_results FOLDER` makes one; nothing in it was measured.
+`python -m tests.fake_results FOLDER` makes one with its report; nothing in it was measured.
 """
 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
+import torch
 from safetensors.numpy import save_file
 
-from rsvp.config import BASELINES
-from rsvp.data.videos import side_by_side, write_video
-from rsvp.files import write_json, write_text
+from rsvp.config import BASELINES, PROTOCOLS, read_settings, to_plain
+from rsvp.data.frames import ShardWriter
+from rsvp.data.predictions import PredictionWriter
+from rsvp.files import read_json, sha256_of_file, write_json, write_text
+from rsvp.report import TABLES, report_parser, run
+from rsvp.reporting.formats import FORMATS
+from rsvp.resume import Journal, StateKey
 
 CONTEXT, FUTURE, SIZE, TRAJECTORIES = 4, 12, 64, 4
+CLIP = CONTEXT + FUTURE
 QUALITY = {  # mean PSNR of the first future frame, and its loss per frame, in dB
     "rsvp-m": (26.0, 0.22),
     "copy-last": (24.6, 0.42),
@@ -42,9 +49,14 @@ def make_results(
     seeds: Sequence[int] = (0,),
     class_name: str = "shapes",
     lpips: bool = True,
-    videos: int = 6,
+    predictions: bool = True,
+    views: bool = False,
 ) -> Path:
-    """Write a results folder as the stages before the report would; returns `folder`."""
+    """Write a results folder as the stages before the report would; returns `folder`.
+
+    predictions: whether the predictors' frames are there; views: whether scene, object and motion
+    of the clips are.
+    """
     clip_ids = [f"{class_name}/v{i:03d}_g{i % groups:02d}@000000" for i in range(clips)]
     write_dataset(folder, clip_ids, groups)
     rows = [(name, "predictor", seed) for name in predictors for seed in seeds]
@@ -54,25 +66,52 @@ def make_results(
     for number, (row, kind, seed) in enumerate(rows):
         rng = np.random.default_rng([number, seed])
         write_evaluation(folder, row, kind, seed, clip_ids, groups, lpips, rng)
-        count = videos if kind == "predictor" else 0
-        write_predictions(folder, row, kind, seed, clip_ids, count)
+        write_json(
+            folder / "predictions" / row / f"seed{seed}/run.json",
+            record(PREDICTING[kind], seed, 21.7, 820.4),
+        )
+        if kind == "predictor" and predictions:
+            write_predictions(folder, row, seed, clip_ids)
+    copying = [(name, seed) for name in predictors for seed in seeds]
+    write_memorisation(folder / "memorisation/fake", copying)
     for seed in seeds:
+        if views:
+            write_semantics(folder / f"semantics/rsvp/seed{seed}", seed, clip_ids, groups)
         write_training(folder / f"autoencoders/rsvp/seed{seed}/pretrained", seed, 1200)
         write_training(folder / f"autoencoders/rsvp/seed{seed}/finetuned", seed, 400)
         for name in predictors:
-            write_training(folder / f"predictors/{name}/seed{seed}", seed, 1500)
+            home = folder / f"predictors/{name}/seed{seed}"
+            write_training(home, seed, 1500)
+            settings = {"name": name, "seed": seed, "predictor": {"autoencoder": "rsvp"}}
+            write_json(home / "run.json", read_json(home / "run.json") | {"settings": settings})
     return folder
 
 
 def write_dataset(folder: Path, clip_ids: list[str], groups: int) -> None:
-    """The dataset's index with the rejected files and videos beside it."""
+    """The dataset's index with its frames, and the tables of clips, videos and rejected files."""
     dataset = folder / "datasets/fake"
+    shares = dataset / "frames/0"
+    with ShardWriter(shares, (SIZE, SIZE, 3), 1000) as writer:
+        for number in range(len(clip_ids)):
+            writer.append(moving_disc(number, CLIP, 1.0))
+        shards = writer.finish()
+    for shard in shards:
+        shard["frames"] = shard.pop("items")
+    write_json(shares / "index.json", {"shards": shards, "videos": [], "rejected": []})
+    pd.DataFrame({
+        "clip": clip_ids, "video": [clip.split("@")[0] for clip in clip_ids], "class": "",
+        "group": [f"g{i % groups:02d}" for i in range(len(clip_ids))], "split": "test",
+        "share": 0, "offset": CLIP * np.arange(len(clip_ids)), "start": 0, "stride": 1.0,
+    }).to_csv(dataset / "clips.csv", index=False, lineterminator="\n")  # fmt: skip
     counts = {"train": 192, "validation": 24, "test": len(clip_ids)}
     write_json(dataset / "index.json", {
-        "dataset": "fake", "resolution": SIZE, "clip_frames": CONTEXT + FUTURE,
+        "dataset": "fake", "resolution": SIZE, "clip_frames": CLIP, "augment": "none",
         "context_frames": CONTEXT, "frame_rate": 25.0, "split": "folders",
         "clips": counts, "videos": counts,
-        "files": {}, "shares": [], "truth": "videos/truth.json",
+        "files": {"clips.csv": sha256_of_file(dataset / "clips.csv")},
+        "shares": [{"index": "frames/0/index.json",
+                    "sha256": sha256_of_file(shares / "index.json")}],
+        "truth": "videos/truth.json",
     })  # fmt: skip
     rejected = pd.DataFrame({
         "id": ["shapes/broken", "shapes/short"], "path": ["shapes/broken.mp4", "shapes/short.mp4"],
@@ -99,7 +138,7 @@ def write_evaluation(
         "context_frames": CONTEXT, "future_frames": FUTURE, "resolution": SIZE,
         "lpips": {"computed": lpips, "reason": "" if lpips else "weights.lpips_backbone is not set",
                   "backbone": "alexnet"},
-        "detector": {"computed": False, "reason": "weights.i3d is not set", "name": "i3d"},
+        "detectors": {"i3d": {"computed": False, "reason": "weights.i3d is not set"}},
         "protocol": {"name": "prediction", "split": "test", "psnr_cap": 100.0, "data_range": 255,
                      "ssim": {"kernel": 11, "sigma": 1.5}}, "files": {},
     })  # fmt: skip
@@ -110,6 +149,9 @@ def write_evaluation(
     shift = {"predictor": 0.4, "baseline": 1.2, "ceiling": 0.1, "floor": 0.0}[kind]
     predicted = rng.normal(loc=shift, size=real.shape).astype(np.float32)
     features = {"motion_predicted": predicted, "motion_real": real}
+    features |= {
+        f"groups_{side}": np.arange(len(clip_ids)) % groups for side in ("predicted", "real")
+    }
     save_file(features, home / "features.safetensors")
     write_json(home / "run.json", record("evaluate", seed, 14.2, 610.0))
 
@@ -135,29 +177,86 @@ def fake_scores(
                     np.nan if hidden else psnr - 7 + (3 if name == "rsvp-m" else 0),
                 ))  # fmt: skip
     columns = ["clip", "group", "trajectory", "frame", "psnr", "ssim", "mse", "lpips"]
-    return pd.DataFrame(lines, columns=[*columns, "object_psnr"])
+    scores = pd.DataFrame(lines, columns=[*columns, "object_psnr"])
+    return scores.assign(**fake_ensemble(scores, trajectories, lpips))
 
 
-def write_predictions(
-    folder: Path, row: str, kind: str, seed: int, clip_ids: list[str], videos: int
-) -> None:
-    """A prediction index; playing side-by-side videos of the first `videos` clips."""
-    home = folder / "predictions" / row / f"seed{seed}"
-    films = []
-    for number, clip in enumerate(clip_ids[:videos]):
-        films.append({"clip": clip, "file": f"videos/{number:04d}.mp4"})
-        truth = moving_disc(number, CONTEXT + FUTURE, 1.0)
-        film = side_by_side(
-            truth[:CONTEXT], truth[CONTEXT:], moving_disc(number, CONTEXT + FUTURE, 0.8)[CONTEXT:]
-        )
-        write_video(home / films[-1]["file"], film, fps=8)
-    write_json(home / "index.json", {
-        "row": row, "kind": kind, "seed": seed, "dataset": "fake", "split": "test",
-        "paired": kind != "floor", "clips": clip_ids, "trajectories": TRAJECTORIES,
-        "context_frames": CONTEXT, "future_frames": FUTURE, "resolution": SIZE,
-        "shards": [], "videos": films,
-    })  # fmt: skip
-    write_json(home / "run.json", record(PREDICTING[kind], seed, 21.7, 820.4))
+def fake_ensemble(scores: pd.DataFrame, trajectories: int, lpips: bool) -> dict[str, pd.Series]:
+    """Scores of all futures together, which stand on the lines of their mean."""
+    error = scores["mse"].where(scores["trajectory"] < 0)
+    together = {"crps": 0.5 * error**0.5, "energy_score": 0.8 * error**0.5}
+    together |= {"mean_error": error, "diversity": 0.9 * error**0.5, "lpips_diversity": 0.04}
+    if trajectories == 1:  # a point forecast has no spread
+        together |= dict.fromkeys(("mean_error", "diversity", "lpips_diversity"), np.nan)
+    return together | ({} if lpips else {"lpips_diversity": np.nan})
+
+
+def write_predictions(folder: Path, row: str, seed: int, clip_ids: list[str]) -> None:
+    """Predicted futures of discs that are somewhat too slow, each trajectory by its own amount."""
+    header = {
+        "row": row, "kind": "predictor", "seed": seed, "dataset": "fake", "split": "test",
+        "paired": True, "context_frames": CONTEXT,
+    }  # fmt: skip
+    path = folder / "predictions" / row / f"seed{seed}/index.json"
+    journal = Journal(path.parent / "state", StateKey(None, ""))
+    with PredictionWriter(path, header, (TRAJECTORIES, FUTURE, SIZE, SIZE, 3), journal) as writer:
+        for number, clip in enumerate(clip_ids):
+            speeds = 0.9 - 0.1 * np.arange(TRAJECTORIES)
+            futures = [moving_disc(number, CLIP, speed)[CONTEXT:] for speed in speeds]
+            writer.append(clip, torch.from_numpy(np.stack(futures)))
+        writer.finish()
+
+
+def write_semantics(home: Path, seed: int, clip_ids: list[str], groups: int) -> None:
+    """What scene, object and motion mean, and these layers of every clip."""
+    means = {"scene_psnr": 31.0 + seed, "object_iou": 0.8, "swap_margin": 4.0, "swap_right": 0.95}
+    ablations = []
+    for latent, loss in (("scene", 11.0), ("object", 9.0), ("motion", 7.0)):
+        name = f"{latent}_other"
+        means |= {f"{name}_psnr": loss, f"{name}_ssim": loss / 50, f"{name}_motion": 0.5}
+        ablations.append({"latent": latent, "replaced_by": "other", "how": f"another {latent}"})
+    table = {"clip": clip_ids, "group": [f"g{i % groups:02d}" for i in range(len(clip_ids))]}
+    spread = np.linspace(0.9, 1.1, len(clip_ids))
+    home.mkdir(parents=True)
+    columns = {name: mean * spread for name, mean in means.items()}
+    pd.DataFrame(table | columns).to_parquet(home / "scores.parquet")
+    index = {
+        "autoencoder": "rsvp", "seed": seed, "dataset": "fake", "truth": True, "scores": {},
+        "goals": {"scene_psnr": 31.5, "object_iou": 0.6}, "ablations": ablations,
+        "protocol": {"split": "test", "clips": len(clip_ids)}, "files": {},
+    }  # fmt: skip
+    write_json(home / "index.json", index | write_views(home, clip_ids))
+    write_json(home / "run.json", record("measure_semantics", seed, 6.1, 900.0))
+
+
+def write_memorisation(home: Path, rows: list[tuple[str, int]]) -> None:
+    """Distances to training clips, of which the first row's are suspicious."""
+    entries = [
+        {"row": row, "seed": seed, "clips": 8, "groups": 4, "flagged": not number, "shown": [],
+         "ratio": {"mean": 0.4 + 0.6 * number, "low": 0.3, "high": 0.45 + number},
+         "nearer": {"mean": 0.5, "low": None, "high": None},
+         "copied": {"mean": 0.0, "low": 0.0, "high": 0.0}}
+        for number, (row, seed) in enumerate(rows)
+    ]  # fmt: skip
+    write_json(home / "index.json", {"dataset": "fake", "protocol": {}, "rows": entries})
+
+
+def write_views(home: Path, clip_ids: list[str]) -> dict[str, object]:
+    """Pictures of scene, object mask and motion of every clip, as measure_semantics keeps them."""
+    (home / "views").mkdir(parents=True)
+    views = []
+    for number, clip in enumerate(clip_ids):
+        frames = moving_disc(number, CLIP, 1.0)
+        scene = np.median(frames, axis=0).astype(np.uint8)
+        mask = 255 * (np.abs(frames[CONTEXT - 1].astype(int) - scene).max(-1) > 8).astype(np.uint8)
+        motion = np.where(mask[..., None] > 0, np.uint8([255, 90, 90]), np.uint8([255, 255, 255]))
+        view: dict[str, object] = {"clip": clip, "motion_pixels": 28.8}
+        for name, picture in {"scene": scene[..., ::-1], "mask": mask, "motion": motion}.items():
+            view[name] = f"views/{number:05d}-{name}.png"
+            cv2.imwrite(str(home / view[name]), picture)
+        views.append(view)
+    cv2.imwrite(str(home / "views/legend.png"), np.full((8, 8, 3), 200, np.uint8))
+    return {"legend": "views/legend.png", "views": views}
 
 
 def moving_disc(number: int, frames: int, speed: float) -> np.ndarray:
@@ -190,6 +289,8 @@ def write_training(home: Path, seed: int, steps: int) -> None:
     values = record(stages[steps], seed, steps * 0.08, 1240.0) | {
         "parameters": 1_830_000,
         "steps": steps,
+        "flops_forward": 1_520_000_000,
+        "samples_per_second": 12.5,
     }
     write_json(home / "run.json", values)
 
@@ -205,5 +306,37 @@ def record(stage: str, seed: int, seconds: float, memory: float) -> dict[str, ob
     }  # fmt: skip
 
 
+def make_report(results: Path, title: str = "A report") -> Path:
+    """Make the report as the stage does; returns the page."""
+    report = {"title": title, "predictors": ["rsvp-m"], "examples": 3}
+    settings = results / "settings.json"
+    protocols = {name: to_plain(PROTOCOLS[name]) for name in ("prediction", "distribution")}
+    values = {"report": report, "evaluation": {"bootstrap": 200}, "protocols": protocols}
+    write_json(settings, values)
+    flags = {
+        "evaluations": ["evaluation/*/*/index.json"],
+        "histories": ["autoencoders/**/history.csv", "predictors/**/history.csv"],
+        "records": ["**/run.json"],
+        "predictions": ["predictions/*/*/index.json"],
+        "semantics": ["semantics/*/*/index.json"],
+        "copies": ["memorisation/*/index.json"],
+        "datasets": ["datasets/*/index.json"],
+    }
+    command = ["--settings", str(settings)]
+    for flag, patterns in flags.items():
+        found = (path for pattern in patterns for path in sorted(results.glob(pattern)))
+        command += [f"--{flag}", *map(str, found)]
+    folder = results / "report"
+    outputs = {"page": "report.html", "horizon-plot": "plots/horizon.svg",
+               "curves-plot": "plots/curves.svg",
+               "learning-plot": "plots/learning.svg", "record": "run.json"}  # fmt: skip
+    for flag, path in outputs.items():
+        command += [f"--{flag}", str(folder / path)]
+    for table in TABLES:
+        command += [f"--{table}", *(str(folder / f"tables/{table}{end}") for end in FORMATS)]
+    run(report_parser().parse_args(command), read_settings(read_json(settings)))
+    return folder / "report.html"
+
+
 if __name__ == "__main__":
-    make_results(Path(sys.argv[1]), clips=48, groups=48, videos=12)
+    print(make_report(make_results(Path(sys.argv[1]), clips=48, groups=48, views=True)))

@@ -6,7 +6,8 @@ import torch.nn.functional as F
 
 from rsvp.config import Generated
 from rsvp.data.generated import generate_video
-from rsvp.models.autoencoder import Autoencoder, Context, load_autoencoder
+from rsvp.models.autoencoder import Autoencoder, Context
+from rsvp.models.autoencoders import load_autoencoder
 from rsvp.models.bundle import save_bundle
 
 SHAPE = {"width": 16, "scene_channels": 3, "object_channels": 4, "motion_channels": 5}
@@ -47,8 +48,10 @@ def test_observed_latents_do_not_change_with_the_future():
     other[:, context:] = noise(2, 4, 3, 32, 32, seed=1)
 
     def encode(clips):
-        seen = model.encode_context(clips[:, :context])
-        return seen, model.encode_motion(clips, seen)
+        latents, seen = model.encode_clip(clips, context)
+        assert torch.equal(latents["scene"], seen.scene)
+        assert torch.equal(latents["object"], seen.object)
+        return seen, latents["motion"]
 
     (seen, motion), (seen_other, motion_other) = encode(clips), encode(other)
     for name, value in vars(seen).items():
@@ -180,10 +183,31 @@ def test_learns_to_move_what_moves():
 @torch.no_grad()
 def test_comes_back_from_its_bundle(tmp_path):
     model, clips = autoencoder(), noise(1, 4, 3, 32, 32)
-    save_bundle(tmp_path / "w.safetensors", tmp_path / "index.json", model, {"arguments": SHAPE})
+    save_bundle(
+        tmp_path / "w.safetensors",
+        tmp_path / "index.json",
+        model,
+        {"arguments": SHAPE | {"kind": "rsvp"}},
+    )
     loaded = load_autoencoder(tmp_path / "index.json")
     assert not loaded.training and not any(p.requires_grad for p in loaded.parameters())
     seen, again = model.encode_context(clips[:, :2]), loaded.encode_context(clips[:, :2])
     motion = model.encode_motion(clips, seen)
     assert torch.equal(motion, loaded.encode_motion(clips, again))
     assert torch.equal(model.decode(motion, seen).frames, loaded.decode(motion, again).frames)
+
+
+@torch.no_grad()
+def test_given_latents_replace_their_own():
+    """Nothing else changes: what the frames give directly stays."""
+    model, clips = autoencoder(), noise(2, 3, 3, 32, 32)
+    own = model.encode_context(clips)
+    again = model.encode_context(clips, own.scene, own.object)
+    for name, value in vars(own).items():
+        assert torch.equal(value, getattr(again, name)), name
+    for name, given in (("scene", "scene"), ("object", "object_")):
+        latent = torch.ones_like(getattr(own, name))
+        other = model.encode_context(clips, **{given: latent})
+        assert torch.equal(getattr(other, name), latent)
+        assert torch.equal(other.skip, own.skip)
+        assert not torch.equal(other.background, own.background)

@@ -8,6 +8,7 @@ from torch.utils.data import Dataset
 
 from rsvp.config import Augment
 from rsvp.data.latents import Latents, LatentWriter
+from rsvp.resume import Journal, StateKey
 from rsvp.training.batches import ClipBatches, LatentBatches, to_bytes, to_float, turned
 
 
@@ -135,8 +136,10 @@ def test_bytes_survive_floats():
 
 
 def test_latent_batches(tmp_path):
-    writer = LatentWriter(tmp_path / "index.json", {}, 0.1)
+    journal = Journal(tmp_path / "state", StateKey(None, ""))
     kinds = ("scene", "object", "motion")
+    facts = {"extents": dict.fromkeys(kinds, "context"), "context_frames": 2}
+    writer = LatentWriter(tmp_path / "index.json", facts, 0.1, journal)
     writer.add("train", list("abcdef"), {kind: torch.randn(6, 2, 4, 4) for kind in kinds})
     writer.flush("train")
     writer.finish()

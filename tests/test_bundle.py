@@ -7,7 +7,7 @@ import torch
 
 from rsvp.errors import UserError
 from rsvp.files import read_json, sha256_of_file
-from rsvp.models.bundle import read_bundle, save_bundle
+from rsvp.models.bundle import read_bundle, save_bundle, start_from
 
 
 @pytest.fixture
@@ -74,3 +74,21 @@ def refused(index, text):
     with pytest.raises(UserError) as error:
         read_bundle(index)
     assert text in str(error.value) and "\n" not in str(error.value)
+
+
+def test_network_starts_from_a_bundle(index, network):
+    torch.manual_seed(1)
+    other = torch.nn.Sequential(torch.nn.Linear(30, 40), torch.nn.BatchNorm1d(40))
+    start_from(other, {"a": 1}, str(index.parent), "predictors.p.init_from")
+    for name, value in network.state_dict().items():
+        assert torch.equal(other.state_dict()[name], value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [({"a": 2, "b": 3}, "a 1 instead of 2, b None instead of 3"), ({"a": 1}, "of another kind")],
+)
+def test_start_that_does_not_fit_is_one_line(index, arguments, words):
+    with pytest.raises(UserError, match=words) as error:
+        start_from(torch.nn.Linear(2, 2), arguments, str(index.parent), "predictors.p.init_from")
+    assert "config: predictors.p.init_from: " in str(error.value)

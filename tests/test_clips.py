@@ -55,6 +55,7 @@ def split(folder, *more, shares=2, **values):
     command = [sys.executable, "-m", "rsvp.split", "--settings", folder / "settings.json"]
     command += ["--shares", *(folder / "frames" / str(n) / "index.json" for n in range(shares))]
     command += ["--index", folder / "index.json", "--log", folder / "log.txt", *more]
+    command += ["--record", folder / "run.json"]
     for name in ("clips", "videos", "rejected"):
         command += [f"--{name}", folder / f"{name}.csv"]
     ran = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=60)
@@ -156,11 +157,12 @@ def test_truth_of_a_generated_set(tmp_path):
     folder = tmp_path / "videos"
     folder.mkdir()
     random = np.random.default_rng(0)
-    masks = {n: random.integers(0, 2, (40, R, R), np.uint8) for n in names}
+    alphas = {n: random.integers(0, 256, (40, 2, R, R), np.uint8) for n in names}
+    positions = {n: random.random((40, 2, 3), np.float32) for n in names}
     backgrounds = {n: random.integers(0, 256, (R, R, 3), np.uint8) for n in names}
-    tensors = {f"{n}/mask": masks[n] for n in names}
-    save_file(tensors | {f"{n}/background": backgrounds[n] for n in names},
-              folder / "truth.safetensors")  # fmt: skip
+    truth = {"alpha": alphas, "positions": positions, "background": backgrounds}
+    tensors = {f"{n}/{key}": values[n] for key, values in truth.items() for n in names}
+    save_file(tensors, folder / "truth.safetensors")
     (folder / "truth.json").write_text(json.dumps({"file": "truth.safetensors", "videos": names}))
     (folder / "index.json").write_text("{}")
     more = ["--videos-index", folder / "index.json"]
@@ -171,8 +173,11 @@ def test_truth_of_a_generated_set(tmp_path):
     for clips_here in (clips, pickle.loads(pickle.dumps(clips))):
         row = clips_here.table.iloc[3]
         found = clips_here.truth(3)
-        start = row["start"]
-        assert np.array_equal(found["mask"], masks[row["video"]][start : start + 32 : 2])
+        times = slice(row["start"], row["start"] + 32, 2)
+        alpha = alphas[row["video"]][times]
+        assert np.array_equal(found["alpha"], alpha)
+        assert np.array_equal(found["mask"], alpha.max(1) / 255 >= 0.5)
+        assert np.array_equal(found["positions"], positions[row["video"]][times])
         assert np.array_equal(found["background"], backgrounds[row["video"]])
 
 

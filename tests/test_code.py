@@ -1,5 +1,8 @@
 """What changes the digest of a stage's code, and what does not."""
 
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,7 +32,8 @@ PROJECT = {
         "    return forward(clips.cut([STEPS]))\n"
     ),
     "rsvp/page.py": 'TEMPLATE = "page.html.jinja"\n',
-    "rsvp/page.html.jinja": "<p>{{ text }}</p>\n",
+    "rsvp/page.html.jinja": "<p>{{ text }}</p><style>{{ inline('page.css') }}</style>\n",
+    "rsvp/page.css": "p { margin: 0 }\n",
 }
 
 
@@ -47,7 +51,7 @@ def project(tmp_path, monkeypatch):
 
 def forget() -> None:
     """Digests are kept for the life of a process."""
-    for function in (code.imports, code.module_digest, code.syntax_tree):
+    for function in (code.imports, code.module_digest, code.template_digests, code.syntax_tree):
         function.cache_clear()
 
 
@@ -98,6 +102,24 @@ def test_template_counts_for_the_module_that_names_it(project):
     assert after != before
 
 
+def test_changed_file_is_named(project):
+    before = code.short_digests("rsvp.train")
+    assert set(before) == {"rsvp/data/clips.py", "rsvp/data/__init__.py", NET, "rsvp/train.py",
+                           "rsvp/models/__init__.py"}  # fmt: skip
+    digest_after(project, *OTHER["operator"])
+    after = code.short_digests("rsvp.train")
+    assert [path for path in before if after[path] != before[path]] == [NET]
+
+
+@pytest.mark.parametrize(("name", "old"), [("page.html.jinja", "<p>"), ("page.css", "margin")])
+def test_changed_template_is_named(project, name, old):
+    """Also one that only another template names."""
+    before = code.short_digests("rsvp.page")
+    digest_after(project, f"rsvp/{name}", old, "other", "rsvp.page")
+    after = code.short_digests("rsvp.page")
+    assert [path for path in before if after[path] != before[path]] == [f"rsvp/{name}"]
+
+
 def test_digest_does_not_depend_on_the_place(project, tmp_path_factory, monkeypatch):
     before = code.code_digest("rsvp.train")
     other = tmp_path_factory.mktemp("clone")
@@ -114,6 +136,40 @@ def test_every_stage_of_the_pipeline_has_a_digest():
         assert f"rsvp.{stage}" in closure
         assert "rsvp.config" not in closure
         assert len(code.code_digest(f"rsvp.{stage}")) == 64
+
+
+STAGES = ("decode", "split", "finetune_autoencoder", "train_diffusion", "evaluate", "report")
+DIGESTS = "from rsvp.code import code_digest; print(*map(code_digest, sys.argv[2:]))"
+
+
+def other_pythons() -> list[str]:
+    """Interpreters of other minor versions from 3.11 on, on PATH and where pyenv puts them."""
+    found = {}
+    for minor in range(11, 16):
+        name = f"python3.{minor}"
+        places = sorted(Path.home().glob(f".pyenv/versions/3.{minor}.*/bin/{name}"))
+        path = str(places[-1]) if places else shutil.which(name)
+        if path and minor != sys.version_info.minor and answers(path):
+            found[minor] = path
+    return list(found.values())
+
+
+def answers(python: str) -> bool:
+    """Whether an interpreter runs: pyenv's shims are there for versions that are not."""
+    return subprocess.run([python, "-c", ""], capture_output=True).returncode == 0
+
+
+def test_digest_is_the_same_in_other_pythons():
+    pythons = other_pythons()
+    if not pythons:
+        pytest.skip("no other Python from 3.11 on, neither on PATH nor in ~/.pyenv/versions")
+    expected = [code.code_digest(f"rsvp.{stage}") for stage in STAGES]
+    script = f"import sys; sys.path.insert(0, sys.argv[1]); {DIGESTS}"
+    arguments = [str(code.ROOT), *(f"rsvp.{stage}" for stage in STAGES)]
+    for python in pythons:
+        command = [python, "-I", "-c", script, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert done.stdout.split() == expected, python
 
 
 def test_report_is_in_no_stage_that_trains():

@@ -1,16 +1,26 @@
 """The config refuses what cannot work, and hands each stage only its own part."""
 
 import dataclasses
+import math
 import re
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 from typing import get_args, get_type_hints
 
 import pytest
 import yaml
 
-from rsvp.config import Config, SourceKind, load, read_settings, stage_settings
+from rsvp.config import (
+    PROTOCOLS,
+    Column,
+    Config,
+    SourceKind,
+    load,
+    read_settings,
+    stage_settings,
+)
 from rsvp.errors import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -36,6 +46,15 @@ def changed(path: str, value: object) -> dict:
 def test_shipped_configs_load(file):
     config = load(yaml.safe_load((ROOT / file).read_text(encoding="utf-8")))
     assert config.report.predictors == ["rsvp-m"]
+
+
+def test_methods_are_of_four_kinds():
+    values = yaml.safe_load((ROOT / "configs/methods.yaml").read_text(encoding="utf-8"))
+    rows = {"rsvp-m": "rsvp", "rsvp-s": "joint", "pvdm": "triplane", "frame-ldm": "frames"}
+    config = load(values)
+    assert config.report.predictors == list(rows)
+    for row, kind in rows.items():
+        assert config.autoencoders[config.predictors[row].autoencoder].kind.name == kind
 
 
 def test_demo_shows_every_key():
@@ -75,8 +94,123 @@ REFUSED = {
     ),
     "zero steps": ("predictors.rsvp-m.steps", 0, "predictors.rsvp-m.steps: 0 is not possible"),
     "negative rate": ("predictors.rsvp-m.learning_rate", -1.0, "learning_rate: -1.0 is not"),
+    "unknown objective": ("predictors.rsvp-m.objective", "x0", "predictors.rsvp-m.objective: "),
+    "unknown weighting": ("predictors.rsvp-m.weighting", "snr", "predictors.rsvp-m.weighting: "),
+    "unknown sampler": (
+        "predictors.rsvp-m.sampler.name",
+        "dpm-solver++",
+        "sampler.name: 'dpm-solver++' is not defined; did you mean 'dpm-solver'?",
+    ),
+    "more noise than there is": ("predictors.rsvp-m.sampler.eta", 1.5, "sampler.eta: 1.5 is not"),
+    "noise in a sampler without": (
+        "predictors.rsvp-m.sampler.eta",
+        0.5,
+        "sampler.eta: heun adds no noise; set eta to 0, or the sampler to ddim",
+    ),
+    "guidance without a null condition": (
+        "predictors.rsvp-m.guidance.scale",
+        2.0,
+        "guidance.scale: 2.0 needs a denoiser that was trained without context too; set"
+        " predictors.rsvp-m.drop_context (0.1 is usual), or the scale to 1",
+    ),
+    "guidance nowhere": (
+        "predictors.rsvp-m.guidance",
+        {"low": 0.5, "high": 0.5},
+        "guidance.low: 0.5 is not possible; allowed: below guidance.high, 0.5",
+    ),
+    "guidance beyond noise": ("predictors.rsvp-m.guidance.high", 80.0, "guidance.high: 80.0 is"),
+    "no context at all": ("predictors.rsvp-m.drop_context", 1.0, "drop_context: 1.0 is not"),
     "heads that do not divide": ("predictors.rsvp-m.denoiser.heads", 5, "denoiser.width: 128"),
     "path out of the results": ("datasets.../out", {}, "datasets."),
+    "undefined protocol": (
+        "evaluation.protocols",
+        ["prediction", "fvd256"],
+        "evaluation.protocols: 'fvd256' is not defined; did you mean 'fvd256_16f'?",
+    ),
+    "protocol named twice": ("evaluation.protocols", ["prediction"] * 2, "each name once"),
+    "built-in protocol changed": (
+        "protocols.fvd2048_16f",
+        {"clips": 20},
+        "protocols.fvd2048_16f: built in and the same everywhere; take another name",
+    ),
+    "distance of one clip": (
+        "protocols.mine",
+        {"scores": "distribution", "clips": 1},
+        "protocols.mine.clips: 1 is not possible; allowed: 2 or more",
+    ),
+    "distance over trajectories": (
+        "protocols.mine",
+        {"scores": "distribution", "trajectories": 4},
+        "protocols.mine.trajectories: 4 is not possible; allowed: 1",
+    ),
+    "unknown detector": ("protocols.mine", {"detector": "i2d"}, "did you mean 'i3d'?"),
+    "unknown column": ("protocols.mine", {"columns": ["future"]}, "protocols.mine.columns"),
+    "URL without its sum": (
+        "weights.i3d_sha256",
+        None,
+        "weights.i3d: a URL needs weights.i3d_sha256, its file's SHA-256",
+    ),
+    "sum that is none": (
+        "weights.i3d_sha256",
+        "0123",
+        "weights.i3d_sha256: '0123' is not possible; allowed: 64 hexadecimal digits",
+    ),
+    "half of LPIPS": (
+        "weights.lpips_linear",
+        None,
+        "weights.lpips_linear: missing; LPIPS needs both lpips_backbone and lpips_linear",
+    ),
+    "detector without a program": (
+        "weights.detectors",
+        {"mine": {}},
+        "weights.detectors.mine.program: missing; name the detector's Python file",
+    ),
+    "detector called as the built-in one": (
+        "weights.detectors",
+        {"i3d": {"program": "mine.py"}},
+        "weights.detectors.i3d: 'i3d' is not possible; allowed: another name",
+    ),
+    "detector called as a part of its features": (
+        "weights.detectors",
+        {"mine_context": {"program": "mine.py"}},
+        "weights.detectors.mine_context: 'mine_context' is not possible; allowed: a name without _",
+    ),
+    "key of another kind": (
+        "autoencoders.rsvp.channels",
+        8,
+        "autoencoders.rsvp.channels: a key of kind triplane or frames, not rsvp; remove it",
+    ),
+    "key of rsvp elsewhere": (
+        "autoencoders.other",
+        {"dataset": "shapes", "kind": "frames", "motion_channels": 8},
+        "autoencoders.other.motion_channels: a key of kind rsvp or joint, not frames; remove it",
+    ),
+    "key of another regulariser": (
+        "autoencoders.other",
+        {"dataset": "shapes", "kind": "frames", "regulariser": {"codes": 8}},
+        "autoencoders.other.regulariser.codes: a key of kind vq, not tanh; remove it",
+    ),
+    "levels that are not one per channel": (
+        "autoencoders.other",
+        {"dataset": "shapes", "kind": "frames", "channels": 3, "regulariser": {"kind": "fsq"}},
+        "regulariser.levels: [8, 5, 5, 5] is not possible; allowed: 3 whole numbers from 3 to 256",
+    ),
+    "too few levels": (
+        "autoencoders.other",
+        {
+            "dataset": "shapes",
+            "kind": "frames",
+            "channels": 2,
+            "regulariser": {"kind": "fsq", "levels": [2, 4]},
+        },
+        "regulariser.levels: [2, 4] is not possible",
+    ),
+    "codes that never move": (
+        "autoencoders.other",
+        {"dataset": "shapes", "kind": "frames", "regulariser": {"kind": "vq", "codes_decay": 1.0}},
+        "regulariser.codes_decay: 1.0 is not possible; allowed: above 0 and below 1",
+    ),
+    "unknown kind": ("autoencoders.rsvp.kind", "images", "autoencoders.rsvp.kind: "),
     "undefined dataset": (
         "autoencoders.rsvp.dataset",
         "shape",
@@ -90,6 +224,35 @@ REFUSED = {
     "repeated seed": ("report.seeds", [1, 1], "report.seeds: [1, 1] is not possible"),
     "no predictors": ("report.predictors", [], "report.predictors: empty"),
     "group pattern": ("datasets.shapes.split.group_pattern", "(", "group_pattern: not a pattern"),
+    "nan": ("predictors.rsvp-m.learning_rate", math.nan, "learning_rate: nan is not possible"),
+    "infinity": ("predictors.rsvp-m.time_std", math.inf, "time_std: inf is not possible"),
+    "nan where negative is allowed": ("predictors.rsvp-m.time_mean", math.nan, "time_mean: nan"),
+    "no multiple of 16": ("datasets.shapes.resolution", 65, "65 is not possible; allowed: a mult"),
+    "no pixels": ("datasets.shapes.resolution", 0, "resolution: 0 is not possible; allowed: above"),
+    "negative pixels": ("datasets.shapes.resolution", -64, "resolution: -64 is not possible"),
+    "more pixels than memory": ("datasets.shapes.resolution", 160000, "allowed: 2048 at most"),
+    "more jobs than a plan holds": ("datasets.shapes.decode_jobs", 10**9, "allowed: 1000 at most"),
+    "more threads than machines": ("compute.threads", 10**12, "allowed: 1024 at most"),
+    "more steps than years": ("predictors.rsvp-m.steps", 10**10, "allowed: 1000000000 at most"),
+    "seed of too many bits": ("report.seeds", [2**32], "whole numbers from 0 to 4294967295"),
+    "broken number": ("datasets.shapes.clip_frames", 7.9, "datasets.shapes.clip_frames: "),
+    "truth for a number": ("datasets.shapes.clip_frames", True, "datasets.shapes.clip_frames: "),
+    "number for a list": ("report.seeds", 3, "report.seeds: expected a list, got 3"),
+    "text for a list": ("report.predictors", "rsvp-m", "expected a list, got 'rsvp-m'"),
+    "mapping for a list": ("report.seeds", {"a": 1}, "expected a list, got {'a': 1}"),
+    "list in a list": ("report.predictors", [["rsvp-m"]], "predictors[0]: expected text or a num"),
+    "list for text": ("report.title", ["a"], "report.title: expected text or a number, got ['a']"),
+    "date for text": ("report.title", date(2026, 1, 1), "expected text or a number, got datetime"),
+    "nothing for text": ("report.title", None, "report.title: "),
+    "no results folder": ("results", " ", "results: ' ' is not possible"),
+    "zero byte in a path": ("results", "a\0b", "results: 'a\\x00b' holds characters that are no"),
+    "half a character": ("results", "\ud800", "results: '\\ud800' holds characters that are no"),
+    "line break in a key": ("repo\nrt", {}, "repo\\nrt: unknown key; did you mean 'report'?"),
+    "line break in a name": ("datasets.a\nb", {}, "datasets.a\\nb: a name has letters"),
+    "number for a name": ("datasets", {5: {}}, "datasets: the name 5 is no text; put it in quotes"),
+    "no for a name": ("datasets", {False: {}}, "the name False is no text"),
+    "other address": ("weights.i3d", "s3://a/b", "allowed: a path, or an http(s) address"),
+    "unknown interpolation": ("report.title", "${nothing}", "report.title: "),
     "schema": ("schema", 2, "schema: 2 is not supported; this rsvp reads schema 1"),
 }
 
@@ -102,14 +265,64 @@ def test_misfits_are_refused_in_one_line(case):
     assert message in str(caught.value)
     assert str(caught.value).startswith("config: ")
     assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 300
 
 
-@pytest.mark.parametrize("name", ["../out", "a/b", "a.b", "", "-x", "a b", "x" * 65])
+def nested(depth: int) -> list:
+    """Ten to the power of `depth` texts, as YAML's anchors write them in `depth` lines."""
+    value: list = ["x"] * 10
+    for _ in range(depth - 1):
+        value = [value] * 10
+    return value
+
+
+@pytest.mark.parametrize("path", ["report.title", "report.predictors", "datasets.shapes.split"])
+def test_anchors_that_nest_without_end_are_refused_at_once(path):
+    circle: list = []
+    circle.append(circle)
+    for value in (nested(9), circle, {"kind": nested(9)}):
+        with pytest.raises(UserError) as caught:
+            load(changed(path, value))
+        assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../out", "..", ".", "/a", "a/b", "a.b", "", "-x", "a b", "a\0", "é", "x" * 65, "x" * 9999],
+    ids=lambda name: ascii(name[:66]),
+)
 def test_names_stay_below_the_results_folder(name):
     config = demo()
     config["datasets"][name] = config["datasets"]["shapes"]
     with pytest.raises(UserError, match="a name has letters"):
         load(config)
+
+
+def test_training_with_lpips_needs_its_weights():
+    config = demo()
+    config["weights"] = {}
+    config["autoencoders"]["rsvp"]["perceptual"] = "lpips"
+    with pytest.raises(UserError, match=r"autoencoders\.rsvp\.perceptual: lpips needs weights\."):
+        load(config)
+
+
+def test_protocols_may_name_an_own_detector():
+    config = changed("weights.detectors.mine.program", "mine.py")
+    config["protocols"] = {"mine_16f": {"scores": "distribution", "detector": "mine"}}
+    assert load(config).protocols["mine_16f"].detector == "mine"
+
+
+def test_stages_are_handed_local_files():
+    config = load(demo())
+    weights = stage_settings(config, "evaluate")["weights"]
+    assert weights["i3d"] == "weights/i3d-bafe29bb.safetensors"
+    assert weights["lpips_backbone"] == "weights/lpips_backbone-7be5be79.safetensors"
+    assert stage_settings(config, "pretrain_autoencoder", "rsvp")["weights"] == {}
+    config = load(changed("autoencoders.rsvp.perceptual", "lpips"))
+    assert stage_settings(config, "finetune_autoencoder", "rsvp")["weights"] == {
+        "lpips_backbone": weights["lpips_backbone"],
+        "lpips_linear": "weights/lpips_linear-df73285e.safetensors",
+    }
 
 
 def test_videos_need_a_path():
@@ -128,6 +341,7 @@ STAGES = {
     "train_diffusion": "rsvp-m",
     "predict": "rsvp-m",
     "predict_baseline": "shapes",
+    "real_features": "shapes",
     "evaluate": "shapes",
     "report": "report",
 }
@@ -136,6 +350,10 @@ DEPENDS = {
     ("report.title", "other"): {"report"},
     ("report.examples", 2): {"report"},
     ("predictors.rsvp-m.sampler.steps", 3): {"predict"},
+    ("predictors.rsvp-m.guidance.low", 0.1): {"predict"},
+    ("predictors.rsvp-m.objective", "edm"): {"train_diffusion"},
+    ("predictors.rsvp-m.weighting", "min_snr"): {"train_diffusion"},
+    ("predictors.rsvp-m.drop_context", 0.1): {"train_diffusion"},
     ("predictors.rsvp-m.learning_rate", 1e-4): {"train_diffusion"},
     ("predictors.rsvp-m.denoiser.depth", 2): {"train_diffusion"},
     ("autoencoders.rsvp.pretrain.steps", 7): {"pretrain_autoencoder"},
@@ -145,7 +363,12 @@ DEPENDS = {
     ("datasets.shapes.generated.seed", 5): {"generate_videos", "decode", "split"},
     ("evaluation.trajectories", 2): {"predict"},
     ("evaluation.bootstrap", 100): {"report"},
-    ("weights.i3d", "i3d.safetensors"): {"evaluate"},
+    ("weights.i3d", "i3d.safetensors"): {"real_features", "evaluate"},
+    ("weights.lpips_backbone", "alex.safetensors"): {"evaluate"},
+    ("weights.detectors.mine.program", "mine.py"): {"real_features", "evaluate"},
+    ("weights.i3d", "https://example.org/mirror"): set(),  # the same file from elsewhere
+    ("weights.required", True): set(),
+    ("autoencoders.rsvp.perceptual", "lpips"): {"pretrain_autoencoder", "finetune_autoencoder"},
     ("results", "elsewhere"): set(),
 }
 
@@ -171,9 +394,44 @@ def test_settings_are_read_back_with_types(stage):
         assert settings.dataset.source is SourceKind.generated
 
 
+def test_autoencoders_depend_on_the_keys_of_their_kind_only():
+    values = changed("autoencoders.other", {"dataset": "shapes", "kind": "frames"})
+    for stage in ("pretrain_autoencoder", "finetune_autoencoder"):
+        found = [
+            stage_settings(load(values), stage, name)["autoencoder"] for name in ("rsvp", "other")
+        ]
+        assert "channels" not in found[0] and "regulariser" not in found[0]
+        assert "motion_channels" not in found[1] and found[1]["regulariser"]["kind"] == "tanh"
+
+
 def test_config_loads_without_torch():
     """Else `snakemake -n` would take seconds more."""
     loads = (
         "import sys, rsvp.config, rsvp.code, rsvp.data.sources; sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", loads], cwd=ROOT).returncode == 0
+
+
+def test_protocols_reach_the_stages_that_depend_on_them():
+    values = changed("protocols.mine", {"scores": "distribution", "frames": 12, "clips": 50})
+    values["evaluation"]["protocols"] = ["fvd2048_16f", "distribution", "mine", "prediction"]
+    config = load(values)
+    report = read_settings(stage_settings(config, "report"))
+    assert list(report.protocols) == values["evaluation"]["protocols"]
+    assert report.protocols["fvd2048_16f"] == PROTOCOLS["fvd2048_16f"]
+    assert report.protocols["mine"].columns == [Column.predicted, Column.context]
+    evaluate = stage_settings(config, "evaluate")
+    assert read_settings(evaluate).windows == [None, 12, 16]
+    values["protocols"]["mine"]["clips"] = 60
+    assert stage_settings(load(values), "evaluate") == evaluate, "clips are chosen in the report"
+
+
+def test_unset_options_leave_no_trace_in_settings():
+    """So a new option that nobody sets retrains nothing; None in place of a default stays."""
+    values = demo()
+    values["evaluation"]["max_clips"] = None
+    config = load(values)
+    assert "max_videos" not in stage_settings(config, "decode", "shapes")["dataset"]
+    settings = stage_settings(config, "reconstruct", "rsvp")
+    assert settings["evaluation"] == {"max_clips": None}
+    assert read_settings(settings).evaluation.max_clips is None

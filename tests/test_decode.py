@@ -49,6 +49,7 @@ def decode(folder, videos, share, *more, **values):
         settings(folder, videos, **values),
     ]
     command += ["--share", share, "--index", index, "--log", folder / "log.txt", *more]
+    command += ["--state", index.parent / "state", "--record", folder / "run.json"]
     ran = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=120)
     return ran.returncode, ran.stderr, index
 
@@ -104,7 +105,7 @@ def test_bad_videos_are_one_line_each_and_do_not_move_others(tmp_path, videos):
     log = (tmp_path / "log.txt").read_text()
     assert "rejected class 0/u empty.avi" in log
     index, _ = read_frame_cache(path)
-    assert [row["id"] for row in index["rejected"]] == ["class 0/u empty", "class 1/u\ntext"]
+    assert [row["id"] for row in index["rejected"]] == ["class 0/u empty", "class 1/u\\ntext"]
     assert [video["offset"] for video in index["videos"]] == [0, 10, 22, 36, 47, 60]
 
 
@@ -129,7 +130,7 @@ def test_frames_of_a_video_that_is_rejected_late_are_taken_back(tmp_path):
 def test_small_files_and_leftovers(tmp_path, videos):
     folder = tmp_path / "frames" / "0"
     folder.mkdir(parents=True)
-    for name in ("frames-00007.safetensors", ".frames-00000.safetensors.1.tmp", "other.txt"):
+    for name in ("frames-00007.safetensors", ".frames-00007.safetensors.part", "other.txt"):
         (folder / name).touch()
     code, _, path = decode(tmp_path, videos, 0, decode_jobs=1, shard_mb=1, resolution=128)
     assert code == 0
@@ -184,7 +185,7 @@ def test_interrupted_run_leaves_no_index(tmp_path, videos):
     code, terminal, path = decode(tmp_path, videos, 0, decode_jobs=1, ffmpeg=str(killer))
     assert code == 2
     assert any("ffmpeg was killed" in line for line in terminal.splitlines())
-    assert list(path.parent.iterdir()) == []
+    assert [item.name for item in path.parent.iterdir() if item.suffix != ".part"] == []
 
 
 def test_decoding_loads_no_torch():

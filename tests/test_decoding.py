@@ -13,7 +13,7 @@ from PIL import Image
 
 from rsvp.config import Resize, SourceKind
 from rsvp.data import decoding
-from rsvp.data.decoding import Rejected, decode
+from rsvp.data.decoding import Decoding, Rejected
 from rsvp.data.sources import list_sources
 from rsvp.errors import UserError
 
@@ -41,17 +41,12 @@ def picture(path, *output, size="80x60", rate=10, seconds=1.2):
 
 
 def decode_one(folder, kind=SourceKind.videos, resolution=SIZE, **options):
-    """The frames of the one video in `folder`, and what `decode` said of it."""
+    """The frames of the one video in `folder`, and what its decoding said of it."""
     (source,) = list_sources(folder, kind)
     chunks = []
-    decoded = decode(
-        source,
-        lambda chunk: chunks.append(chunk.copy()),
-        resolution,
-        options.pop("resize", Resize.bicubic),
-        options.pop("fps", 7.0),
-        **options,
-    )
+    resize, fps = options.pop("resize", Resize.bicubic), options.pop("fps", 7.0)
+    with Decoding(source, resolution, resize, fps, **options) as decoding:
+        decoded = decoding.read(lambda chunk: chunks.append(chunk.copy()))
     frames = np.concatenate(chunks)
     assert frames.shape == (decoded.frames, resolution, resolution, 3)
     return frames, decoded
@@ -76,7 +71,8 @@ def test_frame_counts_of_the_real_clips_equal_pyav(shared):
     assert len(sources) == 67
     for source in sources:
         chunks = []
-        decoded = decode(source, lambda c: chunks.append(len(c)), 8, Resize.area, 25.0)  # noqa: B023
+        with Decoding(source, 8, Resize.area, 25.0) as decoding:
+            decoded = decoding.read(lambda c: chunks.append(len(c)))  # noqa: B023
         assert decoded.frames == sum(chunks) == count_with_pyav(source.path), source.id
         assert (decoded.probe.width, decoded.probe.height) == (320, 240)
         assert round(decoded.probe.fps, 2) in (25, 29.97)

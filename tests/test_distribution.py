@@ -12,7 +12,6 @@ from rsvp.metrics.distribution import (
     frechet_distance,
     jackknife,
     kernel_distance,
-    paired_kernel_distance,
 )
 
 
@@ -73,16 +72,40 @@ def test_kernel_distance_is_unbiased_and_grows_with_a_shift() -> None:
     assert shifted == sorted(shifted) and shifted[3] > 10 * abs(shifted[0])
 
 
-def test_paired_kernel_distance_is_unbiased_for_clips_that_resemble_their_own() -> None:
+def test_kernel_distance_is_unbiased_for_clips_that_resemble_their_group() -> None:
+    """Predictions resemble their own clip, clips of one group each other: all one distribution."""
     random = np.random.RandomState(0)
-    naive, paired = [], []
-    for _ in range(200):
-        first = random.randn(15, 8)
-        second = 0.8 * first + 0.6 * random.randn(15, 8)  # the same distribution, correlated
+    groups = np.repeat(np.arange(8), [1, 2, 3, 4, 1, 2, 3, 4])
+    naive, grouped = [], []
+    for _ in range(300):
+        common = random.randn(8, 6)[groups]
+        first = 0.8 * common + 0.6 * random.randn(20, 6)
+        second = 0.7 * first + 0.51**0.5 * random.randn(20, 6)
         naive.append(kernel_distance(first, second))
-        paired.append(paired_kernel_distance(first, second))
-    error = np.std(paired) / np.sqrt(len(paired))
-    assert abs(np.mean(paired)) < 4 * error < -np.mean(naive)
+        grouped.append(kernel_distance(first, second, groups, groups))
+    error = np.std(grouped) / np.sqrt(len(grouped))
+    assert abs(np.mean(grouped)) < 3 * error
+    assert abs(np.mean(naive)) > 6 * np.std(naive) / np.sqrt(len(naive))
+
+
+def test_kernel_distance_of_groups_against_its_definition() -> None:
+    random = np.random.RandomState(0)
+    first, second = random.randn(5, 3), random.randn(4, 3) + 0.5
+    groups, others = list("aabbc"), list("abcd")
+
+    def mean(x: np.ndarray, y: np.ndarray, mine: list[str], theirs: list[str]) -> float:
+        return np.mean([
+            (float(a @ b) / 3 + 1) ** 3
+            for a, g in zip(x, mine, strict=True) for b, h in zip(y, theirs, strict=True) if g != h
+        ])  # fmt: skip
+
+    expected = (
+        mean(first, first, groups, groups) + mean(second, second, others, others)
+        - 2 * mean(first, second, groups, others)
+    )  # fmt: skip
+    assert kernel_distance(first, second, groups, others) == pytest.approx(expected)
+    with pytest.raises(UserError, match="two groups or more"):
+        kernel_distance(first, second, ["a"] * 5, others)
 
 
 def test_kernel_interval_covers_zero_for_equal_distributions() -> None:

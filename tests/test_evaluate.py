@@ -12,69 +12,32 @@ from safetensors.numpy import load_file, save_file
 from seeded_i3d import seeded_variables
 from skimage.metrics import peak_signal_noise_ratio
 
-from rsvp import evaluate, predict_baseline
+from rsvp import evaluate, predict_baseline, real_features
 from rsvp.config import Settings
 from rsvp.data.clips import Clips, evaluation_clips
-from rsvp.data.frames import ShardWriter
 from rsvp.data.predictions import Predictions, RowWriter
 from rsvp.errors import UserError
 from rsvp.files import sha256_of_file, write_json
 from rsvp.metrics import i3d
-from rsvp.metrics.motion import motion_features
+from rsvp.metrics.motion import motion_distance, motion_features
+from rsvp.resume import SAVE_SECONDS, Journal, StateKey
+from tests.squares import make_dataset, square
 
 CONTEXT, FUTURE, SIZE = 4, 9, 32
 SPLITS = ["train"] * 6 + ["test"] * 4
 
 
-def square(number: int) -> tuple[np.ndarray, np.ndarray]:
-    """A clip of a bright square that moves over a dark texture, and its mask."""
-    random = np.random.default_rng(number)
-    background = random.integers(0, 90, (SIZE // 4, SIZE // 4, 3)).repeat(4, 0).repeat(4, 1)
-    clip = np.repeat(background[None], CONTEXT + FUTURE, axis=0).astype(np.uint8)
-    mask = np.zeros(clip.shape[:3], dtype=np.uint8)
-    for frame in range(len(clip)):
-        clip[frame, 10:20, 2 + frame : 12 + frame] = 150 + 10 * number
-        mask[frame, 10:20, 2 + frame : 12 + frame] = 1
-    return clip, mask
-
-
 @pytest.fixture
 def dataset(tmp_path: Path) -> Path:
     """The index of ten clips, six to train and four to test in two groups, with their truth."""
-    folder = tmp_path / "datasets" / "squares"
-    clips, masks = zip(*(square(number) for number in range(len(SPLITS))), strict=True)
-    with ShardWriter(folder / "frames" / "0", (SIZE, SIZE, 3), 50) as writer:
-        writer.append(np.concatenate(clips))
-        shards = writer.finish()
-    for shard in shards:
-        shard["frames"] = shard.pop("items")
-    write_json(folder / "frames/0/index.json", {"shards": shards, "videos": [], "rejected": []})
-    length = CONTEXT + FUTURE
-    rows = [
-        (f"v{n}@000000", f"v{n}", "", f"g{n // 2}", split, 0, n * length, 0, 1)
-        for n, split in enumerate(SPLITS)
-    ]
-    names = ["clip", "video", "class", "group", "split", "share", "offset", "start", "stride"]
-    pd.DataFrame(rows, columns=names).to_csv(folder / "clips.csv", index=False)
-    truth = {f"v{n}/mask": mask for n, mask in enumerate(masks)}
-    truth |= {f"v{n}/background": clip[0] for n, clip in enumerate(clips)}
-    save_file(truth, folder / "truth.safetensors")
-    write_json(folder / "truth.json", {"file": "truth.safetensors"})
-    index = {
-        "dataset": "squares", "resolution": SIZE, "clip_frames": length,
-        "context_frames": CONTEXT, "frame_rate": 25.0, "augment": "none",
-        "files": {"clips.csv": sha256_of_file(folder / "clips.csv")},
-        "shares": [{"index": "frames/0/index.json",
-                    "sha256": sha256_of_file(folder / "frames/0/index.json")}],
-        "truth": "truth.json",
-    }  # fmt: skip
-    write_json(folder / "index.json", index)
-    return folder / "index.json"
+    return make_dataset(tmp_path / "datasets" / "squares", SPLITS, CONTEXT, FUTURE, SIZE)
 
 
 def predict(dataset: Path, baseline: str, clips: int | None = None) -> Path:
     path = dataset.parents[2] / "predictions" / f"squares.{baseline}" / "index.json"
-    arguments = Namespace(dataset=dataset, baseline=baseline, predictions=path)
+    arguments = Namespace(
+        dataset=dataset, baseline=baseline, predictions=path, state=path.parent / "state", code=None
+    )
     settings = Settings()
     settings.evaluation.max_clips = clips
     predict_baseline.run(arguments, settings)
@@ -84,16 +47,31 @@ def predict(dataset: Path, baseline: str, clips: int | None = None) -> Path:
 def score(
     dataset: Path, predictions: Path, settings: Settings | None = None
 ) -> tuple[dict, pd.DataFrame, dict[str, np.ndarray]]:
+    settings = settings or Settings()
+    settings.compute.device, settings.compute.threads = "cpu", 1
+    settings.windows = settings.windows or [None]
     folder = dataset.parents[2] / "evaluation" / predictions.parent.name
+    real = folder / "real"
+    real_features.run(
+        Namespace(
+            dataset=dataset,
+            features=real / "features.safetensors",
+            index=real / "index.json",
+            state=real / "state",
+            code=None,
+        ),
+        settings,
+    )
     arguments = Namespace(
         dataset=dataset,
         predictions=predictions,
+        real=real / "index.json",
         scores=folder / "scores.parquet",
         features=folder / "features.safetensors",
         index=folder / "index.json",
+        state=folder / "state",
+        code=None,
     )
-    settings = settings or Settings()
-    settings.compute.device, settings.compute.threads = "cpu", 1
     evaluate.run(arguments, settings)
     index = json.loads(arguments.index.read_text())
     for name, digest in index["files"].items():
@@ -107,7 +85,7 @@ def test_scores_of_copy_last_against_their_definitions(dataset: Path) -> None:
     assert set(scores["trajectory"]) == {-1, 0}
     assert scores["lpips"].isna().all() and not scores["object_psnr"].isna().any()
     row = scores.query("clip == 'v8@000000' and trajectory == 0 and frame == 3").iloc[0]
-    real, mask = square(8)
+    real, mask = square(8, CONTEXT + FUTURE, SIZE)
     last, future = real[CONTEXT - 1], real[CONTEXT + 2]
     assert row["group"] == "g4"
     assert row["psnr"] == pytest.approx(peak_signal_noise_ratio(future, last, data_range=255))
@@ -123,10 +101,12 @@ def test_scores_of_copy_last_against_their_definitions(dataset: Path) -> None:
 
 def test_what_has_no_weights_is_named_with_the_way_out(dataset: Path) -> None:
     index, _, features = score(dataset, predict(dataset, "copy-last"))
-    assert not index["lpips"]["computed"] and not index["detector"]["computed"]
+    assert not index["lpips"]["computed"] and not index["detectors"]["i3d"]["computed"]
     assert "weights.lpips_backbone is not set" in index["lpips"]["reason"]
-    assert "weights.i3d is not set" in index["detector"]["reason"]
-    assert set(features) == {"motion_predicted", "motion_real"}
+    assert "weights.i3d is not set" in index["detectors"]["i3d"]["reason"]
+    assert set(features) == {
+        f"{name}_{side}" for name in ("motion", "groups") for side in ("predicted", "real")
+    }
     assert index["protocol"]["weights"] == {}
 
 
@@ -147,7 +127,9 @@ def test_trajectories_and_their_mean(dataset: Path) -> None:
     test = Clips(dataset, "test")
     path = dataset.parents[2] / "predictions" / "sampler" / "index.json"
     real = torch.stack([test.frames(i, CONTEXT) for i in range(4)])
-    with RowWriter(path, test, "sampler", "predictor", 0, trajectories=2, videos=0) as writer:
+    journal = Journal(path.parent / "state", StateKey(None, ""))
+    writer = RowWriter(path, test, "sampler", "predictor", 0, 2, videos=0, journal=journal)
+    with writer:
         for number, future in enumerate(real):
             brighter, darker = future.clamp(max=235) + 20, future.clamp(min=20) - 20
             writer.add(number, torch.stack([brighter, darker]))
@@ -181,7 +163,7 @@ def test_i3d_features_of_both_sides(
         score(dataset, path, settings)
     monkeypatch.setattr(i3d, "check_manifest", i3d.check_shapes)  # seeded, not pretrained
     index, _, features = score(dataset, path, settings)
-    assert index["detector"] == {"computed": True, "reason": "", "name": "i3d"}
+    assert index["detectors"]["i3d"] == {"computed": True, "reason": "", "minimum_frames": 9}
     names = {"i3d_predicted", "i3d_real", "i3d_context_predicted", "i3d_context_real"}
     assert {name: features[name].shape for name in names} == dict.fromkeys(names, (2, 400))
     network = i3d.I3D(seeded_variables())
@@ -189,15 +171,6 @@ def test_i3d_features_of_both_sides(
     real = test.frames(evaluation_clips(test, 2)[1])[None]
     for name, expected in {"i3d_real": real[:, CONTEXT:], "i3d_context_real": real}.items():
         np.testing.assert_allclose(features[name][1], network.features(expected)[0], rtol=1e-4)
-
-
-def test_short_futures_have_features_with_context_only() -> None:
-    network = i3d.I3D(seeded_variables())
-    frames = torch.randint(0, 256, (10, SIZE, SIZE, 3), dtype=torch.uint8)
-    pair = evaluate.Pair("a", "g", frames[None, 4:], frames[:4], frames, None)
-    features = evaluate.clip_features(pair, network)
-    assert "i3d_real" not in features
-    np.testing.assert_array_equal(features["i3d_context_real"], features["i3d_context_predicted"])
 
 
 def test_predictions_of_another_dataset_are_refused(dataset: Path) -> None:
@@ -213,3 +186,77 @@ def test_an_unknown_baseline_is_one_line(dataset: Path) -> None:
     with pytest.raises(UserError, match="copy-last") as caught:
         predict(dataset, "copy")
     assert "\n" not in str(caught.value)
+
+
+def test_a_killed_evaluation_goes_on_and_ends_the_same(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = predict(dataset, "flow-extrapolation")
+    index, scores, features = score(dataset, path)
+    monkeypatch.setenv(SAVE_SECONDS, "0")
+    measured: list[int] = []
+    measure = evaluate.Row.measure
+
+    def killed(self: evaluate.Row, number: int, *others):
+        if len(measured) == 3:
+            raise KeyboardInterrupt
+        measured.append(number)
+        return measure(self, number, *others)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluate.Row, "measure", killed)
+        with pytest.raises(KeyboardInterrupt):
+            score(dataset, path)
+    assert measured == [0, 1, 2]
+
+    def counted(self: evaluate.Row, number: int, *others):
+        measured.append(number)
+        return measure(self, number, *others)
+
+    monkeypatch.setattr(evaluate.Row, "measure", counted)
+    again, scores_again, features_again = score(dataset, path)
+    assert measured == [0, 1, 2, 3]
+    assert again == index and scores_again.equals(scores)
+    assert all(np.array_equal(values, features_again[name]) for name, values in features.items())
+
+
+def test_the_order_of_clips_changes_no_number(dataset: Path) -> None:
+    path = predict(dataset, "copy-last")
+    _, scores, features = score(dataset, path)
+    test = Clips(dataset, "test")
+    turned = dataset.parents[2] / "predictions" / "turned" / "index.json"
+    journal = Journal(turned.parent / "state", StateKey(None, ""))
+    with RowWriter(turned, test, "turned", "baseline", 0, 1, 0, journal) as writer:
+        for clip, frames in reversed(list(Predictions(path))):
+            writer.add(test.table["clip"].tolist().index(clip), frames)
+    _, turned_scores, turned_features = score(dataset, turned)
+    by = ["clip", "trajectory", "frame"]
+    pd.testing.assert_frame_equal(
+        scores.sort_values(by, ignore_index=True), turned_scores.sort_values(by, ignore_index=True)
+    )
+    for name, values in features.items():
+        np.testing.assert_array_equal(values[::-1], turned_features[name])
+
+
+def test_copy_last_is_far_above_the_floor_in_motion(dataset: Path) -> None:
+    distances = {
+        baseline: motion_distance(features["motion_predicted"], features["motion_real"])
+        for baseline in ("copy-last", "real")
+        for _, _, features in [score(dataset, predict(dataset, baseline))]
+    }
+    assert distances["copy-last"] > 10 * distances["real"]
+
+
+def test_the_floor_keeps_the_groups_of_both_its_sides(dataset: Path) -> None:
+    _, _, features = score(dataset, predict(dataset, "real"))
+    assert len(set(features["groups_predicted"])) == 3 and len(set(features["groups_real"])) == 2
+    _, _, paired = score(dataset, predict(dataset, "copy-last"))
+    np.testing.assert_array_equal(paired["groups_predicted"], paired["groups_real"])
+
+
+def test_real_features_of_other_clips_or_weights_are_refused(dataset: Path) -> None:
+    path = predict(dataset, "copy-last")
+    settings = Settings()
+    settings.evaluation.max_clips = 2
+    with pytest.raises(UserError, match="run the stage real_features again"):
+        score(dataset, path, settings)

@@ -71,11 +71,43 @@ def test_rows_in_any_order_and_repeated(tmp_path):
             read.rows(bad)
 
 
-def test_failure_leaves_nothing(tmp_path):
+def test_failure_leaves_nothing_under_a_final_name(tmp_path):
     with pytest.raises(RuntimeError), ShardWriter(tmp_path, SHAPE, 7) as writer:
         writer.append(some_frames(20))
         raise RuntimeError
+    assert [path.name for path in tmp_path.iterdir() if path.suffix != ".part"] == []
+    ShardWriter(tmp_path, SHAPE, 7)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kept", [0, 3, 7, 10, 14, 20])
+def test_later_writer_goes_on_after_a_checkpoint(tmp_path, kept):
+    """Frames that the first one wrote beyond it, even whole files of them, do not count."""
+    frames = some_frames(30)
+    first = ShardWriter(tmp_path, SHAPE, 7)
+    first.append(frames[:kept])
+    checkpoint = json.loads(json.dumps(first.checkpoint()))
+    first.append(some_frames(9, 1))
+    del first  # as if killed: nothing is finished
+    with ShardWriter(tmp_path, SHAPE, 7, resume=checkpoint) as writer:
+        assert writer.length == kept
+        writer.append(frames[kept:])
+        shards = writer.finish()
+    assert shards == write(tmp_path / "whole", frames, per_shard=7)
+    read = ShardReader(tmp_path, shards)
+    assert np.array_equal(read.rows(range(30)), frames)
+
+
+def test_writer_killed_while_it_names_its_files(tmp_path):
+    frames = some_frames(20)
+    first = ShardWriter(tmp_path, SHAPE, 7)
+    first.append(frames[:14])
+    checkpoint = first.checkpoint()
+    first.temporary(0).rename(tmp_path / first.closed[0]["file"])
+    with ShardWriter(tmp_path, SHAPE, 7, resume=checkpoint) as writer:
+        writer.append(frames[14:])
+        shards = writer.finish()
+    assert np.array_equal(ShardReader(tmp_path, shards).rows(range(20)), frames)
 
 
 def test_wrong_items_are_refused(tmp_path):

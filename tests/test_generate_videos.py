@@ -43,7 +43,7 @@ def test_files_show_what_was_generated_and_truth_fits_them(tmp_path):
         # The files are nearly lossless, so that the truth stays true.
         error = np.abs(found.astype(int) - expected.frames)
         assert error.mean() < 2 and np.quantile(error, 0.999) < 16
-        assert np.array_equal(tensors[f"{name}/mask"], expected.mask)
+        assert np.array_equal(tensors[f"{name}/alpha"], expected.alpha)
         assert np.array_equal(tensors[f"{name}/background"], expected.background)
         assert np.array_equal(tensors[f"{name}/positions"], expected.positions)
 

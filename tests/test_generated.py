@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from rsvp.config import Generated
+from rsvp.data.clips import object_mask
 from rsvp.data.generated import generate_video, trajectory
 
 SETTINGS = Generated()
@@ -22,7 +23,9 @@ def videos():
 def test_shapes_and_types(videos):
     for video in videos:
         assert video.frames.shape == (FRAMES, 64, 64, 3) and video.frames.dtype == np.uint8
-        assert video.mask.shape == (FRAMES, 64, 64) and set(np.unique(video.mask)) <= {0, 1}
+        count = video.positions.shape[1]
+        assert video.alpha.shape == (FRAMES, count, 64, 64) and video.alpha.dtype == np.uint8
+        assert video.alpha.min() == 0 and video.alpha.max() == 255
         assert video.background.shape == (64, 64, 3) and video.background.dtype == np.uint8
         assert video.positions.shape[0] == FRAMES and video.positions.shape[2] == 3
         assert 1 <= video.positions.shape[1] <= SETTINGS.objects
@@ -46,7 +49,9 @@ def test_seeds_give_other_textures(videos):
 
 def test_outside_of_objects_frames_are_the_background(videos):
     for video in videos:
-        away = ~widened(video.mask.astype(bool), 2)  # antialiasing reaches beyond the half
+        away = ~widened(
+            object_mask(video.alpha).astype(bool), 2
+        )  # antialiasing reaches beyond the half
         assert 0.3 < away.mean() < 0.99
         background = np.broadcast_to(video.background, video.frames.shape)
         assert np.array_equal(video.frames[away], background[away])
@@ -54,7 +59,7 @@ def test_outside_of_objects_frames_are_the_background(videos):
 
 def test_inside_of_objects_frames_differ_from_the_background(videos):
     for video in videos:
-        inside = video.mask.astype(bool)
+        inside = object_mask(video.alpha).astype(bool)
         difference = np.abs(video.frames.astype(float) - video.background).max(-1)
         assert difference[inside].mean() > 20
         assert (difference[inside] > 2).mean() > 0.9
@@ -75,7 +80,7 @@ def test_masks_lie_where_positions_say(videos):
     for video in videos:
         if video.positions.shape[1] != 1:
             continue
-        for mask, (px, py, _) in zip(video.mask, video.positions[:, 0], strict=True):
+        for mask, (px, py, _) in zip(object_mask(video.alpha), video.positions[:, 0], strict=True):
             assert mask.any()
             if mask[[0, -1]].any() or mask[:, [0, -1]].any():
                 continue
@@ -132,7 +137,7 @@ def test_three_frames_of_free_flight_give_the_next():
 def test_longer_videos_begin_as_shorter_ones():
     long, short = generate_video(SETTINGS, 3, 40), generate_video(SETTINGS, 3, 16)
     assert np.array_equal(long.frames[:16], short.frames)
-    assert np.array_equal(long.mask[:16], short.mask)
+    assert np.array_equal(long.alpha[:16], short.alpha)
 
 
 def test_objects_move_by_a_share_of_the_size():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rsvp.metrics.intervals import group_interval, mean_over_seeds, paired_interval
+from rsvp.metrics.intervals import group_interval, mean_over_seeds, paired_interval, verdict
 
 
 def simulate(random: np.random.RandomState, groups: int) -> tuple[np.ndarray, np.ndarray]:
@@ -63,3 +63,10 @@ def test_mean_over_seeds() -> None:
     assert mean_over_seeds([1.0, 2.0, 3.0]) == (2.0, 1.0)
     mean, deviation = mean_over_seeds([4.0])
     assert mean == 4 and np.isnan(deviation)
+
+
+def test_verdict_needs_the_whole_interval():
+    assert verdict(0.61, 0.7, 0.6) == "met"
+    assert verdict(0.5, 0.59, 0.6) == "missed"
+    assert verdict(0.5, 0.7, 0.6) == "not shown"
+    assert verdict(float("nan"), float("nan"), 0.6) == "not shown"

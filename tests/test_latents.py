@@ -6,12 +6,17 @@ import torch
 from safetensors import safe_open
 
 from rsvp.data import latents as latents_module
-from rsvp.data.latents import KINDS, Latents, LatentStatistics, LatentWriter
+from rsvp.data.latents import Extent, Latents, LatentStatistics, LatentWriter, split_latents
 from rsvp.files import read_json, sha256_of_file
+from rsvp.resume import SAVE_SECONDS, Journal, StateKey
 
 SHAPES = {"scene": (3, 4, 4), "object": (2, 4, 4), "motion": (5, 6, 4, 4)}
 BYTES = 4 * 16 * (3 + 2 + 5 * 6)  # of one clip
 NOISE = 0.1
+FACTS = {
+    "context_frames": 2,
+    "extents": {"scene": "context", "object": "context", "motion": "frames"},
+}
 
 
 def draw(count, seed):
@@ -23,16 +28,24 @@ def draw(count, seed):
     }
 
 
-def write(folder, counts, batch=3):
-    """A cache of some clips per split; returns the raw latents by split and kind."""
-    writer = LatentWriter(folder / "index.json", {"context_frames": 2}, NOISE)
+def write(folder, counts, batch=3, batches=10**9):
+    """A cache of some clips per split; returns the raw latents by split and kind.
+
+    Goes on after what an earlier run noted, and is killed after some `batches`.
+    """
+    journal = Journal(folder / "state", StateKey("code", "work"))
+    writer = LatentWriter(folder / "index.json", FACTS, NOISE, journal)
     raw = {}
     for seed, (split, count) in enumerate(counts.items()):
         raw[split] = draw(count, seed)
-        for first in range(0, count, batch):
+        for first in range(writer.done(split), count, batch):
+            if batches == 0:
+                raise KeyboardInterrupt
             part = {kind: value[first : first + batch] for kind, value in raw[split].items()}
             names = [f"{split}{i}" for i in range(first, min(first + batch, count))]
             writer.add(split, names, part)
+            writer.checkpoint()
+            batches -= 1
         writer.flush(split)
     writer.finish()
     return raw
@@ -47,6 +60,26 @@ def small_files(monkeypatch):
 COUNTS = {"train": 11, "validation": 4, "test": 5}
 
 
+def content(folder):
+    """All files of a folder and what is in them."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+@pytest.mark.usefixtures("small_files")
+def test_killed_run_ends_as_an_undisturbed_one(tmp_path, monkeypatch):
+    """Killed after one, then two batches more, and so on; statistics are sums of floats."""
+    monkeypatch.setenv(SAVE_SECONDS, "0")
+    write(tmp_path / "whole", COUNTS)
+    with pytest.raises(KeyboardInterrupt):
+        write(tmp_path / "run", COUNTS, batches=1)
+    for batches in (2, 1, 1, 1):
+        with pytest.raises(KeyboardInterrupt):
+            write(tmp_path / "run", COUNTS, batches=batches)
+    write(tmp_path / "run", COUNTS)
+    assert content(tmp_path / "run") == content(tmp_path / "whole")
+    assert content(tmp_path / "run" / "state") == {}
+
+
 @pytest.mark.usefixtures("small_files")
 def test_round_trip_over_several_files(tmp_path):
     raw = write(tmp_path, COUNTS)
@@ -55,7 +88,7 @@ def test_round_trip_over_several_files(tmp_path):
         assert len(read) == count and read.clips == [f"{split}{i}" for i in range(count)]
         for indices in ([0], [count - 1, 0, 3], list(range(count))):
             batch = read.batch(indices)
-            for kind in KINDS:
+            for kind in SHAPES:
                 restored = read.statistics[kind].restore(batch[kind])
                 torch.testing.assert_close(restored, raw[split][kind][indices])
         assert len(list(read)) == count
@@ -82,7 +115,7 @@ def test_statistics_are_of_the_training_split_alone(tmp_path):
     """Against numpy over the whole split; the noise that decoders look through is added."""
     raw = write(tmp_path, COUNTS)
     statistics = read_json(tmp_path / "index.json")["statistics"]
-    for kind in KINDS:
+    for kind in SHAPES:
         values = raw["train"][kind].numpy().astype(np.float64)
         axes = tuple(axis for axis in range(values.ndim) if axis != values.ndim - 3)
         deviation = np.sqrt(values.var(axis=axes) + NOISE**2)
@@ -100,7 +133,8 @@ def test_training_latents_read_as_standard(tmp_path):
 
 
 def test_constant_channel_is_not_blown_up(tmp_path):
-    writer = LatentWriter(tmp_path / "index.json", {}, NOISE)
+    journal = Journal(tmp_path / "state", StateKey(None, ""))
+    writer = LatentWriter(tmp_path / "index.json", FACTS, NOISE, journal)
     still = {kind: torch.full((4, *shape), 7.0) for kind, shape in SHAPES.items()}
     writer.add("train", list("abcd"), still)
     writer.flush("train")
@@ -136,3 +170,21 @@ def test_smaller_second_cache_leaves_nothing_of_the_first(tmp_path):
 def test_split_without_clips_is_empty(tmp_path):
     write(tmp_path, {"train": 2})
     assert len(Latents(tmp_path / "index.json", "test")) == 0
+
+
+def test_what_is_observed_is_told_from_what_is_predicted():
+    """Of each extent one; the order is that of the extents, not of the latents."""
+    draw = torch.Generator().manual_seed(0)
+    still, wide, motion = (
+        torch.rand(2, *s, generator=draw) for s in ((3, 4, 4), (3, 1, 4, 1), (5, 2, 4, 4))
+    )
+    extents = {"a": Extent.context, "d": Extent.future, "c": Extent.frames, "b": Extent.context}
+    latents = {"c": motion, "b": wide, "a": still, "d": still + 1}
+    observed, future = split_latents(latents, extents, 2)
+    assert list(observed) == ["a", "c", "b"] and list(future) == ["d", "c"]
+    assert torch.equal(observed["a"], still[:, None]) and torch.equal(observed["b"], wide)
+    assert torch.equal(observed["c"], motion[:, :2]) and torch.equal(future["c"], motion[:, 2:])
+    assert torch.equal(future["d"], still[:, None] + 1)
+    # A clip that ends with its context has nothing to predict.
+    observed, future = split_latents({"a": still, "c": motion[:, :2]}, extents, 2)
+    assert list(observed) == ["a", "c"] and future == {}

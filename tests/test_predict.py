@@ -1,31 +1,50 @@
 """The predict stage: its noise, and what it makes of the context."""
 
+from functools import partial
+
+import pytest
 import torch
 
-from rsvp.config import Sampler
+from rsvp.config import Guidance, Sampler
 from rsvp.data.latents import LatentStatistics
+from rsvp.diffusion.objectives import OBJECTIVES
+from rsvp.diffusion.packing import Packing
+from rsvp.diffusion.samplers import Drawing
 from rsvp.models.autoencoder import Autoencoder
-from rsvp.predict import future_noise, predict
+from rsvp.models.denoiser import LatentDenoiser
+from rsvp.predict import future_noise, predict, step_noise
 
-FACTS = {"future_frames": 6, "arguments": {"motion_channels": 4}}
+SHAPE = (6, 4, 4, 4)
+MOTION = Packing({"motion": SHAPE})
 
 
 def test_noise_is_of_seed_clip_and_trajectory_alone():
-    noise = future_noise(FACTS, 0, [3, 8], 4, 32)
+    noise = future_noise(SHAPE, 0, [3, 8], 4)
     assert noise.shape == (2, 4, 6, 4, 4, 4)
     # Other clips beside it, or fewer trajectories, leave a clip's noise as it was.
-    assert torch.equal(future_noise(FACTS, 0, [8, 5, 3], 2, 32)[2], noise[0, :2])
-    assert not torch.equal(future_noise(FACTS, 1, [3, 8], 4, 32), noise)
+    assert torch.equal(future_noise(SHAPE, 0, [8, 5, 3], 2)[2], noise[0, :2])
+    assert not torch.equal(future_noise(SHAPE, 1, [3, 8], 4), noise)
     rows = noise.flatten(0, 1).flatten(1)
     correlation = torch.corrcoef(rows) - torch.eye(8)
     assert correlation.abs().max() < 5 / rows.shape[1] ** 0.5
+
+
+def test_noise_of_a_step_is_of_seed_clip_trajectory_and_step_alone():
+    like = torch.zeros(2, 6, 4, 4, 4)
+    noise = step_noise(like, 0, [3, 8], 1, 5)
+    assert noise.shape == like.shape
+    assert torch.equal(step_noise(like[:1], 0, [8], 1, 5)[0], noise[1])
+    others = [step_noise(like, 1, [3, 8], 1, 5), step_noise(like, 0, [3, 8], 0, 5)]
+    others += [step_noise(like, 0, [3, 8], 1, 4), future_noise(SHAPE, 0, [3, 8], 2)[:, 1]]
+    rows = torch.cat([noise, *others]).flatten(1)
+    assert (torch.corrcoef(rows) - torch.eye(10)).abs().max() < 5 / rows.shape[1] ** 0.5
 
 
 class Straight:
     """A denoiser whose flow takes all noise to the last observed motion plus 1, in one step."""
 
     def __call__(self, noisy, time, observed):
-        return observed.motion[:, -1:] + 1.0 - self.noise.pop(0)
+        return {"motion": observed["motion"][:, -1:] + 1.0 - self.noise.pop(0)}
 
     def __init__(self, noise):
         self.noise = [noise[:, k] for k in range(noise.shape[1])]
@@ -41,9 +60,11 @@ def test_latents_are_normalised_for_the_denoiser_and_restored_for_the_decoder():
         "object": LatentStatistics([0.1] * 4, [3.0] * 4),
         "motion": LatentStatistics([1.0, 2.0, 3.0, 4.0], [0.5, 1.0, 2.0, 4.0]),
     }
-    noise = future_noise(FACTS, 0, [0, 1], 2, 32)
-    sampler = Sampler(name="euler", steps=1)
-    futures = predict(autoencoder, Straight(noise), statistics, context, noise, sampler)
+    noise = future_noise(SHAPE, 0, [0, 1], 2)
+    drawing = Drawing(OBJECTIVES["flow"], Sampler(name="euler", steps=1), Guidance())
+    fresh = partial(step_noise, noise[:, 0], 0, [0, 1])
+    denoiser = Straight(noise)
+    futures = predict(autoencoder, denoiser, statistics, MOTION, context, noise, drawing, fresh)
     assert futures.shape == (2, 2, 6, 3, 32, 32)
     seen = autoencoder.encode_context(context)
     last = autoencoder.encode_motion(context, seen)[:, -1:]
@@ -52,3 +73,65 @@ def test_latents_are_normalised_for_the_denoiser_and_restored_for_the_decoder():
     expected = autoencoder.decode((last + deviation).expand(-1, 6, -1, -1, -1), seen).frames
     for k in range(2):
         torch.testing.assert_close(futures[:, k], expected, atol=1e-4, rtol=1e-3)
+
+
+class Recorder:
+    """A denoiser of noise 0 that keeps what it was shown."""
+
+    def __init__(self):
+        self.seen = []
+
+    def __call__(self, noisy, time, observed):
+        self.seen.append(observed)
+        return {name: torch.zeros_like(value) for name, value in noisy.items()}
+
+
+@torch.no_grad()
+def test_guidance_shows_zeros_in_place_of_the_context():
+    torch.manual_seed(0)
+    statistics = {
+        kind: LatentStatistics([0.5] * n, [2.0] * n)
+        for kind, n in {"scene": 3, "object": 4, "motion": 4}.items()
+    }
+    context, noise = torch.rand(1, 3, 3, 32, 32), future_noise(SHAPE, 0, [0], 1)
+    denoiser = Recorder()
+    drawing = Drawing(OBJECTIVES["v"], Sampler(name="ddim", steps=2, eta=1.0), Guidance(scale=2.0))
+    asked = []
+
+    def fresh(trajectory, step):
+        asked.append((trajectory, step))
+        return torch.zeros_like(noise[:, 0])
+
+    autoencoder = Autoencoder(16, 3, 4, 4)
+    predict(autoencoder, denoiser, statistics, MOTION, context, noise, drawing, fresh)
+    assert len(denoiser.seen) == drawing.network_evaluations() == 4
+    empty = [all(not part.any() for part in seen.values()) for seen in denoiser.seen]
+    assert empty == [False, True, False, True]
+    assert asked == [(0, 0)]  # the last step, to data, adds no noise
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@torch.no_grad()
+def test_a_clip_is_predicted_alike_alone_and_beside_others(objective):
+    """With each objective, fresh noise and guidance included."""
+    torch.manual_seed(0)
+    shapes = {"scene": [1, 3, 4, 4], "object": [1, 4, 4, 4], "motion": [3, 4, 4, 4]}
+    statistics = {k: LatentStatistics([0.1] * s[1], [0.5] * s[1]) for k, s in shapes.items()}
+    targets = {"motion": list(SHAPE)}
+    denoiser = LatentDenoiser(shapes, targets, 32, 1, heads=2, patch=2, frames_per_token=6)
+    for parameter in denoiser.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    autoencoder = Autoencoder(16, 3, 4, 4).eval()
+    context = torch.rand(3, 3, 3, 32, 32) * 2 - 1
+    sampler = Sampler(name="ddim", steps=3, eta=0.7)
+    drawing = Drawing(OBJECTIVES[objective], sampler, Guidance(scale=1.5, high=0.9))
+
+    def futures(places, clips):
+        noise = future_noise(SHAPE, 0, clips, 2)
+        fresh = partial(step_noise, noise[:, 0], 0, clips)
+        seen = context[places]
+        return predict(autoencoder, denoiser, statistics, MOTION, seen, noise, drawing, fresh)
+
+    together, alone = futures([0, 1, 2], [4, 7, 9]), futures([1], [7])
+    assert together.isfinite().all()
+    torch.testing.assert_close(together[1:2], alone, atol=1e-4, rtol=1e-4)

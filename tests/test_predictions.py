@@ -7,20 +7,51 @@ import torch
 
 from rsvp.data import predictions
 from rsvp.data.predictions import Predictions, PredictionWriter
+from rsvp.resume import SAVE_SECONDS, Journal, StateKey
 
 SHAPE = (2, 3, 8, 8, 3)
 HEADER = {"row": "r", "kind": "predictor", "seed": 0, "dataset": "d", "split": "test",
           "paired": True, "context_frames": 4}  # fmt: skip
 
 
-def write(folder, count, seed=0):
+def opened(folder):
+    """A writer as each run of a stage opens it."""
+    journal = Journal(folder / "state", StateKey("code", "work"))
+    return PredictionWriter(folder / "index.json", HEADER, SHAPE, journal)
+
+
+def write(folder, count, seed=0, killed_before=None):
+    """Write random frames; a run that goes on begins after what an earlier one noted."""
     random = torch.Generator().manual_seed(seed)
     frames = torch.randint(0, 256, (count, *SHAPE), generator=random, dtype=torch.uint8)
-    with PredictionWriter(folder / "index.json", HEADER, SHAPE) as writer:
-        for number, clip in enumerate(frames):
-            writer.append(f"v@{number:06d}", clip)
-        writer.finish([{"clip": "v@000000", "file": "videos/a.mp4"}])
+    with opened(folder) as writer:
+        for number in range(len(writer.clips), count):
+            if number == killed_before:
+                raise KeyboardInterrupt
+            writer.append(f"v@{number:06d}", frames[number])
+            writer.checkpoint()
+        writer.finish()
     return frames
+
+
+def content(folder):
+    """All files of a folder and what is in them."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+@pytest.mark.parametrize("interval", [0, 10**9])
+def test_killed_run_ends_as_an_undisturbed_one(tmp_path, monkeypatch, interval):
+    """Killed before each clip in turn, with a checkpoint after each clip or never."""
+    monkeypatch.setenv(SAVE_SECONDS, str(interval))
+    monkeypatch.setattr(predictions, "SHARD_BYTES", 3 * 2 * 3 * 8 * 8 * 3)  # three clips
+    write(tmp_path / "whole", 8)
+    for number in range(1, 8):
+        with pytest.raises(KeyboardInterrupt):
+            write(tmp_path / "run", 8, killed_before=number)
+        assert len(opened(tmp_path / "run").clips) == (0 if interval else number)
+    write(tmp_path / "run", 8)
+    assert content(tmp_path / "run") == content(tmp_path / "whole")
+    assert opened(tmp_path / "run").clips == []  # nothing is left to go on from
 
 
 def test_round_trip(tmp_path, monkeypatch):
@@ -42,23 +73,20 @@ def test_shorter_second_run_leaves_nothing_of_the_first(tmp_path, monkeypatch):
     write(tmp_path, 5)
     frames = write(tmp_path, 2, seed=1)
     names = {"index.json", "frames-00000.safetensors", "frames-00001.safetensors"}
-    assert {path.name for path in tmp_path.iterdir()} == names
+    assert content(tmp_path).keys() == names
     assert torch.equal(Predictions(tmp_path / "index.json").frames(1), frames[1])
 
 
 def test_failure_keeps_what_stood(tmp_path):
     frames = write(tmp_path, 2)
-    with (
-        pytest.raises(RuntimeError),
-        PredictionWriter(tmp_path / "index.json", HEADER, SHAPE) as writer,
-    ):
+    with pytest.raises(RuntimeError), opened(tmp_path) as writer:
         writer.append("x", frames[0])
         raise RuntimeError
     assert torch.equal(Predictions(tmp_path / "index.json").frames(1), frames[1])
 
 
 def test_wrong_shape_is_refused(tmp_path):
-    with PredictionWriter(tmp_path / "index.json", HEADER, SHAPE) as writer:
+    with opened(tmp_path) as writer:
         for bad in (torch.zeros(SHAPE), torch.zeros(1, *SHAPE[1:], dtype=torch.uint8)):
             with pytest.raises(ValueError, match="expected uint8"):
                 writer.append("x", bad)

@@ -5,7 +5,7 @@ import torch
 
 from rsvp.models.autoencoder import Autoencoder, Context, Decoded
 from rsvp.training.reconstruction import (
-    Reconstruction,
+    LayeredReconstruction,
     reconstruct,
     reconstruction_loss,
     track_loss,
@@ -29,7 +29,7 @@ def result(frames=0.0, layers=0.0, mask=0.0, motion=0.0):
     context = Context(
         gray, nothing, nothing, nothing, nothing, nothing, full(mask, 1, 16, 16), nothing
     )
-    return Reconstruction(gray, decoded, context, full(motion, 3, 4, 2, 2))
+    return LayeredReconstruction(gray, decoded, context, full(motion, 3, 4, 2, 2))
 
 
 def test_perfect_reconstruction_costs_nothing():

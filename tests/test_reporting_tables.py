@@ -7,20 +7,38 @@ import pandas as pd
 import pytest
 from safetensors.numpy import save_file
 
+from rsvp.config import PROTOCOLS, Column, Protocol, Scores
 from rsvp.errors import UserError
 from rsvp.files import read_json, write_json
-from rsvp.reporting.measures import FVD, LPIPS, MOTION, MSE, OBJECT_PSNR, PSNR
+from rsvp.metrics.scoring import ENSEMBLE_SCORES
+from rsvp.reporting.grids import comparison_grids, curves_grid, result_grids
+from rsvp.reporting.markdown import markdown
+from rsvp.reporting.measures import (
+    CRPS,
+    FVD,
+    FVD_CONTEXT,
+    KVD,
+    LPIPS,
+    MOTION,
+    MSE,
+    OBJECT_PSNR,
+    PRECISION,
+    PSNR,
+    SPREAD_SKILL,
+    SSIM,
+)
 from rsvp.reporting.rows import Row, read_rows
 from rsvp.reporting.tables import (
     Tables,
     comparisons_table,
+    curves_table,
     horizon_table,
     make_tables,
-    results_markdown,
     results_table,
 )
 
 RESAMPLES = 500
+CHOSEN = {name: PROTOCOLS[name] for name in ("prediction", "distribution")}
 
 
 def evaluation(
@@ -33,6 +51,7 @@ def evaluation(
     lines = [
         {"clip": clip, "group": group, "trajectory": trajectory, "frame": frame, "psnr": value,
          "ssim": value / 100, "mse": 100 - value, "lpips": np.nan, "object_psnr": value - 1}
+        | dict.fromkeys(ENSEMBLE_SCORES, np.nan)
         | columns
         for (clip, group, trajectory), values in psnr.items()
         for frame, value in enumerate(values, start=1)
@@ -44,7 +63,7 @@ def evaluation(
         "trajectories": trajectories, "clips": 2, "groups": 2, "context_frames": 4,
         "future_frames": 2, "resolution": 64, "protocol": {"name": "prediction"},
         "lpips": {"computed": False, "reason": "weights.lpips_backbone is not set"},
-        "detector": {"computed": False, "reason": "weights.i3d is not set"},
+        "detectors": {"i3d": {"computed": False, "reason": "weights.i3d is not set"}},
     })  # fmt: skip
     return home / "index.json"
 
@@ -64,7 +83,7 @@ def tables(tmp_path) -> Tables:
         evaluation(tmp_path, "d.still", "baseline", STILL),
         evaluation(tmp_path, "p", "predictor", SAMPLED),
     ]
-    return make_tables(read_rows(paths, ["p"]), RESAMPLES)
+    return make_tables(read_rows(paths, ["p"]), RESAMPLES, CHOSEN)
 
 
 def row(tables: Tables, name: str) -> Row:
@@ -100,11 +119,11 @@ def test_frames_without_an_object_are_left_out(tmp_path):
     scores.loc[(scores["clip"] == "a") & (scores["frame"] == 2), "object_psnr"] = np.nan
     scores.loc[scores["clip"] == "b", "object_psnr"] = np.nan
     scores.to_parquet(path.with_name("scores.parquet"))
-    tables = make_tables(read_rows([path], ["p"]), RESAMPLES)
+    tables = make_tables(read_rows([path], ["p"]), RESAMPLES, CHOSEN)
     estimate = tables.estimate(tables.rows[0], OBJECT_PSNR)
     assert estimate.value == pytest.approx((27 + 23) / 2)
     assert (estimate.clips, estimate.groups) == (1, 1)
-    assert not estimate.has_interval and estimate.note == "one group: no interval"
+    assert not estimate.has_interval and estimate.note == "one group: no interval can be given"
 
 
 def test_horizon_is_the_mean_over_clips_and_trajectories_of_each_frame(tables):
@@ -132,16 +151,24 @@ def test_an_interval_that_holds_zero_finds_no_difference(tmp_path):
         evaluation(tmp_path, "p", "predictor", SAMPLED),
         evaluation(tmp_path, "d.other", "baseline", other),
     ]
-    table = comparisons_table(make_tables(read_rows(paths, ["p"]), RESAMPLES))
+    table = comparisons_table(make_tables(read_rows(paths, ["p"]), RESAMPLES, CHOSEN))
     assert set(table[table["metric"] == "psnr"]["verdict"]) == {"no difference found"}
 
 
-def test_ceiling_and_floor_are_not_opponents(tmp_path):
+def test_every_predictor_meets_every_other_row_but_the_floor(tmp_path):
     paths = [
         evaluation(tmp_path, "p", "predictor", SAMPLED),
-        evaluation(tmp_path, "x.reconstruction", "ceiling", STILL),
+        evaluation(tmp_path, "q", "predictor", STILL),
+        evaluation(tmp_path, "d.still", "baseline", STILL),
+        evaluation(tmp_path, "x.reconstruction", "ceiling", WORSE),
+        floor(tmp_path, [0, 0, 1, 1, 1], [5, 5, 6, 7, 7]),
     ]
-    assert comparisons_table(make_tables(read_rows(paths, ["p"]), RESAMPLES)).empty
+    tables = make_tables(read_rows(paths, ["p"]), RESAMPLES, CHOSEN)
+    table = comparisons_table(tables)
+    opponents = table[table["metric"] == "psnr"].groupby("predictor")["other"].apply(set)
+    assert opponents["p"] == {"q", "d.still", "x.reconstruction"}
+    assert opponents["q"] == {"p", "d.still", "x.reconstruction"}
+    assert {item.predictor.name for item in tables.main_comparisons} == {"p"}
 
 
 def test_seeds_give_a_mean_and_a_deviation(tmp_path):
@@ -150,7 +177,7 @@ def test_seeds_give_a_mean_and_a_deviation(tmp_path):
         evaluation(tmp_path, "p", "predictor", SAMPLED, seed=0),
         evaluation(tmp_path, "p", "predictor", higher, seed=1),
     ]
-    tables = make_tables(read_rows(paths, ["p"]), RESAMPLES)
+    tables = make_tables(read_rows(paths, ["p"]), RESAMPLES, CHOSEN)
     estimate = tables.estimate(tables.rows[0], PSNR)
     assert estimate.value == pytest.approx(22.5) and estimate.seeds == 2
     assert estimate.seed_std == pytest.approx(np.sqrt(2))
@@ -163,8 +190,8 @@ def test_what_is_missing_says_why(tables):
     assert np.isnan(line["value"])
     assert line["note"] == "not computed: weights.lpips_backbone is not set"
     assert tables.reason(FVD) == "not computed: weights.i3d is not set"
-    text = results_markdown(tables, "t")
-    assert "- LPIPS: weights.lpips\\_backbone is not set" in text
+    text = markdown(result_grids(tables), "t")
+    assert "- Not computed: LPIPS, LPIPS diversity: weights.lpips\\_backbone is not set" in text
     assert f"| {LPIPS.label}" not in text
 
 
@@ -177,17 +204,113 @@ def test_every_number_carries_what_it_depends_on(tables):
         assert known["protocol"].str.contains("4 observed").all()
 
 
+def with_features(path: Path, groups: list[int], **features: np.ndarray) -> Path:
+    """Features beside an evaluation of clips that are long enough to have them."""
+    codes = {f"groups_{side}": np.array(groups) for side in ("predicted", "real")}
+    save_file(codes | features, path.with_name("features.safetensors"))
+    index = read_json(path) | {"future_frames": 12, "clips": len(groups)}
+    computed = "i3d_real" in features
+    i3d = {"computed": computed, "reason": "none", "minimum_frames": 9}
+    write_json(path, index | {"detectors": {"i3d": i3d}})
+    return path
+
+
+def floor(folder: Path, groups: list[int], real_groups: list[int]) -> Path:
+    """A floor whose motion features lie one away from the real ones."""
+    path = evaluation(folder, "d.real", "floor", STILL)
+    real = np.random.default_rng(0).normal(size=(len(groups), 3))
+    with_features(path, groups, motion_predicted=real + 1, motion_real=real,
+                  groups_real=np.array(real_groups))  # fmt: skip
+    write_json(path, read_json(path) | {"paired": False})
+    return path
+
+
 def test_distances_come_from_the_features_and_small_fvd_is_labelled(tmp_path):
-    path = evaluation(tmp_path, "p", "predictor", SAMPLED)
     real = np.array([[0.0, 1.0], [2.0, 3.0]], np.float32)
-    features = {"motion_predicted": real, "motion_real": real, "i3d_real": real}
-    save_file(features | {"i3d_predicted": real + 3}, path.with_name("features.safetensors"))
-    tables = make_tables(read_rows([path], ["p"]), RESAMPLES)
+    path = evaluation(tmp_path, "p", "predictor", SAMPLED)
+    with_features(path, [0, 1], motion_predicted=real, motion_real=real, i3d_predicted=real + 3,
+                  i3d_real=real, i3d_context_predicted=real, i3d_context_real=real)  # fmt: skip
+    tables = make_tables(read_rows([path], ["p"]), RESAMPLES, CHOSEN)
     assert tables.estimate(tables.rows[0], MOTION).value == pytest.approx(0)
     fvd = tables.estimate(tables.rows[0], FVD)
     assert fvd.value == pytest.approx(2 * 3.0**2)  # the same shape, moved by 3 in two dimensions
     assert fvd.note.startswith("2 clips, below 256: not comparable with published values")
-    assert not fvd.has_interval and fvd.note.endswith("no interval")
+    assert not fvd.has_interval and fvd.note.endswith("no interval can be given")
+    assert tables.estimate(tables.rows[0], FVD_CONTEXT).value == pytest.approx(0)
+
+
+def test_an_own_detector_is_named_with_its_numbers(tmp_path):
+    real = np.random.default_rng(0).normal(size=(20, 3))
+    path = evaluation(tmp_path, "p", "predictor", SAMPLED)
+    with_features(path, list(range(20)), colours_predicted=real + 1, colours_real=real,
+                  motion_predicted=real, motion_real=real)  # fmt: skip
+    own = {"computed": True, "reason": "", "minimum_frames": 4}
+    write_json(path, read_json(path) | {"detectors": {"colours": own}})
+    protocol = Protocol(
+        Scores.distribution, clips=20, columns=[Column.predicted], detector="colours"
+    )
+    rows = read_rows([path], ["p"])
+    fvd = make_tables(rows, RESAMPLES, {"mine": protocol}).estimate(rows[0], FVD, protocol="mine")
+    assert fvd.value == pytest.approx(3 * 1.0**2)
+    assert fvd.note.startswith("on the features of colours, not of I3D")
+    unknown = Protocol(Scores.distribution, detector="other")
+    fvd = make_tables(rows, RESAMPLES, {"mine": unknown}).estimate(rows[0], FVD, protocol="mine")
+    assert fvd.note == "not computed: no weights of other"
+
+
+def test_a_strict_protocol_refuses_and_the_labelled_one_stands(tmp_path):
+    real = np.random.default_rng(0).normal(size=(20, 3))
+    path = evaluation(tmp_path, "p", "predictor", SAMPLED)
+    with_features(path, list(range(20)), i3d_predicted=real + 1, i3d_real=real,
+                  i3d_context_predicted=real, i3d_context_real=real, motion_predicted=real,
+                  motion_real=real)  # fmt: skip
+    rows = read_rows([path], ["p"])
+    strict = Protocol(Scores.distribution, clips=10, frames=16)
+    longer = Protocol(Scores.distribution, frames=32)
+    tables = make_tables(rows, RESAMPLES, CHOSEN | {"ten": strict, "longer": longer})
+    refused = tables.estimate(rows[0], FVD, protocol="longer")
+    assert refused.note == (
+        "not computed: the protocol takes clips of 32 frames, and these have 16"
+    )
+    assert tables.protocol_of(FVD) == "ten" and tables.estimate(rows[0], FVD).clips == 10
+    tables = make_tables(rows, RESAMPLES, CHOSEN | {"fvd256_16f": PROTOCOLS["fvd256_16f"]})
+    refused = tables.estimate(rows[0], FVD, protocol="fvd256_16f")
+    assert refused.note == "not computed: the protocol takes 256 clips, and 20 are predicted"
+    assert tables.protocol_of(FVD) == "distribution" and tables.estimate(rows[0], FVD).clips == 20
+    table = results_table(tables).query("metric == 'fvd'")
+    assert table["protocol"].str.partition(":")[0].tolist() == ["distribution", "fvd256_16f"]
+
+
+def test_fewer_than_nine_future_frames_have_fvd_with_context_only(tmp_path):
+    path = evaluation(tmp_path, "p", "predictor", SAMPLED)
+    real = np.random.default_rng(0).normal(size=(8, 3))
+    with_features(path, list(range(8)), motion_predicted=real, motion_real=real,
+                  i3d_context_predicted=real + 1, i3d_context_real=real, i3d_real=real)  # fmt: skip
+    write_json(path, read_json(path) | {"future_frames": 8})
+    tables = make_tables(read_rows([path], ["p"]), RESAMPLES, CHOSEN)
+    assert tables.estimate(tables.rows[0], FVD).note == (
+        "not computed: I3D needs 9 frames, and there are 8 future frames"
+    )
+    assert tables.estimate(tables.rows[0], FVD_CONTEXT).value == pytest.approx(3)
+
+
+def test_distances_are_compared_on_the_same_clips(tmp_path):
+    random = np.random.default_rng(0)
+    real = random.normal(size=(24, 3))
+    shared = 0.5 * random.normal(size=real.shape)  # what both rows get wrong in the same way
+    paths = [
+        with_features(evaluation(tmp_path, name, "predictor", SAMPLED), list(range(24)),
+                      motion_real=real, motion_predicted=real + shared + shift)
+        for name, shift in {"p": 0.2, "q": 0.3}.items()
+    ]  # fmt: skip
+    rows = read_rows(paths, ["p", "q"])
+    tables = make_tables(rows, RESAMPLES, {"distribution": PROTOCOLS["distribution"]})
+    mine, theirs = (tables.estimate(row, MOTION) for row in rows)
+    table = comparisons_table(tables).query("metric == 'motion_frechet' and predictor == 'p'")
+    line = table.iloc[0]
+    assert line["value"] == pytest.approx(mine.value - theirs.value)
+    assert line["verdict"] == "better"
+    assert mine.high > theirs.low, "the two intervals overlap; the paired one excludes 0"
 
 
 def test_rows_on_other_clips_or_datasets_are_refused(tmp_path):
@@ -207,14 +330,108 @@ def test_a_missing_score_table_names_the_file(tmp_path):
         read_rows([path], ["p"])
 
 
-def test_the_floor_s_interval_is_labelled_where_its_clips_are_related(tmp_path):
-    path = evaluation(tmp_path, "d.real", "floor", STILL)
-    real = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
-    save_file({"motion_predicted": real + 1, "motion_real": real},
-              path.with_name("features.safetensors"))  # fmt: skip
-    index = read_json(path) | {"paired": False, "groups": 2}
-    write_json(path, index)
-    tables = make_tables(read_rows([path], []), RESAMPLES)
-    estimate = tables.estimate(tables.rows[0], MOTION)
-    assert estimate.has_interval and estimate.groups == 2
-    assert "6 clips of 2 groups" in estimate.note and "too narrow" in estimate.note
+def test_the_floor_has_its_own_groups_and_one_group_has_no_interval(tmp_path):
+    groups, others = [0, 0, 1, 1, 2, 2, 3, 3], [5, 5, 6, 6, 7, 7, 8, 8]
+    by_clip = make_tables(read_rows([floor(tmp_path / "a", list(range(8)), list(range(8)))], []),
+                          RESAMPLES, CHOSEN)  # fmt: skip
+    by_group = make_tables(read_rows([floor(tmp_path / "b", groups, others)], []),
+                           RESAMPLES, CHOSEN)  # fmt: skip
+    one, four = (tables.estimate(tables.rows[0], MOTION) for tables in (by_clip, by_group))
+    assert one.value == four.value and (one.groups, four.groups) == (8, 4)
+    assert four.has_interval and one.low != four.low
+    alone = make_tables(read_rows([floor(tmp_path / "c", [1] * 8, others)], []),
+                        RESAMPLES, CHOSEN)  # fmt: skip
+    estimate = alone.estimate(alone.rows[0], MOTION)
+    assert estimate.known and estimate.note == "one group: no interval can be given"
+
+
+@pytest.mark.parametrize("groups", [1, 2, 3])
+def test_few_groups_have_values_and_say_what_is_missing(tmp_path, groups):
+    real = np.random.default_rng(0).normal(size=(24, 3))
+    path = with_features(evaluation(tmp_path, "p", "predictor", SAMPLED),
+                         [i % groups for i in range(24)], motion_predicted=real + 1,
+                         motion_real=real, i3d_predicted=real + 1, i3d_real=real,
+                         i3d_context_predicted=real, i3d_context_real=real)  # fmt: skip
+    tables = make_tables(read_rows([path], ["p"]), RESAMPLES, CHOSEN)
+    fvd, kvd, precision = (
+        tables.estimate(tables.rows[0], measure) for measure in (FVD, KVD, PRECISION)
+    )
+    assert fvd.known and fvd.has_interval == (groups > 1) == precision.has_interval
+    assert kvd.known == (groups > 1) and kvd.has_interval == (groups > 2)
+    note = "no interval can be given" if groups == 2 else "needs clips of two groups or more"
+    assert groups > 2 or note in kvd.note
+
+
+def test_curves_over_the_number_of_clips_fall(tmp_path):
+    random = np.random.default_rng(0)
+    path = with_features(evaluation(tmp_path, "p", "predictor", SAMPLED), list(range(100)),
+                         motion_predicted=random.normal(size=(100, 8)),
+                         motion_real=random.normal(size=(100, 8)))  # fmt: skip
+    tables = make_tables(read_rows([path], ["p"]), RESAMPLES, CHOSEN)
+    table = curves_table(tables).set_index("clips")
+    assert list(table.index) == [16, 32, 64, 100]
+    assert table["value"].is_monotonic_decreasing, "a Fréchet distance of few clips is too large"
+    assert table["value"][100] == pytest.approx(tables.estimate(tables.rows[0], MOTION).value)
+    assert np.isnan(table["deviation"][100]) and (table["deviation"][:3] > 0).all()
+    # All clips are one subset, which has no deviation.
+    texts = [cell.text for cell in curves_grid(tables).lines[0][3:]]
+    assert ["±" in text for text in texts] == [True, True, True, False]
+
+
+def test_protocols_of_fewer_frames_futures_and_clips(tmp_path):
+    path = evaluation(tmp_path, "p", "predictor", SAMPLED)
+    rows = read_rows([path], ["p"])
+    chosen = {
+        "first": Protocol(frames=5), "one": Protocol(trajectories=1), "half": Protocol(clips=1),
+        "five": Protocol(trajectories=5),
+    }  # fmt: skip
+    tables = make_tables(rows, RESAMPLES, CHOSEN | chosen)
+
+    def psnr(name: str, sampling: str = "single"):
+        return tables.estimate(rows[0], PSNR, sampling, name)
+
+    assert psnr("first").value == pytest.approx((26 + 20.5) / 2)
+    assert psnr("one").value == pytest.approx((26 + 18) / 2)
+    assert not psnr("one", "mean").known, "the mean is over two futures"
+    assert psnr("half").value == pytest.approx(19) and psnr("half").clips == 1
+    assert psnr("five").note == (
+        "not computed: the protocol takes 5 futures per clip, and 2 are sampled"
+    )
+
+
+def test_scores_of_all_futures_together(tmp_path):
+    path = evaluation(tmp_path, "p", "predictor", SAMPLED)
+    scores = pd.read_parquet(path.with_name("scores.parquet"))
+    together = scores["trajectory"] < 0
+    spread = {"a": [2.0, 4.0], "b": [6.0, 2.0]}
+    scores.loc[together, "diversity"] = [value for clip in "ab" for value in spread[clip]]
+    scores.loc[together, "mean_error"] = [3.0, 7.0, 10.0, 20.0]
+    scores.loc[together, "crps"] = [1.0, 3.0, 5.0, 7.0]
+    scores.to_parquet(path.with_name("scores.parquet"))
+    tables = make_tables(read_rows([path], ["p"]), RESAMPLES, CHOSEN)
+    assert tables.estimate(tables.rows[0], CRPS).value == pytest.approx(4)
+    ratio = tables.estimate(tables.rows[0], SPREAD_SKILL)
+    # (K + 1) / K times half the squared differences, over the errors, both averaged first.
+    assert ratio.value == pytest.approx(np.sqrt(1.5 * np.mean([2, 8, 18, 2]) / 10))
+    assert ratio.low <= ratio.value <= ratio.high and ratio.clips == 2
+    assert [item.value for item in tables.horizon["p", "crps", "all"]] == pytest.approx([3, 5])
+    assert "spread_skill" not in set(comparisons_table(tables)["metric"]), "neither way is better"
+
+
+def test_printed_comparisons_stand_under_their_measure(tables):
+    (grid,) = comparison_grids(tables)
+    table = comparisons_table(tables).set_index(["other", "metric"])
+    for line in grid.lines:
+        cells = dict(zip(grid.heads[1:], line[1:], strict=True))
+        for head, measure in {"PSNR (dB) ↑": PSNR, "Object PSNR (dB) ↑": OBJECT_PSNR,
+                              "SSIM ↑": SSIM}.items():  # fmt: skip
+            value = table.loc[(line[0].text, measure.key), "value"]
+            assert cells[head].text == measure.text(value, sign=True), head
+            assert cells[head].best == (table.loc[(line[0].text, measure.key), "low"] > 0)
+
+
+def test_ceilings_of_two_autoencoders_are_told_apart(tmp_path):
+    paths = [evaluation(tmp_path, f"{name}.reconstruction", "ceiling", STILL) for name in "ab"]
+    paths.append(evaluation(tmp_path, "d.copy-last", "baseline", STILL))
+    labels = [row.label for row in read_rows(paths, [])]
+    assert labels == ["copy-last", "a reconstruction", "b reconstruction"]

@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load_file
 from torch.optim.swa_utils import AveragedModel
 
-from rsvp.config import Settings
 from rsvp.errors import UserError
+from rsvp.resume import SAVE_SECONDS, StateKey
 from rsvp.training import run as run_module
 from rsvp.training.ema import ramped_average
 from rsvp.training.run import (
@@ -24,7 +24,6 @@ from rsvp.training.run import (
     load_part,
     save_part,
     set_learning_rate,
-    state_key,
 )
 
 STEPS = 25
@@ -54,7 +53,7 @@ def clock(monkeypatch):
 @pytest.fixture(autouse=True)
 def signals():
     """Each test leaves the signal handlers as they were."""
-    numbers = (signal.SIGTERM, signal.SIGUSR1)
+    numbers = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
     kept = [signal.getsignal(number) for number in numbers]
     yield
     for number, handler in zip(numbers, kept, strict=True):
@@ -70,23 +69,22 @@ def train(folder, clock, steps=STEPS, key="key", hook=lambda step, run: None, se
     average = AveragedModel(network, multi_avg_fn=ramped_average(0.9))
     optimizer = torch.optim.AdamW(network.parameters(), betas=(0.9, 0.98))
     parts = {"network": network, "average": average, "optimizer": optimizer}
-    run = TrainingRun(folder, key, steps, parts)
-    try:
-        for step in run.steps("test"):
-            set_learning_rate(optimizer, learning_rate(step, steps, 1e-2, 3))
-            noise = torch.randn(16, 4, generator=generator(7, step, "test"))
-            loss = (network(noise) - noise[:, :2].square()).square().mean()
-            optimizer.zero_grad()
-            loss.backward()
-            hook(step, run)
-            optimizer.step()
-            average.update_parameters(network)
-            run.memory["seen"] = run.memory.get("seen", 0) + step
-            run.log(step, loss=loss)
-            clock.now += seconds
-        run.history.write(folder / "history.csv")
-    finally:
-        run.states.lock.close()
+    run = TrainingRun(folder, StateKey("code", key), steps, parts)
+    for step in run.steps("test"):
+        set_learning_rate(optimizer, learning_rate(step, steps, 1e-2, 3))
+        noise = torch.randn(16, 4, generator=generator(7, step, "test"))
+        loss = (network(noise) - noise[:, :2].square()).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        hook(step, run)
+        if run.memory.get("stopped"):
+            break
+        optimizer.step()
+        average.update_parameters(network)
+        run.memory["seen"] = run.memory.get("seen", 0) + step
+        run.log(step, loss=loss)
+        clock.now += seconds
+    run.history.write(folder / "history.csv")
     return run, parts
 
 
@@ -144,7 +142,7 @@ def saved_steps(folder):
 
 
 def test_no_more_than_the_interval_is_lost(tmp_path, clock, monkeypatch):
-    monkeypatch.setattr(run_module, "SAVE_SECONDS", 120.0)
+    monkeypatch.setenv(SAVE_SECONDS, "120")
     for last in (1, 4, 9, 17):
 
         def kill(step, run, last=last):
@@ -157,7 +155,7 @@ def test_no_more_than_the_interval_is_lost(tmp_path, clock, monkeypatch):
         assert (last - saved) * 50.0 <= 120.0 + 50.0
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
 def test_signal_finishes_the_step_and_saves(tmp_path, clock, whole, number):
     def send(step, run):
         if step == 7:
@@ -171,6 +169,23 @@ def test_signal_finishes_the_step_and_saves(tmp_path, clock, whole, number):
     again = train(tmp_path / "run", clock, hook=lambda step, run: seen.append(step))
     assert seen == list(range(8, STEPS))
     assert_same(again, whole)
+
+
+def test_second_ctrl_c_ends_at_once(tmp_path, clock):
+    def send(step, run):
+        if step == 7:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "run", clock, hook=send, seconds=0.0)
+
+
+def test_signals_mean_what_they_did_after_the_last_step(tmp_path, clock):
+    """A stage still validates and writes then, and should end when it is told to."""
+    before = signal.getsignal(signal.SIGTERM)
+    train(tmp_path / "run", clock)
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_truncated_newest_state_costs_only_its_own_work(tmp_path, clock, whole, caplog):
@@ -211,6 +226,13 @@ def test_more_steps_continue(tmp_path, clock):
     run, _ = train(tmp_path / "run", clock, steps=14, hook=lambda step, run: seen.append(step))
     assert seen == [10, 11, 12, 13]
     assert [row["step"] for row in run.history.rows] == [1, 10, 11, 14]
+    assert run.memory["plans"] == [[0, 10], [10, 14]]
+
+
+def test_fewer_steps_than_done_start_anew(tmp_path, clock, whole):
+    """Weights of more steps than the config asks for would be passed off as of fewer."""
+    train(tmp_path / "run", clock, steps=STEPS + 5, seconds=1000.0)
+    assert_same(train(tmp_path / "run", clock), whole)
 
 
 def test_stopped_run_stays_stopped(tmp_path, clock):
@@ -219,23 +241,10 @@ def test_stopped_run_stays_stopped(tmp_path, clock):
             run.stop()
 
     run, _ = train(tmp_path / "run", clock, hook=stop)
-    assert run.done == 6
+    assert run.done == 5  # steps that were trained
     seen = []
     run, _ = train(tmp_path / "run", clock, hook=lambda step, run: seen.append(step))
-    assert seen == [] and run.done == 6
-
-
-def test_run_that_was_stopped_is_over_whatever_became_of_its_weights(tmp_path, clock):
-    """Fine-tuning that diverged has decided which weights it keeps."""
-
-    def diverge(step, run):
-        if step == 5:
-            run.parts["network"][0].weight.grad.fill_(math.nan)
-            run.stop()
-
-    train(tmp_path / "run", clock, hook=diverge)
-    run, _ = train(tmp_path / "run", clock)
-    assert run.done == 6
+    assert seen == [] and run.done == 5
 
 
 @pytest.mark.parametrize("bad", [0, 3, 10, 13, 24])
@@ -258,20 +267,10 @@ def test_loss_that_is_no_number_stops_and_spoils_no_state(tmp_path, clock, bad, 
 
 
 def test_non_finite_loss_is_named_with_its_step(tmp_path, clock):
-    run = TrainingRun(tmp_path, "key", 30, {})
+    run = TrainingRun(tmp_path, StateKey(None, ""), 30, {})
     run.log(3, loss=math.nan)  # not a row of the history
     with pytest.raises(UserError, match="second is nan at step 10;"):
         run.log(10, first=1.0, second=torch.tensor(math.nan))
-    run.states.lock.close()
-
-
-def test_second_run_in_one_folder_is_refused(tmp_path, monkeypatch):
-    first = TrainingRun(tmp_path, "key", 1, {})
-    patience = iter([0.0, 100.0])
-    monkeypatch.setattr("rsvp.training.state.time.monotonic", lambda: next(patience))
-    with pytest.raises(UserError, match=rf"process {os.getpid()}\)"):
-        TrainingRun(tmp_path, "key", 1, {})
-    first.states.lock.close()
 
 
 def test_parts_come_back_as_they_were():
@@ -300,26 +299,6 @@ def test_parts_come_back_as_they_were():
         for index, values in expected["state"].items():
             for name, value in values.items():
                 assert torch.equal(found["state"][index][name], value)
-
-
-def test_state_key_is_of_code_settings_and_inputs_but_not_of_steps(tmp_path):
-    file = tmp_path / "index.json"
-    file.write_text("1")
-
-    def key(code="a", **settings):
-        values = Settings()
-        for path, value in settings.items():
-            section, name = (values.predictor, path) if path != "seed" else (values, path)
-            setattr(section, name, value)
-        return state_key(code, values, file)
-
-    start = key()
-    assert key(steps=99) == start
-    assert key(learning_rate=0.5) != start
-    assert key(seed=1) != start
-    assert key(code="b") != start
-    file.write_text("2")
-    assert key() != start
 
 
 def test_generators_are_functions_of_seed_step_and_purpose():

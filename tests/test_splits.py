@@ -81,6 +81,15 @@ def test_group_is_within_its_class_and_without_pattern_the_video():
     assert [video.class_name for video in found] == ["A", "B", ""]
 
 
+def test_group_that_the_pattern_leaves_out_is_the_video():
+    split = Split(group_pattern=r"_g(\d+)|^single")
+    found = [
+        splits.describe({"id": f"A/{name}", "frames": 1, "fps": 1.0}, split).group
+        for name in ("v_g01", "single1", "single2")
+    ]
+    assert found == ["A/01", "A/single1", "A/single2"]
+
+
 def write_lists(folder, train, test, number=1):
     folder.mkdir(exist_ok=True)
     for side, names in (("train", train), ("test", test)):
@@ -117,12 +126,20 @@ def test_official_names_without_case_and_below_other_folders(tmp_path):
     assert [len(sides[side]) for side in SIDES] == [2, 1, 1]
 
 
+def test_official_lists_with_backslashes(tmp_path):
+    lists = write_lists(tmp_path, ["C\\v_g2.avi", "C\\v_g3.avi"], ["C/v_g1.avi"])
+    rows = [{"id": f"C/v_g{n}", "frames": 9, "fps": 25.0} for n in (1, 2, 3)]
+    sides, _ = divide(rows, kind=SplitKind.official, lists=lists)
+    assert sides["test"] == {"C/v_g1"} and len(sides["train"] | sides["validation"]) == 2
+
+
 def test_bad_lists_are_one_line(tmp_path):
     rows = videos_of(1, 3, 1)
     one = [f"{rows[0]['id']}.avi"]
     cases = [
         (str(tmp_path / "gone"), "trainlist01.txt: No such file"),
         (write_lists(tmp_path / "both", one, one), "in the train and the test list"),
+        (write_lists(tmp_path / "none", [], one), "trainlist01.txt: names no video"),
         (write_lists(tmp_path / "other", ["X/y.avi"], ["X/z.avi"]), "none of the 3 videos"),
     ]
     for lists, words in cases:

@@ -1,14 +1,17 @@
-"""Training state on disk: whole or not at all, of one key, one run at a time."""
+"""Training state on disk: whole or not at all, of one key; the newest and the best stay."""
 
+import json
 import os
-import subprocess
-import sys
 
 import pytest
 import torch
 
-from rsvp.errors import UserError
-from rsvp.training.state import StateFolder, lock
+from rsvp.resume import StateKey
+from rsvp.training.state import StateFolder
+
+KEY = StateKey("code", "work")
+OTHER_WORK = StateKey("code", "other work")
+OTHER_CODE = StateKey("other code", "work")
 
 
 def tensors(value):
@@ -17,12 +20,11 @@ def tensors(value):
 
 @pytest.fixture
 def folder(tmp_path):
-    return reopened(StateFolder(tmp_path / "state", "key"))
+    return StateFolder(tmp_path / "state", KEY)
 
 
-def reopened(states, key="key"):
+def reopened(states, key=KEY):
     """The same folder as a new run would open it."""
-    states.lock.close()
     return StateFolder(states.folder, key)
 
 
@@ -35,13 +37,13 @@ def truncate(path, share=0.5):
 
 
 def test_nothing_to_load_at_first(folder):
-    assert folder.load() is None
+    assert folder.load(10**9) is None
 
 
 def test_round_trip(folder):
     values = {"step": 3, "history": [{"loss": 0.1}], "memory": {"best": float("inf")}}
     folder.save(3, tensors(3), values)
-    found, read = reopened(folder).load()
+    found, read = reopened(folder).load(10**9)
     assert read == values
     assert found.keys() == tensors(3).keys()
     for key, value in tensors(3).items():
@@ -52,7 +54,7 @@ def test_newest_two_stay(folder):
     for step in (2, 10, 9_999, 100_000):
         folder.save(step, tensors(step), {"step": step})
     assert steps(folder) == [9_999, 100_000]
-    assert reopened(folder).load()[1] == {"step": 100_000}
+    assert reopened(folder).load(10**9)[1] == {"step": 100_000}
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.999])
@@ -60,7 +62,7 @@ def test_broken_state_falls_back_with_a_warning(folder, caplog, share):
     for step in (1, 2):
         folder.save(step, tensors(step), {"step": step})
     truncate(folder.files()[-1], share)
-    found, read = reopened(folder).load()
+    found, read = reopened(folder).load(10**9)
     assert read == {"step": 1} and found["count"] == 1
     assert "state-000000002" in caplog.text and "one before it" in caplog.text
 
@@ -72,25 +74,61 @@ def test_broken_states_never_crowd_out_whole_ones(folder):
     for path in folder.files():
         truncate(path)
     again = reopened(folder)
-    assert again.load() is None
+    assert again.load(10**9) is None
     for step in (10, 20):
         again.save(step, tensors(step), {"step": step})
-    assert reopened(again).load()[1] == {"step": 20}
+    assert reopened(again).load(10**9)[1] == {"step": 20}
     truncate(next(path for path in again.files() if "20" in path.name))
-    assert reopened(again).load()[1] == {"step": 10}
+    assert reopened(again).load(10**9)[1] == {"step": 10}
 
 
-def test_state_of_another_key_is_set_aside(folder, caplog):
+@pytest.mark.parametrize(
+    ("key", "reason"), [(OTHER_WORK, "other settings or inputs"), (OTHER_CODE, "other code")]
+)
+def test_state_of_another_key_is_set_aside(folder, caplog, key, reason):
     for step in (1, 2):
         folder.save(step, tensors(step), {"step": step})
-    other = reopened(folder, "other")
-    assert other.load() is None
-    assert "set aside" in caplog.text
+    other = reopened(folder, key)
+    assert other.load(10**9) is None
+    assert f"is of {reason}; set aside" in caplog.text
     assert steps(other) == []
-    aside = [path for path in other.folder.iterdir() if path.name.startswith("aside-key")]
+    aside = [path for path in other.folder.iterdir() if path.name.startswith("aside-")]
     assert len(aside) == 2 and all(path.stat().st_size for path in aside)
     other.save(1, tensors(7), {"step": 1})
-    assert reopened(other, "other").load()[0]["count"] == 7
+    assert reopened(other, key).load(10**9)[0]["count"] == 7
+
+
+@pytest.mark.parametrize(("code", "same"), [("other code", True), ("fourth", False)])
+def test_accepted_code_counts_as_the_same(folder, code, same):
+    """Accepted from "code" to "middle", and later from that to "other code"."""
+    folder.save(1, tensors(1), {"step": 1})
+    chain = [("code", "middle"), ("middle", "other code"), ("third", "fourth")]
+    entries = [{"from": before, "to": after} for before, after in chain]
+    (folder.folder / "accepted.json").write_text(json.dumps(entries))
+    assert (reopened(folder, StateKey(code, "work")).load(10) is not None) == same
+
+
+def test_state_of_more_steps_than_wanted_is_set_aside(folder, caplog):
+    for step in (5, 9):
+        folder.save(step, tensors(step), {"step": step})
+    assert reopened(folder).load(7)[1] == {"step": 5}
+    assert "9 steps, more than 7" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("scores", "kept"),
+    [
+        ([5, 3, 4, 6], [2, 3, 4]),  # the second was best
+        ([5, 3, 2, 6], [3, 4]),  # the best is among the newest
+        ([1, 3, 1, 6], [3, 4]),  # of equals the newer
+        ([None, 3, None, None], [2, 3, 4]),
+        ([None, None, None, None], [3, 4]),
+    ],
+)
+def test_best_state_stays_besides_the_newest(folder, scores, kept):
+    for step, score in enumerate(scores, start=1):
+        folder.save(step, tensors(step), {"step": step}, score)
+    assert steps(folder) == kept
 
 
 def test_failed_save_keeps_what_stood(folder, monkeypatch):
@@ -103,35 +141,5 @@ def test_failed_save_keeps_what_stood(folder, monkeypatch):
     monkeypatch.setattr("rsvp.training.state.save_file", full)
     with pytest.raises(OSError, match="No space"):
         folder.save(2, tensors(2), {"step": 2})
-    assert {path.name for path in folder.folder.iterdir()} == {
-        "lock",
-        "state-000000001.safetensors",
-    }
-    assert reopened(folder).load()[1] == {"step": 1}
-
-
-HOLDER = """
-import sys, time
-from pathlib import Path
-from rsvp.training.state import lock
-held = lock(Path(sys.argv[1]))
-print("held", flush=True)
-time.sleep(60)
-"""
-
-
-def test_second_process_is_refused_with_the_first_ones_number(tmp_path):
-    path = tmp_path / "lock"
-    command = [sys.executable, "-c", HOLDER, str(path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
-        try:
-            assert holder.stdout.readline() == "held\n"
-            with pytest.raises(UserError) as error:
-                lock(path, patience=0.3)
-            assert f"(process {holder.pid})" in str(error.value)
-            assert str(tmp_path) in str(error.value) and "\n" not in str(error.value)
-        finally:
-            holder.kill()
-    # A killed holder leaves nothing to clear up.
-    lock(path, patience=5.0)
-    assert path.read_text() == str(os.getpid())
+    assert [path.name for path in folder.folder.iterdir()] == ["state-000000001.safetensors"]
+    assert reopened(folder).load(10**9)[1] == {"step": 1}

@@ -162,3 +162,14 @@ def test_fill_continues_a_ramp_nearly():
 def test_fill_of_nothing_is_finite():
     filled = fill(noise(1, 3, 16, 16), torch.zeros(1, 1, 16, 16, dtype=torch.float64))
     assert torch.equal(filled, torch.zeros_like(filled))
+
+
+@pytest.mark.parametrize("warp", [sample, splat])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e30])
+def test_places_that_are_no_numbers_do_not_crash(warp, value):
+    """Training notices by its loss what diverged; it should live to say so."""
+    displacement = torch.full((1, 2, 8, 8), value, requires_grad=True)
+    image = torch.ones(1, 3, 8, 8, requires_grad=True)
+    warped = warp(image, displacement)
+    warped.sum().backward()
+    assert value == 1e30 or warped.isnan().any()

@@ -8,15 +8,33 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rsvp.code import ROOT
-from rsvp.config import Config, Dataset, SourceKind, SplitKind, load, resolve_path, stage_settings
+from rsvp.code import ROOT, code_digest, short_digests
+from rsvp.config import (
+    FETCH,
+    LPIPS_KEYS,
+    NETWORK_KEYS,
+    AutoencoderKind,
+    Config,
+    Dataset,
+    Perceptual,
+    SourceKind,
+    SplitKind,
+    is_url,
+    load,
+    resolve_path,
+    shorten,
+    stage_settings,
+    weights_sources,
+)
 from rsvp.data.sources import Source, content_hashes, list_sources, share_of, sources_digest
 from rsvp.errors import BAD_INPUT, UserError
+from rsvp.files import INDEX, sha256_of_file
+from rsvp.resume import SAVE_SECONDS
 
 HASHES = ".hashes"  # what content_hashes keeps between calls
 ROW_FOLDERS = ("predictions", "evaluation")
@@ -35,7 +53,7 @@ class Plan:
 
     def __init__(self, values: Mapping[str, Any], base: str) -> None:
         self.config = config = load(values)
-        self.results = os.path.realpath(resolve_path(config.results, Path(base)))
+        self.results = resolve_path(config.results, base)
         self.predictors = unique(config.report.predictors)
         self.autoencoders = unique(config.predictors[p].autoencoder for p in self.predictors)
         self.datasets = unique(config.autoencoders[a].dataset for a in self.autoencoders)
@@ -43,8 +61,14 @@ class Plan:
         self.threads = config.compute.threads
         self.gpu = 0 if config.compute.device == "cpu" else 1
         localise_paths(config, base, self.results)
+        for name in self.datasets:
+            check_apart(self.results, config.datasets[name].path, name)
+        make_results(self.results)
         self.weights = weights_hashes(config, self.results)
-        self.lpips = {key: self.weights[key] for key in self.weights if key.startswith("lpips")}
+        self.lpips = {key: self.weights[key] for key in LPIPS_KEYS if key in self.weights}
+        self.detector = {key: self.weights[key] for key in self.weights if key not in LPIPS_KEYS}
+        self.starts = self.start_hashes()
+        self.check_trained_with_weights()
         self.sources = {name: self.share_digests(name) for name in self.datasets}
 
     def share_digests(self, name: str) -> list[str]:
@@ -61,6 +85,43 @@ class Plan:
         for source in sources:
             shares[share_of(source.id, dataset.decode_jobs)].append(source)
         return [sources_digest(share, hashes) for share in shares]
+
+    def start_hashes(self) -> dict[str, str]:
+        """Content hashes of the bundles that trainings start from, by config key."""
+        sections = {
+            f"autoencoders.{name}": self.config.autoencoders[name] for name in self.autoencoders
+        }
+        sections |= {f"predictors.{name}": self.config.predictors[name] for name in self.predictors}
+        hashes = {}
+        for name, section in sections.items():
+            if section.init_from:
+                index = seen_from(self.results, f"{section.init_from}/{INDEX}")
+                check_file(f"{name}.init_from", index)
+                # The index holds the hash of the weights.
+                hashes[name] = sha256_of_file(index)
+        return hashes
+
+    def start(self, wildcards: Any) -> str:
+        """The hash of what the autoencoder or predictor of a rule starts from; "" for nothing."""
+        name = wildcards.get("autoencoder")
+        key = f"autoencoders.{name}" if name else f"predictors.{wildcards.predictor}"
+        return self.starts.get(key, "")
+
+    def check_trained_with_weights(self) -> None:
+        """UserError where an autoencoder is to be trained with LPIPS that is not downloaded."""
+        for name in self.autoencoders:
+            missing = [key for key in LPIPS_KEYS if key not in self.weights]
+            if missing and self.config.autoencoders[name].perceptual is Perceptual.lpips:
+                raise UserError(
+                    f"config: autoencoders.{name}.perceptual: lpips needs weights.{missing[0]}, "
+                    f"which is not there yet; {FETCH}"
+                )
+
+    def training_weights(self, wildcards: Any) -> dict[str, str]:
+        """Content hashes of the weights that an autoencoder is trained with."""
+        if self.config.autoencoders[wildcards.autoencoder].perceptual is not Perceptual.lpips:
+            return {}
+        return {key: self.weights[key] for key in LPIPS_KEYS}
 
     @property
     def rows(self) -> list[str]:
@@ -81,6 +142,22 @@ class Plan:
         return folders + [f"predictors/{p}/seed{s}" for p in self.predictors for s in self.seeds]
 
     @property
+    def semantics_folders(self) -> list[str]:
+        """The folders of what scene, object and motion mean, of the autoencoders that have them."""
+        named = self.config.autoencoders
+        having = [a for a in self.autoencoders if named[a].kind is AutoencoderKind.rsvp]
+        return [f"semantics/{a}/seed{s}" for a in having for s in self.seeds]
+
+    def predicted(self, wildcards: Any) -> list[str]:
+        """The indexes of what all predictors predict on a dataset."""
+        of = self.config.predictors
+        names = [
+            p for p in self.predictors
+            if self.config.autoencoders[of[p].autoencoder].dataset == wildcards.dataset
+        ]  # fmt: skip
+        return [f"predictions/{p}/seed{s}/index.json" for p in names for s in self.seeds]
+
+    @property
     def all_folders(self) -> list[str]:
         """The folders of all stages before the report, which hold a run record."""
         folders = []
@@ -90,9 +167,12 @@ class Plan:
                 folders.append(f"datasets/{name}/videos")
             folders += [f"datasets/{name}/frames/{job}" for job in range(dataset.decode_jobs)]
             folders.append(f"datasets/{name}")
+        folders += [f"real_features/{name}" for name in self.datasets]
         folders += self.trained_folders
         folders += [f"autoencoders/{a}/seed{s}/latents" for a in self.autoencoders
                     for s in self.seeds]  # fmt: skip
+        folders += self.semantics_folders
+        folders += [f"memorisation/{dataset}" for dataset in self.datasets]
         return folders + [f"{made}/{row}" for row in self.rows for made in ROW_FOLDERS]
 
     def settings(self, wildcards: Any) -> str:
@@ -146,6 +226,10 @@ class Plan:
         """The settings of a row's evaluation, one file for all rows on a dataset."""
         return f"settings/evaluate/{self.dataset_name(wildcards)}.json"
 
+    def real_features(self, wildcards: Any) -> str:
+        """The features of the real clips that a row is compared with."""
+        return f"real_features/{self.dataset_name(wildcards)}/index.json"
+
     def latents(self, wildcards: Any) -> str:
         """The latents that a predictor learns, under the same seed."""
         name = self.config.predictors[wildcards.predictor].autoencoder
@@ -159,6 +243,24 @@ class Plan:
     def autoencoder_weights(self, wildcards: Any) -> str:
         """That autoencoder's weights."""
         return self.autoencoder(wildcards).replace("index.json", "weights.safetensors")
+
+
+def code_files(module: str) -> list[str]:
+    """A param for each file of a stage's code, "path digest": a reason names those that changed."""
+    return [f"{path} {digest}" for path, digest in short_digests(module).items()]
+
+
+def planned_code(module: str) -> Callable[..., str]:
+    """The digest that a stage compares with its own before it runs.
+
+    Snakemake does not compare params that are made from `output`, which would be said twice.
+    """
+    digest = code_digest(module)
+
+    def planned(wildcards: Any, output: Any) -> str:
+        return digest
+
+    return planned
 
 
 def unique(names: Iterable[str]) -> list[str]:
@@ -180,11 +282,19 @@ def localise_paths(config: Config, base: str, results: str) -> None:
             dataset.split.lists = localise(dataset.split.lists)
         if dataset.ffmpeg and os.sep in dataset.ffmpeg:
             dataset.ffmpeg = localise(dataset.ffmpeg)
+    for trained in (*config.autoencoders.values(), *config.predictors.values()):
+        if trained.init_from:
+            trained.init_from = localise(trained.init_from)
     weights = config.weights
-    for key in ("lpips_backbone", "lpips_linear", "i3d"):
+    weights.folder = localise(weights.folder)
+    for key in NETWORK_KEYS:
         path = getattr(weights, key)
-        if path and "://" not in path:
+        if path and not is_url(path):
             setattr(weights, key, localise(path))
+    for detector in weights.detectors.values():
+        detector.program = localise(detector.program)
+        if detector.weights and not is_url(detector.weights):
+            detector.weights = localise(detector.weights)
 
 
 def seen_from(results: str, path: str) -> Path:
@@ -193,18 +303,38 @@ def seen_from(results: str, path: str) -> Path:
 
 
 def weights_hashes(config: Config, results: str) -> dict[str, str]:
-    """Content hashes of the pretrained weights by config key; UserError where a file is missing.
+    """Content hashes of the files that measure, by config key below `weights`.
 
-    Their path stands in the settings; a file replaced under the same path has to count as well.
+    Their paths stand in the settings; a file replaced under the same path has to count as well.
+    What is not downloaded yet is left out. UserError where a named path is missing, has another
+    SHA-256 than the config says, or where `weights.required` wants what is not there.
     """
-    sources = []
-    for key in ("lpips_backbone", "lpips_linear", "i3d"):
-        path = getattr(config.weights, key)
-        if path and "://" not in path:
-            file = seen_from(results, path)
+    named = weights_sources(config.weights)
+    files = {key: source.local for key, source in named.items()}
+    files |= {
+        f"detectors.{name}.program": detector.program
+        for name, detector in config.weights.detectors.items()
+    }
+    present = []
+    for key, path in files.items():
+        file = seen_from(results, path)
+        if file.is_file():
+            present.append(Source(key, str(file)))
+        elif key not in named or not is_url(named[key].source):
             check_file(f"weights.{key}", file)
-            sources.append(Source(key, str(file)))
-    return content_hashes(sources, Path(results, HASHES, "weights.json")) if sources else {}
+        elif config.weights.required:
+            raise UserError(f"config: weights.{key}: not there yet, but required; {FETCH}")
+    if not present:
+        return {}
+    hashes = content_hashes(present, Path(results, HASHES, "weights.json"))
+    for key, source in named.items():
+        expected = (source.sha256 or "").lower()
+        if expected and not is_url(source.source) and hashes[key] != expected:
+            raise UserError(
+                f"config: weights.{key}: the SHA-256 of {source.source} is {hashes[key]}, not "
+                f"{expected}; name the right file, or correct weights.{key}_sha256 or leave it out"
+            )
+    return hashes
 
 
 def split_lists(dataset: Dataset) -> list[str]:
@@ -213,6 +343,27 @@ def split_lists(dataset: Dataset) -> list[str]:
         return []
     names = ("trainlist", "testlist")
     return [f"{dataset.split.lists}/{name}{dataset.split.number:02d}.txt" for name in names]
+
+
+def check_apart(results: str, path: str | None, name: str) -> None:
+    """UserError where results would be found among the videos of a dataset."""
+    videos = os.path.realpath(seen_from(results, path)) if path else None
+    if videos and os.path.commonpath([videos, results]) == videos:
+        raise UserError(
+            f"config: results: {results} lies in the folder of the videos of datasets.{name};"
+            " name a folder outside of it"
+        )
+
+
+def make_results(results: str) -> None:
+    """Make the results folder; UserError where that cannot be, or nothing can be written to it."""
+    try:
+        os.makedirs(results, exist_ok=True)
+        reason = None if os.access(results, os.W_OK | os.X_OK) else "not writable"
+    except OSError as error:
+        reason = "a file, not a folder" if os.path.isfile(results) else error.strerror
+    if reason:
+        raise UserError(f"config: results: {shorten(results)}: {reason}; name another folder")
 
 
 def check_file(key: str, path: Path) -> None:
@@ -231,7 +382,7 @@ def stop_in_one_line() -> Iterator[None]:
         sys.exit(BAD_INPUT)
 
 
-def run_own_code() -> None:
+def run_own_code(config: Config) -> None:
     """Make the rules' "$PYTHON" -m rsvp.… the running interpreter with the code of this clone.
 
     As environment variables, since Snakemake would count a changed parameter as a reason to rerun.
@@ -240,6 +391,7 @@ def run_own_code() -> None:
     os.environ["PYTHON"] = sys.executable
     os.environ["PYTHONPATH"] = os.pathsep.join(unique([str(ROOT), *filter(None, found)]))
     os.environ["PYTHONSAFEPATH"] = "1"
+    os.environ[SAVE_SECONDS] = str(config.compute.save_seconds)
     # Progress bars in a log file should not drown the rest.
     os.environ.setdefault("TQDM_MININTERVAL", "0.5" if sys.stderr.isatty() else "10")
 
@@ -275,5 +427,6 @@ def print_failures(logs: Iterable[str]) -> None:
             found = FAILED_LOG.search(details)
             path = Path(found[1]) if found else None
             lines = path.read_text(encoding="utf-8").splitlines() if path and path.exists() else []
-            reason = re.sub(r"^.*stopped: ", "", lines[-1]) if lines else "no log"
+            # A log is empty where the disk is full.
+            reason = re.sub(r"^.*stopped: ", "", lines[-1]) if lines else "see what it said above"
             print(f"rsvp {rule}: {reason} (log: {path and path.resolve()})", file=sys.stderr)

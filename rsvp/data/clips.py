@@ -67,27 +67,39 @@ class Clips:
     def truth(self, i: int) -> dict[str, np.ndarray] | None:
         """What is behind the frames of clip `i` of a generated set, else None.
 
-        "mask": uint8 (T, R, R), 1 = some object. "background": uint8 (R, R, 3).
+        "mask": uint8 (T, R, R), 1 = some object. "background": uint8 (R, R, 3). N objects, the
+        last topmost: "alpha", uint8 (T, N, R, R), how much of a pixel each covers, of 255;
+        "positions", float32 (T, N, 3), x, y in pixels and the angle in radians.
         """
         if self.index["truth"] is None:
             return None
         video = self.table["video"].iloc[i]
         rows = self.table["start"].iloc[i] + clip_rows(self.clip_frames, self.places[i][2])
-        mask = self.truth_file.get_slice(f"{video}/mask")
         first, last = int(rows[0]), int(rows[-1])
+        alpha, positions = (
+            self.truth_file.get_slice(f"{video}/{name}")[first : last + 1][rows - first]
+            for name in ("alpha", "positions")
+        )
         return {
-            "mask": mask[first : last + 1][rows - first],
+            "mask": object_mask(alpha),
+            "alpha": alpha,
+            "positions": positions,
             "background": self.truth_file.get_tensor(f"{video}/background"),
         }
 
     @cached_property
     def truth_file(self) -> Any:
-        """The open file of masks and backgrounds, mapped into memory."""
+        """The open file of what is behind the frames, mapped into memory."""
         path = self.folder / self.index["truth"]
         file = path.parent / read_json(path)["file"]
         if not file.exists():
             raise UserError(f"{file}: no such file; generate the videos again")
         return safe_open(file, framework="numpy")
+
+
+def object_mask(alpha: np.ndarray) -> np.ndarray:
+    """uint8 (T, S, S) of alpha (T, N, S, S): 1 where an object covers at least half of a pixel."""
+    return (alpha >= 128).any(axis=1).astype(np.uint8)
 
 
 def read_clips(path: Path, sha256: str) -> pd.DataFrame:

@@ -4,6 +4,7 @@ The shorter side is resized with an antialiasing filter and the centre is croppe
 graph. Loads without torch.
 """
 
+import errno
 import itertools
 import os
 import re
@@ -12,8 +13,9 @@ import signal
 import subprocess
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import BinaryIO
@@ -25,8 +27,8 @@ import numpy as np
 from PIL import Image
 
 from rsvp.config import Resize
-from rsvp.data.sources import Source, one_line
-from rsvp.errors import UserError
+from rsvp.data.sources import Source
+from rsvp.errors import UserError, one_line
 
 # With these the scaler rounds the same way on every processor, and keeps all colour samples.
 SCALER_FLAGS = "accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
@@ -34,6 +36,8 @@ CHUNK_BYTES = 2**20
 SILENCE_SECONDS = 300.0
 # A longer side than this after the resize means a picture that is a line.
 MAX_LONG_SIDE = 16384
+# More than twice an 8K picture. A header may announce any size, and each frame takes that memory.
+MAX_PIXELS = 2**26
 # Formats that name other files, or the network, instead of holding pictures.
 PLAYLISTS = {"concat", "hls", "dash", "imf", "applehttp"}
 # Headers count a little differently from decoders; a video with fewer of its frames breaks off.
@@ -94,45 +98,79 @@ def filters(resize: Resize) -> str:
     return f"shorter side, {resize.name}+{SCALER_FLAGS}, rgb24, centre crop"
 
 
-def decode(
-    source: Source,
-    append: Callable[[np.ndarray], None],
-    resolution: int,
-    resize: Resize,
-    fps: float,
-    binary: str | None = None,
-) -> Decoded:
-    """Hand the frames of a video to `append` in chunks (n, R, R, 3) uint8, in order.
+class Decoding:
+    """A video that ffmpeg decodes from now on, into a pipe that holds little; then `read` it.
 
-    Each stored frame comes once. `fps` stands in where a video does not say (frame folders).
-    Raises Rejected, maybe after some chunks, which then do not count.
+    `fps` stands in where a video does not say (frame folders). Close it, or use it in `with`.
     """
-    probe = probe_images(source, fps) if source.files else probe_video(source, fps)
+
+    def __init__(
+        self,
+        source: Source,
+        resolution: int,
+        resize: Resize,
+        fps: float,
+        binary: str | None = None,
+    ) -> None:
+        self.source = source
+        self.resolution = resolution
+        self.refusal: Rejected | None = None
+        self.held = ExitStack()
+        with ExitStack() as held:
+            try:
+                self.probe = probe_images(source, fps) if source.files else probe_video(source, fps)
+                check_size(self.probe, resolution)
+                pattern = held.enter_context(linked_images(source)) if source.files else None
+            except Rejected as refusal:
+                self.refusal = refusal
+            else:
+                binary = find_ffmpeg(binary)
+                command = ffmpeg_command(source, pattern, resolution, resize, binary)
+                self.process = held.enter_context(running(command))
+                self.output = Output(self.process)
+            self.held = held.pop_all()
+
+    def __enter__(self) -> "Decoding":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop ffmpeg if it still runs, and remove what stood for the images."""
+        self.held.close()
+
+    def read(self, append: Callable[[np.ndarray], None]) -> Decoded:
+        """Hand the frames to `append` in chunks (n, R, R, 3) uint8, in order, each stored one once.
+
+        Raises Rejected, maybe after some chunks, which then do not count.
+        """
+        if self.refusal:
+            raise self.refusal
+        frames = read_frames(self.output, append, self.resolution)
+        damage = first_line(self.output.complaints)
+        check_end(self.source, self.process.wait(), frames, damage)
+        if not damage and frames < ENOUGH_FRAMES * self.probe.announced:
+            damage = f"its header announces {self.probe.announced}"
+        return Decoded(self.probe, frames, damage)
+
+
+def check_size(probe: Probe, resolution: int) -> None:
+    """Refuse pictures that have no size, are too large to hold, or are lines."""
     short, long = sorted((probe.width, probe.height))
     if short == 0:
         raise Rejected("it does not say how large its pictures are")
+    if long * short > MAX_PIXELS:
+        raise Rejected(f"{probe.width}x{probe.height} pixels: too many, {MAX_PIXELS} is the most")
     if long * resolution > MAX_LONG_SIDE * short:
         raise Rejected(f"{probe.width}x{probe.height} pixels: too narrow to crop a square from")
-    images = linked_images(source) if source.files else nullcontext(None)
-    with images as pattern:
-        command = ffmpeg_command(source, pattern, resolution, resize, find_ffmpeg(binary))
-        with running(command) as process:
-            frames, complaints = read_frames(process, append, resolution)
-            code = process.wait()
-    damage = first_line(complaints)
-    check_end(source, code, frames, damage)
-    if not damage and frames < ENOUGH_FRAMES * probe.announced:
-        damage = f"its header announces {probe.announced}"
-    return Decoded(probe, frames, damage)
 
 
 def probe_video(source: Source, fps: float) -> Probe:
     """Rate and size of a video file from its headers."""
     path = source.path
-    if not os.path.exists(path):
-        raise Rejected("no such file" if not os.path.islink(path) else "a link to nothing")
-    if not os.path.isfile(path):
-        raise Rejected("not a regular file")
+    if reason := why_no_file(path):
+        raise Rejected(reason)
     try:
         if os.path.getsize(path) == 0:
             raise Rejected("an empty file (0 bytes)")
@@ -149,8 +187,17 @@ def probe_video(source: Source, fps: float) -> Probe:
             rate = stream.average_rate or stream.guessed_rate
             return Probe(float(rate) if rate else fps, stream.width, stream.height, stream.frames)
     except (av.FFmpegError, OSError, ValueError) as error:
+        if getattr(error, "errno", None) == errno.EPERM:
+            raise Rejected("names other files or addresses, as a playlist does") from None
         reason = getattr(error, "strerror", None) or str(error)
         raise Rejected(f"cannot be opened as a video: {one_line(reason)}") from None
+
+
+def why_no_file(path: str) -> str | None:
+    """Why there is nothing to read at `path`, or None. Opening a pipe would wait for ever."""
+    if not os.path.exists(path):
+        return "a link to nothing" if os.path.islink(path) else "no such file"
+    return None if os.path.isfile(path) else "not a regular file"
 
 
 def probe_images(source: Source, fps: float) -> Probe:
@@ -158,20 +205,34 @@ def probe_images(source: Source, fps: float) -> Probe:
     check_numbers(source)
     sizes, formats = set(), set()
     for path in source.files:
-        try:
-            with Image.open(path) as image:
-                sizes.add(image.size)
-                formats.add(image.format)
-        except (OSError, ValueError, Image.DecompressionBombError):
-            raise Rejected(f"{one_line(os.path.basename(path))} is not an image") from None
+        name = one_line(os.path.basename(path))
+        if reason := why_no_file(path):
+            raise Rejected(f"{name} is {reason}")
+        size, kind = probe_image(path, name)
+        sizes.add(size)
+        formats.add(kind)
         if len(sizes) > 1:
-            name = one_line(os.path.basename(path))
             raise Rejected(f"images of different sizes (first seen at {name})")
     if len(formats) > 1 or not formats <= set(IMAGE_FORMATS):
         raise Rejected(
             f"images of one kind are needed, png or jpg; found {', '.join(sorted(formats))}"
         )
     return Probe(fps, *sizes.pop())
+
+
+def probe_image(path: str, name: str) -> tuple[tuple[int, int], str]:
+    """Size and format of one image file from its header."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                return image.size, image.format
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise Rejected(f"{name} has too many pixels, {MAX_PIXELS} is the most") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None)
+        what = f"cannot be read: {reason}" if reason else "is not an image"
+        raise Rejected(f"{name} {what}") from None
 
 
 def check_numbers(source: Source) -> None:
@@ -285,17 +346,11 @@ def running(command: list[str]) -> Iterator[subprocess.Popen]:
         process.wait()
 
 
-def read_frames(
-    process: subprocess.Popen, append: Callable[[np.ndarray], None], resolution: int
-) -> tuple[int, bytes]:
-    """Hand over what ffmpeg decodes, a megabyte at a time.
-
-    Returns the number of frames, and the beginning of what ffmpeg complained of.
-    """
+def read_frames(output: "Output", append: Callable[[np.ndarray], None], resolution: int) -> int:
+    """Hand over what ffmpeg decodes, a megabyte at a time; returns the number of frames."""
     frame_bytes = resolution * resolution * 3
     buffer = np.empty((max(1, CHUNK_BYTES // frame_bytes), resolution, resolution, 3), np.uint8)
     view = memoryview(buffer).cast("B")
-    output = Output(process)
     count = filled = 0
     while not output.ended:
         filled += output.read(view[filled:])
@@ -304,11 +359,13 @@ def read_frames(
             if whole:
                 append(buffer[:whole])
             count, filled = count + whole, 0
-    return count, output.complaints
+    return count
 
 
 class Output:
     """What a process writes, read in few large pieces while its errors are drained.
+
+    `complaints`: the beginning of its errors.
 
     A reader that wakes for each piece that ffmpeg writes costs 3 % of the decoding. So where the
     pipe can be made large, it collects for some milliseconds, or until ffmpeg closes its errors.
@@ -370,7 +427,7 @@ def check_end(source: Source, code: int, count: int, message: str) -> None:
     """
     if code in (-signal.SIGKILL, -signal.SIGTERM):
         # Not the video's fault: whoever killed ffmpeg wants us to stop or to need less memory.
-        raise UserError(f"{one_line(source.path)}: ffmpeg was killed (signal {-code}); run again")
+        raise UserError(f"{source.path}: ffmpeg was killed (signal {-code}); run again")
     reason = f": {message}" if message else ""
     if count == 0:
         raise Rejected(f"no frame could be decoded{reason}")

@@ -26,8 +26,9 @@ HEADER_BYTES = 512
 class ShardWriter:
     """Appends uint8 items to files `<stem>-00000.safetensors`, …, of `items_per_shard` items.
 
-    The files have temporary names until `finish`. Leaving the `with` block without `finish`
-    removes them.
+    The files have temporary names until `finish`. What is left of them when the `with` block ends
+    without it is taken up by a writer that gets `resume`, what `checkpoint` gave last; any other
+    writer removes it.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class ShardWriter:
         item_shape: Sequence[int],
         items_per_shard: int,
         stem: str = "frames",
+        resume: dict[str, Any] | None = None,
     ) -> None:
         self.folder = Path(folder)
         self.item_shape = tuple(item_shape)
@@ -46,6 +48,25 @@ class ShardWriter:
         self.closed: list[dict[str, Any]] = []
         self.stream: BinaryIO | None = None
         self.folder.mkdir(parents=True, exist_ok=True)
+        if resume:
+            self.take_up(resume)
+        else:
+            for path in self.folder.glob(f".{self.stem}-*.part"):
+                path.unlink()
+
+    def checkpoint(self) -> dict[str, Any]:
+        """Bring what was appended to the disk; returns what a later writer resumes with."""
+        if self.stream:
+            self.stream.flush()
+            os.fsync(self.stream.fileno())
+        return {"length": self.length, "closed": list(self.closed)}
+
+    def take_up(self, checkpoint: dict[str, Any]) -> None:
+        """Go on after the items of `checkpoint`; later ones are dropped."""
+        self.length, self.closed = checkpoint["length"], list(checkpoint["closed"])
+        rest = self.length - len(self.closed) * self.items_per_shard
+        if rest > 0:
+            self.reopen(len(self.closed), rest)
 
     def __enter__(self) -> "ShardWriter":
         return self
@@ -58,8 +79,6 @@ class ShardWriter:
     ) -> None:
         if self.stream:
             self.stream.close()
-        for path in self.folder.glob(f".{self.stem}-*.{os.getpid()}.tmp"):
-            path.unlink()
 
     def append(self, items: np.ndarray) -> None:
         """Write `items`, (n, *item_shape) uint8, at the end."""
@@ -92,21 +111,27 @@ class ShardWriter:
         del self.closed[shard:]
         self.length = length
         if rest:
-            self.stream = open(self.temporary(shard), "r+b")  # noqa: SIM115 closed by __exit__
-            self.stream.truncate(HEADER_BYTES + rest * self.item_bytes)
-            self.stream.seek(0, os.SEEK_END)
+            self.reopen(shard, rest)
+
+    def reopen(self, shard: int, items: int) -> None:
+        """Go on writing a file after its first `items` items."""
+        self.stream = open(self.temporary(shard), "r+b")  # noqa: SIM115 closed by __exit__
+        self.stream.truncate(HEADER_BYTES + items * self.item_bytes)
+        self.stream.seek(0, os.SEEK_END)
 
     def finish(self) -> list[dict[str, Any]]:
         """Give the files their names; returns [{"file", "sha256", "items"}] in order."""
         if self.stream:
             self.close_shard()
         for number, shard in enumerate(self.closed):
-            os.replace(self.temporary(number), self.folder / shard["file"])
+            # A run that was killed right here has named some of them already.
+            if self.temporary(number).exists():
+                os.replace(self.temporary(number), self.folder / shard["file"])
         return self.closed
 
     def temporary(self, number: int) -> Path:
-        """Where a shard grows; the process's number keeps two runs apart."""
-        return self.folder / f".{self.stem}-{number:05d}.safetensors.{os.getpid()}.tmp"
+        """Where a shard grows; the lock of its stage's folder keeps two runs apart."""
+        return self.folder / f".{self.stem}-{number:05d}.safetensors.part"
 
     def open_shard(self) -> None:
         """Start a file, its header left blank, unless one is open."""
@@ -134,7 +159,7 @@ class ShardWriter:
 
 def remove_leftovers(folder: Path, kept: set[str]) -> None:
     """Remove frame files that an earlier run left: more of them than now, or unfinished ones."""
-    for pattern in ("frames-*.safetensors", ".frames-*.safetensors.*.tmp"):
+    for pattern in ("frames-*.safetensors", ".frames-*.safetensors.part"):
         for path in folder.glob(pattern):
             if path.name not in kept:
                 path.unlink()

@@ -17,10 +17,13 @@ OUTLINE_TERMS = 4  # Fourier terms of an outline's radius
 
 @dataclass
 class GeneratedVideo:
-    """Frames and the truth behind them. S is the size, T the number of frames, N of objects."""
+    """Frames and the truth behind them. S is the size, T the number of frames, N of objects.
+
+    Objects lie over the background in their order: the last is the topmost.
+    """
 
     frames: np.ndarray  # uint8 (T, S, S, 3)
-    mask: np.ndarray  # uint8 (T, S, S), 1 where an object covers at least half of the pixel
+    alpha: np.ndarray  # uint8 (T, N, S, S), how much of a pixel each object covers, of 255
     background: np.ndarray  # uint8 (S, S, 3)
     positions: np.ndarray  # float32 (T, N, 3): x, y in pixels and the angle in radians
 
@@ -33,22 +36,22 @@ def generate_video(settings: Generated, seed: int, frames: int) -> GeneratedVide
     background = background_texture(random, x, y, size)
     count = int(random.integers(1, settings.objects + 1))
     video = np.repeat(background[None], frames, axis=0)
-    covered = np.zeros((frames, size, size), np.float32)
+    alpha = np.zeros((frames, count, size, size), np.uint8)
     positions = np.zeros((frames, count, 3), np.float32)
     for index in range(count):
         radius = size * random.uniform(0.13, 0.19)
         positions[:, index] = trajectory(random, settings, radius, frames)
-        paint_object(random, video, covered, positions[:, index], radius, (x, y))
+        alpha[:, index] = paint_object(random, video, positions[:, index], radius, (x, y))
     return GeneratedVideo(
         frames=to_bytes(video),
-        mask=(covered >= 0.5).astype(np.uint8),
+        alpha=alpha,
         background=to_bytes(background),
         positions=positions,
     )
 
 
 def to_bytes(image: np.ndarray) -> np.ndarray:
-    """Colours in [0, 1] as uint8."""
+    """Colours or alpha in [0, 1] as uint8."""
     return np.rint(np.clip(image, 0.0, 1.0) * 255.0).astype(np.uint8)
 
 
@@ -104,12 +107,11 @@ def trajectory(
 def paint_object(
     random: np.random.Generator,
     video: np.ndarray,
-    covered: np.ndarray,
     positions: np.ndarray,
     radius: float,
     grid: tuple[np.ndarray, np.ndarray],
-) -> None:
-    """Paint one object over `video` (T, S, S, 3) and its coverage over `covered`, in place."""
+) -> np.ndarray:
+    """Paint one object over `video` (T, S, S, 3), in place; its alpha, uint8 (T, S, S)."""
     x, y = grid
     dx = x[None] - positions[:, 0, None, None]
     dy = y[None] - positions[:, 1, None, None]
@@ -127,4 +129,4 @@ def paint_object(
         colour += wave(random, u, v, cycles / (2.0 * radius), 0.5)
     colour = np.clip(colour, 0.0, 1.0)
     video += alpha[..., None] * (colour - video)
-    np.maximum(covered, alpha, out=covered)
+    return to_bytes(alpha)

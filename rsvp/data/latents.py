@@ -1,40 +1,78 @@
-"""The latent cache: every clip's scene, object and motion, in files of bounded size.
+"""The latent cache: every clip's latents by name, in files of bounded size.
 
 Files hold tensors as the autoencoder made them; the index holds per-channel statistics of the
-training split, by which readers normalise.
+training split, by which readers normalise, and of which frames each latent speaks.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from rsvp.files import atomic_path, read_json, sha256_of_file, write_json
+from rsvp.resume import Journal
 
-KINDS = ("scene", "object", "motion")
 FILE_BYTES = 64 * 2**20
+NOTHING = {"files": {}, "statistics": {}, "waiting": None, "split": None}
 
 
-@dataclass
+class Extent(Enum):
+    """Of which frames of a clip a latent speaks."""
+
+    context = "context"  # of the context frames, together
+    future = "future"  # of the future frames, together
+    frames = "frames"  # (…, T, C, h, w): one for each frame, from that frame and the context
+
+
+def split_latents(
+    latents: dict[str, Tensor], extents: dict[str, Extent], context_frames: int
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """What is observed, and what is to be predicted: (B, T, C, h, w) by name, in `extents`' order.
+
+    Latents of a clip, (B, …, C, h, w); one that speaks of frames together may lack T, which is
+    then 1. Of the context alone, without future frames, the second part is empty.
+    """
+    observed, future = {}, {}
+    for name, extent in extents.items():
+        if name not in latents:
+            continue
+        value = latents[name] if latents[name].dim() == 5 else latents[name].unsqueeze(1)
+        if extent is not Extent.future:
+            observed[name] = value[:, :context_frames] if extent is Extent.frames else value
+        if extent is Extent.future:
+            future[name] = value
+        elif extent is Extent.frames and value.shape[1] > context_frames:
+            future[name] = value[:, context_frames:]
+    return observed, future
+
+
 class Statistics:
     """Streaming mean and standard deviation per channel, float64."""
 
-    count: int = 0
-    total: Tensor | None = None
-    squares: Tensor | None = None
+    def __init__(self, sums: dict[str, Any] | None = None) -> None:
+        sums = sums or {"count": 0, "total": [], "squares": []}
+        self.count = sums["count"]
+        self.total = torch.tensor(sums["total"], dtype=torch.float64)
+        self.squares = torch.tensor(sums["squares"], dtype=torch.float64)
 
     def add(self, latents: Tensor) -> None:
-        """Take in latents (…, C, h, h)."""
-        values = latents.double().flatten(-2).transpose(-1, -2).flatten(0, -2)  # (n, C)
+        """Take in latents (…, C, h, w)."""
+        values = latents.double().flatten(-2).transpose(-1, -2).flatten(0, -2).cpu()  # (n, C)
         total, squares = values.sum(0), values.square().sum(0)
+        self.total = self.total + total if self.count else total
+        self.squares = self.squares + squares if self.count else squares
         self.count += len(values)
-        self.total = total if self.total is None else self.total + total
-        self.squares = squares if self.squares is None else self.squares + squares
+
+    def sums(self) -> dict[str, Any]:
+        """All that there is to know, as JSON values; JSON keeps float64 exactly."""
+        squares = self.squares.tolist()
+        return {"count": self.count, "total": self.total.tolist(), "squares": squares}
 
     def result(self, noise: float) -> dict[str, list[float]]:
         """Mean and standard deviation of each channel, the latter with `noise` added to it.
@@ -42,65 +80,104 @@ class Statistics:
         The decoder was trained to look through that much noise. A channel that holds less carries
         nothing, and would be blown up into something to learn if it were scaled to one.
         """
-        assert self.total is not None and self.squares is not None
         mean = self.total / self.count
         variance = (self.squares / self.count - mean.square()).clamp(min=0.0)
         deviation = (variance + noise**2).sqrt()
         return {"mean": mean.tolist(), "deviation": deviation.tolist()}
 
 
-@dataclass
 class LatentWriter:
     """Writes latents clip by clip; `finish` writes the index.
 
     Files lie beside the index; those of earlier runs are removed when the new index is complete.
-    `noise` is what the autoencoder's decoder was trained to look through, in latent units.
+    `noise` is what the autoencoder's decoder was trained to look through, in latent units. What
+    `journal` holds of a killed run is taken up: `done` clips of a split.
     """
 
-    index: Path
-    facts: dict[str, Any]
-    noise: float
-    files: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    waiting: list[dict[str, Tensor]] = field(default_factory=list)
-    statistics: dict[str, Statistics] = field(
-        default_factory=lambda: {kind: Statistics() for kind in KINDS}
-    )
+    def __init__(self, index: Path, facts: dict[str, Any], noise: float, journal: Journal) -> None:
+        self.index, self.facts, self.noise, self.journal = index, facts, noise, journal
+        saved = journal.done or NOTHING
+        self.split: str | None = saved["split"]  # of the clips that wait
+        self.files: dict[str, list[dict[str, Any]]] = dict(saved["files"])
+        self.statistics = {kind: Statistics(sums) for kind, sums in saved["statistics"].items()}
+        self.waiting: list[dict[str, Tensor]] = []  # clips of the newest file, not in it yet
+        if saved["waiting"]:
+            stacked = load_file(journal.folder / saved["waiting"])
+            rows = range(len(next(iter(stacked.values()))))
+            self.waiting = [{kind: x[row] for kind, x in stacked.items()} for row in rows]
+        # Until the new index stands, none may: the old one would describe new files.
+        index.unlink(missing_ok=True)
+
+    def done(self, split: str) -> int:
+        """How many clips of a split are written: the first ones."""
+        return sum(len(entry["clips"]) for entry in self.files.get(split, []))
 
     def add(self, split: str, clips: Sequence[str], latents: dict[str, Tensor]) -> None:
-        """Append a batch: each kind (B, …, C, h, h); the ids name the B clips."""
+        """Append a batch: each kind (B, …, C, h, w); the ids name the B clips."""
+        self.split = split
         entries = self.files.setdefault(split, [])
-        for kind in KINDS:
-            if split == "train":
-                self.statistics[kind].add(latents[kind])
-        bytes_each = sum(latents[kind][0].numel() * 4 for kind in KINDS)
+        if split == "train":
+            for kind, values in latents.items():
+                self.statistics.setdefault(kind, Statistics()).add(values)
+        bytes_each = sum(values[0].numel() * 4 for values in latents.values())
         most = max(1, FILE_BYTES // bytes_each)
         for row, clip in enumerate(clips):
             if not entries or len(entries[-1]["clips"]) >= most:
                 self.flush(split)
                 entries.append({"file": f"{split}-{len(entries):05d}.safetensors", "clips": []})
             entries[-1]["clips"].append(clip)
-            self.waiting.append({kind: latents[kind][row].float().cpu() for kind in KINDS})
+            self.waiting.append(
+                {kind: x[row].float().cpu().contiguous() for kind, x in latents.items()}
+            )
+
+    def checkpoint(self) -> None:
+        """Save when it is time to: a killed run goes on here."""
+        if not self.journal.due:
+            return
+        name = None
+        if self.waiting:
+            # Another name each time: the journal that stands names the file before.
+            name = f"waiting-{sum(map(self.done, self.files)):09d}.safetensors"
+            with atomic_path(self.journal.folder / name) as temporary:
+                save_file(self.stacked(), temporary)
+        sums = {kind: statistics.sums() for kind, statistics in self.statistics.items()}
+        self.journal.save(
+            {"files": self.files, "statistics": sums, "waiting": name, "split": self.split}
+        )
+        self.remove_waiting(name)
+
+    def remove_waiting(self, kept: str | None = None) -> None:
+        """Remove the files of waiting clips, but `kept`."""
+        for path in self.journal.folder.glob("waiting-*.safetensors"):
+            if path.name != kept:
+                path.unlink()
+
+    def stacked(self) -> dict[str, Tensor]:
+        """The clips that wait, by kind."""
+        kinds = self.waiting[0]
+        return {kind: torch.stack([item[kind] for item in self.waiting]) for kind in kinds}
 
     def flush(self, split: str) -> None:
         """Write the clips that wait into the split's newest file."""
-        if not self.waiting:
+        if not self.waiting or split != self.split:
             return
         entry = self.files[split][-1]
         path = self.index.parent / entry["file"]
-        tensors = {kind: torch.stack([item[kind] for item in self.waiting]) for kind in KINDS}
         with atomic_path(path) as temporary:
-            save_file(tensors, temporary)
+            save_file(self.stacked(), temporary)
         entry["sha256"] = sha256_of_file(path)
         self.waiting.clear()
 
     def finish(self) -> None:
         """Write the index, and remove files that it does not name."""
-        statistics = {kind: self.statistics[kind].result(self.noise) for kind in KINDS}
+        statistics = {kind: sums.result(self.noise) for kind, sums in self.statistics.items()}
         write_json(self.index, self.facts | {"statistics": statistics, "files": self.files})
         named = {entry["file"] for entries in self.files.values() for entry in entries}
         for path in self.index.parent.glob("*.safetensors"):
             if path.name not in named:
                 path.unlink()
+        self.journal.close()
+        self.remove_waiting()
 
 
 class Latents:
@@ -110,6 +187,8 @@ class Latents:
         self.facts = read_json(index)
         self.folder = index.parent
         self.statistics = {k: LatentStatistics(**v) for k, v in self.facts["statistics"].items()}
+        self.extents = {name: Extent(value) for name, value in self.facts["extents"].items()}
+        self.context_frames: int = self.facts["context_frames"]
         entries = self.facts["files"].get(split, [])
         self.clips = [clip for entry in entries for clip in entry["clips"]]
         self.places = [(e["file"], row) for e in entries for row in range(len(e["clips"]))]
@@ -122,20 +201,20 @@ class Latents:
         return (self.batch([index]) for index in range(len(self)))
 
     def batch(self, indices: Sequence[int]) -> dict[str, Tensor]:
-        """Normalised latents of clips, by kind: (B, …, C, h, h)."""
+        """Normalised latents of clips, by kind: (B, …, C, h, w)."""
         rows = [(self.slices(file), row) for file, row in (self.places[i] for i in indices)]
         return {
-            kind: self.statistics[kind].normalise(
+            kind: statistics.normalise(
                 torch.cat([slices[kind][row : row + 1] for slices, row in rows])
             )
-            for kind in KINDS
+            for kind, statistics in self.statistics.items()
         }
 
     def slices(self, file: str) -> dict[str, Any]:
         """The mapped tensors of a file."""
         if file not in self.opened:
             opened = safe_open(self.folder / file, "pt")
-            self.opened[file] = {kind: opened.get_slice(kind) for kind in KINDS}
+            self.opened[file] = {kind: opened.get_slice(kind) for kind in self.statistics}
         return self.opened[file]
 
 
@@ -147,7 +226,7 @@ class LatentStatistics:
     deviation: list[float]
 
     def normalise(self, latents: Tensor) -> Tensor:
-        """Latents (…, C, h, h) with zero mean and unit deviation over the training split."""
+        """Latents (…, C, h, w) with zero mean and unit deviation over the training split."""
         mean, deviation = self.tensors(latents)
         return (latents - mean) / deviation
 

@@ -12,13 +12,14 @@ from rsvp.data.clips import Clips
 from rsvp.data.frames import ShardReader, ShardWriter, remove_leftovers
 from rsvp.data.videos import side_by_side, write_video
 from rsvp.files import fresh_folder, read_json, write_json
+from rsvp.resume import Journal
 
 SHARD_BYTES = 64 * 2**20
 VIDEO_RATE = 8.0  # frames per second of the side-by-side videos: slow enough to compare
 
 
 class PredictionWriter:
-    """Writes the predictions of one row, clip by clip, beside `index_path`.
+    """Writes the predictions of one row, clip by clip, beside `index_path`; resumed by `journal`.
 
     `header`: "row", "kind", "seed", "dataset", "split", "paired", "context_frames" and whatever
     else the index shall say. `shape`: of one clip's prediction, (K, F, R, R, 3): trajectories,
@@ -26,14 +27,19 @@ class PredictionWriter:
     """
 
     def __init__(
-        self, index_path: str | Path, header: dict[str, Any], shape: Sequence[int]
+        self, index_path: str | Path, header: dict[str, Any], shape: Sequence[int], journal: Journal
     ) -> None:
         self.index_path = Path(index_path)
         self.header = header
         self.shape = tuple(shape)
-        self.clips: list[str] = []
-        size = math.prod(self.shape)
-        self.writer = ShardWriter(self.index_path.parent, self.shape, max(1, SHARD_BYTES // size))
+        self.journal = journal
+        done = journal.done or {"clips": [], "videos": [], "frames": None}
+        self.clips: list[str] = done["clips"]
+        self.videos: list[dict[str, str]] = done["videos"]
+        per_shard = max(1, SHARD_BYTES // math.prod(self.shape))
+        self.writer = ShardWriter(
+            self.index_path.parent, self.shape, per_shard, resume=done["frames"]
+        )
 
     def __enter__(self) -> "PredictionWriter":
         return self
@@ -51,8 +57,14 @@ class PredictionWriter:
         self.writer.append(frames.detach().cpu().numpy()[None])
         self.clips.append(clip)
 
-    def finish(self, videos: Sequence[dict[str, str]] = ()) -> dict[str, Any]:
-        """Write the index, last; `videos`: [{"clip", "file"}] of side-by-side videos beside it."""
+    def checkpoint(self) -> None:
+        """Save when it is time to: a killed run goes on here."""
+        if self.journal.due:
+            frames = self.writer.checkpoint()
+            self.journal.save({"clips": self.clips, "videos": self.videos, "frames": frames})
+
+    def finish(self) -> dict[str, Any]:
+        """Write the index, last."""
         # Until the new index stands, none may: the old one would describe new files.
         self.index_path.unlink(missing_ok=True)
         shards = [
@@ -66,10 +78,11 @@ class PredictionWriter:
             "future_frames": future,
             "resolution": resolution,
             "shards": shards,
-            "videos": list(videos),
+            "videos": self.videos,
         }
         write_json(self.index_path, index)
         remove_leftovers(self.index_path.parent, {shard["file"] for shard in shards})
+        self.journal.close()
         return index
 
 
@@ -90,6 +103,7 @@ class RowWriter:
         seed: int,
         trajectories: int,
         videos: int,
+        journal: Journal,
     ) -> None:
         self.clips, self.most_videos = clips, videos
         self.folder = Path(index_path).parent / "videos"
@@ -104,12 +118,22 @@ class RowWriter:
             "context_frames": clips.context_frames,
         }
         shape = (trajectories, future, clips.resolution, clips.resolution, 3)
-        self.writer = PredictionWriter(index_path, header, shape)
-        self.videos: list[dict[str, str]] = []
+        self.writer = PredictionWriter(index_path, header, shape, journal)
+        self.videos = self.writer.videos  # [{"clip", "file"}] beside the index
+
+    @property
+    def done(self) -> int:
+        """How many clips an earlier run has written: the first ones."""
+        return len(self.writer.clips)
+
+    def checkpoint(self) -> None:
+        """Save when it is time to; after a batch, so that batches stay the same."""
+        self.writer.checkpoint()
 
     def __enter__(self) -> "RowWriter":
         self.writer.__enter__()
-        fresh_folder(self.folder)
+        if not self.videos:
+            fresh_folder(self.folder)
         return self
 
     def __exit__(
@@ -120,7 +144,7 @@ class RowWriter:
     ) -> None:
         with self.writer:
             if error is None:
-                self.writer.finish(self.videos)
+                self.writer.finish()
 
     def add(self, i: int, frames: torch.Tensor) -> None:
         """Add the prediction of clip `i` of `clips`: uint8 (K, F, R, R, 3)."""

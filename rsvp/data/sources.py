@@ -24,6 +24,7 @@ from rsvp.files import sha256_of_file, write_text
 VIDEO_SUFFIXES = (".avi", ".mp4", ".mkv", ".mov", ".webm", ".gif")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 UNREADABLE = "unreadable"
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # with all that ends a line
 # A file that was written less than this before it was hashed may change again within the
 # granularity of its time stamp, so its hash is not kept.
 SETTLED_SECONDS = 2.0
@@ -59,7 +60,7 @@ def list_sources(
     root = os.path.abspath(os.path.expanduser(folder))
     if not os.path.isdir(root):
         what = "is a file; name the folder that holds it" if os.path.exists(root) else "no folder"
-        raise UserError(f"{one_line(root)}: {what}; see 'path' of the dataset in the config")
+        raise UserError(f"{root}: {what}; see 'path' of the dataset in the config")
     suffixes = IMAGE_SUFFIXES if kind is SourceKind.frames else VIDEO_SUFFIXES
     if kind is SourceKind.frames:
         found = [frame_folder(root, path, files) for path, files in walk(root, suffixes)]
@@ -67,14 +68,13 @@ def list_sources(
         found = [video_file(root, file) for _, files in walk(root, suffixes) for file in files]
     if not found:
         what = "no folder of images" if kind is SourceKind.frames else "no video"
-        raise UserError(f"{one_line(root)}: {what} in it; looked for {', '.join(suffixes)}")
+        raise UserError(f"{root}: {what} in it; looked for {', '.join(suffixes)}")
     found.sort(key=lambda source: source.id)
     for first, second in itertools.pairwise(found):
         if first.id == second.id:
-            names = " and ".join(one_line(os.path.basename(s.path)) for s in (first, second))
+            names = " and ".join(os.path.basename(s.path) for s in (first, second))
             raise UserError(
-                f"{one_line(root)}: two videos have the id '{one_line(first.id)}': {names};"
-                " rename or remove one"
+                f"{root}: two videos have the id '{first.id}': {names}; rename or remove one"
             )
     if max_videos is not None and max_videos < len(found):
         found = sorted(found, key=lambda source: id_hash(source.id))[:max_videos]
@@ -99,7 +99,7 @@ def walk(root: str, suffixes: tuple[str, ...]) -> Iterable[tuple[str, list[str]]
         except OSError as error:
             if isinstance(error, FileNotFoundError):
                 continue  # removed while we looked
-            raise UserError(f"{one_line(folder)}: {error.strerror}; make it readable") from None
+            raise UserError(f"{folder}: {error.strerror}; make it readable") from None
         if (status.st_dev, status.st_ino) in seen:
             continue
         seen.add((status.st_dev, status.st_ino))
@@ -107,12 +107,20 @@ def walk(root: str, suffixes: tuple[str, ...]) -> Iterable[tuple[str, list[str]]
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            if entry.is_dir():
+            if leads_to_folder(entry):
                 (links if entry.is_symlink() else folders).append(entry.path)
             elif entry.name.lower().endswith(suffixes):
                 files.append(entry.path)
         if files:
             yield folder, files
+
+
+def leads_to_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder or a link to one; False for a link that leads back to itself."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def video_file(root: str, path: str) -> Source:
@@ -128,8 +136,12 @@ def frame_folder(root: str, path: str, files: Sequence[str]) -> Source:
 
 
 def plain(name: str) -> str:
-    """`name` with "/" between folders; bytes that are not UTF-8 become backslash escapes."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace").replace(os.sep, "/")
+    """`name` with "/" between folders, in one line of a table.
+
+    Control characters, and bytes that are not UTF-8, become backslash escapes.
+    """
+    text = os.fsencode(name).decode("utf-8", "backslashreplace").replace(os.sep, "/")
+    return CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 def natural_key(path: str) -> tuple[list[tuple[int, int | str]], str]:
@@ -137,11 +149,6 @@ def natural_key(path: str) -> tuple[list[tuple[int, int | str]], str]:
     name = os.path.basename(path)
     parts = re.split(r"([0-9]+)", name)
     return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts], name
-
-
-def one_line(text: str) -> str:
-    """`text` for a message: line breaks and other control characters as escapes."""
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def id_hash(video_id: str) -> str:

@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 
 from rsvp.config import Dataset, Split, SplitKind
-from rsvp.data.sources import one_line
-from rsvp.errors import UserError
+from rsvp.errors import UserError, one_line
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +67,8 @@ def describe(row: Mapping[str, Any], split: Split) -> Video:
         folders = folders[1:]
     class_name = folders[-1] if folders else ""
     found = re.search(split.group_pattern, row["id"].rpartition("/")[2])
-    group = f"{class_name}/{found.group(1)}".lstrip("/") if found else row["id"]
+    number = found and found.group(1)
+    group = f"{class_name}/{number}".lstrip("/") if number is not None else row["id"]
     return Video(row["id"], class_name, group, row["frames"], row["fps"])
 
 
@@ -146,7 +146,7 @@ def official_sides(videos: Sequence[Video], split: Split) -> dict[str, str]:
     for side in ("train", "test"):
         for name in read_list(folder / f"{side}list{split.number:02d}.txt"):
             if listed.setdefault(name, side) != side:
-                raise UserError(f"{folder}: '{one_line(name)}' is in the train and the test list")
+                raise UserError(f"{folder}: '{name}' is in the train and the test list")
     named, known = {}, set()
     for video in videos:
         name = "/".join(video.id.lower().split("/")[-2:])
@@ -156,7 +156,7 @@ def official_sides(videos: Sequence[Video], split: Split) -> dict[str, str]:
     if not named:
         raise UserError(
             f"{folder}: none of the {len(videos)} videos is in the lists; they name"
-            f" class/video.avi, as {one_line(next(iter(listed), 'nothing'))}"
+            f" class/video.avi, as {next(iter(listed))}"
         )
     if len(known) < len(listed):
         logger.info("%d of %d listed videos are not here", len(listed) - len(known), len(listed))
@@ -171,6 +171,10 @@ def read_list(path: Path) -> list[str]:
         reason = getattr(error, "strerror", None) or "not a text file"
         raise UserError(f"{path}: {reason}; see 'split.lists' of the dataset") from None
     names = [re.sub(r"\s+\d+$", "", line.strip()) for line in lines if line.strip()]
+    if not names:
+        raise UserError(f"{path}: names no video; see 'split.lists' of the dataset")
+    # Lists made on Windows may have backslashes between class and video.
+    names = [name if "/" in name else name.replace("\\", "/") for name in names]
     return [re.sub(r"\.[^./]+$", "", name).lower() for name in names]
 
 

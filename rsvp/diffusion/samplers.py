@@ -1,32 +1,39 @@
-"""Samplers: from noise at time 0 to data at time 1, along a velocity.
+"""Samplers: from noise to data along the velocity of the straight path (`rsvp.diffusion.flow`).
 
-Each takes `velocity(x, t)`, with x (B, …) and t (B,), the noise and the number of steps.
+Each takes `velocity(x, t)`, with x (B, …) and t (B,), the noise to start from, already scaled to
+the first time, and the times of its steps, which rise to 1. Being on the straight path changes
+none of them but Heun's: the others treat x / (alpha + sigma) as they treat x.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
+from rsvp.config import Guidance, Sampler
 from rsvp.diffusion.flow import Velocity
-from rsvp.errors import UserError
+from rsvp.diffusion.objectives import Network, Objective
+
+Fresh = Callable[[int], Tensor]  # number of a step -> standard normal noise of the shape of x
 
 
 @torch.no_grad()
-def euler(velocity: Velocity, noise: Tensor, steps: int) -> Tensor:
-    """Euler's method, first order; `steps` network evaluations."""
+def euler(velocity: Velocity, noise: Tensor, times: Tensor) -> Tensor:
+    """Euler's method, first order; one network evaluation per step."""
     x = noise
-    for now, after in step_times(noise, steps):
+    for now, after in pairwise(times):
         x = x + (after - now) * velocity(x, now.expand(len(x)))
     return x
 
 
 @torch.no_grad()
-def heun(velocity: Velocity, noise: Tensor, steps: int) -> Tensor:
+def heun(velocity: Velocity, noise: Tensor, times: Tensor) -> Tensor:
     """Heun's method, second order (Karras et al., "Elucidating the design space of diffusion-based
-    generative models", 2022, algorithm 1); the last step is Euler's: 2 `steps` - 1 evaluations."""
+    generative models", 2022, algorithm 1); two evaluations per step, one in the last, Euler's."""
     x = noise
-    for now, after in step_times(noise, steps):
+    for now, after in pairwise(times):
         first = velocity(x, now.expand(len(x)))
         ahead = x + (after - now) * first
         if float(after) < 1.0:
@@ -36,22 +43,117 @@ def heun(velocity: Velocity, noise: Tensor, steps: int) -> Tensor:
     return x
 
 
-def step_times(like: Tensor, steps: int) -> list[tuple[Tensor, Tensor]]:
-    """Start and end of `steps` equal steps from 0 to 1."""
-    times = torch.linspace(0.0, 1.0, steps + 1, device=like.device)
-    return list(pairwise(times))
+@torch.no_grad()
+def ddim(
+    velocity: Velocity, noise: Tensor, times: Tensor, eta: float = 0.0, fresh: Fresh | None = None
+) -> Tensor:
+    """Song et al., "Denoising diffusion implicit models", 2021, equations 12 and 16; first order.
+
+    `eta` in [0, 1] is how much of the noise each step replaces by `fresh` noise: 0 none (then it is
+    Euler's method, and `fresh` may be left out), 1 as much as ancestral sampling does.
+    """
+    x = noise
+    for step, (now, after) in enumerate(pairwise(times)):
+        slope = velocity(x, now.expand(len(x)))
+        data, left = x + (1.0 - now) * slope, x - now * slope
+        # Equation 16 by ratios alone, which are the same in all units of x.
+        renewed = eta**2 * (1.0 - snr_root_ratio(now, after).square())
+        x = after * data + (1.0 - after) * (1.0 - renewed).sqrt() * left
+        if eta > 0.0 and float(after) < 1.0:
+            assert fresh is not None
+            x = x + (1.0 - after) * renewed.sqrt() * fresh(step)
+    return x
 
 
-SAMPLERS = {"euler": euler, "heun": heun}
+@torch.no_grad()
+def dpm_solver(velocity: Velocity, noise: Tensor, times: Tensor) -> Tensor:
+    """DPM-Solver++(2M), second order with one evaluation per step (Lu et al., "DPM-Solver++", 2022,
+    algorithm 2); its first step and the last, to data, are of first order."""
+    x, before, length_before = noise, None, None
+    for now, after in pairwise(times):
+        data = x + (1.0 - now) * velocity(x, now.expand(len(x)))
+        ratio = snr_root_ratio(now, after)
+        length = -ratio.log()  # in half the log signal-to-noise ratio; infinite from 0 and to 1
+        ahead = data
+        if before is not None and length_before is not None and float(after) < 1.0:
+            ahead = data + length / (2.0 * length_before) * (data - before)
+        x = (1.0 - after) / (1.0 - now) * x + after * (1.0 - ratio) * ahead
+        before, length_before = data, length
+    return x
 
 
-def sample(name: str, velocity: Velocity, noise: Tensor, steps: int) -> Tensor:
-    """Run the sampler called `name`."""
-    if name not in SAMPLERS:
-        raise UserError(f"sampler {name!r} is not known; allowed: {', '.join(SAMPLERS)}")
-    return SAMPLERS[name](velocity, noise, steps)
+def snr_root_ratio(now: Tensor, after: Tensor) -> Tensor:
+    """(alpha / sigma) at the time `now` over that at `after`; 0 from pure noise and to data."""
+    return now * (1.0 - after) / (after * (1.0 - now))
 
 
-def network_evaluations(name: str, steps: int) -> int:
-    """How often a sampler asks the network for one sample (NFE)."""
-    return {"euler": steps, "heun": 2 * steps - 1}[name]
+def guided(conditional: Velocity, null: Velocity, guidance: Guidance) -> Velocity:
+    """Classifier-free guidance: null + scale (conditional - null).
+
+    Ho and Salimans, "Classifier-free diffusion guidance", 2022, equation 6, whose w is scale - 1;
+    only where the share of noise 1 - t is from `low` to `high`, elsewhere the conditional velocity
+    (Kynkäänniemi et al., "Applying guidance in a limited interval", 2024). Linear, so the same in
+    velocities as in noise or data.
+    """
+
+    def velocity(x: Tensor, t: Tensor) -> Tensor:
+        towards = conditional(x, t)
+        if not guidance.low <= 1.0 - float(t[0]) <= guidance.high:
+            return towards
+        away = null(x, t)
+        return away + guidance.scale * (towards - away)
+
+    return velocity
+
+
+def sampling_times(objective: Objective, steps: int, like: Tensor) -> Tensor:
+    """Times (steps + 1,) from the objective's noisiest level to data, at 1."""
+    count = steps + 1 if objective.reaches_data else steps
+    share = torch.linspace(0.0, 1.0, count, dtype=like.dtype, device=like.device)
+    times = objective.path(share)
+    return times if objective.reaches_data else torch.cat([times, torch.ones_like(times[:1])])
+
+
+@dataclass
+class Drawing:
+    """How samples are drawn from a trained network."""
+
+    objective: Objective
+    sampler: Sampler
+    guidance: Guidance
+
+    def sample(
+        self, conditional: Network, null: Network, noise: Tensor, fresh: Fresh | None = None
+    ) -> Tensor:
+        """Samples from standard normal noise (B, …); `null` is asked where guidance acts.
+
+        The sampler's temperature scales all noise. DDIM with eta above 0 asks for `fresh` noise.
+        """
+        sampler, objective = self.sampler, self.objective
+
+        def velocity(x: Tensor, t: Tensor) -> Tensor:
+            return objective.velocity(conditional, x, t)
+
+        if self.guidance.scale != 1.0:
+            velocity = guided(velocity, lambda x, t: objective.velocity(null, x, t), self.guidance)
+        times = sampling_times(objective, sampler.steps, noise)
+        start = sampler.temperature * noise * (1.0 - times[0])
+        if sampler.name != "ddim":
+            return DETERMINISTIC[sampler.name](velocity, start, times)
+        scaled = None if fresh is None else lambda step: sampler.temperature * fresh(step)
+        return ddim(velocity, start, times, sampler.eta, scaled)
+
+    def network_evaluations(self) -> int:
+        """How often one sample asks the network (NFE): counted, on a network that answers 0."""
+        calls = 0
+
+        def network(x: Tensor, time: Tensor) -> Tensor:
+            nonlocal calls
+            calls += 1
+            return torch.zeros_like(x)
+
+        self.sample(network, network, torch.zeros(1, 1), lambda step: torch.zeros(1, 1))
+        return calls
+
+
+DETERMINISTIC = {"euler": euler, "heun": heun, "dpm-solver": dpm_solver}

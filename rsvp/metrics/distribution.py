@@ -25,6 +25,52 @@ class Estimate:
     blocks: int  # of the jackknife; per side where the sides are not paired
 
 
+@dataclass(frozen=True)
+class Side:
+    """What deleting each block of one side makes of a statistic."""
+
+    sizes: np.ndarray  # rows of each block
+    without: np.ndarray  # the statistic without each block
+
+
+@dataclass(frozen=True)
+class Replicates:
+    """A statistic and its delete-a-group jackknife; differences and means of them are again one."""
+
+    value: float
+    sides: tuple[Side, ...]  # one where deleting takes both sets' rows, else one per set
+
+    def __sub__(self, other: "Replicates") -> "Replicates":
+        """The difference of two statistics of the same clips, block by block."""
+        return self._with(other, lambda mine, theirs: mine - theirs)
+
+    def interval(self, confidence: float = 0.95) -> Estimate:
+        """The interval around the value; NaN bounds where a side has fewer than 2 blocks."""
+        count = min(len(side.sizes) for side in self.sides)
+        if count < 2:
+            return Estimate(self.value, float("nan"), float("nan"), count)
+        variance = sum(_jackknife_variance(self.value, side) for side in self.sides)
+        margin = stats.t.ppf(0.5 + confidence / 2, count - 1) * np.sqrt(variance)
+        return Estimate(self.value, float(self.value - margin), float(self.value + margin), count)
+
+    def _with(self, other: "Replicates", merge: Callable) -> "Replicates":
+        sides = []
+        for mine, theirs in zip(self.sides, other.sides, strict=True):
+            if not np.array_equal(mine.sizes, theirs.sizes):
+                raise ValueError("the two statistics are not of the same clips in the same groups")
+            sides.append(Side(mine.sizes, merge(mine.without, theirs.without)))
+        return Replicates(merge(self.value, other.value), tuple(sides))
+
+
+def mean_replicates(several: Sequence[Replicates]) -> Replicates:
+    """The mean of statistics of the same clips: of the seeds of one row."""
+    total = several[0]
+    for other in several[1:]:
+        total = total._with(other, lambda mine, theirs: mine + theirs)
+    sides = tuple(Side(side.sizes, side.without / len(several)) for side in total.sides)
+    return Replicates(total.value / len(several), sides)
+
+
 def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
     """Squared Fréchet distance of Gaussians fitted to two sets of features (Heusel et al. 2017).
 
@@ -48,25 +94,31 @@ def diagonal_frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
     return float(mean @ mean + deviation @ deviation)
 
 
-def kernel_distance(first: np.ndarray, second: np.ndarray) -> float:
+def kernel_distance(
+    first: np.ndarray,
+    second: np.ndarray,
+    first_groups: Sequence[object] | None = None,
+    second_groups: Sequence[object] | None = None,
+) -> float:
     """Unbiased squared MMD with the kernel (x·y / D + 1)³ (Bińkowski et al. 2018; KVD).
 
     Its expectation does not depend on N; it is 0 for equal distributions, so it may be negative.
+    groups: one name per row; rows of one group are no independent draws, also where one is a
+    prediction and the other the real future of its own clip. So such pairs are left out of every
+    mean (as Gretton et al. 2012, equation 4, leave out i, i), else it would be biased. Without
+    groups every row is its own.
     """
     first, second = _check(first, second)
-    return float(_within(first) + _within(second) - 2 * _kernel(first, second).mean())
-
-
-def paired_kernel_distance(first: np.ndarray, second: np.ndarray) -> float:
-    """`kernel_distance` where row i of both is the same clip (Gretton et al. 2012, equation 4).
-
-    A prediction resembles the real future of its own clip more than that of another, so the
-    pairs i, i are left out of the mixed term too; with them it would be biased downwards.
-    """
-    first, second = _check(first, second)
-    if len(first) != len(second):
-        raise ValueError(f"features: as many rows on both sides, not {len(first)}, {len(second)}")
-    return float(_within(first) + _within(second) - 2 * _off_diagonal_mean(_kernel(first, second)))
+    groups = first_groups if first_groups is not None else range(len(first))
+    others = second_groups if second_groups is not None else range(-len(second), 0)
+    groups, others = np.asarray(groups), np.asarray(others)
+    if min(len(np.unique(groups)), len(np.unique(others))) < 2:
+        raise UserError("the kernel distance needs clips of two groups or more on each side")
+    return float(
+        _mean_over_groups(_kernel(first, first), groups, groups)
+        + _mean_over_groups(_kernel(second, second), others, others)
+        - 2 * _mean_over_groups(_kernel(first, second), groups, others)
+    )
 
 
 def jackknife(
@@ -77,41 +129,79 @@ def jackknife(
     second_groups: Sequence[object] | None = None,
     confidence: float = 0.95,
 ) -> Estimate:
-    """A distance and its interval by deleting groups of clips (Busing et al. 1999).
+    """A distance and its interval by deleting groups of clips: `replicates`, of features."""
 
-    groups: of the rows of `first`. Without `second_groups` the sets are paired: row i of both is
-    the same clip and is deleted from both. With it, each set's groups are deleted on their own
-    and the variances add up. Groups are merged to at most 32 blocks. The naive bootstrap is not
-    used: resampled duplicates bias a Fréchet distance upwards. The interval is that of the
-    distance at this N; N's bias stays in it. NaN bounds where there are fewer than 2 groups.
+    def statistic(keep: np.ndarray, second_keep: np.ndarray) -> float:
+        return distance(first[keep], second[second_keep])
+
+    return replicates(statistic, groups, second_groups).interval(confidence)
+
+
+def replicates(
+    statistic: Callable[[np.ndarray, np.ndarray], float],
+    groups: Sequence[object],
+    second_groups: Sequence[object] | None = None,
+) -> Replicates:
+    """A statistic of two sets of clips, and without each group of them (Busing et al. 1999).
+
+    statistic: of two masks, which rows of each set to keep. groups: of the rows of the first set.
+    Without `second_groups` the sets are paired: row i of both is the same clip and is deleted from
+    both. With it, each set's groups are deleted on their own and the variances add up. Groups are
+    merged to at most 32 blocks. The naive bootstrap is not used: resampled duplicates bias a
+    Fréchet distance upwards. The interval is that of the statistic at this N; N's bias stays in it.
     """
-    value = distance(first, second)
     blocks = _blocks(groups)
     if second_groups is None:
-        sides = [(blocks, lambda keep: distance(first[keep], second[keep]))]
-    else:
-        sides = [
-            (blocks, lambda keep: distance(first[keep], second)),
-            (_blocks(second_groups), lambda keep: distance(first, second[keep])),
-        ]
-    count = min(int(side.max()) + 1 for side, _ in sides)
-    if count < 2:
-        return Estimate(value, float("nan"), float("nan"), count)
-    variance = sum(_jackknife_variance(value, side, deleted) for side, deleted in sides)
-    margin = stats.t.ppf(0.5 + confidence / 2, count - 1) * np.sqrt(variance)
-    return Estimate(value, float(value - margin), float(value + margin), count)
+        value = statistic(blocks >= 0, blocks >= 0)
+        return Replicates(value, (_side(blocks, lambda keep: statistic(keep, keep)),))
+    others = _blocks(second_groups)
+    everything, all_others = blocks >= 0, others >= 0
+    return Replicates(
+        statistic(everything, all_others),
+        (
+            _side(blocks, lambda keep: statistic(keep, all_others)),
+            _side(others, lambda keep: statistic(everything, keep)),
+        ),
+    )
 
 
-def _jackknife_variance(
-    value: float, blocks: np.ndarray, deleted: Callable[[np.ndarray], float]
-) -> float:
-    """Delete-m_j jackknife variance: blocks may differ in size. blocks: block number per row."""
+def _side(blocks: np.ndarray, deleted: Callable[[np.ndarray], float]) -> Side:
+    """blocks: block number per row. One block alone cannot be deleted."""
     sizes = np.bincount(blocks)
-    ratio = len(blocks) / sizes
-    without = np.array([deleted(blocks != block) for block in range(len(sizes))])
-    pseudo = ratio * value - (ratio - 1) * without
-    centre = len(sizes) * value - np.sum((1 - 1 / ratio) * without)
+    without = [deleted(blocks != block) for block in range(len(sizes))] if len(sizes) > 1 else []
+    return Side(sizes, np.array(without))
+
+
+def _jackknife_variance(value: float, side: Side) -> float:
+    """Delete-m_j jackknife variance: blocks may differ in size."""
+    ratio = side.sizes.sum() / side.sizes
+    pseudo = ratio * value - (ratio - 1) * side.without
+    centre = len(ratio) * value - np.sum((1 - 1 / ratio) * side.without)
     return float(np.mean((pseudo - centre) ** 2 / (ratio - 1)))
+
+
+def distance_curve(
+    statistic: Callable[[np.ndarray, np.ndarray], float],
+    clips: int,
+    sizes: Sequence[int],
+    subsets: int = 8,
+    seed: int = 0,
+) -> list[tuple[int, float, float]]:
+    """(N, mean, standard deviation) of a statistic over random subsets of N of the `clips` clips.
+
+    statistic: as for `replicates`; row i of both sets is taken together. All clips at once are one
+    subset; its deviation is NaN.
+    """
+    random = np.random.default_rng(seed)
+    curve = []
+    for size in sizes:
+        draws = subsets if size < clips else 1
+        chosen = [np.isin(np.arange(clips), random.choice(clips, size, replace=False))
+                  for _ in range(draws)]  # fmt: skip
+        values = [statistic(keep, keep) for keep in chosen]
+        deviation = float(np.std(values, ddof=1)) if draws > 1 else float("nan")
+        curve.append((size, float(np.mean(values)), deviation))
+    return curve
 
 
 def _blocks(groups: Sequence[object]) -> np.ndarray:
@@ -141,13 +231,9 @@ def _kernel(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return (first @ second.T / first.shape[1] + 1) ** 3
 
 
-def _within(features: np.ndarray) -> float:
-    return _off_diagonal_mean(_kernel(features, features))
-
-
-def _off_diagonal_mean(matrix: np.ndarray) -> float:
-    count = len(matrix)
-    return (matrix.sum() - np.trace(matrix)) / (count * (count - 1))
+def _mean_over_groups(kernel: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> float:
+    """The mean over pairs of different groups."""
+    return float(kernel.mean(where=rows[:, None] != columns))
 
 
 def _check(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

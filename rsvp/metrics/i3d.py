@@ -116,7 +116,12 @@ class Mixed(nn.Module):
 
 
 class I3D(nn.Module):
-    """The network. variables: TensorFlow's name -> float32 array in TensorFlow's order of axes."""
+    """The network, a `detectors.Detector`.
+
+    variables: TensorFlow's name -> float32 array in TensorFlow's order of axes.
+    """
+
+    minimum_frames = MINIMUM_FRAMES
 
     def __init__(self, variables: Mapping[str, np.ndarray]) -> None:
         super().__init__()
@@ -152,17 +157,16 @@ class I3D(nn.Module):
         with torch.backends.cudnn.flags(allow_tf32=False):
             return self(x.transpose(1, 2).to(self.logits.weight.device))
 
-
-def protocol() -> dict[str, object]:
-    """What a number made with this detector depends on, for the index of an evaluation."""
-    return {
-        "detector": "I3D, RGB, from scratch on Kinetics-400, 400 logits",
-        "input": f"{SIZE}×{SIZE}, [-1, 1]",
-        "resize": _RESIZE,
-        "padding": "SAME",
-        "batch_norm_epsilon": _EPSILON,
-        "minimum_frames": MINIMUM_FRAMES,
-    }
+    def protocol(self) -> dict[str, object]:
+        """What a number made with this detector depends on, for the index of an evaluation."""
+        return {
+            "network": "I3D, RGB, from scratch on Kinetics-400, 400 logits",
+            "input": f"{SIZE}×{SIZE}, [-1, 1]",
+            "resize": _RESIZE,
+            "padding": "SAME",
+            "batch_norm_epsilon": _EPSILON,
+            "minimum_frames": MINIMUM_FRAMES,
+        }
 
 
 def check_frames(frames: int) -> None:
@@ -181,28 +185,34 @@ def manifest() -> dict[str, dict]:
     ]
 
 
+def values_bytes() -> int:
+    """The size of TensorFlow's own file of values."""
+    return sum(tensor["bytes"] for tensor in manifest().values())
+
+
+def variables_of(values: np.ndarray) -> dict[str, np.ndarray]:
+    """Variables by TensorFlow's names, from all values in the order that the manifest gives."""
+    return {
+        name: values[tensor["offset"] // 4 :][: tensor["bytes"] // 4].reshape(tensor["shape"])
+        for name, tensor in manifest().items()
+    }
+
+
 def load_variables(path: Path) -> dict[str, np.ndarray]:
     """Variables by TensorFlow's names, from safetensors or TensorFlow's own file of values.
 
-    The latter is `variables.data-00000-of-00001` of the TF-Hub module: raw little-endian float32,
-    in the order that the manifest gives.
+    The latter is `variables.data-00000-of-00001` of the TF-Hub module: raw little-endian float32.
     """
-    tensors = manifest()
     try:
-        if path.stat().st_size == sum(tensor["bytes"] for tensor in tensors.values()):
-            values = np.fromfile(path, dtype="<f4")
-            return {
-                name: values[tensor["offset"] // 4 :][: tensor["bytes"] // 4].reshape(
-                    tensor["shape"]
-                )
-                for name, tensor in tensors.items()
-            }
+        if path.stat().st_size == values_bytes():
+            return variables_of(np.fromfile(path, dtype="<f4"))
         return load_file(path)
     except FileNotFoundError:
         raise UserError(f"weights.i3d: {path}: no such file; correct the path") from None
     except (SafetensorError, OSError) as error:
         raise UserError(
-            f"weights.i3d: {path}: neither safetensors nor the values of TF-Hub's module ({error})"
+            f"weights.i3d: {path}: neither safetensors nor the values of TF-Hub's module ({error});"
+            " python -m rsvp.convert_weights makes safetensors of other files"
         ) from None
 
 

@@ -41,24 +41,36 @@ def group_interval(
     5.3, "expanded percentile": a percentile interval of g groups is too narrow by
     √((g - 1) / g) and by normal against t).
     """
-    values = np.asarray(values, dtype=np.float64)
+    return ratio_interval(values, np.ones(len(values)), groups, resamples, seed, confidence)
+
+
+def ratio_interval(
+    values: Sequence[float],
+    others: Sequence[float],
+    groups: Sequence[object],
+    resamples: int = 2000,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> Interval:
+    """The mean of `values` over the mean of `others`, one each per clip, as `group_interval`."""
+    values, others = (np.asarray(side, dtype=np.float64) for side in (values, others))
     names = np.array([str(group) for group in groups])
-    if values.shape != names.shape or values.ndim != 1:
+    if not values.shape == others.shape == names.shape or values.ndim != 1:
         raise ValueError(f"values {values.shape} and groups {names.shape}: one each per clip")
-    known = ~np.isnan(values)
-    values, names = values[known], names[known]
+    known = ~np.isnan(values) & ~np.isnan(others)
+    values, others, names = values[known], others[known], names[known]
     if not len(values):
         return Interval(float("nan"), float("nan"), float("nan"), 0, 0)
     index = np.unique(names, return_inverse=True)[1]
-    sizes, sums = np.bincount(index), np.bincount(index, weights=values)
-    mean, count = float(values.mean()), len(sizes)
+    sums, weights = (np.bincount(index, weights=side) for side in (values, others))
+    mean, count = float(sums.sum() / weights.sum()), len(sums)
     if count < 2:
         return Interval(mean, float("nan"), float("nan"), len(values), count)
     drawn = np.random.default_rng(seed).integers(count, size=(resamples, count))
-    means = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
+    ratios = sums[drawn].sum(axis=1) / weights[drawn].sum(axis=1)
     tail = (1 - confidence) / 2
     tail = stats.norm.cdf(np.sqrt(count / (count - 1)) * stats.t.ppf(tail, count - 1))
-    low, high = np.quantile(means, [tail, 1 - tail])
+    low, high = np.quantile(ratios, [tail, 1 - tail])
     return Interval(mean, float(low), float(high), len(values), count)
 
 
@@ -79,3 +91,10 @@ def mean_over_seeds(values: Sequence[float]) -> tuple[float, float]:
     """Mean and sample standard deviation over seeds; NaN deviation for a single seed."""
     array = np.asarray(values, dtype=np.float64)
     return float(array.mean()), float(array.std(ddof=1)) if len(array) > 1 else float("nan")
+
+
+def verdict(low: float, high: float, goal: float) -> str:
+    """ "met" or "missed" where the whole interval lies on one side of a goal, else "not shown"."""
+    if low >= goal:
+        return "met"
+    return "missed" if high < goal else "not shown"

@@ -42,9 +42,14 @@ def motion_features(frames: torch.Tensor) -> torch.Tensor:
 
 def motion_distance(predicted: np.ndarray, real: np.ndarray) -> float:
     """Diagonal Fréchet distance of features (N, 32) in the real clips' standard deviations."""
+    return diagonal_frechet_distance(*standardised(predicted, real))
+
+
+def standardised(predicted: np.ndarray, real: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both sets of features in the real clips' standard deviations, float64."""
     real = np.asarray(real, dtype=np.float64)
     scale = np.maximum(real.std(axis=0), 1e-3)
-    return diagonal_frechet_distance(predicted / scale, real / scale)
+    return predicted / scale, real / scale
 
 
 def protocol() -> dict[str, object]:

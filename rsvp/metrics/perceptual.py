@@ -6,6 +6,7 @@ fetched and no random number is drawn, and then filled from safetensors files.
 """
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -21,6 +22,12 @@ _FIRST_LAYERS = {
     (64, 3, 3, 3): "squeeze",  # and VGG16, which has a `features.28.weight`
 }
 _VGG_LAYER = "features.28.weight"
+# So do the channels that its linear heads weigh.
+_HEADS = {
+    (64, 192, 384, 256, 256): "alex",
+    (64, 128, 256, 384, 384, 512, 512): "squeeze",
+    (64, 128, 256, 512, 512): "vgg",
+}
 MINIMUM_SIZE = 32  # pixels per side; below it the backbones' pooling has nothing left
 
 
@@ -36,7 +43,7 @@ class PerceptualDistance(nn.Module):
     def __init__(self, backbone: Path, linear: Path) -> None:
         super().__init__()
         features = _read(backbone, "weights.lpips_backbone")
-        self.backbone = _backbone_name(features, backbone)
+        self.backbone = backbone_name(features, backbone)
         heads = _read(linear, "weights.lpips_linear")
         self.network = _empty_network(self.backbone)
         _fill(self.network, features, heads, backbone, linear)
@@ -71,11 +78,14 @@ def _read(path: Path, key: str) -> dict[str, torch.Tensor]:
             f"{key}: {path}: no such file; correct the path or leave it empty"
         ) from None
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{key}: {path}: not a safetensors file ({error})") from None
+        raise UserError(
+            f"{key}: {path}: not a safetensors file ({error}); python -m rsvp.convert_weights "
+            "makes one of a published checkpoint"
+        ) from None
 
 
-def _backbone_name(features: dict[str, torch.Tensor], path: Path) -> str:
-    """alex, squeeze or vgg, told by the weights themselves."""
+def backbone_name(features: Mapping[str, torch.Tensor], path: Path) -> str:
+    """alex, squeeze or vgg, told by the features themselves."""
     first = features.get("features.0.weight")
     name = None if first is None else _FIRST_LAYERS.get(tuple(first.shape))
     if name is None:
@@ -84,6 +94,16 @@ def _backbone_name(features: dict[str, torch.Tensor], path: Path) -> str:
             "SqueezeNet 1.1 or VGG16 (keys features.0.weight, …)"
         )
     return "vgg" if _VGG_LAYER in features else name
+
+
+def heads_name(heads: Mapping[str, torch.Tensor], path: Path) -> str:
+    """The backbone that linear heads belong to, told by the channels that they weigh."""
+    channels = tuple(value.shape[1] for _, value in sorted(heads.items()) if value.ndim == 4)
+    if channels not in _HEADS:
+        raise UserError(
+            f"weights.lpips_linear: {path}: not the v0.1 heads of LPIPS, which weigh {_HEADS}"
+        )
+    return _HEADS[channels]
 
 
 def _empty_network(backbone: str) -> nn.Module:

@@ -1,35 +1,19 @@
 """Scores of one clip's predictions: every frame metric, per trajectory and future frame."""
 
-from dataclasses import dataclass
+import itertools
 
+import numpy as np
 import torch
 
-from rsvp.metrics import frame
+from rsvp.metrics import ensemble, frame
 from rsvp.metrics.perceptual import PerceptualDistance, frames_to_input
 
 MEAN_TRAJECTORY = -1  # stands for the mean over trajectories as one prediction
-COLUMNS = (
-    "clip",
-    "group",
-    "trajectory",
-    "frame",
-    "psnr",
-    "ssim",
-    "mse",
-    "lpips",
-    "object_psnr",
-)
-
-
-@dataclass(frozen=True)
-class FrameScores:
-    """One value per future frame, float64 (F,); NaN where not computed or undefined."""
-
-    psnr: torch.Tensor
-    ssim: torch.Tensor
-    mse: torch.Tensor
-    lpips: torch.Tensor
-    object_psnr: torch.Tensor
+FRAME_SCORES = ("psnr", "ssim", "mse", "lpips", "object_psnr")
+# Of all trajectories of a clip together; they stand on the lines of MEAN_TRAJECTORY.
+ENSEMBLE_SCORES = ("crps", "energy_score", "mean_error", "diversity", "lpips_diversity")
+SCORES = FRAME_SCORES + ENSEMBLE_SCORES
+COLUMNS = ("clip", "group", "trajectory", "frame", *SCORES)
 
 
 def score_clip(
@@ -37,18 +21,33 @@ def score_clip(
     real: torch.Tensor,
     mask: torch.Tensor | None,
     perceptual: PerceptualDistance | None,
-) -> dict[int, FrameScores]:
-    """Scores by trajectory: 0..K-1, and `MEAN_TRAJECTORY`.
+    sampled: bool,
+) -> dict[str, np.ndarray]:
+    """The clip's part of the score table: "trajectory", "frame" (from 1) and `SCORES`, (K + 1) F.
 
     predicted: uint8 (K, F, H, W, 3). real: uint8 (F, H, W, 3). mask: (F, H, W), not 0 inside the
-    true objects, or None where it is unknown. The mean over trajectories is rounded to uint8.
+    true objects, or None where it is unknown. sampled: whether chance is in the predictions. The
+    trajectories 0..K-1 come first, then `MEAN_TRAJECTORY`: the mean rounded to uint8. Scores are
+    float64, NaN where not computed or undefined.
     """
-    mean = predicted.float().mean(dim=0).round().to(torch.uint8)
-    trajectories = dict(enumerate(predicted)) | {MEAN_TRAJECTORY: mean}
-    return {
-        number: score_frames(frames, real, mask, perceptual)
-        for number, frames in trajectories.items()
+    count, frames = predicted.shape[:2]
+    scores = [score_frames(future, real, mask, perceptual) for future in predicted]
+    if count > 1:
+        mean = predicted.float().mean(dim=0).round().to(torch.uint8)
+        scores.append(score_frames(mean, real, mask, perceptual))
+    else:
+        scores.append(scores[0])
+    together = score_ensemble(predicted, real, perceptual, sampled)
+    numbers = [*range(count), MEAN_TRAJECTORY]
+    lines = {
+        "trajectory": np.repeat(numbers, frames),
+        "frame": np.tile(np.arange(1, frames + 1), count + 1),
     }
+    for name in FRAME_SCORES:
+        lines[name] = torch.cat([score[name] for score in scores]).numpy()
+    for name in ENSEMBLE_SCORES:
+        lines[name] = torch.cat([_unknown(count * frames), together[name]]).numpy()
+    return lines
 
 
 def score_frames(
@@ -56,17 +55,44 @@ def score_frames(
     real: torch.Tensor,
     mask: torch.Tensor | None,
     perceptual: PerceptualDistance | None,
-) -> FrameScores:
-    """Scores of one trajectory, uint8 (F, H, W, 3), against the real frames."""
-    unknown = torch.full((len(real),), float("nan"), dtype=torch.float64)
+) -> dict[str, torch.Tensor]:
+    """`FRAME_SCORES` (F,) of one trajectory, uint8 (F, H, W, 3), against the real frames."""
+    unknown = _unknown(len(real))
     error = frame.mse(predicted, real)
-    return FrameScores(
-        psnr=frame.psnr_from_mse(error),
-        ssim=frame.ssim(predicted, real),
-        mse=error,
-        lpips=unknown if perceptual is None else lpips(predicted, real, perceptual),
-        object_psnr=unknown if mask is None else frame.masked_psnr(predicted, real, mask),
-    )
+    return {
+        "psnr": frame.psnr_from_mse(error),
+        "ssim": frame.ssim(predicted, real),
+        "mse": error,
+        "lpips": unknown if perceptual is None else lpips(predicted, real, perceptual),
+        "object_psnr": unknown if mask is None else frame.masked_psnr(predicted, real, mask),
+    }
+
+
+def score_ensemble(
+    predicted: torch.Tensor,
+    real: torch.Tensor,
+    perceptual: PerceptualDistance | None,
+    sampled: bool,
+) -> dict[str, torch.Tensor]:
+    """`ENSEMBLE_SCORES` (F,) of all trajectories, uint8 (K, F, H, W, 3).
+
+    One sample of several possible ones says nothing about the others: all are NaN. A prediction
+    without chance is a point forecast, and has CRPS and energy score.
+    """
+    unknown = _unknown(len(real))
+    scores = dict.fromkeys(ENSEMBLE_SCORES, unknown)
+    if len(predicted) > 1 or not sampled:
+        scores["crps"] = ensemble.crps(predicted, real)
+        scores["energy_score"] = ensemble.energy_score(predicted, real)
+    if len(predicted) > 1:
+        scores["mean_error"] = ensemble.mean_error(predicted, real)
+        scores["diversity"] = ensemble.diversity(predicted)
+        if perceptual is not None:
+            # Neighbours only, K - 1 of the K (K - 1) / 2 pairs: the same expectation.
+            pairs = itertools.pairwise(predicted)
+            distances = [lpips(first, second, perceptual) for first, second in pairs]
+            scores["lpips_diversity"] = torch.stack(distances).mean(dim=0)
+    return scores
 
 
 @torch.no_grad()
@@ -79,22 +105,8 @@ def lpips(
     return distances.double().cpu()
 
 
-def rows(clip: str, group: str, scores: dict[int, FrameScores]) -> list[tuple]:
-    """Lines of the score table (`COLUMNS`), frames counted from 1."""
-    return [
-        (clip, group, trajectory, number + 1, *values)
-        for trajectory, of in scores.items()
-        for number, values in enumerate(
-            zip(
-                of.psnr.tolist(),
-                of.ssim.tolist(),
-                of.mse.tolist(),
-                of.lpips.tolist(),
-                of.object_psnr.tolist(),
-                strict=True,
-            )
-        )
-    ]
+def _unknown(count: int) -> torch.Tensor:
+    return torch.full((count,), float("nan"), dtype=torch.float64)
 
 
 def protocol(backbone: str | None) -> dict[str, object]:
@@ -116,4 +128,5 @@ def protocol(backbone: str | None) -> dict[str, object]:
         },
         "lpips": None if backbone is None else f"v0.1, {backbone}",
         "mean_trajectory": "pixelwise mean over trajectories, rounded to uint8",
+        "ensemble": "fair estimators: expectations do not depend on the number of trajectories",
     }

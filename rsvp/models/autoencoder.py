@@ -14,15 +14,15 @@ Resolution must be a multiple of 16. Shapes: B clips, T frames, H = W the resolu
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from rsvp.models.bundle import read_bundle
-from rsvp.models.layers import ResidualBlock, head
+from rsvp.data.latents import Extent
+from rsvp.models.clip_autoencoder import ClipAutoencoder
+from rsvp.models.layers import FrameEncoder, ResidualBlock, head
 from rsvp.models.warping import backward_displacement, fill, pixel_grid, sample
 
 FACTOR = 8  # a latent cell is this many pixels wide
@@ -62,24 +62,6 @@ class Decoded:
     displacement: Tensor  # (B, T, 2, H/2, H/2), where the reference's content goes, in pixels
 
 
-class FrameEncoder(nn.Module):
-    """Features of images (N, inputs, H, H) at a half (C/2 channels) and a quarter (C) of H."""
-
-    def __init__(self, inputs: int, width: int) -> None:
-        super().__init__()
-        half = width // 2
-        self.to_half = nn.Sequential(
-            nn.PixelUnshuffle(2), nn.Conv2d(4 * inputs, half, 3, padding=1), ResidualBlock(half)
-        )
-        self.to_quarter = nn.Sequential(
-            nn.PixelUnshuffle(2), nn.Conv2d(4 * half, width, 1), ResidualBlock(width)
-        )
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        half = self.to_half(images)
-        return half, self.to_quarter(half)
-
-
 class ContextEncoder(nn.Module):
     """Scene and object latents, and the layers of the reference, from the context frames."""
 
@@ -106,8 +88,10 @@ class ContextEncoder(nn.Module):
             nn.Conv2d(4 * 6 + half, half, 3, padding=1), ResidualBlock(half), head(half, 4)
         )
 
-    def forward(self, context: Tensor) -> Context:
-        """Encode context frames (B, Tc, 3, H, H)."""
+    def forward(
+        self, context: Tensor, scene: Tensor | None = None, object_: Tensor | None = None
+    ) -> Context:
+        """Encode context frames (B, Tc, 3, H, H); latents that are given replace their own."""
         count = context.shape[1]
         reference = context[:, -1:].expand_as(context)
         difference = context - context.mean(1, keepdim=True)
@@ -117,7 +101,8 @@ class ContextEncoder(nn.Module):
         skip_half = self.merge_half(torch.cat([halves.mean(1), halves.amax(1)], 1))
         skip = self.merge(torch.cat([quarters.mean(1), quarters.amax(1)], 1))
         latent = self.down(skip)
-        scene, object_ = self.scene(latent), self.object(latent)
+        scene = self.scene(latent) if scene is None else scene
+        object_ = self.object(latent) if object_ is None else object_
         # From here on: what the latents say, with the detail that only the frames hold.
         detail = skip + F.pixel_shuffle(self.up(torch.cat([scene, object_], 1)), 2)
         detail = self.to_half(skip_half + F.pixel_shuffle(self.to_quarter(detail), 2))
@@ -296,24 +281,32 @@ class Decoder(nn.Module):
         return moved[:, :3], moved[:, 3:] * (4.0 * coverage).clamp(max=1.0)
 
 
-class Autoencoder(nn.Module):
-    """Scene, object and motion of a clip, and back (see the module's text).
+class Autoencoder(ClipAutoencoder):
+    """Scene, object and motion of a clip, and back (see the module's text)."""
 
-    The latents as `encode_*` return them are raw; whoever stores them normalises them by the
-    statistics of the training split.
-    """
+    latent_noise = 0.1  # in latent units: what the predictor gets wrong by less stays small
+    forward_methods = ("encode_context", "encode_motion", "decode")
 
     def __init__(
         self, width: int, scene_channels: int, object_channels: int, motion_channels: int
     ) -> None:
         super().__init__()
+        self.extents = {
+            "scene": Extent.context, "object": Extent.context, "motion": Extent.frames
+        }  # fmt: skip
         self.context = ContextEncoder(width, scene_channels, object_channels)
         self.motion = MotionEncoder(width, scene_channels, object_channels, motion_channels)
         self.decoder = Decoder(width, object_channels, motion_channels)
 
-    def encode_context(self, frames: Tensor) -> Context:
-        """Scene, object and what is derived from the observed frames (B, Tc, 3, H, H) alone."""
-        return self.context(frames)
+    def encode_context(
+        self, frames: Tensor, scene: Tensor | None = None, object_: Tensor | None = None
+    ) -> Context:
+        """Scene, object and what is derived from the observed frames (B, Tc, 3, H, H) alone.
+
+        A latent that is given, (B, C, h, h), stands in for the frames' own: what the latent says,
+        and not the frames themselves, is then of another clip.
+        """
+        return self.context(frames, scene, object_)
 
     def encode_motion(self, frames: Tensor, context: Context) -> Tensor:
         """Motion (B, T, Cm, h, h) of any frames (B, T, 3, H, H) of the clip, each by itself."""
@@ -323,10 +316,10 @@ class Autoencoder(nn.Module):
         """Frames from motion (B, T, Cm, h, h)."""
         return self.decoder(motion, context)
 
+    def encode_clip(self, clips: Tensor, context_frames: int) -> tuple[dict[str, Tensor], Context]:
+        context = self.encode_context(clips[:, :context_frames])
+        motion = self.encode_motion(clips, context)
+        return {"scene": context.scene, "object": context.object, "motion": motion}, context
 
-def load_autoencoder(index: Path) -> Autoencoder:
-    """The trained autoencoder that an index names, in evaluation mode."""
-    tensors, facts = read_bundle(index)
-    autoencoder = Autoencoder(**facts["arguments"])
-    autoencoder.load_state_dict(tensors)
-    return autoencoder.eval().requires_grad_(False)
+    def decode_future(self, latents: dict[str, Tensor], context: Context) -> Tensor:
+        return self.decode(latents["motion"], context).frames

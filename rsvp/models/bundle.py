@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from rsvp.errors import UserError
-from rsvp.files import atomic_path, read_json, sha256_of_file, write_json
+from rsvp.files import INDEX, atomic_path, read_json, sha256_of_file, write_json
 
 
 def save_bundle(weights: Path, index: Path, network: nn.Module, facts: dict[str, Any]) -> None:
@@ -27,10 +27,31 @@ def save_bundle(weights: Path, index: Path, network: nn.Module, facts: dict[str,
 
 
 def read_bundle(index: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Weights and facts of a bundle; UserError when a file is missing or broken."""
+    """Weights and facts of a bundle; UserError when a file is missing, broken or of another one."""
     facts = read_json(index)
     path = index.parent / facts["weights"]
     try:
-        return load_file(path), facts
+        tensors = load_file(path)
+        if sha256_of_file(path) != facts["sha256"]:
+            raise UserError(f"{path}: not the weights that {index} names; run the stage again")
+        return tensors, facts
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path}: not readable weights ({error}); run the stage again") from None
+
+
+def start_from(network: nn.Module, arguments: dict[str, Any], folder: str, key: str) -> None:
+    """Give a network the weights of the finished bundle in `folder`.
+
+    `arguments`: of the network's constructor; `key`: of the config, for the UserError that names
+    what differs.
+    """
+    tensors, facts = read_bundle(Path(folder, INDEX))
+    other = facts["arguments"]
+    differing = [name for name in arguments | other if arguments.get(name) != other.get(name)]
+    if differing:
+        found = ", ".join(f"{n} {other.get(n)} instead of {arguments.get(n)}" for n in differing)
+        raise UserError(f"config: {key}: {folder} is built otherwise: {found}; make them equal")
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError:
+        raise UserError(f"config: {key}: {folder} holds a network of another kind") from None

@@ -6,7 +6,6 @@ vision transformers to 22 billion parameters", 2023, section 2).
 """
 
 import math
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -14,15 +13,6 @@ from einops import rearrange
 from torch import Tensor, nn
 
 POSITION_FEATURES = 32  # per axis
-
-
-@dataclass
-class Observed:
-    """What a prediction may look at, as normalised latents: B clips, Tc observed frames."""
-
-    scene: Tensor  # (B, Cs, h, h)
-    object: Tensor  # (B, Co, h, h)
-    motion: Tensor  # (B, Tc, Cm, h, h)
 
 
 def sinusoids(values: Tensor, features: int, longest: float = 64.0) -> Tensor:
@@ -65,21 +55,22 @@ class Block(nn.Module):
         return self.out(rearrange(y, "b h n d -> b n (h d)"))
 
 
-class MotionDenoiser(nn.Module):
-    """Predicts the velocity of future motion from its noisy version and what is observed.
+class LatentDenoiser(nn.Module):
+    """Predicts what the objective asks for, from noisy latents of the future and what is observed.
 
-    A token is a place (`patch` x `patch` latent cells) over `frames_per_token` future frames. What
-    is observed at that place (all past motion, scene, object) is embedded into the same token:
-    motion is anchored to the reference, so past and future of a place belong together, and the
-    sequence stays as short as the future.
+    A token is a place of one latent (`patch` x `patch` of its cells) over `frames_per_token` of its
+    frames; tokens of all latents that are predicted together attend to each other. What is observed
+    at that place, in all frames and all latents on the same grid, is embedded into the same token:
+    past and future of a place belong together, and the sequence stays as short as the future.
+
+    `observed` and `targets` are the shapes (T, C, h, w) of the latents by name; each observed one
+    needs a target of the same h and w.
     """
 
     def __init__(
         self,
-        scene_channels: int,
-        object_channels: int,
-        motion_channels: int,
-        context_frames: int,
+        observed: dict[str, list[int]],
+        targets: dict[str, list[int]],
         width: int,
         depth: int,
         heads: int,
@@ -87,58 +78,97 @@ class MotionDenoiser(nn.Module):
         frames_per_token: int,
     ) -> None:
         super().__init__()
-        self.patch, self.frames = patch, frames_per_token
-        cell = patch * patch
-        still = scene_channels + object_channels + context_frames * motion_channels
-        self.future = nn.Linear(motion_channels * cell * frames_per_token, width)
-        self.observed = nn.Linear(still * cell, width)
-        self.position = nn.Linear(3 * POSITION_FEATURES, width)
+        self.cuts = {
+            name: (min(frames_per_token, frames), min(patch, rows), min(patch, columns))
+            for name, (frames, _, rows, columns) in targets.items()
+        }
+        self.seen = {
+            name: [o for o, seen in observed.items() if tuple(seen[2:]) == tuple(shape[2:])]
+            for name, shape in targets.items()
+        }
+        unseen = set(observed).difference(*self.seen.values())
+        if unseen:
+            raise ValueError(f"no target has the grid of what is observed: {sorted(unseen)}")
+        values = {name: math.prod(cut) * targets[name][1] for name, cut in self.cuts.items()}
+        cells = {name: rows * columns for name, (_, rows, columns) in self.cuts.items()}
+        still = {
+            name: cells[name] * sum(math.prod(observed[other][:2]) for other in seen)
+            for name, seen in self.seen.items()
+        }
+        self.future = nn.ModuleDict({name: nn.Linear(n, width) for name, n in values.items()})
+        self.observed = nn.ModuleDict({name: nn.Linear(n, width) for name, n in still.items() if n})
+        self.position = nn.ModuleDict(
+            {name: nn.Linear(3 * POSITION_FEATURES, width) for name in targets}
+        )
         self.time = nn.Sequential(nn.Linear(64, width), nn.SiLU(), nn.Linear(width, width))
         self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
         self.modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))
-        self.output = nn.Linear(width, motion_channels * cell * frames_per_token)
-        for layer in (self.modulation[1], self.output):
+        self.output = nn.ModuleDict({name: nn.Linear(width, n) for name, n in values.items()})
+        for layer in (self.modulation[1], *self.output.values()):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
-    def forward(self, noisy: Tensor, time: Tensor, observed: Observed) -> Tensor:
-        """`noisy` (B, F, Cm, h, h) at diffusion times `time` (B,) in [0, 1]; same shape back."""
-        count = noisy.shape[1]
-        tokens = self.future(self.patches(noisy, self.frames))  # (B, t, y, x, width)
-        still = torch.cat([observed.scene, observed.object, observed.motion.flatten(1, 2)], 1)
-        tokens = tokens + self.observed(self.patches(still[:, None], 1))
-        tokens = tokens + self.position(self.places(tokens))
-        _, t, y, x, _ = tokens.shape
+    def forward(
+        self, noisy: dict[str, Tensor], time: Tensor, observed: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """`noisy` (B, T, C, h, w) each at diffusion times `time` (B,); the same shapes back.
+
+        Times tell levels apart from 0.01 to 10, so they should span about 1.
+        """
+        grids = {name: self.embed(name, noisy[name], observed) for name in self.cuts}
         condition = self.time(sinusoids(100.0 * time, 64, longest=1000.0))
-        tokens = tokens.flatten(1, 3)
+        tokens = torch.cat([grid.flatten(1, 3) for grid in grids.values()], 1)
         for block in self.blocks:
             tokens = block(tokens, condition)
         shift, scale = self.modulation(condition)[:, None].chunk(2, -1)
-        tokens = self.output(self.norm(tokens) * (1.0 + scale) + shift)
-        velocity = rearrange(
-            tokens,
-            "b (t y x) (r c p q) -> b (t r) c (y p) (x q)",
-            t=t, y=y, x=x, r=self.frames, p=self.patch, q=self.patch,
-        )  # fmt: skip
-        return velocity[:, :count]
+        tokens = self.norm(tokens) * (1.0 + scale) + shift
+        parts = tokens.split([grid.shape[1:4].numel() for grid in grids.values()], 1)
+        return {
+            name: from_patches(self.output[name](part), self.cuts[name], noisy[name].shape)
+            for name, part in zip(grids, parts, strict=True)
+        }
 
-    def patches(self, latents: Tensor, frames: int) -> Tensor:
-        """Latents (B, T, C, h, h) as patches (B, t, y, x, n); T is filled with zeros to groups."""
-        latents = F.pad(latents, (0, 0, 0, 0, 0, 0, 0, -latents.shape[1] % frames))
-        return rearrange(
-            latents,
-            "b (t r) c (y p) (x q) -> b t y x (r c p q)",
-            r=frames, p=self.patch, q=self.patch,
-        )  # fmt: skip
+    def embed(self, name: str, noisy: Tensor, observed: dict[str, Tensor]) -> Tensor:
+        """Tokens (B, t, y, x, width) of one latent, with what is observed at their places."""
+        cut = self.cuts[name]
+        tokens = self.future[name](patches(noisy, cut))
+        if self.seen[name]:
+            still = torch.cat([observed[other].flatten(1, 2) for other in self.seen[name]], 1)
+            tokens = tokens + self.observed[name](patches(still[:, None], (1, *cut[1:])))
+        return tokens + self.position[name](places(tokens, cut))
 
-    def places(self, tokens: Tensor) -> Tensor:
-        """Features of each token's time, y and x: (t, y, x, 3 * POSITION_FEATURES)."""
-        _, t, y, x, _ = tokens.shape
-        steps = (self.frames, self.patch, self.patch)
-        axes = (
-            step * torch.arange(n, device=tokens.device, dtype=torch.float32)
-            for step, n in zip(steps, (t, y, x), strict=True)
-        )
-        grids = torch.meshgrid(*axes, indexing="ij")
-        return torch.cat([sinusoids(grid, POSITION_FEATURES) for grid in grids], -1)
+
+def patches(latents: Tensor, cut: tuple[int, int, int]) -> Tensor:
+    """Latents (B, T, C, h, w) as patches (B, t, y, x, n) of `cut` frames, rows and columns.
+
+    T is filled with zeros to whole patches.
+    """
+    frames, rows, columns = cut
+    latents = F.pad(latents, (0, 0, 0, 0, 0, 0, 0, -latents.shape[1] % frames))
+    return rearrange(
+        latents,
+        "b (t r) c (y p) (x q) -> b t y x (r c p q)",
+        r=frames, p=rows, q=columns,
+    )  # fmt: skip
+
+
+def from_patches(tokens: Tensor, cut: tuple[int, int, int], shape: torch.Size) -> Tensor:
+    """Latents of that shape from what tokens (B, n, values) say: the opposite of `patches`."""
+    frames, rows, columns = cut
+    latents = rearrange(
+        tokens,
+        "b (t y x) (r c p q) -> b (t r) c (y p) (x q)",
+        y=shape[3] // rows, x=shape[4] // columns, r=frames, p=rows, q=columns,
+    )  # fmt: skip
+    return latents[:, : shape[1]]
+
+
+def places(tokens: Tensor, cut: tuple[int, int, int]) -> Tensor:
+    """Features of the time, y and x of tokens (B, t, y, x, …): (t, y, x, 3 * POSITION_FEATURES)."""
+    axes = (
+        step * torch.arange(n, device=tokens.device, dtype=torch.float32)
+        for step, n in zip(cut, tokens.shape[1:4], strict=True)
+    )
+    grids = torch.meshgrid(*axes, indexing="ij")
+    return torch.cat([sinusoids(grid, POSITION_FEATURES) for grid in grids], -1)

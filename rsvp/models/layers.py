@@ -26,6 +26,24 @@ class ResidualBlock(nn.Module):
         return x + self.body(x)
 
 
+class FrameEncoder(nn.Module):
+    """Features of images (N, inputs, H, H) at a half (C/2 channels) and a quarter (C) of H."""
+
+    def __init__(self, inputs: int, width: int) -> None:
+        super().__init__()
+        half = width // 2
+        self.to_half = nn.Sequential(
+            nn.PixelUnshuffle(2), nn.Conv2d(4 * inputs, half, 3, padding=1), ResidualBlock(half)
+        )
+        self.to_quarter = nn.Sequential(
+            nn.PixelUnshuffle(2), nn.Conv2d(4 * half, width, 1), ResidualBlock(width)
+        )
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        half = self.to_half(images)
+        return half, self.to_quarter(half)
+
+
 def head(channels: int, outputs: int, kernel: int = 3, gain: float = 1.0) -> nn.Sequential:
     """Normalisation, SiLU and a convolution to `outputs` channels, its weights scaled by `gain`."""
     convolution = nn.Conv2d(channels, outputs, kernel, padding=kernel // 2)
@@ -33,3 +51,45 @@ def head(channels: int, outputs: int, kernel: int = 3, gain: float = 1.0) -> nn.
     assert convolution.bias is not None
     nn.init.zeros_(convolution.bias)
     return nn.Sequential(normalisation(channels), nn.SiLU(), convolution)
+
+
+class ImageEncoder(nn.Module):
+    """Images (N, 3, H, W) as (N, outputs, H/8, W/8)."""
+
+    def __init__(self, width: int, outputs: int) -> None:
+        super().__init__()
+        self.frames = FrameEncoder(3, width)
+        self.down = nn.Sequential(
+            nn.PixelUnshuffle(2),
+            nn.Conv2d(4 * width, 2 * width, 1),
+            ResidualBlock(2 * width),
+            ResidualBlock(2 * width),
+            head(2 * width, outputs),
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.down(self.frames(images)[1])
+
+
+class ImageDecoder(nn.Module):
+    """Images (N, 3, H, W) from (N, inputs, H/8, W/8)."""
+
+    def __init__(self, width: int, inputs: int) -> None:
+        super().__init__()
+        half = width // 2
+        self.up = nn.Sequential(
+            nn.Conv2d(inputs, 2 * width, 3, padding=1),
+            ResidualBlock(2 * width),
+            ResidualBlock(2 * width),
+            nn.Conv2d(2 * width, 4 * width, 1),
+            nn.PixelShuffle(2),
+            ResidualBlock(width),
+            nn.Conv2d(width, 4 * half, 1),
+            nn.PixelShuffle(2),
+            ResidualBlock(half),
+            head(half, 4 * 3),
+            nn.PixelShuffle(2),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.up(x)

@@ -25,7 +25,10 @@ def sample(image: Tensor, displacement: Tensor) -> Tensor:
     scale = torch.tensor([width, height], dtype=place.dtype, device=place.device).view(2, 1, 1)
     normalised = (2.0 * place + 1.0) / scale - 1.0
     grid = normalised.permute(0, 2, 3, 1)
-    return F.grid_sample(image, grid, padding_mode="border", align_corners=False)
+    # PyTorch's gradient reads outside of the image at places that are no numbers, and crashes.
+    somewhere = grid.nan_to_num(0.0, 0.0, 0.0)
+    sampled = F.grid_sample(image, somewhere, padding_mode="border", align_corners=False)
+    return sampled.where(place.isfinite().all(1, keepdim=True), torch.nan)
 
 
 def splat(values: Tensor, displacement: Tensor) -> Tensor:
@@ -33,7 +36,7 @@ def splat(values: Tensor, displacement: Tensor) -> Tensor:
 
     Each pixel is shared among its four neighbours by bilinear weights (the summation splatting of
     Niklaus and Liu, "Softmax splatting for video frame interpolation", 2020, equation 2); what
-    leaves the image is dropped.
+    leaves the image is dropped. A displacement that is no number gives values that are none.
     """
     count, channels, height, width = values.shape
     place = pixel_grid(height, width, displacement) + displacement
@@ -48,7 +51,9 @@ def splat(values: Tensor, displacement: Tensor) -> Tensor:
             )
             x, y = corner[:, 0] + right, corner[:, 1] + down
             inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-            index = (y.clamp(0, height - 1) * width + x.clamp(0, width - 1)).long()
+            index = y.clamp(0, height - 1) * width + x.clamp(0, width - 1)
+            # A displacement that is no number has no place, but its weight carries it on.
+            index = index.nan_to_num().long()
             index = index.reshape(count, 1, -1).expand(-1, channels, -1)
             share = (weight * inside).reshape(count, 1, -1)
             result = result.scatter_add(2, index, flat * share)

@@ -1,16 +1,22 @@
 """The playing examples: which clips are shown, chosen by rule and not by hand."""
 
-import base64
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rsvp.errors import UserError
+import numpy as np
+
+from rsvp.data.clips import Clips
+from rsvp.data.predictions import Predictions
 from rsvp.files import read_json
-from rsvp.reporting.measures import PSNR
+from rsvp.reporting.measures import LPIPS, PSNR
+from rsvp.reporting.panels import ERROR_GAIN, Film, Panel, error_frames, film, filmstrip
 from rsvp.reporting.rows import Row
+from rsvp.reporting.scores import clip_values
+from rsvp.reporting.views import Views
 
 PLACES = ("best", "median", "worst")
+SAMPLES = 3  # futures that play side by side, at most
 
 
 @dataclass(frozen=True)
@@ -18,45 +24,92 @@ class Example:
     """One playing clip with the scores of the row that predicted it and of others."""
 
     place: str  # best, median or worst
+    rank: int  # by PSNR among all scored clips, from 1
+    clips: int  # how many there are
     clip: str
-    video: str  # data URI
-    psnr: float  # dB, of the trajectory that plays
-    others: list[tuple[str, float]]  # label and PSNR of the other rows on the same clip
+    film: Film
+    strip: str  # data URI of the still picture
+    strip_frames: list[int]  # future frames that it shows
+    psnr: float  # dB, mean over the futures of the clip
+    lpips: float  # NaN where not computed
+    others: list[tuple[str, float]]  # label and PSNR of other rows on the same clip
 
 
-def examples(row: Row, rows: list[Row], predictions: Iterable[Path], wanted: int) -> list[Example]:
-    """The best, median and worst clips of a row by the PSNR of the trajectory that plays.
+@dataclass(frozen=True)
+class Gallery:
+    """The examples of one predictor."""
 
-    Chosen among the clips of which the stage predict kept a video, under the row's first seed.
+    label: str
+    futures: int  # of each clip
+    examples: list[Example]
+    views: Views  # scene, object and motion, or why they are not shown
+
+
+def examples(
+    row: Row,
+    others: Sequence[Row],
+    predictions: Iterable[Path],
+    datasets: Mapping[str, Path],
+    views: Views,
+    wanted: int,
+) -> list[Example]:
+    """The best, median and worst of all scored clips of a row, under its first seed.
+
+    A clip's rank is that of its PSNR, averaged over frames and over all futures of the clip.
+    others: rows to hold a clip's PSNR against. datasets: their index files by name. views: what
+    the row's autoencoder makes of the clips.
     """
-    videos = kept_videos(row, predictions)
-    psnr = shown_psnr(row)
-    ranked = sorted((clip for clip in videos if clip in psnr), key=lambda clip: -psnr[clip])
-    others = [(other.label, shown_psnr(other)) for other in rows if other is not row]
-    return [
-        Example(
-            place, clip, data_uri(videos[clip]), psnr[clip],
-            [(label, values[clip]) for label, values in others if clip in values],
-        )
-        for place, clip in pick(ranked, wanted)
-    ]  # fmt: skip
+    path = prediction_of(row, predictions)
+    scores = row.runs[0].scores
+    if path is None or scores is None:
+        return []
+    psnr = clip_values(scores, PSNR, "single").sort_values(ascending=False, kind="stable")
+    lpips = clip_values(scores, LPIPS, "single")
+    theirs = [(other.label, clip_values(other.runs[0].scores, PSNR, "single")) for other in others]
+    predicted = Predictions(path)
+    clips = Clips(datasets[row.index["dataset"]], "test")
+    context = clips.context_frames
+    places = {clip: i for i, clip in enumerate(clips.table["clip"])}
+    ranks = {clip: rank for rank, clip in enumerate(psnr.index, start=1)}
+    shown = []
+    for place, clip in pick(list(psnr.index), wanted):
+        truth = clips.frames(places[clip]).numpy()
+        futures = predicted.frames(predicted.clips.index(clip)).numpy()
+        samples = [np.concatenate([truth[:context], future]) for future in futures[:SAMPLES]]
+        panels = clip_panels(truth, samples, context) + views.panels(clip, len(truth))
+        stills = [truth, samples[0], error_frames(samples[0], truth)]
+        strip, strip_frames = filmstrip(stills, context)
+        shown.append(Example(
+            place, ranks[clip], len(psnr), clip, film(panels, context),
+            strip, strip_frames, psnr[clip], lpips[clip],
+            [(label, values[clip]) for label, values in theirs],
+        ))  # fmt: skip
+    return shown
 
 
-def kept_videos(row: Row, predictions: Iterable[Path]) -> dict[str, Path]:
-    """The video file of each clip that the row's first seed has one of."""
+def prediction_of(row: Row, predictions: Iterable[Path]) -> Path | None:
+    """The index of what the row predicted under its first seed, if it is given."""
     for path in predictions:
         index = read_json(path)
         if (index["row"], index["seed"]) == (row.name, row.index["seed"]):
-            return {item["clip"]: Path(path).parent / item["file"] for item in index["videos"]}
-    return {}
+            return path
+    return None
 
 
-def shown_psnr(row: Row) -> dict[str, float]:
-    """PSNR per clip of trajectory 0, which is the one that the videos show."""
-    scores = row.runs[0].scores
-    if scores is None:
-        return {}
-    return scores[scores["trajectory"] == 0].groupby("clip")[PSNR.key].mean().to_dict()
+def clip_panels(truth: np.ndarray, samples: list[np.ndarray], context: int) -> list[list[Panel]]:
+    """What is seen, what came, what was predicted and how far off that is, in rows.
+
+    truth and samples: whole clips (T, R, R, 3) uint8; all share the first `context` frames.
+    """
+    held = truth[context - 1 : context].repeat(len(truth) - context, axis=0)
+    given = [Panel("observed", np.concatenate([truth[:context], held])), Panel("truth", truth)]
+    error = error_frames(samples[0], truth)
+    if len(samples) == 1:
+        return [[*given, Panel("prediction", samples[0]), Panel(f"error ×{ERROR_GAIN}", error)]]
+    return [
+        [*given, Panel(f"error of sample 1 ×{ERROR_GAIN}", error)],
+        [Panel(f"sample {number}", sample) for number, sample in enumerate(samples, start=1)],
+    ]
 
 
 def pick(ranked: list[str], wanted: int) -> list[tuple[str, str]]:
@@ -71,12 +124,3 @@ def pick(ranked: list[str], wanted: int) -> list[tuple[str, str]]:
         for place, start, size in zip(PLACES, starts, sizes, strict=True)
         for clip in ranked[start : start + size]
     ]
-
-
-def data_uri(path: Path) -> str:
-    """An MP4 file as a data URI, so that the page carries it along."""
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; run the stage predict again") from None
-    return "data:video/mp4;base64," + base64.b64encode(content).decode("ascii")

@@ -1,5 +1,6 @@
 """What is measured: names, units, directions, and what they mean in plain words."""
 
+import math
 from dataclasses import dataclass
 
 
@@ -13,10 +14,24 @@ class Measure:
     higher_is_better: bool
     digits: int  # after the decimal point
     meaning: str  # one plain sentence
+    ranked: bool = True  # whether more, or less, is better at all
+    sampling: str = "single"  # of SAMPLINGS: the one that stands for it where none is named
+
+    @property
+    def better(self) -> str:
+        """ "higher" or "lower"; empty where neither is better."""
+        return ("higher" if self.higher_is_better else "lower") if self.ranked else ""
+
+    @property
+    def arrow(self) -> str:
+        """Which way is better."""
+        return {"higher": "↑", "lower": "↓"}.get(self.better, "")
 
     def text(self, value: float, sign: bool = False) -> str:
-        """`value` as the report prints it, with a real minus sign."""
-        return f"{value:{'+' if sign else ''}.{self.digits}f}".replace("-", "\N{MINUS SIGN}")
+        """`value` as the report prints it, with a real minus sign; large ones have four digits."""
+        size = math.floor(math.log10(abs(value))) if value else 0
+        digits = min(self.digits, max(3 - size, 0))
+        return f"{value:{'+' if sign else ''}.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 PSNR = Measure(
@@ -65,14 +80,65 @@ KVD = Measure(
     "fall below zero by chance.",
 )  # fmt: skip
 
-PAIRED = (PSNR, SSIM, LPIPS, MSE, OBJECT_PSNR)
-DISTANCES = (MOTION, FVD, FVD_CONTEXT, KVD)
-MEASURES = PAIRED + DISTANCES
+CRPS = Measure(
+    "crps", "CRPS", "grey levels", False, 2,
+    "How well all sampled futures together forecast each pixel (continuous ranked probability "
+    "score): their mean absolute error, less half their mean difference, so that being sure and "
+    "wrong costs more than being unsure. A prediction without chance has its mean absolute error.",
+    sampling="all",
+)  # fmt: skip
+ENERGY = Measure(
+    "energy_score", "Energy score", "grey levels", False, 2,
+    "The same for whole frames at once: it also sees whether pixels vary together as they should.",
+    sampling="all",
+)  # fmt: skip
+SPREAD_SKILL = Measure(
+    "spread_skill", "Spread / skill", "", True, 2,
+    "How far futures are from each other over how far their mean is from the truth; 1 where the "
+    "futures are as unsure as they ought to be, below 1 where they are too sure.",
+    ranked=False, sampling="all",
+)  # fmt: skip
+DIVERSITY = Measure(
+    "diversity", "Diversity", "grey levels", True, 2,
+    "How different two sampled futures of a clip are, pixel by pixel (root mean square).",
+    ranked=False, sampling="all",
+)  # fmt: skip
+LPIPS_DIVERSITY = Measure(
+    "lpips_diversity", "LPIPS diversity", "", True, 3,
+    "How different two sampled futures of a clip look to the network of LPIPS.",
+    ranked=False, sampling="all",
+)  # fmt: skip
+PRECISION = Measure(
+    "precision", "Precision", "", True, 2,
+    "The share of predictions that lie among the real videos (within reach of a real video's third "
+    "neighbour): are they plausible?",
+)  # fmt: skip
+RECALL = Measure(
+    "recall", "Recall", "", True, 2,
+    "The share of real videos that lie among the predictions: is everything that happens "
+    "predicted somewhere?",
+)  # fmt: skip
+DENSITY = Measure(
+    "density", "Density", "", True, 2,
+    "As precision, but counting how many real videos are near (within reach of their fifth "
+    "neighbour): about 1 for real videos, and robust to outliers.",
+)  # fmt: skip
+COVERAGE = Measure(
+    "coverage", "Coverage", "", True, 2,
+    "The share of real videos with a prediction nearby (within reach of their fifth neighbour).",
+)  # fmt: skip
+
+PAIRED = (PSNR, SSIM, LPIPS, MSE, OBJECT_PSNR)  # of one future, or of the mean
+ENSEMBLE = (CRPS, ENERGY, SPREAD_SKILL, DIVERSITY, LPIPS_DIVERSITY)  # of all futures of a clip
+DISTANCES = (MOTION, FVD, FVD_CONTEXT, KVD)  # between sets of videos
+NEIGHBOURS = (PRECISION, RECALL, DENSITY, COVERAGE)  # of sets of videos, by nearest neighbours
+MEASURES = PAIRED + ENSEMBLE + DISTANCES + NEIGHBOURS
 
 SAMPLINGS = {
     "single": "one sampled future, averaged over the futures of a clip",
     "mean": "the pixelwise mean over the futures of a clip, scored as one prediction",
     "best": "the best future of each clip under the metric: it looks at the truth to choose",
+    "all": "all futures of a clip together",
 }
 EXPLAINED_ROWS = {
     "copy-last": "repeats the last observed frame",

@@ -30,7 +30,8 @@ function sortRows(body, column, sign) {
   body.append(...[...body.rows].sort(compare));
 }
 
-// Videos: one switch and one speed for all. Who asked for less motion starts with them paused.
+// Videos: one switch and one speed for all. They start by themselves, but not for readers who asked
+// for less motion.
 const videos = [...document.querySelectorAll("video")];
 const playing = document.getElementById("playing");
 const speed = document.getElementById("speed");
@@ -45,10 +46,7 @@ if (playing) {
     videos.forEach((video) => (video.playbackRate = Number(speed.value)));
   });
   playing.parentElement.hidden = false;
-  if (matchMedia("(prefers-reduced-motion: reduce)").matches) {
-    videos.forEach((video) => video.removeAttribute("autoplay"));
-    set(true);
-  }
+  set(matchMedia("(prefers-reduced-motion: reduce)").matches);
 }
 
 // Paper has no switches: open everything that is folded.

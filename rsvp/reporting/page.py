@@ -10,24 +10,29 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
+from rsvp.reporting.costs import Cost
 from rsvp.reporting.estimates import Estimate
-from rsvp.reporting.examples import Example
+from rsvp.reporting.examples import Gallery
+from rsvp.reporting.grids import Grid
 from rsvp.reporting.measures import (
     EXPLAINED_ROWS,
-    LPIPS,
     MEASURES,
-    OBJECT_PSNR,
-    PAIRED,
     PSNR,
     SAMPLINGS,
-    SSIM,
     Measure,
 )
-from rsvp.reporting.plots import horizon_measures, horizon_plot, inline_svg, learning_plot
+from rsvp.reporting.parts import Column, Part, absent, details, headline, notes
+from rsvp.reporting.plots import (
+    curves_plot,
+    horizon_measures,
+    horizon_plot,
+    inline_svg,
+    learning_plot,
+)
 from rsvp.reporting.records import (
     DatasetFacts,
     History,
-    cost_lines,
+    autoencoder_of,
     count,
     duration,
     provenance,
@@ -36,9 +41,7 @@ from rsvp.reporting.rows import Row
 from rsvp.reporting.tables import (
     Comparison,
     Tables,
-    best_row,
-    headline_columns,
-    plain_reason,
+    protocol_text,
     sample_text,
     scored_cells,
 )
@@ -55,8 +58,10 @@ class Report:
     tables: Tables
     histories: Sequence[History]
     records: Sequence[dict[str, Any]]
-    examples: dict[str, list[Example]]  # by the row's name
-    videos: dict[str, int]  # by the row's name: clips that have one
+    costs: Sequence[Cost]
+    galleries: Sequence[Gallery]
+    decomposition: Sequence[Grid]
+    memorisation: Sequence[Grid]
     datasets: Sequence[DatasetFacts]
     resamples: int
 
@@ -75,37 +80,36 @@ def render(report: Report) -> str:
         environment.loader.get_source(environment, name)[0]
     )
     tables = report.tables
+    top, below = headline(tables), details(tables)
     return environment.get_template("page.html.jinja").render(
         title=report.title,
         facts=facts(tables),
-        findings=findings(tables),
-        columns=[column(tables, *item) for item in headline_columns(tables)],
-        body=[line(tables, row) for row in tables.rows if row.kind in ("predictor", "baseline")],
-        reference=[line(tables, row) for row in tables.rows if row.kind in ("ceiling", "floor")],
-        absent=[(m.label, plain_reason(tables.reason(m))) for m in MEASURES
-                if not tables.measured(m)],
-        notes=notes(tables),
-        comparisons=comparison_lines(tables),
-        compared=[measure for measure in PAIRED if tables.measured(measure)],
-        best_baselines=[(m.label, row.label) for m in PAIRED if (row := tables.best_baseline(m))],
+        findings=findings(tables, report.records),
+        headline=result_part(tables, top),
+        details=[result_part(tables, part) for part in below],
+        absent=absent(tables),
+        notes=notes(tables, [column for part in (top, *below) for column in part.columns]),
+        comparisons=comparison_parts(tables),
         horizon=horizon_figures(tables),
-        examples=[
-            (name, report.videos.get(name, 0), shown) for name, shown in report.examples.items()
-        ],
+        curves=curves_figure(tables),
+        galleries=report.galleries,
+        decomposition=report.decomposition,
+        memorisation=report.memorisation,
         learning=learning_figures(report.histories),
         several_seeds=any(len(row.runs) > 1 for row in tables.rows),
-        costs=cost_lines(list(report.records)),
+        costs=report.costs,
         datasets=report.datasets,
         sample=sample_text(tables),
-        protocol=tables.protocol,
+        protocol_texts=[protocol_text(name, tables) for name in tables.protocols],
         protocols=protocols(tables.rows),
         provenance=provenance(list(report.records)),
         settings=stage_settings(report.records),
         measures=[m for m in MEASURES if tables.measured(m)] + [
             m for m in MEASURES if not tables.measured(m)],
         samplings=SAMPLINGS,
-        explained_rows=[(row.label, EXPLAINED_ROWS[row.label]) for row in tables.rows
-                        if row.label in EXPLAINED_ROWS],
+        explained_rows=[(method, EXPLAINED_ROWS[method])
+                        for method in dict.fromkeys(row.method for row in tables.rows)
+                        if method in EXPLAINED_ROWS],
         trajectories=max(row.index["trajectories"] for row in tables.rows),
         resamples=report.resamples,
         version=metadata.version("rsvp"),
@@ -127,15 +131,16 @@ def facts(tables: Tables) -> list[tuple[str, str]]:
     ]
 
 
-def findings(tables: Tables) -> list[dict[str, str]]:
+def findings(tables: Tables, records: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
     """The main comparisons in words: against the best baseline, and the room to the ceiling."""
     sentences = []
-    for measure in (PSNR, OBJECT_PSNR, SSIM, LPIPS):
-        for item in tables.comparisons:
-            if item.measure is measure and item.best_baseline:
+    for column in headline(tables).columns:
+        for item in tables.main_comparisons:
+            if item.measure is column.measure and item.best_baseline:
                 sentences.append(finding(item))
-    ceiling = next((row for row in tables.rows if row.kind == "ceiling"), None)
     first = next((row for row in tables.rows if row.kind == "predictor"), None)
+    own = first and f"{autoencoder_of(first.name, records)}.reconstruction"
+    ceiling = next((row for row in tables.rows if row.name == own), None)
     if ceiling and first:
         top, mine = tables.estimate(ceiling, PSNR), tables.estimate(first, PSNR)
         if top.known and mine.known:
@@ -172,28 +177,41 @@ def span(measure: Measure, estimate: Estimate, sign: bool = False) -> str:
     return low + between + high
 
 
-def column(tables: Tables, measure: Measure, sampling: str) -> dict[str, Any]:
-    """A header of the headline table."""
-    trajectories = max(row.index["trajectories"] for row in tables.rows)
-    cells = [tables.estimate(row, measure, sampling) for row in tables.rows]
+def column_head(tables: Tables, column: Column, several: bool) -> dict[str, Any]:
+    """A header of a table of results; `several`: whether its columns differ in protocol."""
+    measure, futures = column.measure, max(row.index["trajectories"] for row in tables.rows)
+    sampled = f"{column.sampling} of {futures}" if column.sampling in ("mean", "best") else ""
+    cells = [column.estimate(tables, row) for row in tables.rows]
     return {
         "label": measure.label,
-        "detail": {"single": measure.unit}.get(sampling, f"{sampling} of {trajectories}"),
-        "better": "higher" if measure.higher_is_better else "lower",
-        "arrow": "↑" if measure.higher_is_better else "↓",
+        "details": [*filter(None, (measure.unit, sampled, column.protocol if several else ""))],
+        "better": measure.better,
+        "arrow": measure.arrow,
         "warning": "not comparable" if any("not comparable" in c.note for c in cells) else "",
     }
 
 
-def line(tables: Tables, row: Row) -> dict[str, Any]:
-    """A row of the headline table."""
-    cells = []
-    ranked = [other for other in tables.rows if other.kind in ("predictor", "baseline")]
-    for measure, sampling in headline_columns(tables):
-        shown = cell(measure, tables.estimate(row, measure, sampling))
-        best = best_row(ranked, measure, tables) if sampling == "single" else None
-        cells.append(shown | {"best": row is best})
-    return {"name": row.name, "label": row.label, "kind": row.kind, "cells": cells}
+def result_part(tables: Tables, part: Part) -> dict[str, Any]:
+    """One table of results: its columns, its rows, and ceiling and floor below them."""
+    best = [column.best(tables) for column in part.columns]
+
+    def lines(*kinds: str) -> list[dict[str, Any]]:
+        return [
+            {"name": row.name, "label": row.label, "kind": row.kind, "cells": [
+                cell(column.measure, column.estimate(tables, row)) | {"best": row is winner}
+                for column, winner in zip(part.columns, best, strict=True)
+            ]}
+            for row in part.rows(tables) if row.kind in kinds
+        ]  # fmt: skip
+
+    several = len(part.protocols) > 1
+    return {
+        "title": part.title,
+        "protocols": part.protocols,
+        "columns": [column_head(tables, column, several) for column in part.columns],
+        "body": lines("predictor", "baseline"),
+        "reference": lines("ceiling", "floor"),
+    }
 
 
 def cell(measure: Measure, estimate: Estimate, sign: bool = False) -> dict[str, Any]:
@@ -210,38 +228,24 @@ def cell(measure: Measure, estimate: Estimate, sign: bool = False) -> dict[str, 
     }
 
 
-def notes(tables: Tables) -> list[str]:
-    """What qualifies numbers of the headline table, each once, with what it is about."""
-    found: dict[str, tuple[dict[str, None], dict[str, None]]] = {}
-    for measure, sampling in headline_columns(tables):
-        for row in tables.rows:
-            note = tables.estimate(row, measure, sampling).note
-            if note and not note.startswith("not computed"):
-                measures, rows = found.setdefault(note, ({}, {}))
-                measures[measure.label] = rows[row.label] = None
-    texts = []
-    for note, (measures, rows) in found.items():
-        of = f" of {', '.join(rows)}" if len(rows) < len(tables.rows) / 2 else ""
-        texts.append(f"{', '.join(measures)}{of}: {note}.")
-    return texts
-
-
-def comparison_lines(tables: Tables) -> list[dict[str, Any]]:
-    """One line per other row, one cell per measure."""
-    lines: dict[str, dict[str, Any]] = {}
+def comparison_parts(tables: Tables) -> list[dict[str, Any]]:
+    """One table per predictor: one line per other row, one cell per measure."""
+    measures = [column.measure for column in headline(tables).columns]
+    parts: dict[str, dict[str, Any]] = {}
     for item in tables.comparisons:
-        if not tables.measured(item.measure):
-            continue
-        entry = lines.setdefault(
-            item.other.name,
-            {"label": item.other.label, "first": item.predictor.label, "cells": []},
-        )
-        entry["cells"].append(
-            cell(item.measure, item.estimate, sign=True)
-            | {"verdict": item.verdict, "class": CLASSES.get(item.verdict, "none"),
-               "best": item.best_baseline}
-        )  # fmt: skip
-    return list(lines.values())
+        if item.measure in measures and item.protocol == tables.protocol_of(item.measure):
+            part = parts.setdefault(
+                item.predictor.name, {"first": item.predictor.label, "lines": {}}
+            )
+            shown = cell(item.measure, item.estimate, sign=True)
+            shown |= {"verdict": item.verdict, "class": CLASSES.get(item.verdict, "none")}
+            line = part["lines"].setdefault((item.other.label, item.other.kind), {})
+            line[item.measure.key] = shown | {"best": item.best_baseline}
+    for part in parts.values():
+        part["measures"] = [
+            m for m in measures if any(m.key in line for line in part["lines"].values())
+        ]
+    return list(parts.values())
 
 
 def horizon_figures(tables: Tables) -> list[tuple[str, Markup]]:
@@ -252,6 +256,14 @@ def horizon_figures(tables: Tables) -> list[tuple[str, Markup]]:
         drawing = inline_svg(horizon_plot(tables, [measure]), title, f"horizon-{measure.key}")
         figures.append((measure.meaning, Markup(drawing)))
     return figures
+
+
+def curves_figure(tables: Tables) -> Markup | None:
+    """Distances between sets by the number of clips; None where none was computed."""
+    if not tables.curves:
+        return None
+    title = "Distances between sets of videos by the number of clips, one line per row"
+    return Markup(inline_svg(curves_plot(tables), title, "curves"))
 
 
 def learning_figures(histories: Sequence[History]) -> list[tuple[str, Markup]]:

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rsvp.reporting.estimates import Estimate
-from rsvp.reporting.measures import MSE, PAIRED, Measure
+from rsvp.reporting.measures import MEASURES, MSE, PAIRED, Measure
 from rsvp.reporting.records import History
 from rsvp.reporting.rows import Row
 from rsvp.reporting.tables import Tables
@@ -105,7 +105,7 @@ def draw_horizon(axes: Axes, tables: Tables, measure: Measure) -> None:
     unit = f" ({measure.unit})" if measure.unit else ""
     arrow = "higher is better" if measure.higher_is_better else "lower is better"
     axes.set_title(f"{measure.label}{unit}, {arrow}")
-    label_ends(axes, labels, future + 0.35)
+    label_ends(axes, labels, future + 0.05, future + 0.35)
 
 
 def draw_line(axes: Axes, row: Row, estimates: list[Estimate], colour: str, dash: object) -> None:
@@ -121,8 +121,49 @@ def draw_line(axes: Axes, row: Row, estimates: list[Estimate], colour: str, dash
         axes.fill_between(frames, low, high, color=colour, alpha=0.16, linewidth=0)
 
 
-def label_ends(axes: Axes, labels: list[tuple[float, str, str]], x: float) -> None:
-    """Write labels (value, text, colour) right of the lines, moved apart where they would touch."""
+def curves_plot(tables: Tables) -> str:
+    """SVG: each distance between sets against the number of clips, bands of ± one deviation."""
+    panels = list(dict.fromkeys((key, protocol) for _, key, protocol in tables.curves))
+    with matplotlib.rc_context(STYLE):
+        figure, all_axes = grid(len(panels), columns=2, panel=PANEL)
+        for axes, (key, protocol) in zip(all_axes, panels, strict=True):
+            draw_curves(axes, tables, next(m for m in MEASURES if m.key == key), protocol)
+        return svg(figure, "curves")
+
+
+def draw_curves(axes: Axes, tables: Tables, measure: Measure, protocol: str) -> None:
+    """Draw one distance against the number of clips, with a label at the end of each line.
+
+    Of the baselines the best alone: the others are often a hundred times as far.
+    """
+    labels, last = [], 1
+    hardest = tables.best_baseline(measure, protocol)
+    predictors = 0
+    for row in tables.rows:
+        curve = tables.curves.get((row.name, measure.key, protocol))
+        if not curve or (row.kind == "baseline" and row is not hardest):
+            continue
+        colour = QUIET if row is not hardest else BEST_BASELINE
+        if row.kind == "predictor":
+            colour = PREDICTORS[predictors % len(PREDICTORS)]
+            predictors += 1
+        clips, values, deviations = np.array(curve).T
+        axes.plot(clips, values, color=colour, linestyle=DASHES[1] if row.kind == "floor" else "-")
+        low, high = values - deviations, values + deviations
+        axes.fill_between(clips, low, high, color=colour, alpha=0.14, linewidth=0)
+        labels.append((values[-1], row.label, colour))
+        last = max(last, int(clips[-1]))
+    axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
+    axes.set_xlabel("clips")
+    axes.set_title(f"{measure.label}, {protocol}, lower is better")
+    label_ends(axes, labels, last * 1.005, last * 1.035)
+
+
+def label_ends(axes: Axes, labels: list[tuple[float, str, str]], end: float, x: float) -> None:
+    """Write labels (value, text, colour) at `x`, moved apart where they would touch.
+
+    `end` is where the lines end.
+    """
     if not labels:
         return
     low, high = axes.get_ylim()
@@ -136,7 +177,9 @@ def label_ends(axes: Axes, labels: list[tuple[float, str, str]], x: float) -> No
                 places[i] -= overlap / 2
                 places[i + 1] += overlap / 2
     for place, (value, text, colour) in zip(places, labels, strict=True):
-        axes.plot([x - 0.3, x - 0.06], [value, place], color=LINE, linewidth=0.8, clip_on=False)
+        axes.plot(
+            [end, x - 0.2 * (x - end)], [value, place], color=LINE, linewidth=0.8, clip_on=False
+        )
         axes.text(x, place, text, color=colour, va="center", fontsize=8.5, clip_on=False)
 
 

@@ -12,10 +12,12 @@ from pandas.errors import EmptyDataError
 from rsvp.errors import UserError
 from rsvp.files import read_json
 
-ROOTS = ("datasets", "autoencoders", "predictors", "predictions", "evaluation")
+ROOTS = ("datasets", "autoencoders", "predictors", "predictions", "real_features", "evaluation",
+         "semantics", "memorisation")  # fmt: skip
 ORDER = ("generate_videos", "decode", "split", "pretrain_autoencoder", "finetune_autoencoder",
          "cache_latents", "train_diffusion", "predict", "predict_baseline", "reconstruct",
-         "evaluate", "report")  # fmt: skip
+         "real_features", "evaluate", "measure_semantics",
+         "check_memorisation", "report")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -97,38 +99,20 @@ def read_records(paths: Iterable[Path]) -> list[dict[str, Any]]:
     return sorted(records, key=place)
 
 
-def cost_lines(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One line per stage and thing that it made: jobs, seconds (sum), memory (peak), device."""
-    lines: dict[tuple[str, str], dict[str, Any]] = {}
+def autoencoder_of(predictor: str, records: Iterable[dict[str, Any]]) -> str:
+    """The autoencoder that a predictor was trained on; empty where no record says so."""
     for record in records:
-        stage = record.get("stage", "unknown")
-        many = stage in ("evaluate", "predict_baseline", "decode")  # too many small jobs to list
-        key = (stage, "" if many else record["label"])
-        line = lines.setdefault(
-            key, {"stage": stage, "of": key[1], "jobs": 0, "seconds": 0.0, "peak_memory_mb": 0.0,
-                  "parameters": None, "work": "", "device": ""},
-        )  # fmt: skip
-        line["jobs"] += 1
-        # A training that was resumed knows the time of all its runs.
-        line["seconds"] += max(record.get("seconds") or 0, record.get("training_seconds") or 0)
-        line["peak_memory_mb"] = max(line["peak_memory_mb"], record.get("peak_memory_mb") or 0)
-        line["parameters"] = record.get("parameters") or line["parameters"]
-        line["work"] = work(record) or line["work"]
-        line["device"] = record.get("device") or line["device"]
-    return list(lines.values())
-
-
-def work(record: dict[str, Any]) -> str:
-    """What a job did, in its own unit; empty where seconds say it all."""
-    if record.get("network_evaluations"):
-        return f"{record['network_evaluations']} network evaluations per future"
-    if record.get("steps"):
-        return f"{count(record['steps'])} steps"
-    return f"{count(record['clips'])} clips" if isinstance(record.get("clips"), int) else ""
+        settings = record.get("settings") or {}
+        if record.get("stage") == "train_diffusion" and settings.get("name") == predictor:
+            return settings.get("predictor", {}).get("autoencoder", "")
+    return ""
 
 
 def provenance(records: list[dict[str, Any]]) -> dict[str, list[str]]:
-    """Every commit, machine and package version that had a part, normally one of each."""
+    """Every commit, machine and package version that had a part, normally one of each.
+
+    And which results were accepted although the code that made them had changed (`make accept`).
+    """
 
     def distinct(values: Iterable[Any]) -> list[str]:
         return sorted({str(value) for value in values if value})
@@ -145,6 +129,11 @@ def provenance(records: list[dict[str, Any]]) -> dict[str, list[str]]:
         "GPU": distinct(item.get("gpu") for item in hardware),
         "threads": distinct(record.get("threads") for record in records),
         "started": distinct(record.get("started") for record in records)[:1],
+        "accepted despite other code": distinct(
+            f"{record.get('label')}: {note['why']} ({note['by']}, {note['when']})"
+            for record in records
+            for note in record.get("accepted", [])
+        ),
     }
     for name in packages:
         facts[name] = distinct((record.get("versions") or {}).get(name) for record in records)

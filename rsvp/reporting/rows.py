@@ -1,18 +1,20 @@
 """The rows of the report: one predictor, baseline, ceiling or floor each, scored per seed."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from rsvp.config import Protocol
+from rsvp.data.splits import spread
 from rsvp.errors import UserError
 from rsvp.files import read_json
 
 KINDS = ("predictor", "baseline", "ceiling", "floor")
-SCORES = ("psnr", "ssim", "mse", "lpips", "object_psnr")
-COLUMNS = ("clip", "group", "trajectory", "frame", *SCORES)
+COLUMNS = ("clip", "group", "trajectory", "frame", "psnr", "ssim", "mse", "lpips", "object_psnr",
+           "crps", "energy_score", "mean_error", "diversity", "lpips_diversity")  # fmt: skip
 ROW_KEYS = ("row", "kind", "seed", "dataset", "paired", "trajectories", "clips", "groups",
             "context_frames", "future_frames", "resolution", "protocol")  # fmt: skip
 
@@ -41,8 +43,13 @@ class Row:
 
     @property
     def label(self) -> str:
-        """The name without the dataset or autoencoder that qualifies it in paths."""
-        return self.name if self.kind == "predictor" else self.name.rsplit(".", 1)[-1]
+        """The name without the dataset that qualifies it in paths; each ceiling has its own."""
+        return self.name.replace(".", " ") if self.kind == "ceiling" else self.method
+
+    @property
+    def method(self) -> str:
+        """What was done, whatever the dataset or autoencoder: copy-last, reconstruction."""
+        return self.name.rsplit(".", 1)[-1]
 
 
 def read_rows(evaluations: Iterable[Path], predictors: list[str]) -> list[Row]:
@@ -110,3 +117,51 @@ def check_rows(rows: list[Row]) -> None:
                     f"({len(clips)} and {len(first[1])}); run the stage evaluate again for both"
                 )
             first = first or (row.name, clips)
+
+
+def under_protocol(row: Row, protocol: Protocol) -> Row | str:
+    """The row with the scores that a protocol of frames counts, or why there are none."""
+    index = row.index
+    if row.runs[0].scores is None:
+        return "its clips are no predictions of the test clips"
+    if reason := too_few_clips(protocol, index["clips"]):
+        return reason
+    frames, context = protocol.frames, index["context_frames"]
+    whole = context + index["future_frames"]
+    if frames is not None and not context < frames <= whole:
+        return (
+            f"the protocol takes clips of {frames} frames; these have {context} observed of {whole}"
+        )
+    futures, had = protocol.trajectories, index["trajectories"]
+    sampled = row.kind == "predictor"
+    if futures is not None and sampled and had < futures:
+        return f"the protocol takes {futures} futures per clip, and {had} are sampled"
+    last, futures = (frames or whole) - context, futures if sampled else None
+    runs = [
+        replace(run, scores=counted(run.scores, protocol.clips, last, futures)) for run in row.runs
+    ]
+    return replace(row, runs=tuple(runs))
+
+
+def too_few_clips(protocol: Protocol, clips: int) -> str:
+    """Why a protocol has no number on so few clips; empty where it has."""
+    if protocol.clips is None or clips >= protocol.clips:
+        return ""
+    return f"the protocol takes {protocol.clips} clips, and {clips} are predicted"
+
+
+def counted(
+    scores: pd.DataFrame, clips: int | None, frames: int, trajectories: int | None
+) -> pd.DataFrame:
+    """The lines of the first frames and trajectories of evenly spread clips.
+
+    With fewer trajectories than there are, the lines of all together have no meaning and go.
+    """
+    names = scores["clip"].unique()
+    if clips is not None:
+        chosen = names[spread(len(names), clips)]
+        scores = scores[scores["clip"].isin(chosen)]
+    scores = scores[scores["frame"] <= frames]
+    if trajectories is not None and trajectories <= scores["trajectory"].max():
+        scores = scores[scores["trajectory"].between(0, trajectories - 1)]
+    return scores

@@ -1,24 +1,36 @@
-"""The numbers of the report: estimates with intervals, comparisons, their CSV and Markdown."""
+"""The numbers of the report: estimates with intervals, comparisons, and tables for machines."""
 
-import math
 from dataclasses import dataclass, field
 
 import pandas as pd
 
-from rsvp.metrics.intervals import group_interval
-from rsvp.reporting.distances import row_distances
-from rsvp.reporting.estimates import NAN, Estimate
-from rsvp.reporting.measures import DISTANCES, MEASURES, PAIRED, SAMPLINGS, Measure
-from rsvp.reporting.rows import Row
+from rsvp.config import Protocol, Scores
+from rsvp.reporting.distances import (
+    Distance,
+    distance_difference,
+    measures_of,
+    row_curves,
+    row_distances,
+)
+from rsvp.reporting.estimates import Estimate
+from rsvp.reporting.measures import (
+    ENSEMBLE,
+    MEASURES,
+    PAIRED,
+    Measure,
+)
+from rsvp.reporting.rows import Row, under_protocol
+from rsvp.reporting.scores import clip_estimate, difference, frame_estimates, samplings
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The paired difference of one measure: predictor minus other row, clip by clip."""
+    """The difference of one measure on the same clips: predictor minus other row."""
 
     predictor: Row
     other: Row
     measure: Measure
+    protocol: str
     estimate: Estimate
     best_baseline: bool  # the other row is the baseline with the best mean of this measure
 
@@ -38,206 +50,193 @@ class Comparison:
 
 @dataclass
 class Tables:
-    """Everything that the report says in numbers."""
+    """Everything that the report says in numbers.
+
+    headline: by (row, measure key, sampling, protocol). horizon: by (row, measure key, sampling),
+    under the first protocol of frames. curves: by (row, measure key, protocol), how a distance
+    falls with the number of clips: (clips, mean, deviation over subsets).
+    """
 
     rows: list[Row]
-    protocol: str
-    headline: dict[tuple[str, str, str], Estimate] = field(default_factory=dict)
+    protocols: dict[str, Protocol]
+    headline: dict[tuple[str, str, str, str], Estimate] = field(default_factory=dict)
     horizon: dict[tuple[str, str, str], list[Estimate]] = field(default_factory=dict)
+    curves: dict[tuple[str, str, str], list[tuple[int, float, float]]] = field(default_factory=dict)
     comparisons: list[Comparison] = field(default_factory=list)
 
-    def estimate(self, row: Row, measure: Measure, sampling: str = "single") -> Estimate:
-        """One cell of the headline table."""
-        return self.headline.get((row.name, measure.key, sampling), Estimate())
+    @property
+    def protocol(self) -> str:
+        """What the numbers of the first protocol depend on, in one line."""
+        return protocol_text(next(iter(self.protocols)), self)
 
-    def best_baseline(self, measure: Measure) -> Row | None:
+    @property
+    def frame_protocols(self) -> list[str]:
+        """The protocols that score frame by frame."""
+        return [name for name, item in self.protocols.items() if item.scores is Scores.frames]
+
+    def protocol_of(self, measure: Measure) -> str:
+        """The protocol that stands for a measure: the last named one with a value, else the first.
+
+        So a number under a strict protocol goes before one that is labelled.
+        """
+        having = [name for name in self.protocols if measure in measured_by(self.protocols[name])]
+        known = {key[3] for key, cell in self.headline.items()
+                 if key[1] == measure.key and cell.known}  # fmt: skip
+        return next((name for name in reversed(having) if name in known), [*having, ""][0])
+
+    def estimate(
+        self, row: Row, measure: Measure, sampling: str | None = None, protocol: str | None = None
+    ) -> Estimate:
+        """One cell of the headline table; by default as the measure stands there."""
+        name = protocol or self.protocol_of(measure)
+        return self.headline.get(
+            (row.name, measure.key, sampling or measure.sampling, name), Estimate()
+        )
+
+    def best_baseline(self, measure: Measure, protocol: str | None = None) -> Row | None:
         """The baseline with the best mean of a measure on these clips: the hardest to beat."""
-        return best_row([row for row in self.rows if row.kind == "baseline"], measure, self)
+        baselines = [row for row in self.rows if row.kind == "baseline"]
+        return best_row(baselines, measure, self, protocol)
 
-    def measured(self, measure: Measure, sampling: str = "single") -> bool:
+    def measured(self, measure: Measure, sampling: str | None = None) -> bool:
         """Whether any row has a value."""
         return any(self.estimate(row, measure, sampling).known for row in self.rows)
 
     def reason(self, measure: Measure) -> str:
         """Why no row has a value of the measure."""
         notes = [self.estimate(row, measure).note for row in self.rows]
-        return next((note for note in notes if note), "no row was scored on it")
+        return next((note for note in notes if note), "no protocol in the report measures it")
+
+    @property
+    def main_comparisons(self) -> list[Comparison]:
+        """Those of the first predictor under the protocol that stands for each measure."""
+        return [
+            item for item in self.comparisons
+            if item.predictor is self.comparisons[0].predictor
+            and item.protocol == self.protocol_of(item.measure)
+        ]  # fmt: skip
 
 
-def make_tables(rows: list[Row], resamples: int) -> Tables:
+def measured_by(protocol: Protocol) -> list[Measure]:
+    """What a protocol measures."""
+    return [*PAIRED, *ENSEMBLE] if protocol.scores is Scores.frames else measures_of(protocol)
+
+
+def make_tables(rows: list[Row], resamples: int, protocols: dict[str, Protocol]) -> Tables:
     """All estimates and comparisons of `rows`; `resamples` of groups make an interval."""
-    tables = Tables(rows, protocol_text(rows))
+    tables = Tables(rows, protocols)
+    distances = {row.name: row_distances(row, protocols) for row in rows}
+    scored = {
+        (row.name, name): under_protocol(row, protocol)
+        for row in rows
+        for name, protocol in protocols.items()
+        if protocol.scores is Scores.frames
+    }
     for row in rows:
-        for measure in PAIRED:
-            for sampling in samplings(row):
-                cell = (row.name, measure.key, sampling)
-                tables.headline[cell] = clip_estimate(row, measure, sampling, resamples)
-                if sampling != "best" and tables.headline[cell].known:
-                    tables.horizon[cell] = frame_estimates(row, measure, sampling, resamples)
-        for key, value in row_distances(row).items():
-            tables.headline[row.name, key, "single"] = value
-    tables.comparisons = compare(tables, resamples)
+        for name in tables.frame_protocols:
+            add_scores(tables, row, scored[row.name, name], name, resamples)
+        for (key, name), distance in distances[row.name].items():
+            tables.headline[row.name, key, "single", name] = distance.estimate
+        for (key, name), curve in row_curves(row, protocols).items():
+            tables.curves[row.name, key, name] = curve
+    tables.comparisons = compare(tables, scored, distances, resamples)
     return tables
 
 
-def samplings(row: Row) -> list[str]:
-    """One future says it all where a row has only one."""
-    return list(SAMPLINGS) if row.index["trajectories"] > 1 else ["single"]
+def add_scores(tables: Tables, row: Row, scored: Row | str, name: str, resamples: int) -> None:
+    """A row's estimates under one protocol of frames, or the reason why there are none."""
+    for measure in (*PAIRED, *ENSEMBLE):
+        for sampling in samplings(row, measure):
+            cell = (row.name, measure.key, sampling)
+            if isinstance(scored, str):
+                tables.headline[*cell, name] = Estimate(note=f"not computed: {scored}")
+                continue
+            estimate = clip_estimate(scored, measure, sampling, resamples)
+            tables.headline[*cell, name] = estimate
+            if sampling != "best" and name == tables.frame_protocols[0] and estimate.known:
+                tables.horizon[cell] = frame_estimates(scored, measure, sampling, resamples)
 
 
-def clip_values(scores: pd.DataFrame, measure: Measure, sampling: str) -> pd.Series:
-    """One value per clip: averaged over frames first, then over (or best of) trajectories.
-
-    Frames without a value (no object in view) are left out; a clip without any is NaN.
-    """
-    return _over_trajectories(
-        _chosen(scores, sampling).groupby(["clip", "trajectory"])[measure.key].mean(),
-        measure, sampling, ["clip"],
-    )  # fmt: skip
-
-
-def frame_values(scores: pd.DataFrame, measure: Measure, sampling: str) -> pd.DataFrame:
-    """(clips, future frames): one value each, averaged over trajectories."""
-    values = _chosen(scores, sampling).groupby(["clip", "frame"])[measure.key].mean()
-    return values.unstack("frame")
-
-
-def _chosen(scores: pd.DataFrame, sampling: str) -> pd.DataFrame:
-    mean = scores["trajectory"] < 0
-    return scores[mean if sampling == "mean" else ~mean]
-
-
-def _over_trajectories(
-    values: pd.Series, measure: Measure, sampling: str, by: list[str]
-) -> pd.Series:
-    groups = values.groupby(by)
-    if sampling == "best":
-        return groups.max() if measure.higher_is_better else groups.min()
-    return groups.mean()
-
-
-def clip_groups(row: Row) -> pd.Series:
-    """The group of each clip."""
-    return row.runs[0].scores.drop_duplicates("clip").set_index("clip")["group"].astype(str)
-
-
-def seed_values(row: Row, measure: Measure, sampling: str) -> pd.DataFrame:
-    """(clips, seeds): one value per clip and seed."""
-    return pd.DataFrame(
-        {run.index["seed"]: clip_values(run.scores, measure, sampling) for run in row.runs}
-    )
-
-
-def clip_estimate(row: Row, measure: Measure, sampling: str, resamples: int) -> Estimate:
-    """The mean over clips (and seeds) with its interval, or the reason why there is none."""
-    if row.runs[0].scores is None:
-        return Estimate(note="not computed: its clips are no predictions of the test clips")
-    values = seed_values(row, measure, sampling)
-    if values.isna().all(axis=None):
-        return Estimate(note=f"not computed: {missing_reason(row, measure, sampling)}")
-    return estimate_mean(values, clip_groups(row), resamples)
-
-
-def missing_reason(row: Row, measure: Measure, sampling: str) -> str:
-    """Why a column of the scores is empty."""
-    if measure.key == "lpips":
-        return row.index.get("lpips", {}).get("reason") or "no LPIPS weights"
-    if measure.key == "object_psnr":
-        return "true object outlines are known for generated videos only"
-    return f"evaluate kept no {SAMPLINGS[sampling]}"
-
-
-def estimate_mean(values: pd.DataFrame, groups: pd.Series, resamples: int) -> Estimate:
-    """Mean of (clips, seeds) values: over seeds within a clip, then over clips."""
-    per_clip = values.mean(axis=1).dropna()
-    of_clip = groups.reindex(per_clip.index)
-    interval = group_interval(per_clip.to_numpy(), of_clip.to_numpy(), resamples)
-    seeds = values.shape[1]
-    return Estimate(
-        value=interval.mean, low=interval.low, high=interval.high,
-        clips=interval.clips, groups=interval.groups,
-        seeds=seeds, seed_std=float(values.mean().std(ddof=1)) if seeds > 1 else NAN,
-        note="" if interval.groups > 1 else "one group: no interval",
-    )  # fmt: skip
-
-
-def frame_estimates(row: Row, measure: Measure, sampling: str, resamples: int) -> list[Estimate]:
-    """One estimate per future frame."""
-    by_seed = {run.index["seed"]: frame_values(run.scores, measure, sampling) for run in row.runs}
-    groups = clip_groups(row)
-    estimates = []
-    for frame in range(1, row.index["future_frames"] + 1):
-        values = pd.DataFrame({seed: table.get(frame) for seed, table in by_seed.items()})
-        if values.empty or values.isna().all(axis=None):
-            estimates.append(Estimate(note="not computed: no clip has a value at this frame"))
-        else:
-            estimates.append(estimate_mean(values, groups, resamples))
-    return estimates
-
-
-def best_row(rows: list[Row], measure: Measure, tables: Tables) -> Row | None:
-    """The row with the best single-sample mean; None where no row has one."""
-    known = [row for row in rows if tables.estimate(row, measure).known]
+def best_row(
+    rows: list[Row], measure: Measure, tables: Tables, protocol: str | None = None
+) -> Row | None:
+    """The row with the best mean; None where no row has one or none is better than another."""
+    known = [row for row in rows if tables.estimate(row, measure, None, protocol).known]
+    if not measure.ranked:
+        return None
     sign = 1 if measure.higher_is_better else -1
-    return max(known, key=lambda row: sign * tables.estimate(row, measure).value, default=None)
+    return max(
+        known, key=lambda row: sign * tables.estimate(row, measure, None, protocol).value,
+        default=None,
+    )  # fmt: skip
 
 
-def compare(tables: Tables, resamples: int) -> list[Comparison]:
-    """The first predictor against every other predictor and baseline, measure by measure.
+def compare(
+    tables: Tables,
+    scored: dict[tuple[str, str], Row | str],
+    distances: dict[str, dict[tuple[str, str], Distance]],
+    resamples: int,
+) -> list[Comparison]:
+    """Each predictor against every other predictor, baseline and ceiling, measure by measure.
 
-    Single samples; each clip's value is averaged over the row's seeds before the difference.
+    The floor is real video of other clips: nothing to pair with.
     """
-    predictors = [row for row in tables.rows if row.kind == "predictor"]
-    if not predictors:
-        return []
-    first = predictors[0]
-    others = predictors[1:] + [row for row in tables.rows if row.kind == "baseline"]
+
+    def against(first: Row, other: Row, measure: Measure, name: str) -> Estimate:
+        if name not in tables.frame_protocols:
+            key = (measure.key, name)
+            return distance_difference(distances[first.name][key], distances[other.name][key])
+        for row in (first, other):
+            cell = tables.estimate(row, measure, None, name)
+            if not cell.known:
+                return Estimate(note=cell.note)
+        return difference(scored[first.name, name], scored[other.name, name], measure, resamples)
+
     comparisons = []
-    for measure in PAIRED:
-        hardest = tables.best_baseline(measure)
-        for other in others:
-            estimate = difference(first, other, measure, tables, resamples)
-            comparisons.append(Comparison(first, other, measure, estimate, other is hardest))
+    for first in (row for row in tables.rows if row.kind == "predictor"):
+        others = [row for row in tables.rows if row is not first and row.kind != "floor"]
+        for name, protocol in tables.protocols.items():
+            for measure in filter(lambda measure: measure.ranked, measured_by(protocol)):
+                hardest = tables.best_baseline(measure, name)
+                comparisons += [
+                    Comparison(first, other, measure, name,
+                               against(first, other, measure, name), other is hardest)
+                    for other in others
+                ]  # fmt: skip
     return comparisons
 
 
-def difference(
-    first: Row, other: Row, measure: Measure, tables: Tables, resamples: int
-) -> Estimate:
-    """Mean over clips of first - other."""
-    for row in (first, other):
-        cell = tables.estimate(row, measure)
-        if not cell.known:
-            return Estimate(note=cell.note)
-    mine, theirs = (seed_values(row, measure, "single").mean(axis=1) for row in (first, other))
-    values = (mine - theirs).to_frame()
-    estimate = estimate_mean(values, clip_groups(first), resamples)
-    return Estimate(
-        estimate.value, estimate.low, estimate.high, estimate.clips, estimate.groups,
-        seeds=len(first.runs), note=estimate.note,
-    )  # fmt: skip
-
-
-def protocol_text(rows: list[Row]) -> str:
-    """What every number of these rows depends on, in one line."""
-    index = next((row.index for row in rows if row.kind == "predictor"), rows[0].index)
-    protocol = index["protocol"]
-    name = protocol.get("name", "prediction") if isinstance(protocol, dict) else str(protocol)
+def protocol_text(name: str, tables: Tables) -> str:
+    """What every number under a protocol depends on, in one line."""
+    protocol = tables.protocols[name]
+    index = next((row.index for row in tables.rows if row.kind == "predictor"),
+                 tables.rows[0].index)  # fmt: skip
+    observed = index["context_frames"]
+    future = (protocol.frames or observed + index["future_frames"]) - observed
+    clips = "all predicted" if protocol.clips is None else protocol.clips
+    if protocol.scores is Scores.frames:
+        futures = protocol.trajectories or index["trajectories"]
+        scored = f"future frames only, K = {futures}"
+    else:
+        scored = (
+            f"first future of each clip; future frames only, or where it says so with context; "
+            f"detector {protocol.detector}"
+        )
     return (
-        f"{name}: {index['dataset']} {index.get('split', 'test')} split, "
-        f"{index['context_frames']} observed + {index['future_frames']} predicted frames, "
-        f"{index['resolution']} px, future frames only, K = {index['trajectories']}"
+        f"{name}: {index['dataset']} {index['protocol'].get('split', 'test')} split, "
+        f"{clips} clips, {observed} observed + {future} predicted frames, "
+        f"{index['resolution']} px, {scored}"
     )
 
 
 def results_table(tables: Tables) -> pd.DataFrame:
     """results.csv: one line per row, metric and sampling, known or not."""
     lines = []
-    for (name, key, sampling), estimate in tables.headline.items():
+    for (name, key, sampling, protocol), estimate in tables.headline.items():
         row = next(row for row in tables.rows if row.name == name)
         measure = next(measure for measure in MEASURES if measure.key == key)
         lines.append(
-            _row_columns(tables, row)
+            _row_columns(tables, row, protocol)
             | {"metric": key, "sampling": sampling, "trajectories": row.index["trajectories"]}
             | _measure_columns(measure)
             | _estimate_columns(estimate)
@@ -253,7 +252,7 @@ def horizon_table(tables: Tables) -> pd.DataFrame:
         measure = next(measure for measure in MEASURES if measure.key == key)
         for frame, estimate in enumerate(estimates, start=1):
             lines.append(
-                _row_columns(tables, row)
+                _row_columns(tables, row, tables.frame_protocols[0])
                 | {"metric": key, "sampling": sampling, "frame": frame}
                 | _measure_columns(measure)
                 | _estimate_columns(estimate)
@@ -262,15 +261,15 @@ def horizon_table(tables: Tables) -> pd.DataFrame:
 
 
 def comparisons_table(tables: Tables) -> pd.DataFrame:
-    """comparisons.csv: one line per other row and metric; value = predictor - other."""
+    """comparisons.csv: a line per predictor, other row and metric; value = predictor - other."""
     lines = [
         {
-            "protocol": tables.protocol,
+            "protocol": protocol_text(item.protocol, tables),
             "predictor": item.predictor.name,
             "other": item.other.name,
             "kind": item.other.kind,
             "metric": item.measure.key,
-            "sampling": "single",
+            "sampling": item.measure.sampling,
             "best_baseline": item.best_baseline,
         }
         | _measure_columns(item.measure)
@@ -281,12 +280,32 @@ def comparisons_table(tables: Tables) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=None if lines else ["predictor", "other", "metric", "value"])
 
 
-def _row_columns(tables: Tables, row: Row) -> dict[str, object]:
-    return {"protocol": tables.protocol, "row": row.name, "kind": row.kind}
+def curves_table(tables: Tables) -> pd.DataFrame:
+    """curves.csv: how each distance falls with the number of clips; one line per row and number.
+
+    `value` is the mean over random subsets of `clips` clips, `deviation` their standard deviation.
+    """
+    lines = [
+        {
+            "protocol": protocol_text(protocol, tables),
+            "row": name,
+            "metric": key,
+            "clips": clips,
+            "value": value,
+            "deviation": deviation,
+        }
+        for (name, key, protocol), curve in tables.curves.items()
+        for clips, value, deviation in curve
+    ]
+    return pd.DataFrame(lines, columns=None if lines else ["row", "metric", "clips", "value"])
+
+
+def _row_columns(tables: Tables, row: Row, protocol: str) -> dict[str, object]:
+    return {"protocol": protocol_text(protocol, tables), "row": row.name, "kind": row.kind}
 
 
 def _measure_columns(measure: Measure) -> dict[str, object]:
-    return {"unit": measure.unit, "better": "higher" if measure.higher_is_better else "lower"}
+    return {"unit": measure.unit, "better": measure.better}
 
 
 def _estimate_columns(estimate: Estimate) -> dict[str, object]:
@@ -295,53 +314,6 @@ def _estimate_columns(estimate: Estimate) -> dict[str, object]:
         "clips": estimate.clips, "groups": estimate.groups, "seeds": estimate.seeds,
         "seed_std": estimate.seed_std, "note": estimate.note,
     }  # fmt: skip
-
-
-def headline_columns(tables: Tables) -> list[tuple[Measure, str]]:
-    """(measure, sampling) of the columns that hold at least one value, in reading order."""
-    columns = [(measure, "single") for measure in PAIRED]
-    columns += [(measure, sampling) for measure in PAIRED[:1] for sampling in ("mean", "best")]
-    columns += [(measure, "single") for measure in DISTANCES]
-    return [column for column in columns if tables.measured(*column)]
-
-
-def column_label(measure: Measure, sampling: str, trajectories: int) -> str:
-    """The header of a column, with K where it matters."""
-    suffix = {
-        "single": "",
-        "mean": f", mean of {trajectories}",
-        "best": f", best of {trajectories}",
-    }
-    return measure.label + suffix[sampling]
-
-
-def results_markdown(tables: Tables, title: str) -> str:
-    """results.md: the headline table, what it depends on, and what was not computed."""
-    columns = headline_columns(tables)
-    trajectories = max(row.index["trajectories"] for row in tables.rows)
-    heads = [
-        f"{column_label(*column, trajectories)}{f' ({column[0].unit})' if column[0].unit else ''} "
-        f"{'↑' if column[0].higher_is_better else '↓'}"
-        for column in columns
-    ]
-    lines = [
-        f"# {_markdown(title)}", "", f"Protocol: {_markdown(tables.protocol)}.", "",
-        f"{sample_text(tables)} Brackets: 95 % interval, groups resampled.", "",
-        "| row | kind | " + " | ".join(heads) + " |",
-        "|---|---|" + "---:|" * len(columns),
-    ]  # fmt: skip
-    for row in tables.rows:
-        cells = [cell_text(column[0], tables.estimate(row, *column)) for column in columns]
-        lines.append(f"| {_markdown(row.name)} | {row.kind} | " + " | ".join(cells) + " |")
-    absent = [measure for measure in MEASURES if not tables.measured(measure)]
-    if absent:
-        lines += ["", "Not computed:", ""]
-        lines += [f"- {m.label}: {_markdown(plain_reason(tables.reason(m)))}" for m in absent]
-    notes = sorted({tables.estimate(row, *c).note for row in tables.rows for c in columns} - {""})
-    if any(not note.startswith("not computed") for note in notes):
-        lines += ["", "Notes:", ""]
-        lines += [f"- {_markdown(note)}" for note in notes if not note.startswith("not computed")]
-    return "\n".join(lines) + "\n"
 
 
 def scored_cells(tables: Tables) -> list[Estimate]:
@@ -363,25 +335,6 @@ def sample_text(tables: Tables) -> str:
     )
 
 
-def cell_text(measure: Measure, estimate: Estimate) -> str:
-    """`24.10 [23.50, 24.70]`, with ± over seeds where there are several."""
-    if not estimate.known:
-        return "–"
-    text = measure.text(estimate.value)
-    if estimate.has_interval:
-        text += f" [{measure.text(estimate.low)}, {measure.text(estimate.high)}]"
-    if not math.isnan(estimate.seed_std):
-        text += f" ± {measure.text(estimate.seed_std)}"
-    return text
-
-
 def plain_reason(note: str) -> str:
     """A note without the words that its heading already says."""
     return note.removeprefix("not computed: ")
-
-
-def _markdown(text: str) -> str:
-    """`text` with what Markdown and HTML would take for markup made harmless."""
-    for character in "\\`*_[]|":
-        text = text.replace(character, "\\" + character)
-    return text.replace("<", "&lt;").replace(">", "&gt;").replace("\n", " ")

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
+PATIENCE = "patience"
+DIVERGED = "diverged"
+
 
 @dataclass
 class EarlyStopping:
@@ -21,7 +24,7 @@ class EarlyStopping:
     best_score: float = float("inf")
     best_step: int = 0
     waited: int = 0
-    outcome: str = ""  # "", "patience", "diverged"
+    outcome: str = ""  # or PATIENCE, DIVERGED
 
     def observe(self, step: int, score: float, psnr: float) -> bool:
         """Note a validation; returns whether these weights are the best so far."""
@@ -30,14 +33,14 @@ class EarlyStopping:
             self.best_step = step
             return True
         if not score < self.divergence * self.start_score:
-            self.outcome = "diverged"
+            self.outcome = DIVERGED
             return False
         if score < self.best_score and psnr >= self.start_psnr - self.max_psnr_drop:
             self.best_score, self.best_step, self.waited = score, step, 0
             return True
         self.waited += 1
         if self.waited >= self.patience:
-            self.outcome = "patience"
+            self.outcome = PATIENCE
         return False
 
     @property

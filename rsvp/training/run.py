@@ -1,9 +1,11 @@
 """The steps of a training stage: resumed, shown, saved on time and on signals, checked for NaN."""
 
+import logging
 import math
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
@@ -12,14 +14,14 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from rsvp.config import Settings, to_plain
 from rsvp.errors import UserError
-from rsvp.files import sha256_of_file, sha256_of_json
+from rsvp.resume import StateKey, save_seconds
 from rsvp.training.history import History
 from rsvp.training.state import StateFolder
 
-SAVE_SECONDS = 120.0  # of work, at most, are lost when a run is killed
 LOG_EVERY = 10  # steps
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+logger = logging.getLogger(__name__)
 
 
 class Part(Protocol):
@@ -28,6 +30,10 @@ class Part(Protocol):
     def state_dict(self) -> dict[str, Any]: ...
 
     def load_state_dict(self, state: dict[str, Any]) -> Any: ...
+
+
+class NotFinite(UserError):
+    """A loss or a weight is not a number; the states on disk are from before it was so."""
 
 
 class TrainingRun:
@@ -39,29 +45,32 @@ class TrainingRun:
     state.
     """
 
-    def __init__(self, folder: Path, key: str, steps: int, parts: dict[str, Part]) -> None:
+    def __init__(self, folder: Path, key: StateKey, steps: int, parts: dict[str, Part]) -> None:
         self.total, self.parts = steps, parts
         self.states = StateFolder(folder, key)
         self.memory: dict[str, Any] = {}
         self.done, rows = 0, []
-        if (loaded := self.states.load()) is not None:
+        if (loaded := self.states.load(steps)) is not None:
             tensors, values = loaded
             self.done, rows, self.memory = values["step"], values["history"], values["memory"]
             for name, part in parts.items():
                 load_part(part, name, tensors, values["parts"].get(name))
+            logger.info("continuing after %d of %d steps", self.done, steps)
         self.resumed_at = self.done
+        self.memory["plans"] = plans(self.memory.get("plans", []), self.done, steps)
         self.history = History(folder / "tensorboard", rows)
         self.saved_at = time.monotonic()
         self.stop_signal: int | None = None
 
     def steps(self, name: str) -> Iterator[int]:
-        """The steps still to do; saves in between, at SIGTERM and SIGUSR1, and at the end."""
-        for number in (signal.SIGTERM, signal.SIGUSR1):
-            signal.signal(number, self.on_signal)
+        """The steps still to do; saves in between, at SIGTERM, SIGUSR1 and Ctrl-C, and at the end.
+
+        A second Ctrl-C ends at once.
+        """
         progress = tqdm(
             initial=self.done, total=self.total, desc=name, unit="step", mininterval=0.5
         )
-        with progress:
+        with progress, self.signals():
             while self.done < self.total and not self.memory.get("stopped"):
                 yield self.done
                 self.done += 1
@@ -69,76 +78,89 @@ class TrainingRun:
                 if self.stop_signal is not None:
                     self.save()
                     raise SystemExit(128 + self.stop_signal)
-                if time.monotonic() - self.saved_at > SAVE_SECONDS:
+                if time.monotonic() - self.saved_at > save_seconds():
                     self.save()
-        if self.done > self.resumed_at:
-            self.save()
+            if self.done > self.resumed_at:
+                self.save()
+
+    @contextmanager
+    def signals(self) -> Iterator[None]:
+        """Note signals that ask for an end: the running step is finished and saved first."""
+        before = {number: signal.signal(number, self.on_signal) for number in STOP_SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def on_signal(self, number: int, frame: FrameType | None) -> None:
-        """Note the signal; the running step is finished and saved first."""
+        """Note the signal."""
+        if number == signal.SIGINT == self.stop_signal:
+            raise KeyboardInterrupt
         self.stop_signal = number
 
     def log(self, step: int, **losses: Tensor | float) -> None:
         """Every `LOG_EVERY` steps: put losses into the history.
 
-        UserError when one is not finite: the states on disk are from before, and stay.
+        NotFinite when one is not a number: the states on disk are from before, and stay.
         """
         if step % LOG_EVERY and step + 1 < self.total:
             return
         values = {name: float(torch.as_tensor(value).detach()) for name, value in losses.items()}
         for name, value in values.items():
             if not math.isfinite(value):
-                raise UserError(
+                raise NotFinite(
                     f"{name} is {value} at step {step}; the last good state is kept in"
                     f" {self.states.folder}; lower the learning rate"
                 )
         self.history.add(step + 1, **{name: round(value, 6) for name, value in values.items()})
 
+    def validated(self, step: int, score: float, **values: float) -> None:
+        """Put a validation into the history; the state with the lowest `score` is kept."""
+        self.memory["score"] = score
+        self.history.add(step, **values)
+
     def stop(self) -> None:
-        """End after this step, now and when the run is started again."""
+        """End here, now and when the run is started again; the caller leaves the loop."""
         self.memory["stopped"] = True
+        self.save()
 
     def save(self) -> None:
         """Write the state after the steps done so far.
 
-        UserError when it holds a number that is not finite, which losses tell only later; not in a
-        run that was stopped, whose outcome is decided.
+        NotFinite when it holds a number that is not finite, which losses tell only later.
         """
         tensors: dict[str, Tensor] = {}
         layouts = {}
         for name, part in self.parts.items():
             layouts[name] = save_part(part, name, tensors)
-        if not self.memory.get("stopped"):
-            self.check_finite(tensors)
+        self.check_finite(tensors)
         values = {
             "step": self.done,
             "history": self.history.rows,
             "memory": self.memory,
             "parts": layouts,
         }
-        self.states.save(self.done, tensors, values)
+        self.states.save(self.done, tensors, values, self.memory.get("score"))
         self.saved_at = time.monotonic()
 
     def check_finite(self, tensors: dict[str, Tensor]) -> None:
-        """UserError when a tensor holds a number that is not finite."""
+        """NotFinite when a tensor holds a number that is not finite."""
         for name, tensor in tensors.items():
             if not tensor.isfinite().all():
-                raise UserError(
+                raise NotFinite(
                     f"{name} is not finite after {self.done} steps; the last good state is kept in"
                     f" {self.states.folder}; lower the learning rate"
                 )
 
 
-def state_key(code: str | None, settings: Settings, *inputs: Path) -> str:
-    """What a state must agree with: code, inputs and settings, but not the number of steps."""
-    values = to_plain(settings)
-    for section in (
-        values["autoencoder"]["pretrain"],
-        values["autoencoder"]["finetune"],
-        values["predictor"],
-    ):
-        del section["steps"]
-    return sha256_of_json([code, values, *(sha256_of_file(path) for path in inputs)])
+def plans(before: list[list[int]], done: int, steps: int) -> list[list[int]]:
+    """[step, steps planned from it on], one for each change of plan.
+
+    More than one: the learning rate followed another schedule at first.
+    """
+    kept = [plan for plan in before if plan[0] < done or plan == [0, steps]]
+    return kept if kept and kept[-1][1] == steps else [*kept, [done, steps]]
 
 
 def save_part(part: Part, name: str, tensors: dict[str, Tensor]) -> dict[str, Any] | None:

@@ -17,7 +17,7 @@ from rsvp.metrics.frame import psnr
 from rsvp.metrics.intervals import Interval, paired_interval
 from rsvp.metrics.perceptual import PerceptualDistance
 from rsvp.metrics.sliced_wasserstein import sliced_wasserstein
-from rsvp.models.autoencoder import Autoencoder
+from rsvp.models.clip_autoencoder import ClipAutoencoder
 from rsvp.training.batches import to_bytes, to_float
 
 MOST_CLIPS = 32
@@ -44,17 +44,16 @@ class Watch:
         self.device = device
 
     @torch.no_grad()
-    def measure(self, autoencoder: Autoencoder) -> Scores:
+    def measure(self, autoencoder: ClipAutoencoder) -> Scores:
         """Watched score and PSNR of each clip, over its future frames."""
         watched, quality = [], []
         for first in range(0, len(self.indices), BATCH):
             indices = self.indices[first : first + BATCH]
             frames = torch.stack([self.clips.frames(i) for i in indices]).to(self.device)
             clips = to_float(frames.permute(0, 1, 4, 2, 3))
-            context = autoencoder.encode_context(clips[:, : self.clips.context_frames])
             future = clips[:, self.clips.context_frames :]
-            motion = autoencoder.encode_motion(clips, context)[:, self.clips.context_frames :]
-            decoded = autoencoder.decode(motion, context).frames.clamp(-1.0, 1.0)
+            decoded = autoencoder.reconstruct_future(clips, self.clips.context_frames)
+            decoded = decoded.clamp(-1.0, 1.0)
             watched.append(self.distance(decoded, future).cpu())
             values = psnr(as_images(decoded), as_images(future))
             quality.append(values.view(len(indices), -1).mean(1).cpu())

@@ -9,6 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+GUARD = Path(__file__).parent / "guard"
+GUARD_LOG = "guard.log"
+RULES = "".join(path.read_text() for path in sorted((ROOT / "workflow/rules").glob("*.smk")))
+STAGES = set(re.findall(r"-m (rsvp\.\w+)", RULES))  # the modules that rules run
 PARTS = ("Snakefile", "config.yaml", "rsvp", "workflow", "profiles", "configs", "envs")
 
 
@@ -33,8 +37,8 @@ class Answer:
 
     @property
     def errors(self) -> list[str]:
-        """The lines that rsvp says itself."""
-        return [line for line in self.text.splitlines() if line.startswith("rsvp")]
+        """What rsvp says itself, also behind another job's progress bar."""
+        return re.findall(r"rsvp(?: \w+)?: .*", self.text)
 
 
 @dataclass
@@ -43,12 +47,32 @@ class Project:
 
     folder: Path
 
-    def snakemake(self, *arguments: str) -> Answer:
-        """Run snakemake in the project's folder."""
+    def snakemake(
+        self, *arguments: str, timeout: float = 1200, guard_log: Path | None = None
+    ) -> Answer:
+        """Run snakemake in the project's folder, for at most `timeout` seconds.
+
+        With `guard_log` under the guard (guard/sitecustomize.py), which writes to that file.
+        """
         command = [sys.executable, "-m", "snakemake", *arguments]
         clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+        if guard_log:
+            clean |= {"PYTHONPATH": str(GUARD), "RSVP_GUARD_LOG": str(guard_log)}
         done = subprocess.run(
-            command, cwd=self.folder, env=clean, capture_output=True, text=True, timeout=1200
+            command, cwd=self.folder, env=clean, capture_output=True, text=True, timeout=timeout
+        )
+        return Answer(done.returncode, done.stdout + done.stderr)
+
+    def tool(self, name: str, *arguments: str) -> Answer:
+        """Run one of the programs in workflow/ as `make` does."""
+        command = [sys.executable, f"workflow/{name}.py", *arguments]
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=os.environ | {"PYTHONPATH": "."},
+            capture_output=True,
+            text=True,
+            timeout=1200,
         )
         return Answer(done.returncode, done.stdout + done.stderr)
 

@@ -1,11 +1,13 @@
 """What snakemake plans, and what it refuses before any job starts."""
 
 import fcntl
+import re
 
 import pytest
+from projects import ROOT
 
 DEMO = {
-    "settings": 12,
+    "settings": 15,
     "generate_videos": 1,
     "decode": 2,
     "split": 1,
@@ -16,7 +18,10 @@ DEMO = {
     "predict": 1,
     "reconstruct": 1,
     "predict_baseline": 7,  # six baselines and the floor
+    "real_features": 1,
     "evaluate": 9,  # one predictor, six baselines, ceiling, floor
+    "measure_semantics": 1,
+    "check_memorisation": 1,
     "report": 1,
 }
 
@@ -60,10 +65,44 @@ def test_relative_paths_work_before_there_are_results(project):
     (project.folder / "lpips").mkdir()
     for name in ("backbone", "linear"):
         (project.folder / "lpips" / f"{name}.safetensors").write_bytes(b"not looked into yet")
-    files = "{lpips_backbone: lpips/backbone.safetensors, lpips_linear: lpips/linear.safetensors}"
-    answer = project.snakemake("-n", "--config", f"weights={files}", "results=deep/down")
+    files = ", ".join(
+        f"lpips_{name}: lpips/{name}.safetensors, lpips_{name}_sha256: ''"
+        for name in ("backbone", "linear")
+    )
+    answer = project.snakemake("-n", "--config", f"weights={{{files}}}", "results=deep/down")
     assert answer.code == 0, answer.text
     assert answer.rules == DEMO
+
+
+METHODS = ["rsvp-m", "rsvp-s", "pvdm", "frame-ldm"]
+
+
+def check_methods(answer, dataset):
+    """Each method is a row through all stages, on one dataset."""
+    assert answer.code == 0, answer.text
+    assert answer.rules["measure_semantics"] == 1  # of the one that has scene, object and motion
+    for rule in ("pretrain_autoencoder", "finetune_autoencoder", "cache_latents",
+                 "train_diffusion", "predict", "reconstruct"):  # fmt: skip
+        assert answer.rules[rule] == len(METHODS), rule
+    for name in METHODS:
+        assert f"Predict with {name} (seed 0)" in answer.jobs
+    assert answer.rules["predict_baseline"] == 7
+    assert answer.rules["evaluate"] == 2 * len(METHODS) + 7
+    assert answer.rules["split"] == 1 and f"datasets/{dataset}/index.json" in answer.text
+
+
+def test_methods_are_rows_of_one_table(project):
+    answer = project.snakemake("-n", "--configfile", "configs/methods.yaml")
+    check_methods(answer, "shapes")
+
+
+def test_methods_are_rows_of_one_table_on_real_clips(project, shared):
+    paths = f"{{path: {shared}/data/ucf101-mini, split: {{lists: {shared}/data/ucfTrainTestlist}}}}"
+    answer = project.snakemake(
+        "-n", "--configfile", "configs/methods.yaml", "configs/methods-ucf101-mini.yaml",
+        "--config", f"datasets={{ucf101-mini: {paths}}}",
+    )  # fmt: skip
+    check_methods(answer, "ucf101-mini")
 
 
 UCF = ["--configfile", "configs/ucf101-mini.yaml", "--config"]
@@ -106,6 +145,19 @@ REFUSED = {
         ["--config", "weights={i3d: nowhere.safetensors}"],
         "rsvp: config: weights.i3d: no file",
     ),
+    "other weights": (
+        ["--config", f"weights={{i3d: config.yaml, i3d_sha256: {'0' * 64}}}"],
+        "rsvp: config: weights.i3d: the SHA-256 of ",
+    ),
+    "weights to download first": (
+        ["--config", "weights={required: true}"],
+        "rsvp: config: weights.lpips_backbone: not there yet, but required; make weights downloads",
+    ),
+    "weights to train with": (
+        ["--config", "autoencoders={rsvp: {perceptual: lpips}}"],
+        "rsvp: config: autoencoders.rsvp.perceptual: lpips needs weights.lpips_backbone, which is"
+        " not there yet; make weights downloads",
+    ),
 }
 
 
@@ -145,3 +197,12 @@ def test_results_folder_is_held_by_one_run(project):
     answer = project.snakemake("settings/report/report.json")
     assert answer.code == 0, answer.text
     assert (project.folder / "results/settings/report/report.json").exists()
+
+
+def test_every_stage_counts_by_its_code():
+    """A rule whose stage refuses other code must rerun for other code."""
+    rules = "".join(path.read_text() for path in sorted((ROOT / "workflow/rules").glob("*.smk")))
+    modules = re.findall(r"\$PYTHON\" -m (rsvp\.\w+)", rules)
+    assert len(modules) >= 12
+    for use in ("*code_files", "code=planned_code"):
+        assert re.findall(re.escape(use) + r'\("([\w.]+)"\)', rules) == modules

@@ -30,9 +30,11 @@ rule pretrain_autoencoder:
         mem_mb=16000,
         runtime="72h",
     params:
+        *code_files("rsvp.pretrain_autoencoder"),
         state="autoencoders/{autoencoder}/seed{seed}/pretrained/state",
-        weights=PLAN.lpips,
-        code=code_digest("rsvp.pretrain_autoencoder"),
+        weights=PLAN.training_weights,
+        init_from=PLAN.start,
+        code=planned_code("rsvp.pretrain_autoencoder"),
     message:
         "Pretrain the autoencoder {wildcards.autoencoder} (seed {wildcards.seed})"
     shell:
@@ -74,9 +76,10 @@ rule finetune_autoencoder:
         mem_mb=16000,
         runtime="72h",
     params:
+        *code_files("rsvp.finetune_autoencoder"),
         state="autoencoders/{autoencoder}/seed{seed}/finetuned/state",
-        weights=PLAN.lpips,
-        code=code_digest("rsvp.finetune_autoencoder"),
+        weights=PLAN.training_weights,
+        code=planned_code("rsvp.finetune_autoencoder"),
     message:
         "Fine-tune the autoencoder {wildcards.autoencoder} (seed {wildcards.seed})"
     shell:
@@ -115,7 +118,9 @@ rule cache_latents:
         mem_mb=16000,
         runtime="24h",
     params:
-        code=code_digest("rsvp.cache_latents"),
+        *code_files("rsvp.cache_latents"),
+        state="autoencoders/{autoencoder}/seed{seed}/latents/state",
+        code=planned_code("rsvp.cache_latents"),
     message:
         "Cache the latents of {wildcards.autoencoder} (seed {wildcards.seed})"
     shell:
@@ -124,6 +129,7 @@ rule cache_latents:
         " --dataset {input.dataset}"
         " --autoencoder {input.autoencoder}"
         " --index {output.index}"
+        " --state {params.state}"
         " --record {output.record}"
         " --code {params.code}"
         " --log {log}"

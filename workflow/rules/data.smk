@@ -44,7 +44,8 @@ rule generate_videos:
         mem_mb=2000,
         runtime="1h",
     params:
-        code=code_digest("rsvp.generate_videos"),
+        *code_files("rsvp.generate_videos"),
+        code=planned_code("rsvp.generate_videos"),
     message:
         "Generate the videos of {wildcards.dataset}"
     shell:
@@ -76,8 +77,10 @@ rule decode:
         mem_mb=2000,
         runtime="12h",
     params:
+        *code_files("rsvp.decode"),
         sources=PLAN.sources_flag,
-        code=code_digest("rsvp.decode"),
+        state="datasets/{dataset}/frames/{share}/state",
+        code=planned_code("rsvp.decode"),
     message:
         "Decode share {wildcards.share} of {wildcards.dataset}"
     shell:
@@ -86,6 +89,7 @@ rule decode:
         " --share {wildcards.share}"
         " {params.sources}"
         " --index {output.index}"
+        " --state {params.state}"
         " --record {output.record}"
         " --code {params.code}"
         " --log {log}"
@@ -127,8 +131,9 @@ rule split:
         mem_mb=4000,
         runtime="1h",
     params:
+        *code_files("rsvp.split"),
         videos=PLAN.videos_flag,
-        code=code_digest("rsvp.split"),
+        code=planned_code("rsvp.split"),
     message:
         "Split {wildcards.dataset} and cut clips"
     shell:

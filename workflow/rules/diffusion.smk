@@ -27,8 +27,10 @@ rule train_diffusion:
         mem_mb=16000,
         runtime="72h",
     params:
+        *code_files("rsvp.train_diffusion"),
         state="predictors/{predictor}/seed{seed}/state",
-        code=code_digest("rsvp.train_diffusion"),
+        init_from=PLAN.start,
+        code=planned_code("rsvp.train_diffusion"),
     message:
         "Train the predictor {wildcards.predictor} (seed {wildcards.seed})"
     shell:
@@ -68,7 +70,9 @@ rule predict:
         mem_mb=16000,
         runtime="24h",
     params:
-        code=code_digest("rsvp.predict"),
+        *code_files("rsvp.predict"),
+        state="predictions/{predictor}/seed{seed}/state",
+        code=planned_code("rsvp.predict"),
     message:
         "Predict with {wildcards.predictor} (seed {wildcards.seed})"
     shell:
@@ -78,6 +82,7 @@ rule predict:
         " --autoencoder {input.autoencoder}"
         " --denoiser {input.denoiser}"
         " --predictions {output.predictions}"
+        " --state {params.state}"
         " --record {output.record}"
         " --code {params.code}"
         " --log {log}"

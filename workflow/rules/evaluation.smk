@@ -1,7 +1,9 @@
 """What is compared: baselines and floor, the autoencoder's ceiling, and every row's scores.
 
 in:  datasets/{dataset}/index.json, autoencoders/…/finetuned/, predictions/{row}/seed{seed}/
-out: predictions/{row}/seed{seed}/index.json, evaluation/{row}/seed{seed}/index.json
+out: predictions/{row}/seed{seed}/index.json, real_features/{dataset}/index.json,
+     evaluation/{row}/seed{seed}/index.json, semantics/{autoencoder}/seed{seed}/index.json,
+     memorisation/{dataset}/index.json
 """
 
 
@@ -24,7 +26,9 @@ rule predict_baseline:
         mem_mb=4000,
         runtime="12h",
     params:
-        code=code_digest("rsvp.predict_baseline"),
+        *code_files("rsvp.predict_baseline"),
+        state="predictions/{dataset}.{baseline}/seed0/state",
+        code=planned_code("rsvp.predict_baseline"),
     message:
         "Predict {wildcards.dataset} by {wildcards.baseline}"
     shell:
@@ -33,6 +37,7 @@ rule predict_baseline:
         " --dataset {input.dataset}"
         " --baseline {wildcards.baseline}"
         " --predictions {output.predictions}"
+        " --state {params.state}"
         " --record {output.record}"
         " --code {params.code}"
         " --log {log}"
@@ -60,7 +65,9 @@ rule reconstruct:
         mem_mb=16000,
         runtime="12h",
     params:
-        code=code_digest("rsvp.reconstruct"),
+        *code_files("rsvp.reconstruct"),
+        state="predictions/{autoencoder}.reconstruction/seed{seed}/state",
+        code=planned_code("rsvp.reconstruct"),
     message:
         "Reconstruct with {wildcards.autoencoder} (seed {wildcards.seed})"
     shell:
@@ -69,6 +76,46 @@ rule reconstruct:
         " --dataset {input.dataset}"
         " --autoencoder {input.autoencoder}"
         " --predictions {output.predictions}"
+        " --state {params.state}"
+        " --record {output.record}"
+        " --code {params.code}"
+        " --log {log}"
+
+
+rule real_features:
+    """Compute the features of the real test clips, once for all rows."""
+    input:
+        settings="settings/real_features/{dataset}.json",
+        dataset="datasets/{dataset}/index.json",
+    output:
+        index="real_features/{dataset}/index.json",
+        features="real_features/{dataset}/features.safetensors",
+        record="real_features/{dataset}/run.json",
+    log:
+        "real_features/{dataset}/log.txt",
+    benchmark:
+        "real_features/{dataset}/benchmark.tsv"
+    conda:
+        "../../envs/rsvp.yaml"
+    threads: PLAN.threads
+    resources:
+        gpu=PLAN.gpu,
+        mem_mb=8000,
+        runtime="24h",
+    params:
+        *code_files("rsvp.real_features"),
+        weights=PLAN.detector,
+        state="real_features/{dataset}/state",
+        code=planned_code("rsvp.real_features"),
+    message:
+        "Compute features of the real clips of {wildcards.dataset}"
+    shell:
+        '"$PYTHON" -m rsvp.real_features'
+        " --settings {input.settings}"
+        " --dataset {input.dataset}"
+        " --index {output.index}"
+        " --features {output.features}"
+        " --state {params.state}"
         " --record {output.record}"
         " --code {params.code}"
         " --log {log}"
@@ -79,6 +126,7 @@ rule evaluate:
     input:
         settings=PLAN.evaluate_settings,
         dataset=PLAN.dataset,
+        real=PLAN.real_features,
         predictions="predictions/{row}/seed{seed}/index.json",
     output:
         index="evaluation/{row}/seed{seed}/index.json",
@@ -97,8 +145,10 @@ rule evaluate:
         mem_mb=8000,
         runtime="24h",
     params:
+        *code_files("rsvp.evaluate"),
         weights=PLAN.weights,
-        code=code_digest("rsvp.evaluate"),
+        state="evaluation/{row}/seed{seed}/state",
+        code=planned_code("rsvp.evaluate"),
     message:
         "Evaluate {wildcards.row} (seed {wildcards.seed})"
     shell:
@@ -106,9 +156,88 @@ rule evaluate:
         " --settings {input.settings}"
         " --dataset {input.dataset}"
         " --predictions {input.predictions}"
+        " --real {input.real}"
         " --index {output.index}"
         " --scores {output.scores}"
         " --features {output.features}"
+        " --state {params.state}"
+        " --record {output.record}"
+        " --code {params.code}"
+        " --log {log}"
+
+
+rule measure_semantics:
+    """Measure and show what scene, object and motion of an autoencoder mean."""
+    input:
+        settings="settings/measure_semantics/{autoencoder}/seed{seed}.json",
+        dataset=PLAN.dataset,
+        autoencoder="autoencoders/{autoencoder}/seed{seed}/finetuned/index.json",
+        weights=ancient("autoencoders/{autoencoder}/seed{seed}/finetuned/weights.safetensors"),
+        latents="autoencoders/{autoencoder}/seed{seed}/latents/index.json",
+    output:
+        index="semantics/{autoencoder}/seed{seed}/index.json",
+        scores="semantics/{autoencoder}/seed{seed}/scores.parquet",
+        record="semantics/{autoencoder}/seed{seed}/run.json",
+    log:
+        "semantics/{autoencoder}/seed{seed}/log.txt",
+    benchmark:
+        "semantics/{autoencoder}/seed{seed}/benchmark.tsv"
+    conda:
+        "../../envs/rsvp.yaml"
+    threads: PLAN.threads
+    resources:
+        gpu=PLAN.gpu,
+        mem_mb=16000,
+        runtime="12h",
+    params:
+        *code_files("rsvp.measure_semantics"),
+        weights=PLAN.lpips,
+        code=planned_code("rsvp.measure_semantics"),
+    message:
+        "Measure the semantics of {wildcards.autoencoder} (seed {wildcards.seed})"
+    shell:
+        '"$PYTHON" -m rsvp.measure_semantics'
+        " --settings {input.settings}"
+        " --dataset {input.dataset}"
+        " --autoencoder {input.autoencoder}"
+        " --latents {input.latents}"
+        " --index {output.index}"
+        " --scores {output.scores}"
+        " --record {output.record}"
+        " --code {params.code}"
+        " --log {log}"
+
+
+rule check_memorisation:
+    """Check whether the predictors on a dataset copy its training clips."""
+    input:
+        settings="settings/check_memorisation/{dataset}.json",
+        dataset="datasets/{dataset}/index.json",
+        predictions=PLAN.predicted,
+    output:
+        index="memorisation/{dataset}/index.json",
+        record="memorisation/{dataset}/run.json",
+    log:
+        "memorisation/{dataset}/log.txt",
+    benchmark:
+        "memorisation/{dataset}/benchmark.tsv"
+    conda:
+        "../../envs/rsvp.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime="12h",
+    params:
+        *code_files("rsvp.check_memorisation"),
+        code=planned_code("rsvp.check_memorisation"),
+    message:
+        "Check predictions on {wildcards.dataset} for copies"
+    shell:
+        '"$PYTHON" -m rsvp.check_memorisation'
+        " --settings {input.settings}"
+        " --dataset {input.dataset}"
+        " --predictions {input.predictions}"
+        " --index {output.index}"
         " --record {output.record}"
         " --code {params.code}"
         " --log {log}"

@@ -15,40 +15,85 @@ rule report:
             predictor=PLAN.predictors,
             seed=PLAN.seeds,
         ),
+        semantics=expand("{folder}/index.json", folder=PLAN.semantics_folders),
+        copies=expand("memorisation/{dataset}/index.json", dataset=PLAN.datasets),
         histories=expand("{folder}/history.csv", folder=PLAN.trained_folders),
-        records=expand("{folder}/run.json", folder=PLAN.all_folders),
+        # A note in a run record alone (`make accept`) makes no report stale.
+        records=ancient(expand("{folder}/run.json", folder=PLAN.all_folders)),
         datasets=expand("datasets/{dataset}/index.json", dataset=PLAN.datasets),
     output:
         page=report(
             "report/report.html",
             caption="../report/page.rst",
             category="Report",
+            labels={"what": "the whole report"},
         ),
         results=report(
             "report/tables/results.csv",
             caption="../report/results.rst",
             category="Tables",
+            labels={"table": "results"},
         ),
-        results_markdown="report/tables/results.md",
+        results_more=multiext("report/tables/results", ".parquet", ".md", ".tex"),
         horizon=report(
             "report/tables/horizon.csv",
             caption="../report/horizon.rst",
             category="Tables",
+            labels={"table": "by future frame"},
         ),
+        horizon_more=multiext("report/tables/horizon", ".parquet", ".md", ".tex"),
         comparisons=report(
             "report/tables/comparisons.csv",
             caption="../report/comparisons.rst",
             category="Tables",
+            labels={"table": "comparisons"},
         ),
+        comparisons_more=multiext("report/tables/comparisons", ".parquet", ".md", ".tex"),
+        curves=report(
+            "report/tables/curves.csv",
+            caption="../report/curves.rst",
+            category="Tables",
+            labels={"table": "distances by number of clips"},
+        ),
+        curves_more=multiext("report/tables/curves", ".parquet", ".md", ".tex"),
+        decomposition=report(
+            "report/tables/decomposition.csv",
+            caption="../report/decomposition.rst",
+            category="Tables",
+            labels={"table": "scene, object and motion"},
+        ),
+        decomposition_more=multiext("report/tables/decomposition", ".parquet", ".md", ".tex"),
+        memorisation=report(
+            "report/tables/memorisation.csv",
+            caption="../report/memorisation.rst",
+            category="Tables",
+            labels={"table": "nearest training clips"},
+        ),
+        memorisation_more=multiext("report/tables/memorisation", ".parquet", ".md", ".tex"),
+        cost=report(
+            "report/tables/cost.csv",
+            caption="../report/cost.rst",
+            category="Tables",
+            labels={"table": "cost"},
+        ),
+        cost_more=multiext("report/tables/cost", ".parquet", ".md", ".tex"),
         horizon_plot=report(
             "report/plots/horizon.svg",
             caption="../report/horizon.rst",
             category="Plots",
+            labels={"plot": "by future frame"},
+        ),
+        curves_plot=report(
+            "report/plots/curves.svg",
+            caption="../report/curves.rst",
+            category="Plots",
+            labels={"plot": "distances by number of clips"},
         ),
         learning_plot=report(
             "report/plots/learning.svg",
             caption="../report/learning.rst",
             category="Plots",
+            labels={"plot": "learning curves"},
         ),
         record="report/run.json",
     log:
@@ -62,7 +107,8 @@ rule report:
         mem_mb=4000,
         runtime="1h",
     params:
-        code=code_digest("rsvp.report"),
+        *code_files("rsvp.report"),
+        code=planned_code("rsvp.report"),
     message:
         "Write the report"
     shell:
@@ -70,15 +116,21 @@ rule report:
         " --settings {input.settings}"
         " --evaluations {input.evaluations}"
         " --predictions {input.predictions}"
+        " --semantics {input.semantics}"
+        " --copies {input.copies}"
         " --histories {input.histories}"
         " --records {input.records}"
         " --datasets {input.datasets}"
         " --page {output.page}"
-        " --results {output.results}"
-        " --results-markdown {output.results_markdown}"
-        " --horizon {output.horizon}"
-        " --comparisons {output.comparisons}"
+        " --results {output.results} {output.results_more}"
+        " --horizon {output.horizon} {output.horizon_more}"
+        " --comparisons {output.comparisons} {output.comparisons_more}"
+        " --curves {output.curves} {output.curves_more}"
+        " --decomposition {output.decomposition} {output.decomposition_more}"
+        " --memorisation {output.memorisation} {output.memorisation_more}"
+        " --cost {output.cost} {output.cost_more}"
         " --horizon-plot {output.horizon_plot}"
+        " --curves-plot {output.curves_plot}"
         " --learning-plot {output.learning_plot}"
         " --record {output.record}"
         " --code {params.code}"

@@ -1,0 +1,258 @@
+"""How often the 95 % intervals of the report hold the truth, on simulated clips in groups.
+
+Each draw makes clips whose features or scores share an effect within their group, as clips of one
+source video do, and a number with its interval as the report makes it. The truth is known, or the
+mean of the number over many draws: the interval of a Fréchet distance is that of the distance at
+this many clips, whose bias stays in it. Beside it stands the coverage of the interval that takes
+clips for independent.
+
+    python benchmarks/coverage.py
+"""
+
+import argparse
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from rsvp.metrics import manifold
+from rsvp.metrics.distribution import (
+    frechet_distance,
+    kernel_distance,
+    replicates,
+)
+from rsvp.metrics.intervals import group_interval, paired_interval, ratio_interval
+from rsvp.metrics.motion import motion_distance
+
+Span = tuple[float, float]  # the ends of an interval
+TRUTH_DRAWS = 2000
+
+
+@dataclass(frozen=True)
+class Clips:
+    """Two sets of features of the same clips, (N, D), and the group of each clip."""
+
+    predicted: np.ndarray
+    real: np.ndarray
+    groups: np.ndarray
+
+
+@dataclass(frozen=True)
+class Case:
+    """A number on simulated clips. truth: None where the mean over draws stands for it."""
+
+    name: str
+    draw: Callable[[np.random.Generator], Clips]
+    value: Callable[[Clips], float]
+    span: Callable[[Clips], Span]
+    truth: float | None = None
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """What a case came to."""
+
+    name: str
+    truth: float
+    covered: float  # share of intervals that hold the truth
+    by_clip: float  # the same with each clip its own group
+    width: float  # mean of the intervals
+    draws: int
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--draws", type=int, default=400, help="intervals per case")
+    draws = parser.parse_args().draws
+    print(f"{draws} draws per case; nominal coverage 95 %\n")
+    print("| number | truth | coverage | clips taken for independent | mean width |")
+    print("|---|---:|---:|---:|---:|")
+    for case in cases():
+        found = simulate(case, draws)
+        print(
+            f"| {found.name} | {found.truth:.3f} | {found.covered:.1%} | {found.by_clip:.1%} "
+            f"| {found.width:.3f} |",
+            flush=True,
+        )
+
+
+def simulate(case: Case, draws: int, seed: int = 0, truth_draws: int = TRUTH_DRAWS) -> Coverage:
+    """Coverage of a case's intervals over `draws` draws."""
+    random = np.random.default_rng(seed)
+    truth = case.truth
+    if truth is None:
+        truth = float(np.mean([case.value(case.draw(random)) for _ in range(truth_draws)]))
+    covered = by_clip = width = 0.0
+    for _ in range(draws):
+        clips = case.draw(random)
+        low, high = case.span(clips)
+        covered += low <= truth <= high
+        width += high - low
+        alone = Clips(clips.predicted, clips.real, np.arange(len(clips.groups)))
+        low, high = case.span(alone)
+        by_clip += low <= truth <= high
+    return Coverage(case.name, truth, covered / draws, by_clip / draws, width / draws, draws)
+
+
+def cases() -> list[Case]:
+    """The report's numbers, from means of scores to distances between sets."""
+    scores = [
+        Case(f"mean of a score, {groups} groups", scored(groups), mean_score, mean_span, 0.0)
+        for groups in (5, 8, 13, 30)
+    ]
+    return [
+        *scores,
+        Case("paired difference of two rows, 13 groups", scored(13, 0.3), mean_difference,
+             difference_span, 0.3),
+        Case("spread / skill, 13 groups", ensembles(13), spread_skill, spread_skill_span, 1.0),
+        *(distance_case(*item) for item in DISTANCES),
+    ]  # fmt: skip
+
+
+def group_sizes(random: np.random.Generator, groups: int) -> np.ndarray:
+    """The group of each clip: three to seven clips each."""
+    return np.repeat(np.arange(groups), random.integers(3, 8, groups))
+
+
+def scored(groups: int, shift: float = 0.0) -> Callable[[np.random.Generator], Clips]:
+    """Scores of two rows on clips whose difficulty both share; the first is `shift` better."""
+
+    def draw(random: np.random.Generator) -> Clips:
+        of_clip = group_sizes(random, groups)
+        difficulty = random.normal(size=groups)[of_clip] + 0.5 * random.normal(size=len(of_clip))
+        skill = 0.3 * random.normal(size=groups)[of_clip]
+        noise = 0.2 * random.normal(size=len(of_clip))
+        return Clips((difficulty + skill + noise + shift)[:, None], difficulty[:, None], of_clip)
+
+    return draw
+
+
+def mean_score(clips: Clips) -> float:
+    return float(clips.real.mean())
+
+
+def mean_span(clips: Clips) -> Span:
+    interval = group_interval(clips.real[:, 0], clips.groups)
+    return interval.low, interval.high
+
+
+def mean_difference(clips: Clips) -> float:
+    return float((clips.predicted - clips.real).mean())
+
+
+def difference_span(clips: Clips) -> Span:
+    interval = paired_interval(clips.predicted[:, 0], clips.real[:, 0], clips.groups)
+    return interval.low, interval.high
+
+
+def ensembles(groups: int, futures: int = 4) -> Callable[[np.random.Generator], Clips]:
+    """Expected squared error of the mean, and the found one, of futures that are calibrated."""
+
+    def draw(random: np.random.Generator) -> Clips:
+        of_clip = group_sizes(random, groups)
+        unsure = np.exp(0.5 * random.normal(size=groups))[of_clip, None]  # differs by group
+        truth = unsure * random.normal(size=(len(of_clip), 30))
+        drawn = unsure * random.normal(size=(futures, len(of_clip), 30))
+        expected = (futures + 1) / futures * drawn.var(axis=0, ddof=1).mean(axis=1)
+        error = ((drawn.mean(axis=0) - truth) ** 2).mean(axis=1)
+        return Clips(expected[:, None], error[:, None], of_clip)
+
+    return draw
+
+
+def spread_skill(clips: Clips) -> float:
+    return math.sqrt(clips.predicted.mean() / clips.real.mean())
+
+
+def spread_skill_span(clips: Clips) -> Span:
+    interval = ratio_interval(clips.predicted[:, 0], clips.real[:, 0], clips.groups)
+    return math.sqrt(interval.low), math.sqrt(interval.high)
+
+
+def featured(
+    groups: int, dimensions: int, shift: float, resemblance: float = 0.6, clips: int | None = None
+) -> Callable[[np.random.Generator], Clips]:
+    """Features of real clips and of their predictions, which resemble their own clip.
+
+    Both have variance 1 and share an effect within a group; predictions are moved by `shift`.
+    """
+
+    def draw(random: np.random.Generator) -> Clips:
+        of_clip = group_sizes(random, groups) if clips is None else np.arange(clips) % groups
+
+        def side() -> np.ndarray:
+            common = random.normal(size=(groups, dimensions))[of_clip]
+            return 0.6 * common + 0.8 * random.normal(size=(len(of_clip), dimensions))
+
+        real = side()
+        predicted = resemblance * real + math.sqrt(1 - resemblance**2) * side()
+        return Clips(predicted + shift, real, of_clip)
+
+    return draw
+
+
+Distance = Callable[[np.ndarray, np.ndarray], float]
+Draw = Callable[[np.random.Generator], Clips]
+# Name, distance, how clips are drawn, whether row i of both sets is one clip, truth if known.
+DISTANCES: list[tuple[str, Distance, Draw, bool, float | None]] = [
+    ("FVD, 60 independent clips, 8 dimensions", frechet_distance, featured(60, 8, 0.5, clips=60),
+     True, None),
+    ("FVD, 30 groups, 8 dimensions", frechet_distance, featured(30, 8, 0.5), True, None),
+    ("FVD, 13 groups, 8 dimensions", frechet_distance, featured(13, 8, 0.5), True, None),
+    ("FVD, 64 groups of 256 clips, 64 dimensions", frechet_distance,
+     featured(64, 64, 0.3, clips=256), True, None),
+    ("FVD, equal distributions, 30 groups, 8 dimensions", frechet_distance,
+     featured(30, 8, 0.0), True, None),
+    ("FVD of the floor (other clips), 30 groups, 8 dimensions", frechet_distance,
+     featured(30, 8, 0.0, 0.0), False, None),
+    ("KVD, equal distributions, 60 independent clips", kernel_distance,
+     featured(60, 8, 0.0, clips=60), True, 0.0),
+    ("KVD, equal distributions, 30 groups", kernel_distance, featured(30, 8, 0.0), True, 0.0),
+    ("KVD, equal distributions, 13 groups", kernel_distance, featured(13, 8, 0.0), True, 0.0),
+    ("KVD of the floor (other clips), 30 groups", kernel_distance, featured(30, 8, 0.0, 0.0), False,
+     0.0),
+    ("KVD, shifted, 30 groups", kernel_distance, featured(30, 8, 0.5), True, None),
+    ("KVD, shifted, 13 groups", kernel_distance, featured(13, 8, 0.5), True, None),
+    ("motion distance, 30 groups, 32 dimensions", motion_distance, featured(30, 32, 0.3), True,
+     None),
+    ("precision, 30 groups", lambda p, r: manifold.precision(manifold.Neighbourhoods(p, r)),
+     featured(30, 4, 1.0), True, None),
+    ("recall, 30 groups", lambda p, r: manifold.recall(manifold.Neighbourhoods(p, r)),
+     featured(30, 4, 1.0), True, None),
+    ("density, 30 groups", lambda p, r: manifold.density(manifold.Neighbourhoods(p, r)),
+     featured(30, 4, 1.0), True, None),
+    ("coverage, 30 groups", lambda p, r: manifold.coverage(manifold.Neighbourhoods(p, r)),
+     featured(30, 4, 1.0), True, None),
+]  # fmt: skip
+
+
+def distance_case(
+    name: str, distance: Distance, draw: Draw, paired: bool,
+    truth: float | None,
+) -> Case:  # fmt: skip
+    """A distance between sets with its jackknife interval."""
+
+    def statistic(clips: Clips, keep: np.ndarray, kept: np.ndarray) -> float:
+        predicted, real = clips.predicted[keep], clips.real[kept]
+        if distance is not kernel_distance:
+            return distance(predicted, real)
+        others = clips.groups if paired else -1 - clips.groups
+        return kernel_distance(predicted, real, clips.groups[keep], others[kept])
+
+    def value(clips: Clips) -> float:
+        everything = np.ones(len(clips.groups), dtype=bool)
+        return statistic(clips, everything, everything)
+
+    def span(clips: Clips) -> Span:
+        groups = [clips.groups.tolist()] * (1 if paired else 2)
+        jackknifed = replicates(lambda keep, kept: statistic(clips, keep, kept), *groups)
+        interval = jackknifed.interval()
+        return interval.low, interval.high
+
+    return Case(name, draw, value, span, truth)
+
+
+if __name__ == "__main__":
+    main()

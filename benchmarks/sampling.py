@@ -1,0 +1,144 @@
+"""Quality against network evaluations: samplers and step counts on validation clips.
+
+Every setting starts from the same noise, clip by clip, so differences are paired; videos of one
+group are resampled together. The reference is Heun's method with 199 evaluations. Needs the results
+of a finished run; trains nothing.
+
+    python benchmarks/sampling.py results --csv benchmarks/sampling.csv
+
+The table kept beside it is of the demo (seed 0, 24 clips, each a group of its own), 2026-11-23.
+"""
+
+import argparse
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from rsvp.config import Guidance, Sampler
+from rsvp.data.clips import Clips, evaluation_clips
+from rsvp.data.latents import LatentStatistics
+from rsvp.diffusion.objectives import OBJECTIVES
+from rsvp.diffusion.packing import Packing
+from rsvp.diffusion.samplers import Drawing
+from rsvp.metrics.frame import psnr, ssim
+from rsvp.metrics.intervals import paired_interval
+from rsvp.models.autoencoders import load_autoencoder
+from rsvp.models.bundle import read_bundle
+from rsvp.models.denoiser import LatentDenoiser
+from rsvp.predict import future_noise, predict, step_noise
+from rsvp.training.batches import to_bytes, to_float
+
+REFERENCE = Sampler(name="heun", steps=100)
+SETTINGS = [
+    *(Sampler(name=name, steps=n) for name in ("euler", "dpm-solver") for n in (5, 11, 25, 199)),
+    *(Sampler(name="heun", steps=n) for n in (3, 6, 13)),
+    *(Sampler(name="ddim", steps=n, eta=1.0) for n in (11, 25, 199)),
+]
+
+
+def main() -> None:
+    """Print, and keep, one line per sampler and number of steps."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("results", type=Path, help="results folder")
+    parser.add_argument("--dataset", default="shapes")
+    parser.add_argument("--autoencoder", default="rsvp")
+    parser.add_argument("--predictor", default="rsvp-m")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--clips", type=int, default=64, help="validation clips, at most")
+    parser.add_argument("--temperature", type=float, default=0.1, help="as in config.yaml")
+    parser.add_argument("--csv", type=Path, help="where to keep the table")
+    arguments = parser.parse_args()
+    setup = Setup(arguments)
+    reference, lines = setup.scores(REFERENCE), []
+    for sampler in (REFERENCE, *SETTINGS):
+        scores = reference if sampler is REFERENCE else setup.scores(sampler)
+        lines.append(setup.line(sampler, scores, reference))
+        print(" ".join(f"{key} {value}" for key, value in lines[-1].items()), flush=True)
+    if arguments.csv:
+        pd.DataFrame(lines).to_csv(arguments.csv, index=False)
+
+
+class Setup:
+    """A trained predictor and the validation clips that it is asked to continue."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        results, seed = arguments.results, f"seed{arguments.seed}"
+        tensors, self.facts = read_bundle(
+            results / "predictors" / arguments.predictor / seed / "index.json"
+        )
+        self.denoiser = LatentDenoiser(**self.facts["arguments"]).eval()
+        self.denoiser.load_state_dict(tensors)
+        self.packing = Packing(self.facts["arguments"]["targets"])
+        folder = results / "autoencoders" / arguments.autoencoder / seed
+        self.autoencoder = load_autoencoder(folder / "finetuned" / "index.json")
+        self.statistics = {k: LatentStatistics(**v) for k, v in self.facts["statistics"].items()}
+        self.seed, self.temperature = arguments.seed, arguments.temperature
+        clips = Clips(results / "datasets" / arguments.dataset / "index.json", "validation")
+        self.indices = evaluation_clips(clips, arguments.clips)
+        self.groups = [clips.table["group"].iloc[i] for i in self.indices]
+        frames = torch.stack([clips.frames(i) for i in self.indices])
+        self.context = to_float(frames[:, : clips.context_frames].permute(0, 1, 4, 2, 3))
+        self.real = frames[:, clips.context_frames :]
+
+    @torch.no_grad()
+    def scores(self, sampler: Sampler) -> dict[str, torch.Tensor]:
+        """PSNR and SSIM of each clip, mean over its future frames."""
+        drawing = self.drawing(sampler)
+        noise = future_noise(self.packing.shape, self.seed, self.indices, 1)
+        fresh = partial(step_noise, noise[:, 0], self.seed, self.indices)
+        futures = predict(
+            self.autoencoder,
+            self.denoiser,
+            self.statistics,
+            self.packing,
+            self.context,
+            noise,
+            drawing,
+            fresh,
+        )
+        predicted = to_bytes(futures[:, 0]).permute(0, 1, 3, 4, 2)
+        found = {}
+        for name, metric in (("psnr", psnr), ("ssim", ssim)):
+            values = metric(predicted.flatten(0, 1), self.real.flatten(0, 1))
+            found[name] = values.view(len(self.indices), -1).mean(1)
+        return found
+
+    def drawing(self, sampler: Sampler) -> Drawing:
+        """The sampler at the temperature that was asked for."""
+        sampler = replace(sampler, temperature=self.temperature)
+        return Drawing(OBJECTIVES[self.facts["objective"]], sampler, Guidance())
+
+    def line(
+        self,
+        sampler: Sampler,
+        found: dict[str, torch.Tensor],
+        reference: dict[str, torch.Tensor],
+    ) -> dict[str, object]:
+        """What one setting costs in evaluations, and how far it is from the reference."""
+        line: dict[str, object] = {
+            "temperature": self.temperature,
+            "sampler": sampler.name,
+            "eta": sampler.eta,
+            "steps": sampler.steps,
+            "network_evaluations": self.drawing(sampler).network_evaluations(),
+            "clips": len(self.indices),
+            "groups": len(set(self.groups)),
+        }
+        for name in ("psnr", "ssim"):
+            mean = float(reference[name].mean())
+            gap = paired_interval(found[name].tolist(), reference[name].tolist(), self.groups)
+            line |= {
+                name: round(float(found[name].mean()), 4),
+                f"{name}_difference": round(gap.mean, 4),
+                f"{name}_low": round(gap.low, 4),
+                f"{name}_high": round(gap.high, 4),
+                f"{name}_percent": round(100.0 * gap.mean / mean, 2),
+            }
+        return line
+
+
+if __name__ == "__main__":
+    main()

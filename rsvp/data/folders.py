@@ -1,0 +1,162 @@
+"""Anybody's clips in a folder: videos, folders of frames, npy or safetensors arrays.
+
+Nothing is resized or cut out: frames are scored as they are. What is read is one clip at a time.
+"""
+
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+from PIL import Image
+from safetensors import SafetensorError, safe_open
+
+from rsvp.data.decoding import Rejected, probe_images, probe_video
+from rsvp.data.sources import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Source, frame_folder, video_file, walk
+from rsvp.errors import UserError
+
+ARRAY_SUFFIXES = (".npy", ".safetensors")
+Reader = Callable[[int | None], np.ndarray]  # the first so many frames, or all
+
+
+class ClipFolder:
+    """The clips in a folder, or in one file of arrays, by name.
+
+    A video, a folder of images and an array (T, H, W, 3) are a clip each, called by their path
+    below the folder without suffix. An array (N, T, H, W, 3) holds N clips, called 00000, … below
+    it. The tensors of a safetensors file go by their keys. A folder's only file gives no name.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.readers = dict(sorted(unique(path, list(readers(path)))))
+        if not self.readers:
+            looked = ", ".join((*VIDEO_SUFFIXES, *IMAGE_SUFFIXES, *ARRAY_SUFFIXES))
+            raise UserError(f"{path}: no clip in it; looked for {looked}")
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all clips, sorted."""
+        return list(self.readers)
+
+    def frames(self, name: str, most: int | None = None) -> np.ndarray:
+        """uint8 (T, H, W, 3): the first `most` frames of a clip, or all."""
+        try:
+            return self.readers[name](most)
+        except Rejected as error:
+            raise UserError(f"{self.path}: {name}: {error}") from None
+
+
+def readers(path: Path) -> Iterator[tuple[str, Reader]]:
+    """Every clip below a path, by name."""
+    if path.is_file() and path.suffix in ARRAY_SUFFIXES:
+        yield from array_readers(path, "")
+        return
+    if not path.is_dir():
+        raise UserError(f"{path}: no such folder, and no npy or safetensors file")
+    root = os.path.abspath(path)
+    for _, files in walk(root, VIDEO_SUFFIXES):
+        for file in files:
+            source = video_file(root, file)
+            yield source.id, reader(read_video, source)
+    for folder, files in walk(root, IMAGE_SUFFIXES):
+        source = frame_folder(root, folder, files)
+        yield source.id, reader(read_images, source)
+    arrays = [file for _, files in walk(root, ARRAY_SUFFIXES) for file in files]
+    for file in arrays:
+        prefix = "" if len(arrays) == 1 else video_file(root, file).id
+        yield from array_readers(Path(file), prefix)
+
+
+def unique(path: Path, found: list[tuple[str, Reader]]) -> list[tuple[str, Reader]]:
+    """What was found; UserError where two clips have one name."""
+    names = sorted(name for name, _ in found)
+    for first, second in itertools.pairwise(names):
+        if first == second:
+            raise UserError(f"{path}: two clips are called '{first}'; rename or remove one")
+    return found
+
+
+def reader(read: Callable[[Source, int | None], np.ndarray], source: Source) -> Reader:
+    """`read` for one source."""
+    return lambda most: read(source, most)
+
+
+def read_video(source: Source, most: int | None) -> np.ndarray:
+    """Frames of a video file in its own size; Rejected where it cannot be decoded."""
+    probe_video(source, fps=1.0)
+    try:
+        with av.open(f"file:{source.path}", options={"protocol_whitelist": "file"}) as container:
+            decoded = itertools.islice(container.decode(video=0), most)
+            frames = [frame.to_ndarray(format="rgb24") for frame in decoded]
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise Rejected(f"cannot be decoded: {getattr(error, 'strerror', None) or error}") from None
+    if not frames:
+        raise Rejected("no frame could be decoded")
+    return np.stack(frames)
+
+
+def read_images(source: Source, most: int | None) -> np.ndarray:
+    """Frames of a folder of images in the order of their numbers."""
+    probe_images(source, fps=1.0)
+    frames = []
+    for path in source.files[:most]:
+        try:
+            with Image.open(path) as image:
+                frames.append(np.asarray(image.convert("RGB")))
+        except (OSError, ValueError) as error:
+            raise Rejected(f"{os.path.basename(path)} cannot be read: {error}") from None
+    return np.stack(frames)
+
+
+def array_readers(path: Path, prefix: str) -> Iterator[tuple[str, Reader]]:
+    """The clips in a file of arrays; only its headers are read here."""
+    if path.suffix == ".npy":
+        shapes = {"": npy_array(path).shape}
+    else:
+        try:
+            with safe_open(path, "np") as stream:
+                keys = sorted(stream.keys())
+                shapes = {key: tuple(stream.get_slice(key).get_shape()) for key in keys}
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"{path}: not safetensors ({error})") from None
+    for key, shape in shapes.items():
+        called = "/".join(filter(None, (prefix, key if len(shapes) > 1 or len(shape) == 4 else "")))
+        if len(shape) not in (4, 5) or shape[-1] != 3:
+            raise UserError(
+                f"{path}: {key or 'its array'} is {list(shape)}; clips are (T, H, W, 3), or "
+                "(N, T, H, W, 3) of N clips"
+            )
+        if len(shape) == 4:
+            yield called or path.stem, array_reader(path, key, None)
+            continue
+        for number in range(shape[0]):
+            yield "/".join(filter(None, (called, f"{number:05d}"))), array_reader(path, key, number)
+
+
+def array_reader(path: Path, key: str, number: int | None) -> Reader:
+    """A clip of a file of arrays: all of an array, or its entry `number`."""
+
+    def read(most: int | None) -> np.ndarray:
+        if path.suffix == ".npy":
+            array = npy_array(path)
+            part = array[:most] if number is None else array[number, :most]
+        else:
+            with safe_open(path, "np") as stream:
+                part = stream.get_slice(key)
+                part = part[:most] if number is None else part[number, :most]
+        if part.dtype != np.uint8:
+            raise Rejected(f"holds {part.dtype}; frames are uint8 from 0 to 255, RGB")
+        return np.array(part)
+
+    return read
+
+
+def npy_array(path: Path) -> np.ndarray:
+    """A memory-mapped npy file; one that holds pickled objects is refused."""
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"{path}: not a plain npy array ({' '.join(str(error).split())})") from None

@@ -1,0 +1,40 @@
+"""Small pictures for people to look at: PNG files, and displacements as colours."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.utils import flow_to_image
+
+from rsvp.files import atomic_path
+
+
+def write_picture(path: Path, image: np.ndarray) -> None:
+    """Write uint8 RGB (H, W, 3), or (H, W) in grey, as a PNG."""
+    done, content = cv2.imencode(".png", image[..., ::-1] if image.ndim == 3 else image)
+    assert done  # from memory to memory
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content.tobytes())
+
+
+def colours_of_motion(displacement: Tensor) -> tuple[np.ndarray, float]:
+    """Displacements (2, H, W) in pixels, x first, as uint8 (H, W, 3), and the largest in pixels.
+
+    The hue is the direction, the strength is the length (Baker et al. 2011): white stands still,
+    the fullest colour is the largest displacement.
+    """
+    largest = float(displacement.norm(dim=0).max())
+    return flow_to_image(displacement.float()).permute(1, 2, 0).numpy(), largest
+
+
+def motion_legend(size: int = 64) -> np.ndarray:
+    """What the colours mean, uint8 (size, size, 3): each place of a disc shows its own direction.
+
+    From the centre, which stands still, to the rim, the largest displacement.
+    """
+    steps = torch.linspace(-1.0, 1.0, size)
+    y, x = torch.meshgrid(steps, steps, indexing="ij")
+    inside = (x.square() + y.square()) <= 1.0
+    return colours_of_motion(torch.stack([x, y]) * inside)[0]

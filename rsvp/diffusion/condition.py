@@ -1,0 +1,24 @@
+"""The null condition: what a network is shown in place of a context, for guidance.
+
+It is zero in each latent, as in PVDM; latents are normalised, so that is the mean.
+"""
+
+import torch
+from torch import Tensor
+
+from rsvp.diffusion.flow import per_sample
+
+Condition = dict[str, Tensor]  # (B, …) by name
+
+
+def null_condition(condition: Condition) -> Condition:
+    """The null condition in the shapes of `condition`."""
+    return {name: torch.zeros_like(value) for name, value in condition.items()}
+
+
+def drop_condition(condition: Condition, dropped: Tensor) -> Condition:
+    """The condition, null in the samples where `dropped` (B,) is true."""
+    return {
+        name: value.masked_fill(per_sample(dropped.to(value.device), value), 0.0)
+        for name, value in condition.items()
+    }

@@ -1,0 +1,48 @@
+"""Several latents as one tensor: objectives and samplers need not know how many there are."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from rsvp.diffusion.objectives import Network
+
+Denoiser = Callable[[dict[str, Tensor], Tensor, dict[str, Tensor]], dict[str, Tensor]]
+
+
+class Packing:
+    """Latents (B, *shape) by name as one tensor (B, …), and back. One alone keeps its shape."""
+
+    def __init__(self, shapes: Mapping[str, Sequence[int]]) -> None:
+        self.shapes = {name: tuple(shape) for name, shape in shapes.items()}
+        self.sizes = [math.prod(shape) for shape in self.shapes.values()]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one sample, packed."""
+        return next(iter(self.shapes.values())) if len(self.shapes) == 1 else (sum(self.sizes),)
+
+    def pack(self, latents: Mapping[str, Tensor]) -> Tensor:
+        """Latents (B, *shape) by name as (B, …)."""
+        if len(self.shapes) == 1:
+            return latents[next(iter(self.shapes))]
+        return torch.cat([latents[name].flatten(1) for name in self.shapes], 1)
+
+    def unpack(self, packed: Tensor) -> dict[str, Tensor]:
+        """The opposite of `pack`."""
+        if len(self.shapes) == 1:
+            return {next(iter(self.shapes)): packed}
+        parts = packed.split(self.sizes, 1)
+        return {
+            name: part.unflatten(1, shape)
+            for (name, shape), part in zip(self.shapes.items(), parts, strict=True)
+        }
+
+    def network(self, denoiser: Denoiser, observed: dict[str, Tensor]) -> Network:
+        """The denoiser with that condition, for objectives and samplers: packed in, packed out."""
+
+        def network(x: Tensor, time: Tensor) -> Tensor:
+            return self.pack(denoiser(self.unpack(x), time, observed)).float()
+
+        return network

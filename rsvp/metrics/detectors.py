@@ -1,0 +1,81 @@
+"""Detectors: networks whose features distances between sets of videos compare.
+
+I3D is built in. Another one is a Python file of the user's own, which is imported and so runs with
+the user's rights, as the config itself does; docs/weights.md has an example.
+"""
+
+import importlib.util
+import traceback
+from pathlib import Path
+from types import ModuleType
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from rsvp.errors import UserError
+
+CLASS = "Detector"  # what the Python file defines; made with (weights: Path | None, device)
+
+
+class Detector(Protocol):
+    """What rsvp asks of a network."""
+
+    minimum_frames: int  # clips of fewer have no features
+
+    def features(self, frames: torch.Tensor) -> torch.Tensor:
+        """Features (B, D), float, of uint8 clips (B, T, H, W, 3) of any size.
+
+        Scaling, resizing and choosing frames is the detector's own matter.
+        """
+
+    def protocol(self) -> dict[str, object]:
+        """What the features depend on: network, training data, input size, resize; for people."""
+
+
+def load_program(program: Path, weights: Path | None, device: torch.device) -> Detector:
+    """The detector that a Python file defines; UserError in one line where it does not work."""
+    try:
+        made = getattr(_run(program), CLASS)(weights, device)
+    except AttributeError as error:
+        if error.name == CLASS:
+            raise UserError(f"{program}: defines no class {CLASS}; see docs/weights.md") from None
+        raise UserError(_where(program, error)) from None
+    except Exception as error:
+        raise UserError(_where(program, error)) from None
+    for name in ("minimum_frames", "features", "protocol"):
+        if not hasattr(made, name):
+            raise UserError(f"{program}: its {CLASS} has no {name}; see docs/weights.md")
+    return made
+
+
+def clip_feature(detector: Detector, frames: torch.Tensor) -> np.ndarray:
+    """The features (D,) of one uint8 clip (T, H, W, 3); UserError where they are not that."""
+    with torch.no_grad():
+        found = detector.features(frames[None])
+    if not isinstance(found, torch.Tensor) or found.ndim != 2 or len(found) != 1:
+        what = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
+        raise UserError(f"detector: one clip's features are (1, D), not {what}")
+    if not torch.isfinite(found).all():
+        raise UserError("detector: features are not finite")
+    return found[0].float().cpu().numpy()
+
+
+def _run(program: Path) -> ModuleType:
+    """The module that a Python file makes."""
+    spec = importlib.util.spec_from_file_location(f"detector_{program.stem}", program)
+    if spec is None or spec.loader is None:
+        raise UserError(f"{program}: not a Python file; its name has to end in .py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _where(program: Path, error: Exception) -> str:
+    """One line about an error in the user's file."""
+    if isinstance(error, UserError):
+        return str(error)
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == str(program)]
+    line = f", line {lines[-1]}" if lines else ""
+    return f"{program}{line}: {type(error).__name__}: {' '.join(str(error).split())}"

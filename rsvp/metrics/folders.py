@@ -1,0 +1,139 @@
+"""Rows of clips that lie in folders: real ones on one side, predictions on the other."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from rsvp.config import Split
+from rsvp.data.folders import ClipFolder
+from rsvp.data.splits import describe, spread
+from rsvp.errors import UserError
+from rsvp.models import baselines
+
+
+class FolderClips:
+    """Clips of a folder that all have the same shape; a `row.RealClips`.
+
+    frames: how many of each clip count, from the first; None: all. group_pattern: as
+    `datasets.*.split.group_pattern`.
+    """
+
+    def __init__(
+        self, folder: ClipFolder, names: Sequence[str], frames: int | None, group_pattern: str
+    ) -> None:
+        self.folder, self.index_path = folder, folder.path
+        split = Split(group_pattern=group_pattern)
+        groups = [describe({"id": n, "frames": 0, "fps": 0}, split).group for n in names]
+        self.table = pd.DataFrame({"clip": list(names), "group": groups})
+        self.most = frames
+        self.shape = tuple(folder.frames(names[0], frames).shape)
+
+    def frames(self, i: int) -> torch.Tensor:
+        """uint8 (T, H, W, 3); UserError where a clip has another shape than the first."""
+        name = self.table["clip"].iloc[i]
+        found = self.folder.frames(name, self.most)
+        if found.shape != self.shape:
+            first = self.table["clip"].iloc[0]
+            raise UserError(
+                f"{self.index_path}: {name} is {size(found.shape)}, but {first} is "
+                f"{size(self.shape)}; all clips need one size and length"
+            )
+        return torch.from_numpy(found)
+
+    def truth(self, i: int) -> None:
+        """Nothing is known of these."""
+
+
+class FolderPredictions:
+    """Sampled futures of clips, a folder each; a `row.PredictedClips`.
+
+    index: what `row.Row` needs to know; the clips' names are those of the folders.
+    skip: observed frames at the start of each predicted clip, which are not scored.
+    """
+
+    def __init__(self, samples: Sequence[FolderClips], index: dict[str, Any], skip: int) -> None:
+        self.samples, self.index, self.skip = samples, index, skip
+
+    def frames(self, number: int) -> torch.Tensor:
+        """uint8 (K, F, H, W, 3), future frames only."""
+        return torch.stack([clips.frames(number)[self.skip :] for clips in self.samples])
+
+
+class BaselinePredictions:
+    """What a baseline makes of the real clips' observed frames; a `row.PredictedClips`."""
+
+    def __init__(self, name: str, real: FolderClips, index: dict[str, Any]) -> None:
+        self.name, self.real, self.index = name, real, index
+
+    def frames(self, number: int) -> torch.Tensor:
+        """uint8 (1, F, H, W, 3), future frames only."""
+        observed = self.real.frames(number)[: self.index["context_frames"]].numpy()
+        future = baselines.predict(self.name, observed, self.index["future_frames"])
+        return torch.from_numpy(future)[None]
+
+
+def size(shape: Sequence[int]) -> str:
+    """The shape of a clip in words."""
+    frames, height, width = shape[:3]
+    return f"{frames} frames of {width}×{height} pixels"
+
+
+def chosen_names(
+    real: ClipFolder, predicted: Sequence[ClipFolder], paired: bool, clips: int | None
+) -> tuple[list[str], list[str]]:
+    """The names of the real and the predicted clips that count, `clips` of each or all.
+
+    UserError where the sets do not fit: paired ones hold the same names, others as many.
+    """
+    names = predicted[0].names
+    for folder in predicted[1:]:
+        check_same(folder, predicted[0])
+    if paired:
+        check_same(predicted[0], real)
+    wanted = clips or len(names)
+    for folder in (real, predicted[0]):
+        had = len(folder.names)
+        if had < wanted or (clips is None and had != wanted):
+            raise UserError(
+                f"{folder.path}: {had} clips, and {wanted} are needed: "
+                + ("the protocol takes as many" if clips else f"as many as in {predicted[0].path}")
+            )
+    return tuple(
+        [folder.names[i] for i in spread(len(folder.names), clips)]
+        for folder in (real, predicted[0])
+    )  # type: ignore[return-value]
+
+
+def check_same(folder: ClipFolder, other: ClipFolder) -> None:
+    """UserError unless two folders hold clips of the same names."""
+    for first, second in ((folder, other), (other, folder)):
+        lacking = [name for name in second.names if name not in first.readers]
+        if lacking:
+            raise UserError(
+                f"{first.path}: lacks {len(lacking)} of the {len(second.names)} clips of "
+                f"{second.path}, the first is '{lacking[0]}'; clips are paired by name, "
+                "unless --unpaired says otherwise"
+            )
+
+
+def check_lengths(
+    real: FolderClips, predicted: Sequence[FolderClips], skip: int, context: int
+) -> None:
+    """UserError unless predicted clips have the size and length of the real ones."""
+    frames, *rest = real.shape
+    expected = (frames - context + skip, *rest)
+    for clips in predicted:
+        if clips.shape != expected:
+            raise UserError(
+                f"{clips.index_path}: clips of {size(clips.shape)}, but {size(expected)} are "
+                f"needed beside those of {real.index_path}; --context and --futures-only say "
+                "which frames are there"
+            )
+
+
+def label(path: Path) -> str:
+    """What a row is called: its folder's name."""
+    return path.resolve().name.split(".")[0] or "predicted"

@@ -1,0 +1,173 @@
+"""Published weights in their own formats, turned into rsvp's safetensors once.
+
+The only module that reads files which hold pickles. Checkpoints are read with torch's restricted
+unpickler, which makes tensors and containers and runs nothing. TorchScript is a program, so
+`torch.jit.load` could run what its author wrote: nothing but the explicit commands
+`python -m rsvp.convert_weights` and `make weights` calls this module.
+"""
+
+import pickle
+import tarfile
+import warnings
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from rsvp.errors import UserError
+from rsvp.files import atomic_path
+from rsvp.metrics import i3d, perceptual
+from rsvp.metrics.crc32c import crc32c
+
+_OLD_CHECKPOINT = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+TF_VALUES = "variables.data-00000-of-00001"  # in TF-Hub's archives, below variables/
+
+
+def convert(source: Path, destination: Path) -> str:
+    """Write the weights in `source` to `destination` (safetensors); the answer names them.
+
+    Reads safetensors, PyTorch checkpoints, TorchScript, TF-Hub's archive of I3D and the values in
+    it. UserError, and no file, where they are not those of a network that rsvp measures with.
+    """
+    tensors, what = recognise(read_tensors(source), source)
+    with atomic_path(destination) as path:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
+    return what
+
+
+def read_tensors(source: Path) -> dict[str, Tensor]:
+    """The tensors of a file, by their names in it."""
+    if not source.is_file():
+        raise UserError(f"{source}: no such file; correct the path")
+    try:
+        if tarfile.is_tarfile(source):
+            return _read_archive(source)
+        if source.stat().st_size == i3d.values_bytes():
+            return _as_tensors(i3d.load_variables(source))
+        if _is_torchscript(source):
+            return _read_torchscript(source)
+        if _is_checkpoint(source):
+            return _state_dict(torch.load(source, map_location="cpu", weights_only=True), source)
+        return load_file(source)
+    except SafetensorError:
+        raise UserError(
+            f"{source}: not safetensors, a PyTorch checkpoint, TorchScript, or TF-Hub's archive"
+        ) from None
+    except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
+        raise UserError(f"{source}: cannot be read ({_one_line(error)})") from None
+
+
+def recognise(tensors: Mapping[str, Tensor], source: Path) -> tuple[dict[str, Tensor], str]:
+    """Those of `tensors` that rsvp needs, named as it names them, and what they are."""
+    if any(tensor.ndim == 5 for tensor in tensors.values()):
+        return i3d_variables(tensors, source), "I3D, RGB, from scratch on Kinetics-400"
+    if any(name.startswith("features.") for name in tensors):
+        return lpips_features(tensors, source)
+    if "lin0.model.1.weight" in tensors:
+        heads = {name: value for name, value in tensors.items() if name.startswith("lin")}
+        return heads, f"LPIPS v0.1 heads, {perceptual.heads_name(heads, source)}"
+    raise UserError(
+        f"{source}: holds neither I3D (3-D convolutions), nor LPIPS's heads (lin0.model.1.weight, "
+        "…), nor the features of AlexNet, SqueezeNet 1.1 or VGG16 (features.0.weight, …)"
+    )
+
+
+def i3d_variables(tensors: Mapping[str, Tensor], source: Path) -> dict[str, Tensor]:
+    """The 230 variables of the FVD network by TensorFlow's names, in TensorFlow's layout.
+
+    Ports call them differently, so each is found by the CRC-32C of its content: what comes out is
+    the network of the literature, bit for bit, or nothing. Further tensors (a batch norm's gamma
+    of ones, say) are left out.
+    """
+    manifest = i3d.manifest()
+    names = {tensor["crc32c"]: name for name, tensor in manifest.items()}
+    shapes = {tuple(tensor["shape"]) for tensor in manifest.values()}
+    found: dict[str, Tensor] = {}
+    for tensor in tensors.values():
+        for layout in _tensorflow_layouts(tensor.detach().float()):
+            if tuple(layout.shape) not in shapes:
+                continue
+            content = np.ascontiguousarray(layout.numpy())
+            name = names.get(crc32c(content.view(np.uint8).reshape(-1).data))
+            if name is not None:
+                found[name] = torch.from_numpy(content)
+    missing = [name for name in manifest if name not in found]
+    if missing:
+        raise UserError(
+            f"{source}: not the network of the FVD literature (I3D, RGB, from scratch on "
+            f"Kinetics-400): {len(missing)} of its {len(manifest)} tensors are not in it, the "
+            f"first is {missing[0]}; rgb_imagenet.pt, for one, is another network"
+        )
+    return found
+
+
+def _tensorflow_layouts(values: Tensor) -> tuple[Tensor, ...]:
+    """What a tensor may be in TensorFlow's order of axes."""
+    if values.ndim == 5:  # a convolution, or what is in that order already; (1, 1, 1, 1, C), too
+        return values, values.permute(2, 3, 4, 1, 0)
+    flat = values.flatten()
+    return flat, flat.reshape(1, 1, 1, 1, -1)
+
+
+def lpips_features(tensors: Mapping[str, Tensor], source: Path) -> tuple[dict[str, Tensor], str]:
+    """The features of an LPIPS backbone, without the classifier behind them, and its name."""
+    features = {name: value for name, value in tensors.items() if name.startswith("features.")}
+    return features, f"LPIPS backbone, {perceptual.backbone_name(features, source)}"
+
+
+def _is_checkpoint(source: Path) -> bool:
+    """Whether `torch.save` wrote a file: a zip today, a pickle of a certain number before 2020."""
+    with open(source, "rb") as stream:
+        return stream.read(len(_OLD_CHECKPOINT)) == _OLD_CHECKPOINT or zipfile.is_zipfile(source)
+
+
+def _is_torchscript(source: Path) -> bool:
+    """Whether a file is a TorchScript archive: a zip that holds code."""
+    if not zipfile.is_zipfile(source):
+        return False
+    with zipfile.ZipFile(source) as archive:
+        return any("/code/" in name for name in archive.namelist())
+
+
+def _read_archive(source: Path) -> dict[str, Tensor]:
+    """The values of I3D in TF-Hub's archive."""
+    with tarfile.open(source) as archive:
+        for member in archive:
+            stream = archive.extractfile(member) if member.name.endswith(TF_VALUES) else None
+            if stream is not None and member.size == i3d.values_bytes():
+                return _as_tensors(i3d.variables_of(np.frombuffer(stream.read(), dtype="<f4")))
+    raise UserError(f"{source}: holds no {TF_VALUES} of I3D's size, as TF-Hub's archive of it does")
+
+
+def _read_torchscript(source: Path) -> dict[str, Tensor]:
+    """The parameters and buffers of a TorchScript module."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # TorchScript is not what rsvp writes
+        return dict(torch.jit.load(source, map_location="cpu").state_dict())
+
+
+def _state_dict(loaded: object, source: Path) -> dict[str, Tensor]:
+    """The tensors of a checkpoint, also where it holds them below "state_dict" or "model"."""
+    for key in ("state_dict", "model"):
+        if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
+            loaded = loaded[key]
+    if not isinstance(loaded, Mapping):
+        raise UserError(f"{source}: holds no tensors by name")
+    return {
+        str(name).removeprefix("module."): value
+        for name, value in loaded.items()
+        if isinstance(value, Tensor)
+    }
+
+
+def _as_tensors(variables: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(np.array(values)) for name, values in variables.items()}
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -1,0 +1,120 @@
+"""Do predictions copy training clips? Distances to the nearest one, against those of real clips.
+
+A predictor that has learned keeps the distance from training clips that real test clips keep; one
+that returns what it was trained on comes nearer. Needs no weights: a future is described by a few
+of its frames in coarse colours, so that copies are found however sharp they are.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.spatial.distance import cdist
+from scipy.stats import mannwhitneyu
+from torch import Tensor
+
+from rsvp.metrics.distribution import jackknife
+from rsvp.metrics.intervals import group_interval
+
+CELLS = 8  # per side: a future's frames are averaged over the pixels of each
+FRAMES = 4  # of a future, evenly, the last among them
+COPIED = 0.5  # a prediction this much nearer to training than its own truth is looks copied
+ROUNDING = 0.5  # grey levels: distances below it are those of rounding
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """The nearest training clip of each of Q clips."""
+
+    distance: np.ndarray  # (Q,) root mean square difference, in grey levels
+    clip: np.ndarray  # (Q,) its number
+
+
+def described_frames(frames: int) -> list[int]:
+    """Which of a future's frames describe it."""
+    count = min(FRAMES, frames)
+    return [frames * (number + 1) // count - 1 for number in range(count)]
+
+
+def describe(future: Tensor) -> Tensor:
+    """Coarse colours (T, 3, 8, 8), in grey levels, of a future, uint8 (F, H, W, 3)."""
+    chosen = future[described_frames(len(future))].permute(0, 3, 1, 2).double()
+    return F.adaptive_avg_pool2d(chosen, CELLS)
+
+
+def nearest(queries: np.ndarray, blocks: Iterable[np.ndarray]) -> Nearest:
+    """The nearest training clip of each query under any of its symmetries.
+
+    queries: (Q, S, D), the S symmetries under which training saw clips. blocks: of training clips
+    in order, (B, D); only one is held at a time.
+    """
+    count, symmetries, size = queries.shape
+    flat = queries.reshape(-1, size)
+    best = Nearest(np.full(count, np.inf), np.full(count, -1))
+    first = 0
+    for block in blocks:
+        distances = cdist(flat, block).reshape(count, symmetries, len(block)).min(axis=1)
+        distances /= np.sqrt(size)
+        place = distances.argmin(axis=1)
+        found = distances[np.arange(count), place]
+        better = found < best.distance
+        best.distance[better], best.clip[better] = found[better], first + place[better]
+        first += len(block)
+    return best
+
+
+def statistics(
+    predicted: np.ndarray, real: np.ndarray, groups: Sequence[str], resamples: int
+) -> dict[str, Any]:
+    """What the distances (Q,) of predictions and of their own real futures say together.
+
+    "ratio": the geometric mean of predicted over real distance, clip by clip; 1 where predictions
+    keep the distance that real clips keep. "nearer": the probability that a prediction is nearer to
+    training than some real test clip is, a half where nothing is copied; it is the Mann-Whitney
+    statistic of the data-copying test (Meehan, Chaudhuri and Dasgupta 2020, section 3), with a
+    jackknife over groups instead of its z-score, which takes clips for independent. "copied": the
+    share of predictions at less than half of their own truth's distance. Intervals resample groups.
+    "flagged": the ratio's interval lies below a half, or that of "copied" above 0.
+    """
+    logs = np.log(np.maximum(predicted, ROUNDING)) - np.log(np.maximum(real, ROUNDING))
+    ratio = group_interval(logs, groups, resamples)
+    copied = group_interval((predicted < COPIED * real).astype(float), groups, resamples)
+    nearer = jackknife(share_nearer, predicted[:, None], real[:, None], groups)
+    ratio_high = np.exp(ratio.high)
+    return {
+        "ratio": finite({"mean": np.exp(ratio.mean), "low": np.exp(ratio.low), "high": ratio_high}),
+        "nearer": finite({"mean": nearer.value, "low": nearer.low, "high": nearer.high}),
+        "copied": finite({name: asdict(copied)[name] for name in ("mean", "low", "high")}),
+        "clips": ratio.clips,
+        "groups": ratio.groups,
+        "flagged": bool(ratio_high < COPIED or copied.low > 0),
+    }
+
+
+def share_nearer(predicted: np.ndarray, real: np.ndarray) -> float:
+    """The share of pairs in which the prediction (N, 1) is nearer than the real clip (M, 1)."""
+    pairs = mannwhitneyu(real[:, 0], predicted[:, 0]).statistic
+    return float(pairs / (len(predicted) * len(real)))
+
+
+def finite(values: dict[str, float]) -> dict[str, float | None]:
+    """Numbers as JSON can say them: None for those that are undefined."""
+    return {name: float(value) if np.isfinite(value) else None for name, value in values.items()}
+
+
+def shown_clips(psnr: np.ndarray, distance: np.ndarray) -> dict[str, int]:
+    """Which predictions are shown beside their nearest training clip, by rule."""
+    return {
+        "best": int(psnr.argmax()),
+        "worst": int(psnr.argmin()),
+        "nearest": int(distance.argmin()),
+    }
+
+
+def strip(predicted: Tensor, training: Tensor) -> np.ndarray:
+    """The described frames of a prediction above those of a training future, (2 H, T W, 3)."""
+    rows = [film[described_frames(len(film))] for film in (predicted, training)]
+    return torch.cat([torch.cat(list(row), dim=1) for row in rows]).numpy()

@@ -1,0 +1,140 @@
+"""The pretrained networks of the metrics where their weights are, else why not."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import torch
+
+from rsvp.config import FETCH, LPIPS_KEYS, Compute, Weights
+from rsvp.errors import UserError
+from rsvp.files import sha256_of_file
+from rsvp.metrics import i3d, perceptual
+from rsvp.metrics.detectors import Detector, load_program
+
+Network = TypeVar("Network")
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Loaded(Generic[Network]):
+    """A network, or None and the reason with the way out."""
+
+    network: Network | None
+    reason: str = ""
+    hashes: dict[str, str] = field(default_factory=dict)  # config key -> SHA-256 of the file
+
+
+@dataclass(frozen=True)
+class Detectors:
+    """The detectors that the config names."""
+
+    loaded: Mapping[str, Loaded[Detector]]  # by name
+
+    @property
+    def present(self) -> dict[str, Detector]:
+        """Those that there are."""
+        return {
+            name: item.network for name, item in self.loaded.items() if item.network is not None
+        }
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """Config key -> SHA-256 of all their files."""
+        return {key: value for item in self.loaded.values() for key, value in item.hashes.items()}
+
+    def facts(self) -> dict[str, dict[str, Any]]:
+        """By name, for an index: whether it is there or why not, and the frames that it needs."""
+        return {
+            name: {
+                "computed": item.network is not None,
+                "reason": item.reason,
+                "minimum_frames": item.network.minimum_frames if item.network else None,
+            }
+            for name, item in self.loaded.items()
+        }
+
+
+@dataclass(frozen=True)
+class Networks:
+    """All pretrained networks that measure."""
+
+    perceptual: Loaded[perceptual.PerceptualDistance]
+    detectors: Detectors
+
+
+def load_networks(weights: Weights, resolution: int, device: torch.device) -> Networks:
+    """LPIPS and the detectors; what is missing is logged with its reason.
+
+    weights: its values are local paths, as `config.stage_settings` gives them.
+    """
+    distance = load_perceptual(weights, resolution, device)
+    if distance.reason:
+        logger.info("not computed: %s", distance.reason)
+    return Networks(distance, load_detectors(weights, device))
+
+
+def device_of(compute: Compute) -> torch.device:
+    """The GPU where there is one and the config does not forbid it."""
+    if compute.device == "cuda" and not torch.cuda.is_available():
+        raise UserError("compute.device: 'cuda', but there is no GPU; take auto or cpu")
+    on_gpu = compute.device != "cpu" and torch.cuda.is_available()
+    return torch.device("cuda" if on_gpu else "cpu")
+
+
+def load_perceptual(
+    weights: Weights, resolution: int, device: torch.device
+) -> Loaded[perceptual.PerceptualDistance]:
+    """LPIPS for frames of `resolution` pixels per side; UserError where its weights are wrong."""
+    if reason := missing(weights, *LPIPS_KEYS):
+        return Loaded(None, reason)
+    if resolution < perceptual.MINIMUM_SIZE:
+        least = perceptual.MINIMUM_SIZE
+        return Loaded(None, f"LPIPS needs {least} pixels per side, not {resolution}")
+    paths = {key: Path(getattr(weights, key)) for key in LPIPS_KEYS}
+    network = perceptual.PerceptualDistance(paths["lpips_backbone"], paths["lpips_linear"])
+    hashes = {f"weights.{key}": sha256_of_file(path) for key, path in paths.items()}
+    return Loaded(network.to(device), "", hashes)
+
+
+def load_detectors(weights: Weights, device: torch.device) -> Detectors:
+    """I3D and the config's own detectors; UserError where one is not what it should be."""
+    loaded = {"i3d": load_i3d(weights, device)}
+    for name, detector in weights.detectors.items():
+        key = f"weights.detectors.{name}"
+        if detector.weights and not Path(detector.weights).is_file():
+            loaded[name] = Loaded(None, f"{key}.weights is not there yet; {FETCH}")
+            continue
+        files = {"program": Path(detector.program)}
+        if detector.weights:
+            files["weights"] = Path(detector.weights)
+        network = load_program(files["program"], files.get("weights"), device)
+        hashes = {f"{key}.{part}": sha256_of_file(path) for part, path in files.items()}
+        loaded[name] = Loaded(network, "", hashes)
+    for item in loaded.values():
+        if item.reason:
+            logger.info("not computed: %s", item.reason)
+    return Detectors(loaded)
+
+
+def load_i3d(weights: Weights, device: torch.device) -> Loaded[Detector]:
+    """I3D; UserError where the file is not the network of the FVD literature."""
+    if reason := missing(weights, "i3d"):
+        return Loaded(None, reason)
+    path = Path(weights.i3d)
+    variables = i3d.load_variables(path)
+    i3d.check_manifest(variables, path)
+    return Loaded(i3d.I3D(variables).to(device), "", {"weights.i3d": sha256_of_file(path)})
+
+
+def missing(weights: Weights, *keys: str) -> str:
+    """Why a network has no file, with the way out; empty where all of `keys` are there."""
+    for key in keys:
+        path = getattr(weights, key)
+        if not path:
+            return f"weights.{key} is not set; docs/weights.md says where to get it"
+        if not Path(path).is_file():
+            return f"weights.{key} is not there yet; {FETCH}"
+    return ""

@@ -1,0 +1,371 @@
+"""What scene, object and motion of an autoencoder mean, against the truth and by ablation.
+
+Generated videos come with their truth: backgrounds, the outlines of objects and where they are. So
+the scene image, the object mask and the displacements are compared with it, and scenes are swapped
+between clips: scene of clip A with objects and motion of clip B must decode to B's objects, moving
+as they do, over A's background.
+
+Real videos have no such truth. There a latent is taken away, and what the reconstruction loses is
+what it explained.
+
+Frames are uint8 (T, H, W, 3) here, clips as models see them float (B, T, 3, H, W) in [-1, 1]. F
+counts the future frames that are scored; a clip or truth cut to them begins with the last context
+frame, so it has F + 1.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from rsvp.metrics import frame
+from rsvp.metrics.intervals import group_interval
+from rsvp.metrics.motion import MINIMUM_FRAMES, motion_features
+from rsvp.metrics.perceptual import PerceptualDistance
+from rsvp.metrics.scoring import score_frames
+from rsvp.models.autoencoder import Autoencoder, Context
+
+LATENTS = ("scene", "object", "motion")
+SCORED_FRAMES = 4  # of each clip's future
+MASK_THRESHOLD = 0.5  # of the object mask, above which a pixel counts as object
+GOALS = {  # what a decomposition is held to
+    "scene_psnr": 28.0,  # dB
+    "object_iou": 0.6,
+    "swap_margin": 0.0,  # dB over every untruthful alternative
+}
+SCORES = (  # against the truth, one value per clip
+    "scene_psnr",
+    "scene_psnr_seen",
+    "scene_psnr_hidden",
+    "median_psnr",
+    "object_iou",
+    "object_iou_future",
+    "motion_error",
+    "motion_error_still",
+    "swap_psnr",
+    "swap_object_psnr",
+    "swap_margin",
+    "swap_object_margin",
+    "swap_right",
+)
+LOSSES = {"psnr": 1, "ssim": 1, "lpips": -1, "motion": -1}  # measure -> sign that makes it a loss
+SWAP = ("scene", "other")  # the ablation whose true outcome is known where backgrounds are
+ABLATIONS = {  # latent and what takes its place -> what is done
+    ("scene", "mean"): "the scene latent is the training mean; the frames' own detail stays",
+    ("scene", "other"): "scene latent and scene image are another clip's",
+    ("object", "mean"): "the object latent is the training mean; the frames' own detail stays",
+    ("object", "other"): "object latent, object mask and what they move are another clip's",
+    ("motion", "mean"): "the motion latent is the training mean in all cells and frames",
+    ("motion", "frozen"): "the motion latent is that of the last observed frame in all frames",
+    ("motion", "other"): "the motion latent is that of another clip's future",
+}
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """The latents of B clips."""
+
+    context: Context
+    last: Tensor  # (B, 1, Cm, h, h), motion of the last context frame
+    future: Tensor  # (B, F, Cm, h, h), motion of the scored future frames
+
+
+def scored_frames(context_frames: int, clip_frames: int) -> list[int]:
+    """Which frames of a clip are scored: `SCORED_FRAMES` of the future, evenly, to the last one.
+
+    Frames of one clip resemble each other: more clips tell more than more frames.
+    """
+    future = clip_frames - context_frames
+    count = min(SCORED_FRAMES, future)
+    return [context_frames - 1 + future * (number + 1) // count for number in range(count)]
+
+
+def encode(
+    autoencoder: Autoencoder, clips: Tensor, context_frames: int, scored: Sequence[int]
+) -> Encoded:
+    """Latents of clips (B, T, 3, H, W); scene and object see the context frames alone."""
+    context = autoencoder.encode_context(clips[:, :context_frames])
+    motion = autoencoder.encode_motion(clips[:, [context_frames - 1, *scored]], context)
+    return Encoded(context, motion[:, :1], motion[:, 1:])
+
+
+def truth_at(truth: dict[str, np.ndarray], times: Sequence[int]) -> dict[str, np.ndarray]:
+    """The truth of some frames of a clip only."""
+    changing = {name: truth[name][list(times)] for name in ("mask", "alpha", "positions")}
+    return truth | changing
+
+
+def taken(encoded: Encoded, places: Sequence[int]) -> Encoded:
+    """The latents of the clips at `places` of a batch."""
+    chosen = list(places)
+    context = {f.name: getattr(encoded.context, f.name)[chosen] for f in fields(Context)}
+    return Encoded(Context(**context), encoded.last[chosen], encoded.future[chosen])
+
+
+def recombine(scene: Context, objects: Context) -> Context:
+    """Scene latent and scene image of one context; all else, which is of the objects, of another.
+
+    The features that the decoder takes directly from the frames go with the objects, since they
+    say in detail how these move.
+    """
+    return replace(objects, scene=scene.scene, background=scene.background)
+
+
+def ablations(
+    autoencoder: Autoencoder, own: Encoded, other: Encoded | None, means: dict[str, Tensor]
+) -> Iterator[tuple[tuple[str, str], Tensor]]:
+    """((latent, replacement), frames (B, F, 3, H, W)) of each ablation that can be made.
+
+    `other`: the clips that those of `own` are mixed with; without it, what needs them is left out.
+    `means`: the training mean of each latent, (C, 1, 1).
+    """
+    frames, future = own.context.frames, own.future
+    scene, objects = (
+        means[kind].expand_as(getattr(own.context, kind)) for kind in ("scene", "object")
+    )
+    replaced = {
+        ("scene", "mean"): (autoencoder.encode_context(frames, scene=scene), future),
+        ("object", "mean"): (autoencoder.encode_context(frames, object_=objects), future),
+        ("motion", "mean"): (own.context, means["motion"].expand_as(future)),
+        ("motion", "frozen"): (own.context, own.last.expand_as(future)),
+    }
+    if other is not None:
+        replaced |= {
+            ("scene", "other"): (recombine(other.context, own.context), future),
+            ("object", "other"): (recombine(own.context, other.context), future),
+            ("motion", "other"): (own.context, other.future),
+        }
+    for name in ABLATIONS:
+        if name in replaced:
+            context, motion = replaced[name]
+            yield name, autoencoder.decode(motion, context).frames
+
+
+def partners(groups: Sequence[str]) -> list[int] | None:
+    """For each clip another one of another group: half the list further on, or the next after it.
+
+    None where all clips are of one group.
+    """
+    count = len(groups)
+    if len(set(groups)) < 2:
+        return None
+    return [
+        next(
+            j % count
+            for j in range(i + count // 2, i + count // 2 + count)
+            if groups[j % count] != groups[i]
+        )
+        for i in range(count)
+    ]
+
+
+def scene_scores(
+    scene: np.ndarray, context: np.ndarray, truth: dict[str, np.ndarray]
+) -> dict[str, float]:
+    """PSNR in dB of a scene image (H, W, 3) against the true background.
+
+    "scene_psnr" everywhere; "scene_psnr_seen" where some context frame shows the background and
+    "scene_psnr_hidden" where none does (NaN where there is no such pixel); "median_psnr" of the
+    median of the context frames (Tc, H, W, 3), which needs no autoencoder, everywhere.
+    """
+    background = truth["background"]
+    covered = truth["alpha"][: len(context)].max(axis=1) > 0
+    hidden = covered.all(axis=0)
+    median = np.rint(np.median(context, axis=0)).astype(np.uint8)
+    return {
+        "scene_psnr": psnr(scene, background),
+        "scene_psnr_seen": psnr(scene, background, ~hidden),
+        "scene_psnr_hidden": psnr(scene, background, hidden),
+        "median_psnr": psnr(median, background),
+    }
+
+
+def object_scores(
+    mask: np.ndarray, moved: np.ndarray, truth: dict[str, np.ndarray]
+) -> dict[str, float]:
+    """Intersection over union of object masks, at `MASK_THRESHOLD`, with the true outlines.
+
+    mask: (H, W) in [0, 1], of the last context frame. moved: (F, H, W), where the true motion took
+    it: "object_iou_future" is the mean over future frames that show an object.
+    """
+    future = len(moved)
+    real = truth["mask"] != 0
+    values = [iou(a > MASK_THRESHOLD, b) for a, b in zip(moved, real[-future:], strict=True)]
+    known = [value for value in values if not np.isnan(value)]
+    return {
+        "object_iou": iou(mask > MASK_THRESHOLD, real[-future - 1]),
+        "object_iou_future": float(np.mean(known)) if known else float("nan"),
+    }
+
+
+def iou(predicted: np.ndarray, real: np.ndarray) -> float:
+    """Intersection over union of two masks (H, W) of bool; NaN where both are empty."""
+    union = (predicted | real).sum()
+    return float((predicted & real).sum() / union) if union else float("nan")
+
+
+def motion_scores(displacement: np.ndarray, truth: dict[str, np.ndarray]) -> dict[str, float]:
+    """End-point error in pixels (Baker et al. 2011) of displacements of the last context frame.
+
+    displacement: (F, 2, H/2, H/2) in pixels, x first, of the content of each cell of 2×2 pixels.
+    Averaged over cells that lie wholly in one object, and over future frames; "motion_error_still"
+    is the error of no displacement at all. NaN where no cell lies in an object.
+    """
+    future = len(displacement)
+    labels = object_labels(truth["alpha"][-future - 1])
+    real = rigid_displacement(labels, truth["positions"][-future - 1 :])
+    size = labels.shape[0] // 2
+    cells = labels.reshape(size, 2, size, 2).transpose(0, 2, 1, 3).reshape(size, size, 4)
+    inside = (cells[..., 0] > 0) & (cells == cells[..., :1]).all(axis=-1)
+    if not inside.any():
+        return dict.fromkeys(("motion_error", "motion_error_still"), float("nan"))
+    real = real.reshape(future, 2, size, 2, size, 2).mean(axis=(3, 5))[:, :, inside]
+    error = displacement[:, :, inside] - real
+    return {
+        "motion_error": float(np.hypot(error[:, 0], error[:, 1]).mean()),
+        "motion_error_still": float(np.hypot(real[:, 0], real[:, 1]).mean()),
+    }
+
+
+def object_labels(alpha: np.ndarray) -> np.ndarray:
+    """The topmost object of each pixel, from 1, of alpha (N, H, W); 0 where there is none."""
+    labels = np.zeros(alpha.shape[1:], np.int64)
+    for number, covered in enumerate(alpha >= 128, start=1):
+        labels[covered] = number
+    return labels
+
+
+def rigid_displacement(labels: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """Where each pixel's object takes it, (F, 2, H, W) in pixels, x first; 0 outside of objects.
+
+    labels: (H, W), from 1, at the first of the F + 1 times. positions: (F + 1, N, 3), x, y and
+    angle of the N objects, each of which moves and turns as a whole.
+    """
+    y, x = np.nonzero(labels)
+    own = positions[:, labels[y, x] - 1].astype(np.float64)  # (F + 1, pixels, 3)
+    offset_x, offset_y = x + 0.5 - own[0, :, 0], y + 0.5 - own[0, :, 1]
+    turned = own[1:, :, 2] - own[0, :, 2]
+    cos, sin = np.cos(turned), np.sin(turned)
+    displacement = np.zeros((len(positions) - 1, 2, *labels.shape))
+    displacement[:, 0, y, x] = own[1:, :, 0] + cos * offset_x - sin * offset_y - (x + 0.5)
+    displacement[:, 1, y, x] = own[1:, :, 1] + sin * offset_x + cos * offset_y - (y + 0.5)
+    return displacement
+
+
+def composite(
+    frames: np.ndarray, truth: dict[str, np.ndarray], background: np.ndarray
+) -> np.ndarray:
+    """The future frames (F, H, W, 3) with their objects, over another background (H, W, 3)."""
+    alpha = truth["alpha"][-len(frames) :] / 255.0
+    shows = (1.0 - alpha).prod(axis=1)[..., None]  # of the background, between the objects
+    change = background.astype(np.float64) - truth["background"]
+    return np.rint(np.clip(frames + shows * change, 0, 255)).astype(np.uint8)
+
+
+def swap_scores(
+    decoded: np.ndarray,
+    clip: np.ndarray,
+    truth: dict[str, np.ndarray],
+    background: np.ndarray,
+) -> dict[str, float]:
+    """Does scene A with objects and motion of B decode to B's objects over A's background?
+
+    decoded: (F, H, W, 3). clip and truth: of B, F + 1 frames. background: A's, (H, W, 3).
+    "swap_psnr" against the frames as they should be, and "swap_object_psnr" inside B's objects.
+    The margins, in dB, are over the best of the untruthful alternatives: the objects left out, or
+    standing still, or B's own frames, where nothing was swapped. "swap_right" is 1 where the
+    decoded frames are nearer to what they should be than to any of these, else 0.
+    """
+    future = len(decoded)
+    mask = truth["mask"][-future:]
+    expected = composite(clip[-future:], truth, background)
+    last = {**truth, "alpha": truth["alpha"][-future - 1 : -future]}
+    still = composite(clip[-future - 1 : -future], last, background)
+    empty = background[None]
+    alternatives = {"left out": empty, "still": still, "not swapped": clip[-future:]}
+    total = {name: film_psnr(decoded, film) for name, film in alternatives.items()}
+    # Inside the objects B's own frames are what is expected.
+    inside = [film_psnr(decoded, film, mask) for film in (empty, still)]
+    right, right_inside = film_psnr(decoded, expected), film_psnr(decoded, expected, mask)
+    return {
+        "swap_psnr": right,
+        "swap_object_psnr": right_inside,
+        "swap_margin": right - max(total.values()),
+        "swap_object_margin": right_inside - max(inside),
+        "swap_right": float(right > max(total.values())),
+    }
+
+
+def psnr(image: np.ndarray, real: np.ndarray, mask: np.ndarray | None = None) -> float:
+    """PSNR in dB of one uint8 image (H, W, 3), inside a mask (H, W) where one is given."""
+    return film_psnr(image[None], real[None], None if mask is None else mask[None])
+
+
+def film_psnr(film: np.ndarray, real: np.ndarray, mask: np.ndarray | None = None) -> float:
+    """PSNR in dB per frame, then the mean over frames that the mask (T, H, W) leaves any pixel of.
+
+    film: uint8 (T, H, W, 3); real: as many frames, or one for all of them.
+    """
+    a, b = (torch.from_numpy(np.ascontiguousarray(x)) for x in np.broadcast_arrays(film, real))
+    if mask is None:
+        return float(frame.psnr(a, b).mean())
+    return float(frame.masked_psnr(a, b, torch.from_numpy(mask)).nanmean())
+
+
+def quality(film: Tensor, real: Tensor, perceptual: PerceptualDistance | None) -> dict[str, float]:
+    """How near future frames are to the real ones, both uint8 (F, H, W, 3).
+
+    PSNR, SSIM, LPIPS (NaN without its network), and "motion": the root mean square difference of
+    the 32 motion statistics (`rsvp.metrics.motion`), most of which are logarithms; NaN where the
+    future is too short for them.
+    """
+    scores = score_frames(film, real, None, perceptual)
+    values = {name: float(scores[name].mean()) for name in ("psnr", "ssim", "lpips")}
+    values["motion"] = float("nan")
+    if len(real) >= MINIMUM_FRAMES:
+        difference = motion_features(film) - motion_features(real)
+        values["motion"] = float(difference.square().mean().sqrt())
+    return values
+
+
+def losses(
+    ablation: tuple[str, str], intact: dict[str, float], ablated: dict[str, float]
+) -> dict[str, float]:
+    """What is lost in each measure, by column of the table: more is worse, whatever the measure."""
+    latent, replacement = ablation
+    return {
+        f"{latent}_{replacement}_{name}": sign * (intact[name] - ablated[name])
+        for name, sign in LOSSES.items()
+    }
+
+
+def summarise(table: pd.DataFrame, resamples: int) -> dict[str, Any]:
+    """Means over clips with their intervals, groups resampled, of a table with a row per clip.
+
+    "scores": those against the truth, none where it is unknown. "goals": what they are held to.
+    "ablations": what the reconstruction loses, clip by clip, when a latent is replaced.
+    """
+    groups = table["group"].tolist()
+
+    def interval(column: str) -> dict[str, Any] | None:
+        if column not in table:
+            return None
+        found = group_interval(table[column].to_numpy(), groups, resamples)
+        return None if np.isnan(found.mean) else without_nan(asdict(found))
+
+    scores = {name: interval(name) for name in SCORES if name in table}
+    ablated = [
+        {"latent": latent, "replaced_by": replacement, "how": how}
+        | {name: interval(f"{latent}_{replacement}_{name}") for name in LOSSES}
+        for (latent, replacement), how in ABLATIONS.items()
+    ]
+    return {"scores": scores, "goals": GOALS, "ablations": ablated}
+
+
+def without_nan(values: dict[str, Any]) -> dict[str, Any]:
+    """NaN as None, which JSON can say."""
+    return {key: None if value != value else value for key, value in values.items()}

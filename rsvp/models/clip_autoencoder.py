@@ -1,0 +1,52 @@
+"""What an autoencoder of clips is to the stages, whatever its latents are."""
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from rsvp.data.latents import Extent, split_latents
+
+
+class ClipAutoencoder(nn.Module, ABC):
+    """Latents of a clip by name, and back.
+
+    B clips, T frames of which the first Tc are the context and F the future, H = W the resolution.
+    What is said of the context, here and in latents, is encoded from the context frames alone.
+    Latents are raw; whoever stores them normalises them by the statistics of the training split.
+    """
+
+    extents: dict[str, Extent]  # of its latents, by name
+    latent_noise: float  # standard deviation of the noise that its decoder is trained with
+    forward_methods: ClassVar[tuple[str, ...]]  # those that training calls
+
+    @abstractmethod
+    def encode_clip(self, clips: Tensor, context_frames: int) -> tuple[dict[str, Tensor], Any]:
+        """Latents (B, …, C, h, w) of clips (B, T, 3, H, H), and what the decoder may look at.
+
+        Clips that end with their context have no latents of the future.
+        """
+
+    @abstractmethod
+    def decode_future(self, latents: dict[str, Tensor], context: Any) -> Tensor:
+        """Future frames (B, F, 3, H, H) from the latents that are to be predicted, (B, T, C, h, w)
+        each (`rsvp.data.latents.split_latents`)."""
+
+    def reconstruct_future(self, clips: Tensor, context_frames: int) -> Tensor:
+        """The future frames (B, F, 3, H, H) of clips (B, T, 3, H, H), through their latents."""
+        latents, context = self.encode_clip(clips, context_frames)
+        _, future = split_latents(latents, self.extents, context_frames)
+        return self.decode_future(future, context)
+
+
+class PlainAutoencoder(ClipAutoencoder):
+    """One that is judged by its frames alone, and by what its regulariser says."""
+
+    forward_methods = ("train_pass",)
+
+    @abstractmethod
+    def train_pass(
+        self, clips: Tensor, context_frames: int, targets: Tensor, random: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """The frames of clips (B, T, 3, H, H) at `targets`, given back, and a loss to add."""

@@ -1,0 +1,174 @@
+"""Tables for people: cells with intervals in reading order, which Markdown and LaTeX print."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from rsvp.reporting.costs import Cost
+from rsvp.reporting.estimates import NAN, Estimate
+from rsvp.reporting.measures import MEASURES, PAIRED, Measure
+from rsvp.reporting.parts import Column, Part, absent, details, headline, notes
+from rsvp.reporting.records import count, duration
+from rsvp.reporting.tables import Tables, sample_text
+
+UNKNOWN = "\N{EN DASH}"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell: a number with its interval, or a text."""
+
+    text: str
+    interval: str = ""
+    number: bool = True
+    best: bool = False  # of its column
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table as it is printed."""
+
+    name: str  # for references: results
+    caption: str
+    heads: list[str]
+    lines: list[list[Cell]]
+    starts: list[int] = field(default_factory=list)  # lines that begin a new part
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def numeric(self) -> list[bool]:
+        """For each column, whether it holds a number: then it stands right."""
+        return [any(line[i].number for line in self.lines) for i in range(len(self.heads))]
+
+
+def number(measure: Measure, estimate: Estimate, sign: bool = False, best: bool = False) -> Cell:
+    """A number with its 95 % interval, and ± over seeds where there are several."""
+    if not estimate.known:
+        return Cell(UNKNOWN, number=False)
+    text = measure.text(estimate.value, sign)
+    if not math.isnan(estimate.seed_std):
+        text += f" ± {measure.text(estimate.seed_std)}"
+    if not estimate.has_interval:
+        return Cell(text, best=best)
+    low, high = (measure.text(end, sign) for end in (estimate.low, estimate.high))
+    return Cell(text, f"[{low}, {high}]", best=best)
+
+
+def result_grids(tables: Tables) -> list[Grid]:
+    """The headline table, and the tables of details."""
+    parts = [headline(tables), *details(tables)]
+    return [result_grid(tables, part) for part in parts]
+
+
+def result_grid(tables: Tables, part: Part) -> Grid:
+    """One table of results; the best predictor or baseline of each column stands out."""
+    best = [column.best(tables) for column in part.columns]
+    lines, starts, kind = [], [], ""
+    for row in part.rows(tables):
+        if kind and row.kind != kind:
+            starts.append(len(lines))
+        kind = row.kind
+        cells = [Cell(row.name, number=False), Cell(row.kind, number=False)]
+        for column, winner in zip(part.columns, best, strict=True):
+            shown = column.estimate(tables, row)
+            cells.append(number(column.measure, shown, best=row is winner))
+        lines.append(cells)
+    futures = max(row.index["trajectories"] for row in tables.rows)
+    remarks = notes(tables, part.columns)
+    if part.name == "results":
+        remarks += [f"Not computed: {names}: {reason}" for names, reason in absent(tables)]
+    return Grid(
+        part.name,
+        f"{part.title}. {'; '.join(part.protocols)}. {sample_text(tables)} Brackets: 95 % "
+        "intervals. Bold: the best predictor or baseline of a column.",
+        ["row", "kind", *(column.heading(futures) for column in part.columns)],
+        lines, starts, remarks,
+    )  # fmt: skip
+
+
+def comparison_grids(tables: Tables) -> list[Grid]:
+    """For each predictor its differences from every other row, measure by measure."""
+    part = headline(tables)
+    columns = [column for column in part.columns if column.measure.ranked]
+    cells: dict[tuple[str, str], dict[Column, Cell]] = {}
+    for item in tables.comparisons:
+        column = Column(item.measure, item.measure.sampling, item.protocol)
+        decided = item.verdict in ("better", "worse")
+        cells.setdefault((item.predictor.name, item.other.name), {})[column] = number(
+            item.measure, item.estimate, sign=True, best=decided
+        )
+    unknown = Cell(UNKNOWN, number=False)
+    return [
+        Grid(
+            f"comparisons-{predictor}",
+            f"{predictor} minus each other row, on the same clips. {'; '.join(part.protocols)}. "
+            f"{sample_text(tables)} Brackets: 95 % intervals. Bold: the interval excludes 0.",
+            [f"{predictor} against", *(column.heading(1) for column in columns)],
+            [
+                [Cell(other, number=False), *(line.get(column, unknown) for column in columns)]
+                for (first, other), line in cells.items()
+                if first == predictor
+            ],
+        )
+        for predictor in dict.fromkeys(first for first, _ in cells)
+    ]
+
+
+def horizon_grid(tables: Tables) -> Grid:
+    """Every measure and row over the future frames, single samples."""
+    future = tables.rows[0].index["future_frames"]
+    lines, starts = [], []
+    for measure in PAIRED:
+        heading = Column(measure, "single", "").heading(1)
+        curves = {
+            row.name: estimates
+            for row in tables.rows
+            if (estimates := tables.horizon.get((row.name, measure.key, "single")))
+        }
+        starts += [len(lines)] if lines and curves else []
+        for name, estimates in curves.items():
+            cells = [number(measure, estimate) for estimate in estimates]
+            lines.append([Cell(heading, number=False), Cell(name, number=False), *cells])
+    frames = [f"frame {frame}" for frame in range(1, future + 1)]
+    caption = f"By future frame. {tables.protocol}. {sample_text(tables)} Brackets: 95 % intervals."
+    return Grid("horizon", caption, ["measure", "row", *frames], lines, starts)
+
+
+def curves_grid(tables: Tables) -> Grid:
+    """How distances between sets of videos change with the number of clips."""
+    sizes = sorted({clips for curve in tables.curves.values() for clips, _, _ in curve})
+    lines = []
+    for (name, key, protocol), curve in tables.curves.items():
+        measure = next(measure for measure in MEASURES if measure.key == key)
+        values = {clips: (value, deviation) for clips, value, deviation in curve}
+        cells = [Cell(measure.label, number=False), Cell(name, number=False),
+                 Cell(protocol, number=False)]  # fmt: skip
+        for size in sizes:
+            value, deviation = values.get(size, (NAN, NAN))
+            known = value == value
+            text = measure.text(value) if known else UNKNOWN
+            if deviation == deviation:  # all clips have one subset, which has no deviation
+                text += f" ± {measure.text(deviation)}"
+            cells.append(Cell(text, number=known))
+        lines.append(cells)
+    caption = "By the number of clips: mean ± standard deviation over random subsets of them."
+    return Grid("curves", caption, ["measure", "row", "protocol", *map(str, sizes)], lines)
+
+
+def cost_grid(lines: Sequence[Cost]) -> Grid:
+    """The cost table."""
+    body = []
+    for line in lines:
+        texts = [line.stage.replace("_", " "), line.of]
+        numbers = [
+            count(line.jobs), duration(line.seconds), count(line.peak_memory_mb),
+            count(line.parameters), line.operations, line.rate, count(line.network_evaluations),
+        ]  # fmt: skip
+        body.append(
+            [Cell(text, number=False) for text in texts]
+            + [Cell(text or UNKNOWN) for text in numbers]
+            + [Cell(line.device or UNKNOWN, number=False)]
+        )
+    heads = ["stage", "of", "jobs", "time", "peak memory (MB)", "parameters",
+             "FLOPs per clip", "samples per second", "NFE", "device"]  # fmt: skip
+    return Grid("cost", "Cost of every stage, from the run records.", heads, body)

@@ -1,0 +1,139 @@
+"""Which numbers stand together: the few of the headline, and the tables of details below it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from rsvp.reporting.estimates import Estimate
+from rsvp.reporting.measures import (
+    CRPS,
+    ENSEMBLE,
+    FVD,
+    LPIPS,
+    MEASURES,
+    MOTION,
+    OBJECT_PSNR,
+    PAIRED,
+    PSNR,
+    SSIM,
+    Measure,
+)
+from rsvp.reporting.rows import Row
+from rsvp.reporting.tables import Tables, best_row, measured_by, plain_reason, protocol_text
+
+
+@dataclass(frozen=True)
+class Column:
+    """One measured quantity under one protocol."""
+
+    measure: Measure
+    sampling: str
+    protocol: str
+
+    def estimate(self, tables: Tables, row: Row) -> Estimate:
+        """The cell of a row."""
+        return tables.estimate(row, self.measure, self.sampling, self.protocol)
+
+    def measured(self, tables: Tables) -> bool:
+        """Whether any row has a value."""
+        return any(self.estimate(tables, row).known for row in tables.rows)
+
+    def best(self, tables: Tables) -> Row | None:
+        """The best predictor or baseline; None for a choice that looks at the truth."""
+        if self.sampling != self.measure.sampling:
+            return None
+        ranked = [row for row in tables.rows if row.kind in ("predictor", "baseline")]
+        return best_row(ranked, self.measure, tables, self.protocol)
+
+    def heading(self, futures: int) -> str:
+        """Name, way of sampling, unit, and the direction that is better."""
+        name = self.measure.label
+        if self.sampling in ("mean", "best"):
+            name += f", {self.sampling} of {futures}"
+        unit = f" ({self.measure.unit})" if self.measure.unit else ""
+        return f"{name}{unit} {self.measure.arrow}".rstrip()
+
+
+@dataclass(frozen=True)
+class Part:
+    """A table: rows are the report's, columns these."""
+
+    name: str
+    title: str
+    protocols: list[str]  # in words, all that the numbers depend on
+    columns: list[Column]
+
+    def rows(self, tables: Tables) -> list[Row]:
+        """The rows that have a value in any column."""
+        return [
+            row for row in tables.rows
+            if any(column.estimate(tables, row).known for column in self.columns)
+        ]  # fmt: skip
+
+
+def headline(tables: Tables) -> Part:
+    """The measures that say most, each under the protocol that stands for it."""
+    distance = FVD if tables.measured(FVD) else MOTION
+    columns = [
+        Column(measure, measure.sampling, tables.protocol_of(measure))
+        for measure in (PSNR, OBJECT_PSNR, SSIM, LPIPS, CRPS, distance)
+        if tables.measured(measure)
+    ]
+    return part(tables, "results", "Results", columns)
+
+
+def details(tables: Tables) -> list[Part]:
+    """Everything that was measured and does not stand in the headline, protocol by protocol."""
+    above = headline(tables).columns
+    parts = []
+    for name, protocol in tables.protocols.items():
+        if name in tables.frame_protocols:
+            single = [Column(measure, "single", name) for measure in PAIRED]
+            several = [Column(measure, sampling, name) for measure in PAIRED
+                       for sampling in ("mean", "best")]  # fmt: skip
+            together = [Column(measure, "all", name) for measure in ENSEMBLE]
+            groups = [("Frame by frame", single), ("Mean of the futures, and the best", several),
+                      ("All futures of a clip together", together)]  # fmt: skip
+        else:
+            sets = [Column(measure, "single", name) for measure in measured_by(protocol)]
+            groups = [("As sets of videos", sets)]
+        for number, (title, columns) in enumerate(groups):
+            shown = [item for item in columns if item.measured(tables) and item not in above]
+            if shown:
+                parts.append(part(tables, f"{name}-{number}", f"{title}, {name}", shown))
+    return parts
+
+
+def part(tables: Tables, name: str, title: str, columns: list[Column]) -> Part:
+    """A part with its protocols in words."""
+    names = dict.fromkeys(column.protocol for column in columns)
+    return Part(name, title, [protocol_text(name, tables) for name in names], columns)
+
+
+def absent(tables: Tables) -> list[tuple[str, str]]:
+    """(names, reason) of the measures without any value, and of protocols without any."""
+    reasons: dict[str, list[str]] = {}
+    for measure in MEASURES:
+        if not tables.measured(measure):
+            reasons.setdefault(plain_reason(tables.reason(measure)), []).append(measure.label)
+    for name in tables.protocols:
+        cells = [cell for key, cell in tables.headline.items() if key[3] == name]
+        if cells and not any(cell.known for cell in cells):
+            reason = next((cell.note for cell in cells if cell.note), "nothing was scored")
+            reasons.setdefault(plain_reason(reason), []).append(f"protocol {name}")
+    return [(", ".join(names), reason) for reason, names in reasons.items()]
+
+
+def notes(tables: Tables, columns: Iterable[Column]) -> list[str]:
+    """What qualifies numbers of these columns, each once, with what it is about."""
+    found: dict[str, tuple[dict[str, None], dict[str, None]]] = {}
+    for column in columns:
+        for row in tables.rows:
+            note = column.estimate(tables, row).note
+            if note and not note.startswith("not computed"):
+                measures, rows = found.setdefault(note, ({}, {}))
+                measures[column.measure.label] = rows[row.label] = None
+    texts = []
+    for note, (measures, rows) in found.items():
+        of = f" of {', '.join(rows)}" if len(rows) < len(tables.rows) / 2 else ""
+        texts.append(f"{', '.join(measures)}{of}: {note}.")
+    return texts

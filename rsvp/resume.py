@@ -1,0 +1,207 @@
+"""What lets a killed stage go on: one run per folder, and a journal of what is done.
+
+Loads without torch. A journal lies in a folder that no rule declares, since Snakemake deletes the
+declared outputs of failed jobs.
+"""
+
+import fcntl
+import json
+import logging
+import os
+import platform
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from tqdm import tqdm
+
+from rsvp.config import Settings, to_plain
+from rsvp.errors import UserError
+from rsvp.files import INDEX, read_json, sha256_of_file, sha256_of_json, write_json
+
+# How the workflow hands on `compute.save_seconds`: as a flag or a setting it would make stages
+# stale.
+SAVE_SECONDS = "RSVP_SAVE_SECONDS"
+DEFAULT_SAVE_SECONDS = 120.0
+PATIENCE = 60.0  # seconds that a run left behind gets to save and end
+logger = logging.getLogger(__name__)
+
+
+def save_seconds() -> float:
+    """Seconds of work that are lost, at most, when a stage is killed."""
+    return float(os.environ.get(SAVE_SECONDS, DEFAULT_SAVE_SECONDS))
+
+
+@dataclass(frozen=True)
+class StateKey:
+    """What a saved state must agree with to be gone on from."""
+
+    code: str | None  # digest of the stage's code
+    work: str  # digest of settings and inputs
+
+
+def state_key(code: str | None, settings: Settings, *inputs: str | Path) -> StateKey:
+    """The key of a stage: its code, settings and inputs, but not the number of steps.
+
+    `inputs`: files, which count by content, or digests. So do the files that settings name.
+    """
+    values = to_plain(settings)
+    for section in (
+        values["autoencoder"]["pretrain"],
+        values["autoencoder"]["finetune"],
+        values["predictor"],
+    ):
+        del section["steps"]
+    named = [path for path in texts(values["weights"]) if Path(path).is_file()]
+    starts = [values[section]["init_from"] for section in ("autoencoder", "predictor")]
+    named += [Path(folder, INDEX) for folder in starts if folder]
+    digests = [
+        item if isinstance(item, str) else sha256_of_file(item)
+        for item in [*inputs, *map(Path, named)]
+    ]
+    return StateKey(code, sha256_of_json([values, *digests]))
+
+
+def texts(section: dict[str, Any]) -> Iterator[str]:
+    """All texts in a section of settings, those of its parts too."""
+    for value in section.values():
+        if isinstance(value, dict):
+            yield from texts(value)
+        elif isinstance(value, str):
+            yield value
+
+
+def batches(done: int, count: int, size: int, name: str) -> tqdm:
+    """Where each batch of `size` of `count` items begins after the first `done` items.
+
+    `done` is a multiple of `size`, or all. Under a progress bar of all batches.
+    """
+    return tqdm(
+        range(done, count, size),
+        initial=-(-done // size),
+        total=-(-count // size),
+        desc=name,
+        unit="batch" if size > 1 else "clip",
+        mininterval=0.5,
+    )
+
+
+class Journal:
+    """What a stage that works through a list has done, kept on a time interval.
+
+    `done` is what `save` was given last by a run with the same key, or None. The stage's files
+    must be on disk before `save` is called; a later run drops what they hold beyond it.
+    """
+
+    def __init__(self, folder: Path, key: StateKey) -> None:
+        self.folder = folder
+        self.path = folder / "journal.json"
+        self.key = {"code": key.code, "work": key.work}
+        self.done: dict[str, Any] | None = None
+        self.saved_at = time.monotonic()
+        if self.path.exists():
+            self.read()
+
+    def read(self) -> None:
+        """Take up what an earlier run noted, if it did the same work."""
+        try:
+            values = read_json(self.path)
+            same = values["key"] == self.key
+        except (UserError, KeyError, TypeError) as error:
+            logger.warning("%s cannot be read (%s); starting anew", self.path, error)
+            return
+        if same:
+            self.done = values["done"]
+        else:
+            logger.warning("%s is of other settings, code or inputs; starting anew", self.path)
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time to save."""
+        return time.monotonic() - self.saved_at >= save_seconds()
+
+    def save(self, done: dict[str, Any]) -> None:
+        """Note what is done, atomically."""
+        write_json(self.path, {"key": self.key, "done": done})
+        self.saved_at = time.monotonic()
+
+    def close(self) -> None:
+        """Forget it all: the stage's outputs stand."""
+        self.path.unlink(missing_ok=True)
+
+
+def hold(folder: Path, stage: str, patience: float = PATIENCE) -> TextIO:
+    """Keep `folder` for this process, until it ends.
+
+    A run of the same stage that a dead Snakemake left behind is asked to save and end (SIGTERM),
+    and waited for. UserError names a process that stays, or that is elsewhere.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    # Locks of this kind belong to the process alone: no helper process keeps one alive.
+    stream = open(folder / ".lock", "a+", encoding="utf-8")  # noqa: SIM115  held until the end
+    deadline = time.monotonic() + patience
+    asked = False
+    while not try_lock(stream):
+        holder = read_holder(stream)
+        if not asked and left_behind(holder, stage):
+            asked = True
+            logger.warning(
+                "process %s of an earlier run still works in %s; it was asked to save and end",
+                holder["process"],
+                folder,
+            )
+            os.kill(holder["process"], signal.SIGTERM)
+        if time.monotonic() > deadline or (holder and not asked):
+            raise UserError(
+                f"{folder}: another run works here (process {holder.get('process', 'unknown')} on"
+                f" {holder.get('machine', 'unknown')}); wait for it or stop it"
+            )
+        time.sleep(0.1)
+    stream.truncate(0)
+    holder = {"process": os.getpid(), "machine": platform.node(), "stage": stage}
+    stream.write(json.dumps(holder))
+    stream.flush()
+    return stream
+
+
+def try_lock(stream: TextIO) -> bool:
+    """Take the lock if nobody has it."""
+    try:
+        fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def read_holder(stream: TextIO) -> dict[str, Any]:
+    """Who wrote itself into the lock last; empty while the new holder has not yet."""
+    stream.seek(0)
+    try:
+        return dict(json.loads(stream.read()))
+    except ValueError:
+        return {}
+
+
+def left_behind(holder: dict[str, Any], stage: str) -> bool:
+    """Whether the holder is a process of this machine that runs the same stage."""
+    if holder.get("machine") != platform.node() or "process" not in holder:
+        return False
+    # Its number may be another process's by now.
+    return f"rsvp.{stage}" in command_line(holder["process"])
+
+
+def command_line(process: int) -> str:
+    """What a process was started with; "" where there is none."""
+    try:
+        return Path(f"/proc/{process}/cmdline").read_text().replace("\0", " ")
+    except OSError:
+        pass  # no such process, or not Linux
+    try:
+        command = ["ps", "-o", "command=", "-p", str(process)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=10).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return ""

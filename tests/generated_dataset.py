@@ -1,0 +1,54 @@
+"""A dataset of generated videos on disk, as the stages before would leave it, without encoding."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from safetensors.numpy import save_file
+
+from rsvp.config import Generated
+from rsvp.data.frames import ShardWriter
+from rsvp.data.generated import GeneratedVideo, generate_video
+from rsvp.files import sha256_of_file, write_json
+
+CONTEXT, FUTURE, SIZE = 4, 8, 32
+FIELDS = ["clip", "video", "class", "group", "split", "share", "offset", "start", "stride"]
+
+
+def make_dataset(
+    folder: Path, splits: Sequence[str], groups: Sequence[str] | None = None, truth: bool = True
+) -> tuple[Path, list[GeneratedVideo]]:
+    """The index of a dataset with one clip per video, of the named splits; and the videos.
+
+    groups: of the videos, by default one each. truth: whether what is behind the frames is known.
+    """
+    length = CONTEXT + FUTURE
+    videos = [generate_video(Generated(size=SIZE), seed, length) for seed in range(len(splits))]
+    with ShardWriter(folder / "frames/0", (SIZE, SIZE, 3), 1000) as writer:
+        writer.append(np.concatenate([video.frames for video in videos]))
+        shards = writer.finish()
+    for shard in shards:
+        shard["frames"] = shard.pop("items")
+    write_json(folder / "frames/0/index.json", {"shards": shards, "videos": [], "rejected": []})
+    rows = [
+        (f"v{n}@000000", f"v{n}", "", groups[n] if groups else f"v{n}", split, 0, n * length, 0, 1)
+        for n, split in enumerate(splits)
+    ]
+    pd.DataFrame(rows, columns=FIELDS).to_csv(folder / "clips.csv", index=False)
+    tensors = {
+        f"v{n}/{name}": getattr(video, name)
+        for n, video in enumerate(videos)
+        for name in ("alpha", "positions", "background")
+    }
+    save_file(tensors, folder / "truth.safetensors")
+    write_json(folder / "truth.json", {"file": "truth.safetensors"})
+    write_json(folder / "index.json", {
+        "dataset": "shapes", "resolution": SIZE, "clip_frames": length,
+        "context_frames": CONTEXT, "frame_rate": 25.0, "augment": "all",
+        "files": {"clips.csv": sha256_of_file(folder / "clips.csv")},
+        "shares": [{"index": "frames/0/index.json",
+                    "sha256": sha256_of_file(folder / "frames/0/index.json")}],
+        "truth": "truth.json" if truth else None,
+    })  # fmt: skip
+    return folder / "index.json", videos

@@ -1,0 +1,176 @@
+"""Autoencoders of every kind, as the stages use them."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from rsvp.config import Autoencoder, structured
+from rsvp.data.latents import Extent, split_latents
+from rsvp.models.autoencoders import autoencoder_arguments, load_autoencoder, make_autoencoder
+from rsvp.models.bundle import save_bundle
+from rsvp.models.denoiser import LatentDenoiser
+from rsvp.training.cost import autoencoder_flops
+from rsvp.training.reconstruction import reconstruct, reconstruction_loss
+
+SMALL = {"width": 16, "channels": 4}
+KINDS = {
+    "rsvp": {"width": 16},
+    "joint": {"kind": "joint", "width": 16},
+    "triplane": {"kind": "triplane", **SMALL},
+    "triplane, kl": {"kind": "triplane", **SMALL, "regulariser": {"kind": "kl"}},
+    "triplane, vq": {"kind": "triplane", **SMALL, "regulariser": {"kind": "vq", "codes": 32}},
+    "frames": {"kind": "frames", **SMALL},
+    "frames, kl": {"kind": "frames", **SMALL, "regulariser": {"kind": "kl"}},
+    "frames, vq": {"kind": "frames", **SMALL, "regulariser": {"kind": "vq", "codes": 32}},
+    "frames, fsq": {"kind": "frames", **SMALL, "regulariser": {"kind": "fsq"}},
+}
+ONE_EACH = ("rsvp", "joint", "triplane", "frames")
+CONTEXT = 2
+
+
+def arguments(kind):
+    return autoencoder_arguments(structured(Autoencoder, KINDS[kind]))
+
+
+def autoencoder(kind):
+    torch.manual_seed(0)
+    return make_autoencoder(**arguments(kind)).eval()
+
+
+def noise(*shape, seed=0):
+    return 2 * torch.rand(shape, generator=torch.Generator().manual_seed(seed)) - 1
+
+
+def smooth(frames=6, size=32):
+    """A clip (1, T, 3, H, H) of a bright square that moves over a slope."""
+    clip = torch.linspace(-0.8, 0.2, size).expand(1, frames, 3, size, size).clone()
+    for t in range(frames):
+        clip[:, t, :2, 8:20, 4 + 2 * t : 14 + 2 * t] = 0.9
+    return clip
+
+
+@pytest.mark.parametrize("kind", ONE_EACH)
+@pytest.mark.parametrize(("size", "frames", "context"), [(32, 5, 1), (48, 7, 3)])
+@torch.no_grad()
+def test_any_size_and_length(kind, size, frames, context):
+    model, clips = autoencoder(kind), noise(2, frames, 3, size, size)
+    latents, seen = model.encode_clip(clips, context)
+    assert latents.keys() == model.extents.keys()
+    observed, future = split_latents(latents, model.extents, context)
+    assert observed and future
+    for name, value in (observed | future).items():
+        assert value.dim() == 5 and value.isfinite().all(), name
+    decoded = model.decode_future(future, seen)
+    assert decoded.shape == (2, frames - context, 3, size, size)
+    torch.testing.assert_close(model.reconstruct_future(clips, context), decoded)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@torch.no_grad()
+def test_what_is_observed_does_not_change_with_the_future(kind):
+    """Bit by bit, in the call that fills the cache; nor does it need the future, as in predict."""
+    model, clips = autoencoder(kind), noise(2, 6, 3, 32, 32)
+    other = clips.clone()
+    other[:, CONTEXT:] = noise(2, 4, 3, 32, 32, seed=1)
+    parts = []
+    for clip in (clips, other, clips[:, :CONTEXT]):
+        latents, _ = model.encode_clip(clip, CONTEXT)
+        parts.append(split_latents(latents, model.extents, CONTEXT))
+    (observed, future), (same, changed), (alone, nothing) = parts
+    assert observed.keys() == alone.keys() and not nothing
+    for name, value in observed.items():
+        assert torch.equal(value, same[name]), name
+        torch.testing.assert_close(value, alone[name], atol=1e-4, rtol=1e-3)
+    for name, value in future.items():
+        assert not torch.equal(value, changed[name]), name
+
+
+@pytest.mark.parametrize("kind", ONE_EACH)
+@torch.no_grad()
+def test_observed_latents_depend_on_every_observed_frame(kind):
+    model, clips = autoencoder(kind), noise(1, 3, 3, 32, 32)
+    before = split_latents(model.encode_clip(clips, 3)[0], model.extents, 3)[0]
+    for t in range(3):
+        other = clips.clone()
+        other[:, t] = noise(1, 3, 32, 32, seed=9)
+        after = split_latents(model.encode_clip(other, 3)[0], model.extents, 3)[0]
+        for name, value in before.items():
+            change = (after[name] - value).abs().amax((0, 2, 3, 4))
+            own = model.extents[name] is Extent.frames
+            assert change[t if own else 0].max() > 1e-4, (name, t)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@torch.no_grad()
+def test_a_step_is_of_its_frames_and_seed(kind):
+    model, clips = autoencoder(kind), noise(1, 6, 3, 32, 32)
+
+    def run(seed, targets=(4, 1, 5)):
+        random = torch.Generator().manual_seed(seed)
+        return reconstruct(model, clips, CONTEXT, torch.tensor(targets), random)
+
+    first = run(0)
+    assert torch.equal(first.frames, clips[:, [4, 1, 5]])
+    assert first.predicted.shape == first.frames.shape
+    assert torch.equal(first.predicted, run(0).predicted)
+    rounded = kind.endswith(("vq", "fsq"))
+    assert torch.equal(first.predicted, run(1).predicted) is rounded
+    # Each frame is the one that was named.
+    swapped = run(0, (1, 4, 5))
+    assert torch.equal(swapped.frames[:, 0], first.frames[:, 1])
+    if rounded:
+        torch.testing.assert_close(swapped.predicted[:, 0], first.predicted[:, 1])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_learns_to_give_a_clip_back(kind):
+    """Soon far better than the clip's mean; nothing is lost where training ends."""
+    model, clip = autoencoder(kind).train(), smooth()
+    optimizer = torch.optim.Adam(model.parameters(), lr=4e-3)
+    for step in range(60):
+        random = torch.Generator().manual_seed(step)
+        result = reconstruct(model, clip, CONTEXT, torch.arange(CONTEXT, 6), random)
+        loss, _ = reconstruction_loss(result, None, 0.0)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    with torch.no_grad():
+        error = (model.eval().reconstruct_future(clip, CONTEXT) - clip[:, CONTEXT:]).square().mean()
+    spread = clip[:, CONTEXT:].var()
+    assert error < 0.1 * spread, (error / spread).item()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@torch.no_grad()
+def test_comes_back_from_its_bundle(kind, tmp_path):
+    model, clips = autoencoder(kind), noise(1, 5, 3, 32, 32)
+    facts = {"arguments": arguments(kind)}
+    save_bundle(tmp_path / "w.safetensors", tmp_path / "index.json", model, facts)
+    loaded = load_autoencoder(tmp_path / "index.json")
+    assert not loaded.training and not any(p.requires_grad for p in loaded.parameters())
+    expected = model.reconstruct_future(clips, CONTEXT)
+    assert torch.equal(loaded.reconstruct_future(clips, CONTEXT), expected)
+
+
+@pytest.mark.parametrize("kind", ONE_EACH)
+@torch.no_grad()
+def test_a_denoiser_fits_its_latents(kind):
+    """Built from the shapes alone; every latent reaches what is predicted."""
+    model = autoencoder(kind)
+    latents, _ = model.encode_clip(noise(2, 6, 3, 32, 32), CONTEXT)
+    observed, future = split_latents(latents, model.extents, CONTEXT)
+    shapes = [{k: list(v.shape[1:]) for k, v in part.items()} for part in (observed, future)]
+    denoiser = LatentDenoiser(*shapes, width=32, depth=1, heads=2, patch=2, frames_per_token=2)
+    answer = denoiser(future, torch.rand(2), observed)
+    assert {k: v.shape for k, v in answer.items()} == {k: v.shape for k, v in future.items()}
+
+
+@pytest.mark.parametrize("kind", ONE_EACH)
+def test_cost_grows_with_the_clip(kind):
+    shape = {"resolution": 32, "context_frames": 2}
+    costs = [
+        autoencoder_flops(autoencoder(kind), SimpleNamespace(clip_frames=frames, **shape))
+        for frames in (4, 6)
+    ]
+    assert costs[1] > 1.2 * costs[0] > 0

@@ -1,0 +1,196 @@
+"""Directory against directory: the numbers are those of peers, and misfits are one line."""
+
+import json
+import shutil
+import subprocess
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from skimage.metrics import peak_signal_noise_ratio
+
+from rsvp import compare
+from rsvp.errors import UserError
+
+CLIPS, FRAMES, CONTEXT, SIZE = 12, 16, 4, 32
+
+
+def moving(number: int) -> np.ndarray:
+    """A square that moves over a texture, uint8 (T, H, W, 3)."""
+    random = np.random.default_rng(number)
+    frames = np.repeat(random.integers(0, 100, (1, SIZE, SIZE, 3), dtype=np.uint8), FRAMES, 0)
+    for time, frame in enumerate(frames):
+        frame[8:16, time : time + 8] = 200
+    return frames
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Path:
+    """Real clips in four groups, and predictions of them that are off by up to ten."""
+    for side in ("real", "mine"):
+        (tmp_path / side).mkdir()
+    for number in range(CLIPS):
+        name, real = f"v_g{number % 4:02d}_c{number:02d}.npy", moving(number)
+        noise = np.random.default_rng(100 + number).integers(-10, 11, real.shape)
+        np.save(tmp_path / "real" / name, real)
+        np.save(tmp_path / "mine" / name, np.clip(real + noise, 0, 255).astype(np.uint8))
+    return tmp_path
+
+
+def run(folder: Path, protocol: str = "prediction", **changed: object) -> pd.DataFrame:
+    """The lines of results.csv."""
+    arguments = {
+        "real": folder / "real",
+        "predicted": [folder / "mine"],
+        "protocol": protocol,
+        "out": folder / "out",
+        "config": None,
+        "context": CONTEXT,
+        "futures_only": False,
+        "unpaired": False,
+        "group_pattern": r"_g(\d+)",
+        "baselines": ["copy-last"],
+        "device": "cpu",
+    }
+    compare.run(Namespace(**arguments | changed))
+    return pd.read_csv(folder / "out" / "results.csv")
+
+
+def value(table: pd.DataFrame, row: str, metric: str, sampling: str = "single") -> float:
+    chosen = (table["row"] == row) & (table["metric"] == metric) & (table["sampling"] == sampling)
+    return table[chosen]["value"].item()
+
+
+def test_scores_are_those_of_scikit_image(folders: Path, capsys) -> None:
+    table = run(folders)
+    expected = []
+    for path in sorted((folders / "real").iterdir()):
+        real, mine = np.load(path), np.load(folders / "mine" / path.name)
+        expected.append([peak_signal_noise_ratio(real[t], mine[t]) for t in range(CONTEXT, FRAMES)])
+    assert value(table, "mine", "psnr") == pytest.approx(np.mean(expected), abs=1e-4)
+    assert value(table, "real.copy-last", "psnr") < value(table, "mine", "psnr")
+    line = table[(table["row"] == "mine") & (table["metric"] == "psnr")].iloc[0]
+    assert (line["clips"], line["groups"], line["protocol"].split(":")[0]) == (12, 4, "prediction")
+    assert line["low"] <= line["value"] <= line["high"]
+    assert "| mine | predictor | **" in capsys.readouterr().out
+    stored = json.loads((folders / "out" / "results.json").read_text())
+    assert stored["rows"][0]["protocol"]["psnr"]["cap_db"] == 100.0
+    assert {line["row"] for line in stored["results"]} == {"mine", "real.copy-last"}
+    assert stored["comparisons"][0]["verdict"] == "better"
+
+
+def test_predictions_may_lack_the_observed_frames(folders: Path) -> None:
+    whole = run(folders)
+    for path in (folders / "mine").iterdir():
+        np.save(path, np.load(path)[CONTEXT:])
+    pd.testing.assert_frame_equal(run(folders, futures_only=True), whole)
+    with pytest.raises(UserError, match=r"clips of 12 frames .* but 16 frames") as caught:
+        run(folders)
+    assert "\n" not in str(caught.value)
+
+
+def test_folders_are_sampled_futures(folders: Path) -> None:
+    shutil.copytree(folders / "mine", folders / "again")
+    for path in (folders / "again").iterdir():
+        np.save(path, 255 - np.load(path))
+    table = run(folders, predicted=[folders / "again", folders / "mine"])
+    single = value(table, "again", "psnr")
+    best = value(table, "again", "psnr", "best")
+    assert best == pytest.approx(value(run(folders), "mine", "psnr"))
+    assert single < best
+    assert not np.isnan(value(table, "again", "crps", "all"))
+
+
+def test_a_set_against_itself_has_no_distance(folders: Path) -> None:
+    table = run(folders, "distribution", predicted=[folders / "real"], context=0)
+    assert value(table, "real", "motion_frechet") == pytest.approx(0, abs=1e-6)
+    missing = table[(table["row"] == "real") & (table["metric"] == "fvd")].iloc[0]
+    assert np.isnan(missing["value"]) and "weights.i3d is not set" in missing["note"]
+
+
+def test_sets_without_pairs_have_distances_only(folders: Path) -> None:
+    for number, path in enumerate(sorted((folders / "mine").iterdir())):
+        path.rename(path.with_name(f"sample{number}.npy"))
+    table = run(folders, "distribution", unpaired=True)
+    assert set(table["row"]) == {"mine"}
+    assert value(table, "mine", "motion_frechet") > 0
+    with pytest.raises(UserError, match="compares clip with clip"):
+        run(folders, "prediction", unpaired=True)
+
+
+def test_own_protocols_and_detectors_count(folders: Path) -> None:
+    """A detector of mean colours, whose Fréchet distance is known: predictions 8 brighter."""
+    for path in (folders / "mine").iterdir():
+        np.save(path, np.load(folders / "real" / path.name) + np.uint8(8))
+    (folders / "colours.py").write_text(
+        "class Detector:\n"
+        "    minimum_frames = 1\n"
+        "    def __init__(self, weights, device): pass\n"
+        "    def features(self, frames): return frames.float().mean(dim=(1, 2, 3))\n"
+        "    def protocol(self): return {'network': 'mean colour'}\n"
+    )
+    config = folders / "config.yaml"
+    config.write_text(
+        f"weights: {{detectors: {{colours: {{program: {folders / 'colours.py'}}}}}}}\n"
+        "protocols:\n"
+        "  mine: {scores: distribution, clips: 10, frames: 8, detector: colours}\n"
+    )
+    table = run(folders, "mine", config=config)
+    line = table[(table["row"] == "mine") & (table["metric"] == "fvd")].iloc[0]
+    assert line["value"] == pytest.approx(3 * 8.0**2, rel=1e-4)
+    assert line["clips"] == 10 and "not of I3D" in line["note"]
+
+
+def misfits(folder: Path) -> dict[str, tuple[dict, str]]:
+    """What is refused, and how."""
+    small, fewer, short = folder / "small", folder / "fewer", folder / "short"
+    for side in (small, fewer, short):
+        shutil.copytree(folder / "mine", side)
+    for path in small.iterdir():
+        np.save(path, np.load(path)[:, :16])
+    next(iter(sorted(fewer.iterdir()))).unlink()
+    np.save(short / "v_g03_c11.npy", moving(11)[:9])
+    return {
+        "size": ({"predicted": [small]}, "16 frames of 32×16 pixels, but 16 frames of 32×32"),
+        "name": ({"predicted": [fewer]}, "lacks 1 of the 12 clips of .*, the first is 'v_g00_c00'"),
+        "length": ({"predicted": [short]}, "v_g03_c11 is 9 frames .* all clips need one size"),
+        "count": (
+            {"predicted": [fewer], "unpaired": True, "protocol": "distribution"},
+            "12 clips, and 11 are needed: as many as in",
+        ),
+        "too few": ({"protocol": "fvd256_16f"}, "12 clips, and 256 are needed: the protocol"),
+        "protocol": ({"protocol": "fvd"}, "--protocol: no 'fvd'; allowed: prediction, "),
+        "context": ({"context": 16}, "--context: 16 is not possible; allowed: 0 to 15"),
+        "baseline": ({"baselines": ["none"]}, "--baselines: no 'none'; allowed: copy-last"),
+        "folder": ({"predicted": [folder / "none"]}, "no such folder"),
+        "output": ({"out": folder / "mine" / "out"}, "--out: .* whose clips are scored"),
+        "config": ({"config": folder / "none.yaml"}, "No such file"),
+    }
+
+
+def test_what_does_not_fit_is_one_line(folders: Path) -> None:
+    for changed, message in misfits(folders).values():
+        with pytest.raises(UserError, match=message) as caught:
+            run(folders, **changed)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match=r"weights\.i3d: no file"):
+        (folders / "c.yaml").write_text("weights: {i3d: nowhere.safetensors}")
+        run(folders, config=folders / "c.yaml")
+
+
+def test_the_command_exits_with_one_line(folders: Path) -> None:
+    command = [sys.executable, "-m", "rsvp.compare", "--real", "real", "--predicted", "none"]
+    done = subprocess.run(
+        [*command, "--protocol", "prediction", "--out", "out"],
+        cwd=folders,
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": str(Path(__file__).parents[1])},
+    )
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        "rsvp compare: none: no such folder, and no npy or safetensors file"
+    ]

@@ -1,0 +1,174 @@
+"""Downloads from a server on loopback that does all that servers do wrong."""
+
+import hashlib
+import socket
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rsvp.errors import UserError
+from rsvp.metrics import download as module
+from rsvp.metrics.download import download
+
+CONTENT = np.random.RandomState(0).bytes(3_000_000)
+DIGEST = hashlib.sha256(CONTENT).hexdigest()
+KEY = "weights.i3d"
+HALF = "bytes=1441792-"  # what is in half an answer, in whole pieces of 64 KiB
+
+
+class Server(ThreadingHTTPServer):
+    """Serves `content`, and misbehaves as often as it is told."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.content = CONTENT
+        self.cut = 0  # answers that end in the middle
+        self.stall = 0  # answers that stop in the middle and stay open
+        self.refuse = 0  # answers with `status`
+        self.status = 503
+        self.resumes = True  # False: every answer is the whole file
+        self.shift = 0  # the part that it sends begins so many bytes too early
+        self.ranges: list[str | None] = []
+        self.woken = threading.Event()
+        self.url = f"http://127.0.0.1:{self.server_port}/i3d.safetensors"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        server, asked = self.server, self.headers.get("Range")
+        server.ranges.append(asked)
+        if server.refuse:
+            server.refuse -= 1
+            return self.send_error(server.status)
+        partial = bool(asked) and server.resumes
+        start = int(asked.removeprefix("bytes=").rstrip("-")) - server.shift if partial else 0
+        if partial and start >= len(server.content):
+            return self.send_error(416)
+        body = server.content[start:]
+        self.send_response(206 if partial else 200)
+        if partial:
+            size = len(server.content)
+            self.send_header("Content-Range", f"bytes {start}-{size - 1}/{size}")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if server.stall:
+            server.stall -= 1
+            self.wfile.write(body[: len(body) // 2])
+            server.woken.wait(20)
+            return None
+        if server.cut:
+            server.cut -= 1
+            body = body[: len(body) // 2]
+        self.wfile.write(body)
+        return None
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setattr(module, "PAUSE", 0.01)
+    with Server() as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        yield server
+        server.woken.set()
+        server.shutdown()
+
+
+def fetch(server: Server, folder: Path, digest: str = DIGEST) -> bytes:
+    """What is in the file after a download."""
+    download(server.url, folder / "w", digest, KEY)
+    return (folder / "w").read_bytes()
+
+
+def test_one_answer_is_enough(server: Server, tmp_path: Path) -> None:
+    assert fetch(server, tmp_path, DIGEST.upper()) == CONTENT
+    assert server.ranges == [None]
+    assert [path.name for path in tmp_path.iterdir()] == ["w"]
+
+
+def test_broken_connections_are_continued(server: Server, tmp_path: Path) -> None:
+    server.cut, server.refuse = 2, 1
+    assert fetch(server, tmp_path) == CONTENT
+    assert server.ranges == [None, None, HALF, "bytes=2162688-"]
+
+
+def test_a_server_that_stops_sending_is_left(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "TIMEOUT", 0.3)
+    server.stall = 1
+    assert fetch(server, tmp_path) == CONTENT
+    assert server.ranges == [None, HALF]
+
+
+def test_a_server_without_ranges_starts_anew(server: Server, tmp_path: Path) -> None:
+    server.cut, server.resumes = 1, False
+    assert fetch(server, tmp_path) == CONTENT
+
+
+def test_a_part_that_was_not_asked_for_is_not_appended(server: Server, tmp_path: Path) -> None:
+    server.cut, server.shift = 1, 100
+    assert fetch(server, tmp_path) == CONTENT
+    assert server.ranges == [None, HALF, None]
+
+
+def test_a_later_call_continues(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.cut = 1
+    with monkeypatch.context() as once:
+        once.setattr(module, "ATTEMPTS", 1)
+        with pytest.raises(UserError, match="continues"):
+            fetch(server, tmp_path)
+    assert not (tmp_path / "w").exists()
+    assert fetch(server, tmp_path) == CONTENT
+    assert server.ranges[-1] == HALF
+
+
+def test_what_is_complete_needs_no_more_bytes(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "w.part").write_bytes(CONTENT)  # killed before the rename
+    assert fetch(server, tmp_path) == CONTENT
+    assert server.ranges == [f"bytes={len(CONTENT)}-"]
+
+
+def test_another_file_than_the_one_begun_is_fetched_anew(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "w.part").write_bytes(b"x" * 1000)
+    assert fetch(server, tmp_path) == CONTENT
+    assert server.ranges == ["bytes=1000-", None]
+
+
+def test_wrong_bytes_leave_nothing_and_are_not_tried_again(server: Server, tmp_path: Path) -> None:
+    server.content = CONTENT[::-1]
+    with pytest.raises(UserError, match=r"SHA-256.*weights\.i3d_sha256") as caught:
+        fetch(server, tmp_path)
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == [] and server.ranges == [None]
+
+
+def test_what_is_not_there_is_not_tried_again(server: Server, tmp_path: Path) -> None:
+    server.refuse, server.status = 1, 404
+    with pytest.raises(UserError, match="HTTP 404"):
+        fetch(server, tmp_path)
+    assert len(server.ranges) == 1
+
+
+def test_offline_says_what_to_do_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PAUSE", 0.01)
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}/i3d.safetensors"
+    with pytest.raises(UserError, match="refused") as caught:
+        download(url, tmp_path / "w", DIGEST, KEY)
+    message = str(caught.value)
+    assert message.startswith(KEY) and "5 attempts" in message and "local file" in message
+    assert "\n" not in message

@@ -1,0 +1,105 @@
+"""Each method through the stages that learn and predict, on a small dataset, in one process."""
+
+from argparse import Namespace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from rsvp import (
+    cache_latents,
+    finetune_autoencoder,
+    predict,
+    pretrain_autoencoder,
+    reconstruct,
+    train_diffusion,
+)
+from rsvp.config import load, read_settings, stage_settings
+from rsvp.files import read_json
+from tests import squares
+
+CONTEXT, FUTURE, SIZE = 2, 6, 32
+SPLITS = ["train"] * 6 + ["validation"] * 2 + ["test"] * 2
+TRAINING = {"steps": 2, "batch_size": 2, "target_frames": 3}
+METHODS = {
+    "rsvp-m": {},
+    "rsvp-s": {"kind": "joint"},
+    "pvdm": {"kind": "triplane"},
+    "frame-ldm": {"kind": "frames", "regulariser": {"kind": "kl"}},
+    "frame-ldm, vq": {"kind": "frames", "regulariser": {"kind": "vq", "codes": 16}},
+    "frame-ldm, fsq": {"kind": "frames", "regulariser": {"kind": "fsq"}},
+}
+
+
+def config(method):
+    dataset = {"path": "videos", "resolution": SIZE, "clip_frames": CONTEXT + FUTURE}
+    finetune = TRAINING | {"validate_every": 1, "discriminator_width": 8}
+    autoencoder = {"dataset": "d", "width": 16, "pretrain": TRAINING, "finetune": finetune}
+    predictor = {"autoencoder": "a", "steps": 2, "batch_size": 2, "drop_context": 0.5}
+    predictor |= {"denoiser": {"width": 32, "depth": 1, "heads": 2, "frames_per_token": 2}}
+    predictor |= {"sampler": {"steps": 2}, "guidance": {"scale": 1.5}}
+    return load({
+        "datasets": {"d": dataset | {"context_frames": CONTEXT}},
+        "autoencoders": {"a": autoencoder | METHODS[method]},
+        "predictors": {"p": predictor},
+        "compute": {"device": "cpu", "threads": 1},
+        "evaluation": {"trajectories": 2, "videos": 0},
+        "report": {"predictors": ["p"]},
+    })  # fmt: skip
+
+
+def run(stage, method, folder, dataset, name="a", **files):
+    """Run a stage as its rule does, with its output in a folder of its own; returns its record."""
+    home = folder / stage.__name__.removeprefix("rsvp.")
+    given = {
+        "code": None,
+        "state": home / "state",
+        "dataset": dataset,
+        "index": home / "index.json",
+    }
+    given |= {"weights": home / "weights.safetensors", "history": home / "history.csv"}
+    given |= {"predictions": home / "index.json"} | files
+    settings = read_settings(stage_settings(config(method), home.name, name))
+    return stage.run(Namespace(**given), settings)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_goes_through_all_stages_and_sees_no_future(method, tmp_path, monkeypatch):
+    first, other = tmp_path / "first", tmp_path / "other"
+    dataset = squares.make_dataset(first / "d", SPLITS, CONTEXT, FUTURE, SIZE)
+    home = {"folder": first, "dataset": dataset}
+    stages = [run(pretrain_autoencoder, method, **home)]
+    pretrained = first / "pretrain_autoencoder/index.json"
+    stages.append(run(finetune_autoencoder, method, **home, pretrained=pretrained))
+    trained = {"autoencoder": first / "finetune_autoencoder/index.json"}
+    run(cache_latents, method, **home, **trained)
+    run(reconstruct, method, **home, **trained)
+    latents = first / "cache_latents/index.json"
+    stages.append(run(train_diffusion, method, **home, name="p", latents=latents))
+    trained_denoiser = trained | {"denoiser": first / "train_diffusion/index.json"}
+    stages.append(run(predict, method, **home, name="p", **trained_denoiser))
+    for record in stages:
+        assert record["flops_forward"] > record["parameters"] > 0
+    # The test clips once more, with other future frames.
+    plain = squares.square
+
+    def inverted(number, frames, size):
+        clip, mask = plain(number, frames, size)
+        if SPLITS[number] == "test":
+            clip[CONTEXT:] = 255 - clip[CONTEXT:]
+        return clip, mask
+
+    monkeypatch.setattr(squares, "square", inverted)
+    changed = squares.make_dataset(other / "d", SPLITS, CONTEXT, FUTURE, SIZE)
+    run(cache_latents, method, other, changed, **trained)
+    run(predict, method, other, changed, name="p", **trained_denoiser)
+    frames = [load_file(f / "predict/frames-00000.safetensors")["frames"] for f in (first, other)]
+    assert frames[0].shape == (2, 2, FUTURE, SIZE, SIZE, 3)
+    assert torch.equal(*frames)
+    before, after = (load_file(f / "cache_latents/test-00000.safetensors") for f in (first, other))
+    for name, extent in read_json(latents)["extents"].items():
+        if extent == "frames":
+            assert torch.equal(before[name][:, :CONTEXT], after[name][:, :CONTEXT]), name
+            assert not torch.equal(before[name][:, CONTEXT:], after[name][:, CONTEXT:]), name
+        else:
+            assert torch.equal(before[name], after[name]) is (extent == "context"), name

@@ -1,0 +1,43 @@
+"""Measured rows on disk: whole whenever a run dies."""
+
+import numpy as np
+import pytest
+
+from rsvp.data import parts as module
+from rsvp.data.parts import Parts
+from rsvp.resume import Journal, StateKey
+
+KEY = StateKey("code", "work")
+
+
+def item(number: int) -> dict[str, np.ndarray]:
+    return {"scores/a": np.arange(number + 1.0), "features/b": np.full((1, 3), number)}
+
+
+def test_a_later_run_goes_on_after_the_last_saved_item(tmp_path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "PENDING", 2)
+    killed = Parts(Journal(tmp_path, KEY))
+    for number in range(5):
+        killed.append(item(number))  # the fifth is in memory only
+    parts = Parts(Journal(tmp_path, KEY))
+    assert parts.items == 4
+    for number in range(parts.items, 7):
+        parts.append(item(number))
+    parts.save()
+    expected = np.concatenate([np.arange(number + 1.0) for number in range(7)])
+    np.testing.assert_array_equal(parts.stacked("scores/")["a"], expected)
+    np.testing.assert_array_equal(parts.stacked("features/")["b"][:, 0], np.arange(7))
+    assert len(list(parts)) == 4
+    parts.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_work_starts_anew(tmp_path):
+    first = Parts(Journal(tmp_path, KEY))
+    first.append(item(0))
+    first.save()
+    other = Parts(Journal(tmp_path, StateKey("code", "other")))
+    assert other.items == 0
+    other.append(item(3))
+    other.save()
+    assert len(other.stacked("scores/")["a"]) == 4

@@ -1,0 +1,79 @@
+"""Tables as Markdown and LaTeX: structure, escaping, and what stands out."""
+
+import re
+
+import pytest
+
+from rsvp.errors import UserError
+from rsvp.reporting.formats import write_table
+from rsvp.reporting.grids import Cell, Grid
+from rsvp.reporting.latex import escape, latex
+from rsvp.reporting.markdown import markdown
+
+GRID = Grid(
+    "results", "50 % of a_b & {c}",
+    ["row", "PSNR (dB) ↑"],
+    [
+        [Cell("rsvp_m", number=False), Cell("21.00", "[20.00, 22.00]", best=True)],
+        [Cell("a&b", number=False), Cell("\N{MINUS SIGN}1.50")],
+        [Cell("real", number=False), Cell("–", number=False)],
+    ],
+    starts=[2], notes=["below 256 clips: 100 % <not> comparable"],
+)  # fmt: skip
+
+
+def rows(text: str) -> list[list[str]]:
+    """The cells between the first and the last rule of a LaTeX table."""
+    body = text.split(r"\midrule", 1)[1].split(r"\bottomrule")[0]
+    lines = [line for line in body.splitlines() if line.endswith(r"\\")]
+    return [re.split(r"(?<!\\)&", line.removesuffix(r"\\")) for line in lines]
+
+
+def test_latex_has_rules_aligned_columns_and_intervals_below():
+    text = latex(GRID)
+    assert r"\begin{tabular}{lr}" in text
+    assert [text.count(rule) for rule in (r"\toprule", r"\midrule", r"\bottomrule")] == [1, 2, 1]
+    cells = [[cell.strip() for cell in row] for row in rows(text)]
+    assert cells == [
+        [r"rsvp\_m", r"\textbf{21.00}"],
+        ["", r"{\scriptsize [20.00, 22.00]}"],
+        [r"a\&b", "$-$1.50"],
+        ["real", "--"],
+    ]
+    assert r"\caption{50 \% of a\_b \& \{c\}}" in text and r"\label{tab:results}" in text
+    assert r"100 \% \textless{}not\textgreater{} comparable" in text
+
+
+def test_latex_environments_and_braces_close():
+    text = latex(GRID)
+    assert re.findall(r"\\begin\{(\w+)\}", text) == re.findall(r"\\end\{(\w+)\}", text)[::-1]
+    bare = re.sub(r"\\[{}]", "", text)
+    depth = 0
+    for character in bare:
+        depth += {"{": 1, "}": -1}.get(character, 0)
+        assert depth >= 0
+    assert depth == 0
+    assert re.sub(r"\\\$", "", text).count("$") % 2 == 0
+
+
+@pytest.mark.parametrize("character", list("\\{}$&#_%~^<>"))
+def test_no_command_of_latex_survives(character):
+    escaped = escape(f"a{character}b")
+    for command in (r"\\textbackslash\{\}", r"\\textasciitilde\{\}", r"\\textasciicircum\{\}",
+                    r"\\textless\{\}", r"\\textgreater\{\}", r"\\[{}$&#_%]"):  # fmt: skip
+        escaped = re.sub(command, "", escaped)
+    assert escaped == "ab"
+
+
+def test_markdown_has_one_line_per_row_and_no_markup_of_names():
+    lines = markdown([GRID], "A | B <b>").splitlines()
+    assert lines[0] == r"# A \| B &lt;b&gt;"
+    table = [line for line in lines if line.startswith("|")]
+    assert table[1] == "|---|---:|"
+    assert table[2] == r"| rsvp\_m | **21.00** \[20.00, 22.00\] |"
+    assert len(table) == 5 and all(line.count("|") == 3 for line in table)
+
+
+def test_an_unknown_format_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"t\.xls: unknown table format; take \.csv"):
+        write_table([tmp_path / "t.xls"], None, [GRID], "t")

@@ -1,0 +1,81 @@
+"""Films and stills of examples: where each picture lies, and what errors look like."""
+
+import base64
+import io
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from rsvp.reporting.examples import clip_panels
+from rsvp.reporting.panels import Panel, error_frames, film, filmstrip
+
+R, CONTEXT, FUTURE = 32, 2, 6
+RED, GREEN, BLUE = (200, 30, 30), (30, 200, 30), (30, 30, 200)
+
+
+def still(colour: tuple[int, int, int], frames: int = CONTEXT + FUTURE) -> np.ndarray:
+    return np.broadcast_to(np.uint8(colour), (frames, R, R, 3)).copy()
+
+
+def decode(uri: str) -> np.ndarray:
+    """The frames of a film's data URI."""
+    content = base64.b64decode(uri.removeprefix("data:video/mp4;base64,"))
+    with av.open(io.BytesIO(content)) as container:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+
+
+def test_each_panel_plays_below_its_label():
+    made = film([[Panel("a", still(RED)), Panel("b", still(GREEN))], [Panel("c", still(BLUE))]], 2)
+    frames = decode(made.uri)
+    assert frames.shape == (CONTEXT + FUTURE, made.height, made.width, 3)
+    for (text, left, top, width, height), colour in zip(
+        made.labels, (RED, GREEN, BLUE), strict=True
+    ):
+        x = round((left + width / 2) / 100 * made.width)
+        y = round((top + height) / 100 * made.height)  # the picture begins where its label ends
+        middle = frames[:, y + made.width // 4, x]
+        assert np.abs(middle.astype(int) - colour).max() < 12, text
+        label = frames[:, round(top / 100 * made.height) + 4, x]
+        assert label.max() < 70, "the label's place is dark"
+
+
+def test_the_bar_turns_when_the_future_begins():
+    frames = decode(film([[Panel("a", still(RED))]], CONTEXT).uri)
+    bar = frames[:, -3]
+    orange = (bar[..., 0] > 180) & (bar[..., 2] < 90)
+    assert not orange[CONTEXT - 1].any() and orange[CONTEXT].any()
+    assert np.all(np.diff(orange.sum(axis=1)[CONTEXT:]) > 0)
+
+
+def test_error_is_grey_doubled_and_zero_where_equal():
+    truth = still((100, 100, 100))
+    predicted = truth.copy()
+    predicted[3, 5, 7] = (130, 100, 70)
+    error = error_frames(predicted, truth)
+    assert error[3, 5, 7].tolist() == [40, 40, 40]
+    error[3, 5, 7] = 0
+    assert not error.any()
+
+
+@pytest.mark.parametrize(("count", "rows"), [(1, [4]), (2, [3, 2]), (5, [3, 3])])
+def test_panels_hold_what_was_observed_and_several_samples(count, rows):
+    truth = np.random.default_rng(0).integers(0, 256, (CONTEXT + FUTURE, R, R, 3), np.uint8)
+    samples = [np.concatenate([truth[:CONTEXT], still(RED, FUTURE)]) for _ in range(min(count, 3))]
+    panels = clip_panels(truth, samples, CONTEXT)
+    assert [len(row) for row in panels] == rows
+    observed = panels[0][0].frames
+    assert (observed[CONTEXT:] == truth[CONTEXT - 1]).all(), "nothing of the future is shown"
+
+
+def test_the_filmstrip_ends_with_the_last_frame():
+    frames = np.stack([still((20 * t, 20 * t, 20 * t), 1)[0] for t in range(CONTEXT + FUTURE)])
+    uri, shown = filmstrip([frames, frames], CONTEXT)
+    assert shown[-1] == FUTURE and len(shown) <= 6
+    content = base64.b64decode(uri.removeprefix("data:image/webp;base64,"))
+    picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    assert picture.shape[:2] == (2 * R, (1 + len(shown)) * R)
+    values = picture[R // 2, R // 2 :: R].mean(-1)
+    expected = [20 * (CONTEXT - 1), *(20 * (CONTEXT + frame - 1) for frame in shown)]
+    assert np.abs(values - expected).max() < 6

@@ -1,0 +1,83 @@
+"""The report's table of what scene, object and motion mean, from hand-made results."""
+
+import pandas as pd
+import pytest
+
+from rsvp.reporting.semantics import read_semantics, semantics_grids, semantics_table
+from tests.fake_results import write_semantics
+
+CLIPS = [f"c{number}" for number in range(8)]
+
+
+@pytest.fixture
+def indexes(tmp_path):
+    """Those of two seeds."""
+    for seed in (0, 1):
+        write_semantics(tmp_path / f"seed{seed}", seed, CLIPS, groups=4)
+    return [tmp_path / f"seed{seed}/index.json" for seed in (0, 1)]
+
+
+def table_of(indexes) -> pd.DataFrame:
+    return semantics_table(read_semantics(indexes, 200))
+
+
+def line(table: pd.DataFrame, measure: str, latent: str = "") -> pd.Series:
+    return table[(table["measure"] == measure) & (table["latent"] == latent)].iloc[0]
+
+
+def test_scores_are_averaged_over_seeds(indexes):
+    scene = line(table_of(indexes), "scene_psnr")
+    assert scene["value"] == pytest.approx(31.5)
+    assert 29 < scene["low"] < 31.5 < scene["high"] < 34
+    assert scene["seeds"] == 2 and scene["seed_std"] == pytest.approx(0.5**0.5)
+    assert (scene["clips"], scene["groups"]) == (8, 4)
+
+
+def test_goals_are_judged_by_the_interval(indexes):
+    table = table_of(indexes)
+    assert (line(table, "scene_psnr")["goal"], line(table, "scene_psnr")["verdict"]) == (
+        31.5,
+        "not shown",
+    )
+    assert line(table, "object_iou")["verdict"] == "met"
+    assert line(table, "swap_margin")["verdict"] == ""  # nothing was promised
+
+
+def test_ablations_are_lines_of_their_own(indexes):
+    table = table_of(indexes[:1])
+    assert line(table, "psnr", "scene")["value"] == pytest.approx(11.0)
+    assert line(table, "ssim", "motion")["value"] == pytest.approx(0.14)
+    assert line(table, "psnr", "object")["replaced_by"] == "other"
+    assert not (table["measure"] == "lpips").any()  # it was not computed
+
+
+def test_real_videos_have_no_truth_to_be_held_to(indexes):
+    scores = indexes[0].with_name("scores.parquet")
+    table = pd.read_parquet(scores)
+    table.drop(columns=["scene_psnr", "object_iou", "swap_margin", "swap_right"]).to_parquet(scores)
+    assert set(table_of(indexes[:1])["latent"]) == {"scene", "object", "motion"}
+
+
+def test_one_group_has_no_interval(tmp_path):
+    write_semantics(tmp_path / "seed0", 0, CLIPS, groups=1)
+    found = line(table_of([tmp_path / "seed0/index.json"]), "object_iou")
+    assert found["value"] == pytest.approx(0.8) and pd.isna(found["low"])
+    assert found["verdict"] == "not shown" and "one group" in found["note"]
+
+
+def test_nothing_measured_is_an_empty_table():
+    table = table_of([])
+    assert table.empty and "measure" in table
+    assert semantics_grids([]) == []
+
+
+def test_grids_for_people(indexes):
+    truth, ablated = semantics_grids(read_semantics(indexes[:1], 200))
+    texts = [[cell.text for cell in cells] for cells in truth.lines]
+    assert ["rsvp", "Scene PSNR (dB)", "31.00", "8", "31.50", "not shown"] in texts
+    assert ["rsvp", "Swap margin (dB)", "4.00", "8", "", ""] in texts
+    assert ablated.heads[3:] == ["PSNR", "SSIM", "Motion statistics"]
+    assert [cell.text for cell in ablated.lines[0]] == [
+        "rsvp", "scene", "other", "+11.00", "+0.220", "+0.500"
+    ]  # fmt: skip
+    assert ablated.lines[0][3].interval.startswith("[+10.")

@@ -1,0 +1,155 @@
+"""One run per folder, and journals that a killed stage goes on from."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from rsvp import resume
+from rsvp.config import DetectorProgram, Settings
+from rsvp.errors import UserError
+from rsvp.resume import SAVE_SECONDS, Journal, StateKey, hold, state_key
+
+KEY = StateKey("code", "work")
+
+
+def test_state_key_is_of_code_settings_and_inputs_but_not_of_steps(tmp_path):
+    file = tmp_path / "index.json"
+    file.write_text("1")
+
+    def key(code="a", **settings):
+        values = Settings()
+        for path, value in settings.items():
+            section, name = (values.predictor, path) if path != "seed" else (values, path)
+            setattr(section, name, value)
+        return state_key(code, values, file)
+
+    start = key()
+    assert key(steps=99) == start
+    assert key(learning_rate=0.5) != start
+    assert key(seed=1) != start
+    assert key(code="b") != start
+    file.write_text("2")
+    assert key() != start
+
+
+def test_files_that_settings_name_count_by_content(tmp_path):
+    program, values = tmp_path / "detector.py", Settings()
+    program.write_text("1")
+    values.weights.detectors = {"mine": DetectorProgram(program=str(program))}
+    start = state_key("a", values)
+    program.write_text("2")
+    assert state_key("a", values) != start
+
+
+def test_journal_holds_what_was_saved_last(tmp_path):
+    journal = Journal(tmp_path, KEY)
+    assert journal.done is None
+    journal.save({"clips": 1})
+    journal.save({"clips": 2})
+    assert Journal(tmp_path, KEY).done == {"clips": 2}
+    Journal(tmp_path, KEY).close()
+    assert Journal(tmp_path, KEY).done is None
+
+
+@pytest.mark.parametrize("key", [StateKey("code", "other"), StateKey("other", "work")])
+def test_journal_of_another_key_is_not_gone_on_from(tmp_path, caplog, key):
+    Journal(tmp_path, KEY).save({"clips": 1})
+    assert Journal(tmp_path, key).done is None
+    assert "starting anew" in caplog.text
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}"])
+def test_broken_journal_starts_anew(tmp_path, caplog, content):
+    (tmp_path / "journal.json").write_text(content)
+    assert Journal(tmp_path, KEY).done is None
+    assert "starting anew" in caplog.text
+
+
+def test_journal_is_due_after_the_interval(tmp_path, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(resume.time, "monotonic", lambda: now[0])
+    monkeypatch.setenv(SAVE_SECONDS, "30")
+    journal = Journal(tmp_path, KEY)
+    now[0] += 29
+    assert not journal.due
+    now[0] += 1
+    assert journal.due
+    journal.save({})
+    assert not journal.due
+
+
+# A process whose command line names a stage, as one that Snakemake started does.
+HOLDER = """
+import signal, sys, time
+from pathlib import Path
+from rsvp.resume import hold
+if sys.argv[3] == "deaf":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+held = hold(Path(sys.argv[1]), sys.argv[2])
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """Starts processes that hold a folder."""
+    started = []
+
+    def start(stage, manner="obedient"):
+        command = [sys.executable, "-c", HOLDER, str(tmp_path), stage, manner, f"-m rsvp.{stage}"]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        started.append(process)
+        assert process.stdout.readline() == "held\n"
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def test_another_stage_in_the_folder_is_left_alone_and_named(tmp_path, holder):
+    process = holder("split")
+    with pytest.raises(UserError) as error:
+        hold(tmp_path, "decode", patience=0.5)
+    assert f"(process {process.pid} on " in str(error.value)
+    assert str(tmp_path) in str(error.value) and "\n" not in str(error.value)
+    assert process.poll() is None
+
+
+def test_run_left_behind_is_asked_to_end_and_followed(tmp_path, holder, caplog):
+    process = holder("decode")
+    held = hold(tmp_path, "decode", patience=20.0)
+    assert process.wait(10) == -signal.SIGTERM
+    assert f"process {process.pid} of an earlier run" in caplog.text
+    assert json.loads((tmp_path / ".lock").read_text())["process"] == os.getpid()
+    held.close()
+
+
+def test_run_left_behind_that_stays_is_named(tmp_path, holder):
+    process = holder("decode", "deaf")
+    started = time.monotonic()
+    with pytest.raises(UserError, match=f"process {process.pid} on "):
+        hold(tmp_path, "decode", patience=0.5)
+    assert time.monotonic() - started < 10
+    assert process.poll() is None
+
+
+def test_killed_holder_leaves_nothing_to_clear_up(tmp_path, holder):
+    process = holder("decode")
+    process.kill()
+    process.wait()
+    hold(tmp_path, "decode", patience=5.0).close()
+
+
+def test_number_of_a_dead_holder_may_be_anybodys(tmp_path):
+    """Nobody is signalled because of what an old lock file says."""
+    entry = {"process": os.getpid(), "machine": resume.platform.node(), "stage": "decode"}
+    assert not resume.left_behind(entry, "decode")

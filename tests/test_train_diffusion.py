@@ -1,0 +1,85 @@
+"""The loss of stage two."""
+
+import pytest
+import torch
+
+from rsvp.config import Predictor
+from rsvp.models.denoiser import LatentDenoiser
+from rsvp.train_diffusion import future_loss
+from rsvp.training.run import generator
+
+CONTEXT = 3
+
+
+def network(depth=1, awake=True):
+    torch.manual_seed(0)
+    observed = {"scene": [1, 3, 4, 4], "object": [1, 2, 4, 4], "motion": [CONTEXT, 4, 4, 4]}
+    targets = {"motion": [4, 4, 4, 4]}
+    made = LatentDenoiser(
+        observed, targets, width=32, depth=depth, heads=2, patch=2, frames_per_token=4
+    )
+    if not awake:
+        return made
+    for parameter in made.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    return made
+
+
+def batch(count=4, frames=7):
+    """What is observed, and the future."""
+    random = torch.Generator().manual_seed(1)
+    shapes = {"scene": (1, 3), "object": (1, 2), "motion": (frames, 4)}
+    latents = {k: torch.randn(count, *s, 4, 4, generator=random) for k, s in shapes.items()}
+    future = {"motion": latents["motion"][:, CONTEXT:]}
+    return latents | {"motion": latents["motion"][:, :CONTEXT]}, future
+
+
+def test_training_goes_as_it_went_when_motion_was_all_there_was():
+    """Losses of six steps, and the weights then, as the motion denoiser had them before latents
+    were generic."""
+    denoiser, (observed, future) = network(depth=2, awake=False), batch()
+    optimizer = torch.optim.AdamW(denoiser.parameters(), lr=1e-2)
+    losses = []
+    for step in range(6):
+        loss = future_loss(denoiser, observed, future, Predictor(), generator(0, step, "diffusion"))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    known = [2.0410285, 1.9885027, 1.9136533, 1.8176036, 1.7912440, 1.7888819]
+    assert losses == pytest.approx(known, abs=1e-5)
+    weights = sum(p.double().abs().sum().item() for p in denoiser.parameters())
+    assert weights == pytest.approx(2905.83612, rel=1e-6)
+
+
+def test_default_is_flow_matching_at_logit_normal_times():
+    """Bit for bit what it was before there were other objectives."""
+    denoiser, clips, config = network(), batch(), Predictor()
+    found = future_loss(denoiser, *clips, config, generator(5, 7, "diffusion"))
+    random = generator(5, 7, "diffusion")
+    observed, future = clips[0], clips[1]["motion"]
+    noise = torch.randn(future.shape, generator=random)
+    times = torch.sigmoid(-0.7 + 1.0 * torch.randn(4, generator=random))
+    t = times.view(-1, 1, 1, 1, 1)
+    output = denoiser({"motion": (1.0 - t) * noise + t * future}, times, observed)["motion"]
+    assert torch.equal(found, (output - (future - noise)).square().mean())
+    # Nothing dropped is nothing changed.
+    none = torch.zeros(4, dtype=torch.bool)
+    again = future_loss(denoiser, *clips, config, generator(5, 7, "diffusion"), none)
+    assert torch.equal(found, again)
+
+
+@pytest.mark.parametrize("dropped", [[True] * 4, [False, True, True, True]])
+def test_clips_without_context_are_trained_on_their_future_alone(dropped):
+    denoiser, mask = network(), torch.tensor(dropped)
+
+    def loss(clips):
+        random = generator(0, 0, "diffusion")
+        return future_loss(denoiser, *clips, Predictor(), random, mask)
+
+    clips, others = batch(), batch()
+    for value in others[0].values():
+        value[mask] += 1.0
+    assert torch.equal(loss(others), loss(clips))
+    others[0]["scene"] += 1.0  # now of all clips
+    assert torch.equal(loss(others), loss(clips)) == all(dropped)

@@ -1,0 +1,217 @@
+"""Ctrl-C, orphans, full disks, losses that are no numbers; more steps, and other starts."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+
+import pandas as pd
+import pytest
+import yaml
+from kills import VARYING, Run, progress, saved
+from projects import Project
+from safetensors.numpy import load_file
+from tiny import tiny_project
+
+PREDICTOR = "predictors/rsvp-m/seed0"
+INDEX = f"{PREDICTOR}/index.json"
+PRETRAINED = "autoencoders/rsvp/seed0/pretrained"
+FINETUNED = "autoencoders/rsvp/seed0/finetuned"
+SHORT, LONG = 3, 40  # steps
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Project:
+    """A project whose predictor is trained for a few steps."""
+    project = tiny_project(tmp_path_factory.mktemp("finished") / "project")
+    answer = project.snakemake(INDEX)
+    assert answer.code == 0, answer.text
+    return project
+
+
+def change(project: Project, finetune: dict | None = None, **values) -> None:
+    """Set values of the predictor, and of the fine-tuning, in config.yaml."""
+    path = project.folder / "config.yaml"
+    config = yaml.safe_load(path.read_text())
+    config["autoencoders"]["rsvp"]["finetune"] |= finetune or {}
+    config["predictors"]["rsvp-m"] |= values
+    path.write_text(yaml.safe_dump(config))
+
+
+def until(run: Run, stage: str, step: int) -> None:
+    """Wait until a stage's bar shows `step` or more."""
+    deadline = time.monotonic() + 300
+    while not any(done >= step for done, _ in progress(run.text, stage)):
+        assert run.process.poll() is None and time.monotonic() < deadline, run.text
+        time.sleep(0.05)
+
+
+def record(project: Project) -> dict:
+    return json.loads((project.folder / "results" / PREDICTOR / "run.json").read_text())
+
+
+def test_ctrl_c_saves_and_the_same_command_continues_with_more_steps(moved):
+    change(moved, steps=LONG)
+    run = Run(moved, 6.0, (INDEX,))
+    until(run, "train_diffusion", SHORT + 5)
+    reached = progress(run.text, "train_diffusion")[-1][0]
+    os.killpg(run.process.pid, signal.SIGINT)
+    assert run.wait() != 0
+    assert "Traceback" not in run.text
+    # The finished run's steps were continued, and the step that ran at Ctrl-C was saved.
+    assert progress(run.text, "train_diffusion")[0] == (SHORT, LONG)
+    assert reached <= saved(moved, "train_diffusion")[0] <= reached + 3
+    answer = moved.snakemake(INDEX)
+    assert answer.code == 0, answer.text
+    assert answer.rules == {"train_diffusion": 1}
+    assert progress(answer.text, "train_diffusion")[0][0] >= reached
+    assert record(moved)["steps"] == LONG
+    assert record(moved)["plans"] == [[0, SHORT], [SHORT, LONG]]
+
+
+def test_trainer_whose_snakemake_died_is_taken_over(moved):
+    change(moved, steps=LONG)
+    run = Run(moved, 12.0, (INDEX,))
+    until(run, "train_diffusion", SHORT + 2)
+    (orphan,) = run.processes("train_diffusion")
+    os.kill(run.process.pid, signal.SIGKILL)
+    run.process.wait()
+    assert run.processes("train_diffusion") == [orphan]
+    answer = moved.snakemake(INDEX)
+    assert answer.code == 0, answer.text
+    assert f"process {orphan} of an earlier run still works" in answer.text
+    assert "Traceback" not in answer.text
+    assert progress(answer.text, "train_diffusion")[0][0] > SHORT
+    assert run.processes("train_diffusion") == []
+    assert record(moved)["steps"] == LONG
+
+
+def test_second_run_on_the_same_results_is_refused_with_the_first_ones_number(moved):
+    change(moved, steps=LONG)
+    run = Run(moved, 12.0, (INDEX,))
+    until(run, "train_diffusion", SHORT + 1)
+    answer = moved.snakemake(INDEX)
+    assert answer.code == 2
+    assert f"another snakemake (process {run.process.pid}) works in this" in answer.errors[-1]
+    assert run.process.poll() is None
+    os.killpg(run.process.pid, signal.SIGKILL)
+    run.wait()
+
+
+def test_state_of_another_config_is_set_aside_with_the_reason(moved):
+    change(moved, learning_rate=1e-4)
+    answer = moved.snakemake(INDEX)
+    assert answer.code == 0, answer.text
+    assert "is of other settings or inputs; set aside" in answer.text
+    assert record(moved)["plans"] == [[0, SHORT]]
+
+
+def test_loss_that_is_no_number_stops_with_the_step_and_the_last_good_state(moved):
+    change(moved, steps=LONG, learning_rate=1e9)
+    state = moved.folder / "results" / PREDICTOR / "state"
+    answer = moved.snakemake(INDEX)
+    assert answer.code != 0
+    line = answer.errors[-1]
+    assert (
+        line.startswith("rsvp train_diffusion: ") and "not finite" in line
+    ) or " is nan at step" in line
+    assert "the last good state is kept in" in line
+    assert "Traceback" not in answer.text
+    for path in state.glob("*.safetensors"):
+        assert all(abs(value).max() < 1e20 for value in load_file(path).values() if value.size)
+
+
+def test_fine_tuning_that_diverges_goes_back_to_its_best_weights(moved):
+    change(moved, finetune={"learning_rate": 1e9, "steps": 12, "validate_every": 6})
+    target = FINETUNED + "/index.json"
+    answer = moved.snakemake(target)
+    assert answer.code == 0, answer.text
+    assert "went back to the best weights, of step 0" in answer.text
+    results = moved.folder / "results"
+    assert json.loads((results / target).read_text())["stopped_by"] == "diverged"
+    kept, start = (load_file(results / f / "weights.safetensors") for f in (FINETUNED, PRETRAINED))
+    assert all((kept[key] == start[key]).all() for key in start)
+
+
+def test_training_starts_from_a_finished_predictor(moved):
+    """A learning rate of next to nothing leaves it where it started."""
+    results = moved.folder / "results"
+    shutil.copytree(results / PREDICTOR, moved.folder / "old")
+    shutil.rmtree(moved.folder / "old/state")
+    change(moved, init_from="old", learning_rate=1e-12, weight_decay=0.0, ema_decay=0.0)
+    answer = moved.snakemake(INDEX)
+    assert answer.code == 0, answer.text
+    assert answer.rules["train_diffusion"] == 1
+    old, new = (
+        load_file(path / "weights.safetensors")
+        for path in (moved.folder / "old", results / PREDICTOR)
+    )
+    assert all(abs(new[key] - old[key]).max() < 1e-6 for key in old)
+    index = moved.folder / "old/index.json"
+    index.write_text(index.read_text() + "\n")
+    assert moved.snakemake("-n", INDEX).rules["train_diffusion"] == 1  # another start
+    change(moved, denoiser={"width": 64, "depth": 1, "heads": 2})
+    answer = moved.snakemake(INDEX)
+    assert (
+        "predictors.rsvp-m.init_from: ../old is built otherwise: width 32 instead of 64"
+        in answer.errors[-1]
+    )
+    index.unlink()
+    answer = moved.snakemake("-n", INDEX)
+    assert answer.code == 2 and "predictors.rsvp-m.init_from: no file" in answer.errors[0]
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder on a disk of four megabytes."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
+    mounted = subprocess.run(command, capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"no small disk can be mounted here: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("what", ["frames", "state"])
+def test_full_disk_is_one_line_and_costs_nothing_that_stood(moved, small_disk, what):
+    place = {"frames": "datasets/tiny/frames/0", "state": f"{PREDICTOR}/state"}[what]
+    target = {"frames": "datasets/tiny/frames/0/index.json", "state": INDEX}[what]
+    folder = moved.folder / "results" / place
+    shutil.copytree(folder, small_disk / "there")
+    shutil.rmtree(folder)
+    folder.symlink_to(small_disk / "there")
+    before = content(folder)
+    change(moved, steps=LONG)
+    if what == "frames":
+        (folder / "index.json").unlink()
+    free = os.statvfs(small_disk)
+    (small_disk / "filler").write_bytes(b"0" * (free.f_bavail * free.f_bsize - 8192))
+    answer = moved.snakemake(target)
+    assert answer.code != 0
+    assert sum("no room on the disk" in line for line in answer.errors) >= 1, answer.text
+    assert "Traceback" not in answer.text
+    assert content(folder).items() <= before.items()
+    (small_disk / "filler").unlink()
+    answer = moved.snakemake(target)
+    assert answer.code == 0, answer.text
+    if what == "frames":
+        assert content(folder) == before
+    else:
+        assert record(moved)["steps"] == LONG
+
+
+def content(folder) -> dict[str, bytes]:
+    """The files of a folder and what is in them, but for logs and what is hidden."""
+    files = [path for path in folder.iterdir() if path.is_file() and path.name[0] != "."]
+    return {path.name: path.read_bytes() for path in files if path.name not in VARYING}
+
+
+def test_history_is_whole_after_more_steps(moved):
+    change(moved, steps=LONG)
+    assert moved.snakemake(INDEX).code == 0
+    history = pd.read_csv(moved.folder / "results" / PREDICTOR / "history.csv")
+    assert history["step"].is_monotonic_increasing and history["step"].iloc[-1] == LONG

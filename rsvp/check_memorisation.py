@@ -77,10 +77,15 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
 
 def described(row: Predictions, test: Clips) -> Iterator[np.ndarray]:
     """The symmetries (S, D) of each predicted future, then of each real one."""
-    for _, futures in row:
-        yield symmetric(futures[0], test.augment)
+    for i in range(len(row)):
+        yield symmetric(first_future(row, i, test), test.augment)
     for number in numbers_of(row, test):
         yield symmetric(test.frames(number, test.context_frames), test.augment)
+
+
+def first_future(row: Predictions, i: int, test: Clips) -> Tensor:
+    """The first trajectory of the i-th clip, as far as the future of training clips goes."""
+    return row.frames(i)[0, : test.clip_frames - test.context_frames]
 
 
 def numbers_of(row: Predictions, test: Clips) -> list[int]:
@@ -119,13 +124,13 @@ def show(
     numbers = numbers_of(row, test)
     truths = (test.frames(number, test.context_frames) for number in numbers)
     quality = np.array(
-        [float(psnr(row.frames(i)[0], truth).mean()) for i, truth in enumerate(truths)]
+        [float(psnr(first_future(row, i, test), truth).mean()) for i, truth in enumerate(truths)]
     )
     shown = []
     for place, i in memorisation.shown_clips(quality, predicted).items():
         training = train.frames(int(nearest[i]), train.context_frames)
         file = folder / f"{row.index['row']}-seed{row.index['seed']}-{place}.png"
-        write_picture(file, memorisation.strip(row.frames(i)[0], training))
+        write_picture(file, memorisation.strip(first_future(row, i, test), training))
         shown.append({
             "place": place, "clip": row.clips[i], "nearest": train.table["clip"].iloc[nearest[i]],
             "distance": float(predicted[i]), "real_distance": float(real[i]),

@@ -370,6 +370,7 @@ class Evaluation:
     )
     trajectories: int = 4  # K futures per test clip
     max_clips: int | None = 256  # test clips, spread evenly over the test split
+    horizon: int | None = None  # future frames; null: as in training. More roll forward
     baselines: list[str] = field(default_factory=lambda: list(BASELINES))
     semantics_clips: int | None = 64  # for the meaning of scene, object and motion; spread evenly
     bootstrap: int = 2000  # resamples of groups
@@ -514,24 +515,26 @@ def stage_settings(config: Config, stage: str, name: str = "", seed: int = 0) ->
         if stage == "cache_latents":
             settings["autoencoder"] = pick(config.autoencoders[name], ("latent_copies",))
         if stage == "reconstruct":
-            settings["evaluation"] = pick(config.evaluation, ("max_clips",))
+            settings["evaluation"] = pick(config.evaluation, ("max_clips", "horizon"))
     elif stage == "train_diffusion":
         predictor = pick(config.predictors[name], DENOISER_KEYS)
         settings |= {"seed": seed, "predictor": predictor, "compute": compute}
     elif stage == "predict":
         settings |= {"seed": seed, "predictor": pick(config.predictors[name], SAMPLER_KEYS)}
         settings |= {"compute": compute}
-        settings["evaluation"] = pick(config.evaluation, ("trajectories", "max_clips", "videos"))
+        settings["evaluation"] = pick(
+            config.evaluation, ("trajectories", "max_clips", "horizon", "videos")
+        )
     elif stage == "predict_baseline":
-        settings["evaluation"] = pick(config.evaluation, ("max_clips",))
+        settings["evaluation"] = pick(config.evaluation, ("max_clips", "horizon"))
     elif stage == "real_features":
         settings["weights"] = omit(measuring_weights(config.weights), *LPIPS_KEYS)
         settings |= {"compute": to_plain(config.compute), "windows": feature_windows(config)}
-        settings["evaluation"] = pick(config.evaluation, ("max_clips",))
+        settings["evaluation"] = pick(config.evaluation, ("max_clips", "horizon"))
     elif stage == "check_memorisation":
         settings["evaluation"] = pick(config.evaluation, ("bootstrap",))
     elif stage == "measure_semantics":
-        keys = ("max_clips", "semantics_clips", "bootstrap")
+        keys = ("max_clips", "horizon", "semantics_clips", "bootstrap")
         settings |= {"seed": seed, "evaluation": pick(config.evaluation, keys)}
         files = weights_files(config.weights)
         settings |= {"weights": {key: files.get(key) for key in LPIPS_KEYS}, "compute": compute}
@@ -946,6 +949,23 @@ def check_report(config: Config) -> None:
     for name in config.evaluation.baselines:
         check_reference("evaluation.baselines", name, dict.fromkeys(BASELINES))
     check_numbers("evaluation", config.evaluation)
+    for predictor in report.predictors:
+        name = config.autoencoders[config.predictors[predictor].autoencoder].dataset
+        check_horizon(config.evaluation.horizon, name, config.datasets[name])
+
+
+def check_horizon(horizon: int | None, name: str, dataset: Dataset) -> None:
+    """A horizon is that of training, or longer; generated videos are long enough for it."""
+    if horizon is None:
+        return
+    trained = dataset.clip_frames - dataset.context_frames
+    allowed = f"{trained} or more, the future frames of datasets.{name}"
+    check_that(horizon >= trained, "evaluation.horizon", horizon, allowed)
+    span = (dataset.context_frames + horizon - 1) * dataset.frame_stride + 1
+    if dataset.source is SourceKind.generated and dataset.target_fps is None:
+        for key in ("held_out_frames", "frames"):
+            frames, path = getattr(dataset.generated, key), f"datasets.{name}.generated.{key}"
+            check_that(frames >= span, path, frames, f"{span} or more, for evaluation.horizon")
 
 
 SHA256 = re.compile(r"[0-9a-fA-F]{64}")

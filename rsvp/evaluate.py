@@ -43,8 +43,9 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     """Write scores, features and the index of one row."""
     device = device_of(settings.compute)
     predictions = Predictions(arguments.predictions)
-    test = Clips(arguments.dataset, "test")
-    own = test if predictions.index["paired"] else Clips(arguments.dataset, "train")
+    horizon = predictions.index["future_frames"]
+    test = Clips(arguments.dataset, "test", horizon)
+    own = test if predictions.index["paired"] else Clips(arguments.dataset, "train", horizon)
     row = Row(own, predictions)
     networks = load_networks(settings.weights, row.facts["resolution"], device)
     inputs = (arguments.dataset, arguments.predictions, arguments.real)

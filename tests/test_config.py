@@ -127,6 +127,18 @@ REFUSED = {
         ["prediction", "fvd256"],
         "evaluation.protocols: 'fvd256' is not defined; did you mean 'fvd256_16f'?",
     ),
+    "horizon below training's": (
+        "evaluation.horizon",
+        8,
+        "evaluation.horizon: 8 is not possible; allowed: 12 or more, the future frames of"
+        " datasets.shapes",
+    ),
+    "horizon beyond generated videos": (
+        "evaluation.horizon",
+        28,
+        "datasets.shapes.generated.held_out_frames: 16 is not possible; allowed: 32 or more, for"
+        " evaluation.horizon",
+    ),
     "protocol named twice": ("evaluation.protocols", ["prediction"] * 2, "each name once"),
     "built-in protocol changed": (
         "protocols.fvd2048_16f",
@@ -362,6 +374,7 @@ DEPENDS = {
     ("datasets.shapes.resize", "area"): {"decode", "split"},
     ("datasets.shapes.generated.seed", 5): {"generate_videos", "decode", "split"},
     ("evaluation.trajectories", 2): {"predict"},
+    ("evaluation.horizon", 12): {"predict", "predict_baseline", "reconstruct", "real_features"},
     ("evaluation.bootstrap", 100): {"report"},
     ("weights.i3d", "i3d.safetensors"): {"real_features", "evaluate"},
     ("weights.lpips_backbone", "alex.safetensors"): {"evaluate"},

@@ -31,7 +31,7 @@ METHODS = {
 }
 
 
-def config(method):
+def config(method, **evaluation):
     dataset = {"path": "videos", "resolution": SIZE, "clip_frames": CONTEXT + FUTURE}
     finetune = TRAINING | {"validate_every": 1, "discriminator_width": 8}
     autoencoder = {"dataset": "d", "width": 16, "pretrain": TRAINING, "finetune": finetune}
@@ -43,12 +43,12 @@ def config(method):
         "autoencoders": {"a": autoencoder | METHODS[method]},
         "predictors": {"p": predictor},
         "compute": {"device": "cpu", "threads": 1},
-        "evaluation": {"trajectories": 2, "videos": 0},
+        "evaluation": {"trajectories": 2, "videos": 0} | evaluation,
         "report": {"predictors": ["p"]},
     })  # fmt: skip
 
 
-def run(stage, method, folder, dataset, name="a", **files):
+def run(stage, method, folder, dataset, name="a", horizon=None, **files):
     """Run a stage as its rule does, with its output in a folder of its own; returns its record."""
     home = folder / stage.__name__.removeprefix("rsvp.")
     given = {
@@ -59,7 +59,7 @@ def run(stage, method, folder, dataset, name="a", **files):
     }
     given |= {"weights": home / "weights.safetensors", "history": home / "history.csv"}
     given |= {"predictions": home / "index.json"} | files
-    settings = read_settings(stage_settings(config(method), home.name, name))
+    settings = read_settings(stage_settings(config(method, horizon=horizon), home.name, name))
     return stage.run(Namespace(**given), settings)
 
 
@@ -103,3 +103,44 @@ def test_a_method_goes_through_all_stages_and_sees_no_future(method, tmp_path, m
             assert not torch.equal(before[name][:, CONTEXT:], after[name][:, CONTEXT:]), name
         else:
             assert torch.equal(before[name], after[name]) is (extent == "context"), name
+
+
+def frames_of(folder, stage):
+    return load_file(folder / stage / "frames-00000.safetensors")["frames"]
+
+
+@pytest.mark.parametrize("method", ["rsvp-m", "rsvp-s", "pvdm", "frame-ldm"])
+def test_a_longer_horizon_begins_as_the_trained_one_and_sees_no_future(
+    method, tmp_path, monkeypatch
+):
+    """Two and a half blocks, of what was trained for one; the second block sees the first's end."""
+    far, homes = 15, [tmp_path / name for name in ("near", "far", "other")]
+    dataset = squares.make_dataset(homes[0] / "d", SPLITS, CONTEXT, FUTURE, SIZE, far - FUTURE)
+    run(pretrain_autoencoder, method, homes[0], dataset)
+    autoencoder = homes[0] / "pretrain_autoencoder/index.json"
+    run(cache_latents, method, homes[0], dataset, autoencoder=autoencoder)
+    latents = homes[0] / "cache_latents/index.json"
+    run(train_diffusion, method, homes[0], dataset, name="p", latents=latents)
+    trained = {"autoencoder": autoencoder}
+    both = trained | {"denoiser": homes[0] / "train_diffusion/index.json"}
+    plain = squares.square
+
+    def inverted(number, frames, size):
+        clip, mask = plain(number, frames, size)
+        clip[CONTEXT:] = 255 - clip[CONTEXT:]
+        return clip, mask
+
+    near = run(predict, method, homes[0], dataset, name="p", **both)
+    run(reconstruct, method, homes[0], dataset, **trained)
+    record = run(predict, method, homes[1], dataset, name="p", horizon=far, **both)
+    run(reconstruct, method, homes[1], dataset, horizon=far, **trained)
+    assert record["network_evaluations"] == 3 * near["network_evaluations"]
+    monkeypatch.setattr(squares, "square", inverted)
+    dataset = squares.make_dataset(homes[2] / "d", SPLITS, CONTEXT, FUTURE, SIZE, far - FUTURE)
+    run(predict, method, homes[2], dataset, name="p", horizon=far, **both)
+    short, long, other = (frames_of(home, "predict") for home in homes)
+    assert long.shape == (2, 2, far, SIZE, SIZE, 3)
+    assert torch.equal(long[:, :, :FUTURE], short) and torch.equal(long, other)
+    assert not torch.equal(long[:, :, FUTURE : 2 * FUTURE], short)
+    ceilings = [frames_of(home, "reconstruct") for home in homes[:2]]
+    assert torch.equal(ceilings[1][:, :, :FUTURE], ceilings[0]) and ceilings[1].shape[2] == far

@@ -67,7 +67,7 @@ def examples(
     lpips = clip_values(scores, LPIPS, "single")
     theirs = [(other.label, clip_values(other.runs[0].scores, PSNR, "single")) for other in others]
     predicted = Predictions(path)
-    clips = Clips(datasets[row.index["dataset"]], "test")
+    clips = Clips(datasets[row.index["dataset"]], "test", row.index["future_frames"])
     context = clips.context_frames
     places = {clip: i for i, clip in enumerate(clips.table["clip"])}
     ranks = {clip: rank for rank, clip in enumerate(psnr.index, start=1)}

@@ -16,8 +16,9 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from rsvp.config import Finetune, Settings
+from rsvp.config import Finetune, ObservedFrames, Settings
 from rsvp.data.clips import Clips
+from rsvp.data.contexts import contexts_of
 from rsvp.files import read_json
 from rsvp.models.autoencoders import load_autoencoder
 from rsvp.models.bundle import save_bundle
@@ -25,7 +26,7 @@ from rsvp.models.clip_autoencoder import ClipAutoencoder
 from rsvp.resume import state_key
 from rsvp.stage import run_stage, training_parser
 from rsvp.training.adversarial import Discriminators, generator_loss, hinge_loss
-from rsvp.training.batches import ClipBatches, to_float
+from rsvp.training.batches import ClipBatches, in_context, to_float
 from rsvp.training.compute import device_name, loader_workers, make_fabric
 from rsvp.training.cost import autoencoder_flops, per_second
 from rsvp.training.early_stopping import DIVERGED, EarlyStopping
@@ -58,6 +59,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     config, seed = settings.autoencoder.finetune, settings.seed
     fabric = make_fabric(settings.compute, seed)
     clips = Clips(arguments.dataset, "train")
+    contexts = contexts_of(clips.context_frames, settings.contexts)
     autoencoder = load_autoencoder(arguments.pretrained).to(fabric.device)
     autoencoder.requires_grad_(True)
     discriminators = Discriminators(config.discriminator_width).to(fabric.device)
@@ -93,8 +95,9 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
             rate = learning_rate(step, config.steps, config.learning_rate, config.warmup_steps)
             set_learning_rate(optimizer, rate)
             clip = to_float(next(ahead).to(fabric.device))
+            clip, context = in_context(clip, contexts, seed, step, "finetune")
             losses = adversarial_step(
-                fabric, config, step, seed, clip, clips.context_frames,
+                fabric, config, step, seed, clip, context,
                 autoencoder, discriminators, optimizer, opponent,
             )  # fmt: skip
             average.update_parameters(autoencoder)
@@ -144,7 +147,7 @@ def adversarial_step(
     step: int,
     seed: int,
     clip: Tensor,
-    context_frames: int,
+    context: ObservedFrames,
     autoencoder: ClipAutoencoder,
     discriminators: Discriminators,
     optimizer: torch.optim.Optimizer,
@@ -152,11 +155,13 @@ def adversarial_step(
 ) -> dict[str, Tensor]:
     """One update of the autoencoder, then one of the discriminators, on consecutive frames."""
     random = generator(seed, step, "finetune")
-    first = torch.randint(clip.shape[1] - config.target_frames + 1, (1,), generator=random)
+    # The observed frames that follow what is predicted stand at the front, out of time's order.
+    starts = clip.shape[1] - context.last - config.target_frames + 1
+    first = context.last + torch.randint(starts, (1,), generator=random)
     targets = first + torch.arange(config.target_frames)
     discriminators.requires_grad_(False)
     with fabric.autocast():
-        result = reconstruct(autoencoder, clip, context_frames, targets, random)
+        result = reconstruct(autoencoder, clip, context.first + context.last, targets, random)
         loss, parts = reconstruction_loss(result, None, 0.0)
         fake, real = result.predicted, result.frames
         adversarial, features = generator_loss(discriminators, fake, real)

@@ -16,7 +16,9 @@ from torch import Tensor
 
 from rsvp.config import Settings
 from rsvp.data.clips import Clips, evaluation_clips
-from rsvp.data.latents import LatentStatistics, split_latents
+from rsvp.data.contexts import PREFIX, task_of
+from rsvp.data.latents import LatentStatistics
+from rsvp.data.layout import Layout
 from rsvp.data.predictions import RowWriter
 from rsvp.diffusion.condition import null_condition
 from rsvp.diffusion.objectives import OBJECTIVES
@@ -57,9 +59,15 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     denoiser = denoiser.to(fabric.device).eval()
     autoencoder = load_autoencoder(arguments.autoencoder).to(fabric.device)
     statistics = {k: LatentStatistics(**v) for k, v in facts["statistics"].items()}
-    packing = Packing(facts["arguments"]["targets"])
+    layout, packing = Layout(**facts["layout"]), Packing(facts["arguments"]["targets"])
     config, trajectories = settings.predictor, settings.evaluation.trajectories
     drawing = Drawing(OBJECTIVES[facts["objective"]], config.sampler, config.guidance)
+    context_name = config.context or PREFIX
+    network = TrainedPredictor(
+        autoencoder, denoiser, statistics, layout, packing, drawing, context_name
+    )
+    task = task_of(layout.contexts[context_name], layout.frames, clips.clip_frames)
+    observed, horizon = len(task.observed), len(task.predicted)
     key = state_key(
         arguments.code, settings, arguments.dataset, arguments.autoencoder, arguments.denoiser
     )
@@ -72,14 +80,13 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         trajectories=trajectories,
         videos=settings.evaluation.videos,
         journal=Journal(arguments.state, key),
+        task=task,
     )
-    network = TrainedPredictor(autoencoder, denoiser, statistics, packing, drawing)
-    horizon = clips.clip_frames - clips.context_frames
     started, drawn = time.perf_counter(), (len(indices) - writer.done) * trajectories
     with writer:
         for first in batches(writer.done, len(indices), BATCH, "predict"):
             batch = indices[first : first + BATCH]
-            frames = torch.stack([clips.frames(i, 0, clips.context_frames) for i in batch])
+            frames = torch.stack([clips.frames_at(i, task.observed) for i in batch])
             context = frames.permute(0, 1, 4, 2, 3).to(fabric.device)
             block = partial(predict_block, network, settings.seed, batch)
             with fabric.autocast():
@@ -89,7 +96,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
                 writer.add(index, future)
             writer.checkpoint()
     seconds = time.perf_counter() - started
-    shape = (1, clips.context_frames, 3, clips.resolution, clips.resolution)
+    shape = (1, observed, 3, clips.resolution, clips.resolution)
     context = torch.zeros(shape, dtype=torch.uint8, device=fabric.device)
     flops = forward_flops(
         lambda: roll(partial(predict_block, network, 0, [0]), context, 1, horizon)
@@ -98,7 +105,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         "clips": len(indices),
         "device": device_name(fabric),
         "network_evaluations": drawing.network_evaluations()
-        * blocks_of(horizon, facts["future_frames"]),
+        * blocks_of(horizon, layout.frames - observed),
         "parameters": facts["parameters"],
         "flops_forward": flops,
         "samples_per_second": per_second(drawn, seconds),
@@ -112,8 +119,10 @@ class TrainedPredictor:
     autoencoder: ClipAutoencoder
     denoiser: LatentDenoiser
     statistics: dict[str, LatentStatistics]
-    packing: Packing
+    layout: Layout
+    packing: Packing  # of the layout's targets
     drawing: Drawing
+    context: str = PREFIX
 
 
 def predict_block(
@@ -133,8 +142,7 @@ def predict_block(
     def fresh(place: int, step: int) -> Tensor:
         return step_noise(noise[:, 0], seed, clips, trajectories[place], step, block)
 
-    parts = (network.autoencoder, network.denoiser, network.statistics, network.packing)
-    return to_bytes(predict(*parts, to_float(context), noise, network.drawing, fresh))
+    return to_bytes(predict(network, to_float(context), noise, fresh))
 
 
 def future_noise(
@@ -168,34 +176,33 @@ def step_noise(
 
 
 def predict(
-    autoencoder: ClipAutoencoder,
-    denoiser: LatentDenoiser,
-    statistics: dict[str, LatentStatistics],
-    packing: Packing,
+    network: TrainedPredictor,
     context: Tensor,
     noise: Tensor,
-    drawing: Drawing,
     fresh: Callable[[int, int], Tensor],
 ) -> Tensor:
     """Futures (B, K, F, 3, H, H) of context frames (B, Tc, 3, H, H) from packed noise (B, K, …).
 
-    `fresh(trajectory, step)` is the noise (B, …) that a step may add.
+    The context's frames are in the order of `rsvp.data.contexts`. `fresh(trajectory, step)` is the
+    noise (B, …) that a step may add.
     """
-    latents, seen = autoencoder.encode_clip(context, context.shape[1])
+    layout, packing, statistics = network.layout, network.packing, network.statistics
+    latents, seen = network.autoencoder.encode_clip(context, context.shape[1])
     latents = {name: statistics[name].normalise(value) for name, value in latents.items()}
-    observed, _ = split_latents(latents, autoencoder.extents, context.shape[1])
+    observed, _, wanted = layout.parts(latents, network.context, len(context)).to(context.device)
+    asked = None if wanted is None else packing.pack(wanted)
     unseen = null_condition(observed)
     futures = []
     for k in range(noise.shape[1]):
-        drawn = drawing.sample(
-            packing.network(denoiser, observed),
-            packing.network(denoiser, unseen),
+        drawn = network.drawing.sample(
+            packing.network(network.denoiser, observed, asked),
+            packing.network(network.denoiser, unseen, asked),
             noise[:, k],
             partial(fresh, k),
         )
-        future = packing.unpack(drawn)
+        future = layout.take(packing.unpack(drawn), network.context)
         future = {name: statistics[name].restore(value) for name, value in future.items()}
-        futures.append(autoencoder.decode_future(future, seen))
+        futures.append(network.autoencoder.decode_future(future, seen))
     return torch.stack(futures, 1)
 
 

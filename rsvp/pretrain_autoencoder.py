@@ -8,11 +8,12 @@ import torch
 
 from rsvp.config import Settings
 from rsvp.data.clips import Clips
+from rsvp.data.contexts import contexts_of
 from rsvp.models.autoencoders import autoencoder_arguments, make_autoencoder
 from rsvp.models.bundle import save_bundle, start_from
 from rsvp.resume import state_key
 from rsvp.stage import run_stage, training_parser
-from rsvp.training.batches import ClipBatches, to_float
+from rsvp.training.batches import ClipBatches, in_context, to_float
 from rsvp.training.compute import device_name, loader_workers, make_fabric
 from rsvp.training.cost import autoencoder_flops, per_second
 from rsvp.training.reconstruction import reconstruct, reconstruction_loss
@@ -35,6 +36,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     config, seed = settings.autoencoder.pretrain, settings.seed
     fabric = make_fabric(settings.compute, seed)
     clips = Clips(arguments.dataset, "train")
+    contexts = contexts_of(clips.context_frames, settings.contexts)
     shape = autoencoder_arguments(settings.autoencoder)
     autoencoder = make_autoencoder(**shape).to(memory_format=torch.channels_last)
     if settings.autoencoder.init_from:
@@ -61,9 +63,10 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
             learning_rate(step, config.steps, config.learning_rate, config.warmup_steps),
         )
         clip = to_float(next(ahead).to(fabric.device))
+        clip, context = in_context(clip, contexts, seed, step, "pretrain")
         random = generator(seed, step, "pretrain")
         targets = torch.randperm(clip.shape[1], generator=random)[: config.target_frames]
-        result = reconstruct(network, clip, clips.context_frames, targets, random)
+        result = reconstruct(network, clip, context.first + context.last, targets, random)
         loss, parts = reconstruction_loss(result, perceptual, config.lpips)
         optimizer.zero_grad()
         fabric.backward(loss)

@@ -81,7 +81,9 @@ def reconstruct_block(
     """The frames of one block of the true future (B, F, 3, H, H), given back as (B, 1, …) through
     the context (B, Tc, 3, H, H), all uint8. The last block ends where the future does."""
     true = future[:, number * block_frames :][:, :block_frames]
-    clip = to_float(torch.cat([context, true], 1))
+    # With the colours last in memory, as clips are read: other layouts round otherwise.
+    parts = [part.movedim(2, -1) for part in (context, true)]
+    clip = to_float(torch.cat(parts, 1).movedim(-1, 2))
     return to_bytes(autoencoder.reconstruct_future(clip, context.shape[1]))[:, None]
 
 

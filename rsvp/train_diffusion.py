@@ -8,7 +8,8 @@ import torch
 from torch.optim.swa_utils import AveragedModel
 
 from rsvp.config import Predictor, Settings
-from rsvp.data.latents import Latents, split_latents
+from rsvp.data.latents import Latents
+from rsvp.data.layout import Parts
 from rsvp.diffusion.condition import drop_condition
 from rsvp.diffusion.objectives import OBJECTIVES, denoising_loss, training_times
 from rsvp.diffusion.packing import Packing
@@ -42,11 +43,9 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     fabric = make_fabric(settings.compute, seed)
     latents = Latents(arguments.latents, "train")
     held_out = Latents(arguments.latents, "validation")
-    sample = latents.batch([0])
-    seen, future = split_latents(sample, latents.extents, latents.context_frames)
-    shape = {
-        "observed": {name: list(value.shape[1:]) for name, value in seen.items()},
-        "targets": {name: list(value.shape[1:]) for name, value in future.items()},
+    batches = LatentBatches(latents, seed, config.batch_size)
+    sample = batches.parts([0], [0])
+    shape = sample.shapes() | {
         "width": config.denoiser.width,
         "depth": config.denoiser.depth,
         "heads": config.denoiser.heads,
@@ -68,16 +67,14 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         config.steps,
         {"denoiser": denoiser, "average": average, "optimizer": optimizer.optimizer},
     )
-    batches = LatentBatches(latents, seed, config.batch_size)
     ahead = batches.batches(run.done, config.steps, loader_workers(fabric))
     for step in run.steps("train diffusion"):
         rate = learning_rate(step, config.steps, config.learning_rate, config.warmup_steps)
         set_learning_rate(optimizer, rate)
-        batch = {kind: value.to(fabric.device) for kind, value in next(ahead).items()}
+        parts = next(ahead).to(fabric.device)
         random = generator(seed, step, "diffusion")
         dropped = torch.rand(config.batch_size, generator=generator(seed, step, "null condition"))
-        parts = split_latents(batch, latents.extents, latents.context_frames)
-        loss = future_loss(network, *parts, config, random, dropped < config.drop_context)
+        loss = future_loss(network, parts, config, random, dropped < config.drop_context)
         optimizer.zero_grad()
         fabric.backward(loss)
         fabric.clip_gradients(network, optimizer, max_norm=1.0, error_if_nonfinite=False)
@@ -85,24 +82,22 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         average.update_parameters(denoiser)
         run.log(step, loss=loss)
         if (step + 1) % VALIDATE_EVERY == 0 or step + 1 == config.steps:
-            batch = held_out.batch(range(min(len(held_out), VALIDATION_CLIPS)))
-            batch = {kind: value.to(fabric.device) for kind, value in batch.items()}
+            clips = range(min(len(held_out), VALIDATION_CLIPS))
+            contexts = [clip % len(batches.layout.contexts) for clip in clips]
+            parts = LatentBatches(held_out, seed, 0).parts(clips, contexts).to(fabric.device)
             # The same noise and times at every validation, so that losses can be compared.
             random = generator(0, 0, "validation")
-            parts = split_latents(batch, latents.extents, latents.context_frames)
             with torch.no_grad(), fabric.autocast():
-                value = future_loss(average.module, *parts, config, random)
+                value = future_loss(average.module, parts, config, random)
             run.validated(step + 1, float(value), validation_loss=float(value))
     run.history.write(arguments.history)
     facts = {"arguments": shape, "step": run.done, "context_frames": latents.context_frames}
     facts |= {"future_frames": latents.facts["clip_frames"] - latents.context_frames}
     facts |= {"statistics": latents.facts["statistics"], "objective": config.objective.name}
+    facts |= {"layout": batches.layout.facts}
     save_bundle(arguments.weights, arguments.index, average.module, facts)
-    one = {kind: value.to(fabric.device) for kind, value in sample.items()}
-    parts = split_latents(one, latents.extents, latents.context_frames)
-    flops = forward_flops(
-        lambda: future_loss(average.module, *parts, config, generator(0, 0, "cost"))
-    )
+    one = sample.to(fabric.device)
+    flops = forward_flops(lambda: future_loss(average.module, one, config, generator(0, 0, "cost")))
     return {
         "steps": run.done,
         "plans": run.memory["plans"],
@@ -116,32 +111,34 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
 
 def future_loss(
     network: torch.nn.Module,
-    observed: dict[str, torch.Tensor],
-    future: dict[str, torch.Tensor],
+    parts: Parts,
     config: Predictor,
     random: torch.Generator,
     dropped: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """The objective's loss over future latents; clips where `dropped` (B,) see no context.
+    """The objective's loss over wanted targets; clips where `dropped` (B,) see no context.
 
-    Both (B, T, C, h, w) by name. All latents' values count alike, so larger latents count more.
+    All latents' values count alike, so larger latents count more.
     """
+    observed, future, wanted = parts
     if dropped is not None:
         observed = drop_condition(observed, dropped)
     packing = Packing({name: value.shape[1:] for name, value in future.items()})
     data = packing.pack(future)
+    counted = None if wanted is None else packing.pack(wanted)
     noise = torch.randn(data.shape, generator=random)
     objective = OBJECTIVES[config.objective.name]
     times = training_times(
         objective, config.times, config.time_mean, config.time_std, len(data), random
     )
     return denoising_loss(
-        packing.network(network, observed),
+        packing.network(network, observed, counted),
         objective,
         config.weighting,
         data,
         noise.to(data.device),
         times.to(data.device),
+        counted,
     )
 
 

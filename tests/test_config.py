@@ -16,6 +16,7 @@ from rsvp.config import (
     PROTOCOLS,
     Column,
     Config,
+    ObservedFrames,
     SourceKind,
     load,
     read_settings,
@@ -126,6 +127,36 @@ REFUSED = {
         "evaluation.protocols",
         ["prediction", "fvd256"],
         "evaluation.protocols: 'fvd256' is not defined; did you mean 'fvd256_16f'?",
+    ),
+    "context that the dataset lacks": (
+        "autoencoders.rsvp.contexts",
+        ["ends"],
+        "autoencoders.rsvp.contexts: 'ends' is not defined; defined: none",
+    ),
+    "context that observes all": (
+        "datasets.shapes.contexts",
+        {"ends": {"first": 8, "last": 8}},
+        "datasets.shapes.contexts.ends: 16 is not possible; allowed: 15 observed frames",
+    ),
+    "context called as the prefix": (
+        "datasets.shapes.contexts",
+        {"prefix": {"first": 8}},
+        "datasets.shapes.contexts.prefix: 'prefix' is not possible",
+    ),
+    "predictor from a context without training": (
+        "predictors.rsvp-m.context",
+        "ends",
+        "predictors.rsvp-m.context: 'ends' is not defined; defined: prefix",
+    ),
+    "same as nothing": (
+        "predictors.other",
+        {"same_as": "rsvp"},
+        "predictors.other.same_as: 'rsvp' is not defined; did you mean 'rsvp-m'?",
+    ),
+    "same as another, and not": (
+        "predictors.other",
+        {"same_as": "rsvp-m", "steps": 7},
+        "predictors.other.steps: rsvp-m, the same_as, has it already; remove it",
     ),
     "horizon below training's": (
         "evaluation.horizon",
@@ -437,6 +468,62 @@ def test_protocols_reach_the_stages_that_depend_on_them():
     assert read_settings(evaluate).windows == [None, 12, 16]
     values["protocols"]["mine"]["clips"] = 60
     assert stage_settings(load(values), "evaluate") == evaluate, "clips are chosen in the report"
+
+
+def with_contexts(**predictor):
+    """The demo with two more contexts, one of which its autoencoder is trained for."""
+    values = demo()
+    contexts = {"ends": {"first": 2, "last": 2}, "none": {}}
+    values["datasets"]["shapes"]["contexts"] = contexts
+    values["autoencoders"]["rsvp"]["contexts"] = ["ends"]
+    values["predictors"]["ends"] = {"same_as": "rsvp-m", "context": "ends"} | predictor
+    return values
+
+
+def test_a_context_reaches_what_is_trained_for_it():
+    before, after = load(demo()), load(with_contexts())
+    stages = {
+        stage
+        for stage, name in STAGES.items()
+        if stage_settings(before, stage, name) != stage_settings(after, stage, name)
+    }
+    assert stages == {"pretrain_autoencoder", "finetune_autoencoder", "cache_latents"}
+    settings = read_settings(stage_settings(after, "cache_latents", "rsvp"))
+    assert settings.contexts == {"ends": ObservedFrames(2, 2)}
+    # Defined, and named by nobody.
+    values = with_contexts()
+    values["datasets"]["shapes"]["contexts"]["short"] = {"first": 1}
+    for stage, name in STAGES.items():
+        assert stage_settings(load(values), stage, name) == stage_settings(after, stage, name)
+
+
+def test_a_row_shares_the_training_of_another_and_has_its_own_context_and_sampler():
+    config = load(with_contexts(sampler={"name": "euler", "steps": 3}))
+    own, other = config.predictors["ends"], config.predictors["rsvp-m"]
+    assert own.denoiser == other.denoiser and own.autoencoder == "rsvp"
+    assert (own.sampler.steps, own.guidance) == (3, other.guidance)
+    settings = stage_settings(config, "predict", "ends")["predictor"]
+    assert settings["context"] == "ends" and settings["sampler"]["name"] == "euler"
+    assert "context" not in stage_settings(config, "predict", "rsvp-m")["predictor"]
+
+
+def test_decoders_that_copy_from_the_context_need_one():
+    values = with_contexts()
+    values["autoencoders"]["rsvp"]["contexts"] = ["ends", "none"]
+    with pytest.raises(UserError, match=r"contexts: none observes nothing, and kind rsvp makes"):
+        load(values)
+    del values["autoencoders"]["rsvp"]["motion_channels"]
+    for key in ("scene_channels", "object_channels"):
+        del values["autoencoders"]["rsvp"][key]
+    values["autoencoders"]["rsvp"]["kind"] = "triplane"
+    load(values)
+
+
+def test_the_report_has_rows_of_the_prefix_alone():
+    values = with_contexts()
+    values["report"]["predictors"] = ["rsvp-m", "ends"]
+    with pytest.raises(UserError, match="ends predicts from the context ends, and the report"):
+        load(values)
 
 
 def test_unset_options_leave_no_trace_in_settings():

@@ -55,6 +55,7 @@ class Plan:
         self.config = config = load(values)
         self.results = resolve_path(config.results, base)
         self.predictors = unique(config.report.predictors)
+        self.trained = unique(config.predictors[p].same_as or p for p in self.predictors)
         self.autoencoders = unique(config.predictors[p].autoencoder for p in self.predictors)
         self.datasets = unique(config.autoencoders[a].dataset for a in self.autoencoders)
         self.seeds = config.report.seeds
@@ -91,7 +92,7 @@ class Plan:
         sections = {
             f"autoencoders.{name}": self.config.autoencoders[name] for name in self.autoencoders
         }
-        sections |= {f"predictors.{name}": self.config.predictors[name] for name in self.predictors}
+        sections |= {f"predictors.{name}": self.config.predictors[name] for name in self.trained}
         hashes = {}
         for name, section in sections.items():
             if section.init_from:
@@ -139,7 +140,7 @@ class Plan:
         """The folders of what is trained, which hold a history."""
         parts = [f"autoencoders/{a}/seed{s}" for a in self.autoencoders for s in self.seeds]
         folders = [f"{part}/{stage}" for part in parts for stage in ("pretrained", "finetuned")]
-        return folders + [f"predictors/{p}/seed{s}" for p in self.predictors for s in self.seeds]
+        return folders + [f"predictors/{p}/seed{s}" for p in self.trained for s in self.seeds]
 
     @property
     def semantics_folders(self) -> list[str]:
@@ -234,6 +235,15 @@ class Plan:
         """The latents that a predictor learns, under the same seed."""
         name = self.config.predictors[wildcards.predictor].autoencoder
         return f"autoencoders/{name}/seed{wildcards.seed}/latents/index.json"
+
+    def denoiser(self, wildcards: Any) -> str:
+        """The index of the trained denoiser that a predictor draws with, under the same seed."""
+        name = self.config.predictors[wildcards.predictor].same_as or wildcards.predictor
+        return f"predictors/{name}/seed{wildcards.seed}/index.json"
+
+    def denoiser_weights(self, wildcards: Any) -> str:
+        """That denoiser's weights."""
+        return self.denoiser(wildcards).replace("index.json", "weights.safetensors")
 
     def autoencoder(self, wildcards: Any) -> str:
         """The index of the autoencoder below a predictor, under the same seed."""

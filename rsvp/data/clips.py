@@ -1,6 +1,7 @@
 """The clips of one side of a dataset, read from the memory-mapped frame cache."""
 
 import logging
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,15 @@ class Clips:
         share, first, stride = self.places[i]
         rows = clip_rows(self.clip_frames, stride)[start:stop]
         return torch.from_numpy(self.cache(share).rows(first + rows))
+
+    def frames_at(self, i: int, places: Sequence[int]) -> torch.Tensor:
+        """The frames of clip `i` at `places`, in their order: uint8 (n, R, R, 3), a copy."""
+        if not places:
+            return torch.empty(0, self.resolution, self.resolution, 3, dtype=torch.uint8)
+        share, first, stride = self.places[i]
+        return torch.from_numpy(
+            self.cache(share).rows(first + clip_rows(self.clip_frames, stride)[list(places)])
+        )
 
     def cache(self, share: int) -> ShardReader:
         """The frames of one decode share, which must be those that were split."""

@@ -138,7 +138,8 @@ class Generated:
     size: int = 64  # pixels, width and height of the video files
     objects: int = 2  # at most; each video has one or two
     speed: float = 2.8  # pixels per frame, at most, at 64 pixels; scales with size
-    turn: float = 0.3  # radians per frame, at most
+    turn: float = 0.3  # radians per frame that a path bends, at most
+    spin: float = 0.1  # radians per frame that an object rotates, at most
     seed: int = 0
 
 
@@ -1024,6 +1025,7 @@ MAY_BE_ZERO = {
     "videos",
     "examples",
     "turn",
+    "spin",
     "max_psnr_drop",
     "speed",
 }

@@ -170,7 +170,7 @@ def adversarial_step(
         )
         adversarial, features = generator_loss(discriminators, fake, real)
     weight: Tensor | float = config.adversarial
-    shown: dict[str, Tensor] = {}  # what only some configs have
+    shown = {name: parts[name] for name in ("lpips", "scale") if name in parts}
     if config.adaptive_weight:
         shown["adaptive_weight"] = adaptive_weight(loss, adversarial, autoencoder.last_layer)
         weight = weight * shown["adaptive_weight"]

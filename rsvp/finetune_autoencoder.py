@@ -27,9 +27,8 @@ from rsvp.stage import run_stage, training_parser
 from rsvp.training.adversarial import (
     Discriminators,
     adaptive_weight,
+    discriminator_step,
     generator_loss,
-    hinge_loss,
-    judge,
     make_discriminators,
 )
 from rsvp.training.batches import ClipBatches, to_float
@@ -180,17 +179,10 @@ def adversarial_step(
     torch.nn.utils.clip_grad_norm_(autoencoder.parameters(), 1.0)
     optimizer.step()
     discriminators.requires_grad_(True)
-    with fabric.autocast():
-        fakes, reals = judge(discriminators, fake, real)
-        hinge = hinge_loss(fakes, reals)
-    penalties = discriminators.penalties(step, real, fakes, reals)
-    opponent.zero_grad()
-    sum(penalties.values(), start=hinge).backward()
-    opponent.step()
-    shown |= penalties | discriminators.adapt(reals)
+    losses = discriminator_step(fabric, step, discriminators, opponent, fake, real)
     return {
         "reconstruction": loss, "l1": parts["l1"], "adversarial": adversarial,
-        "features": features, "discriminator": hinge, **shown,
+        "features": features, **losses, **shown,
     }  # fmt: skip
 
 

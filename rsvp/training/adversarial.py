@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 
 import torch
 import torch.nn.functional as F
+from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from rsvp.config import DiscriminatorAugment, Finetune, Regularisation
@@ -153,6 +154,25 @@ def hinge_loss(fakes: list[Tensor], reals: list[Tensor]) -> Tensor:
         for f, r in zip(fakes, reals, strict=True)
     ]
     return sum(losses, start=losses[0].new_zeros(())) / len(losses)
+
+
+def discriminator_step(
+    fabric: Fabric,
+    step: int,
+    discriminators: Discriminators,
+    optimizer: torch.optim.Optimizer,
+    fake: Tensor,
+    real: Tensor,
+) -> dict[str, Tensor]:
+    """One update of the discriminators, and of their augmentation; returns their losses."""
+    with fabric.autocast():
+        fakes, reals = judge(discriminators, fake, real)
+        hinge = hinge_loss(fakes, reals)
+    penalties = discriminators.penalties(step, real, fakes, reals)
+    optimizer.zero_grad()
+    sum(penalties.values(), start=hinge).backward()
+    optimizer.step()
+    return {"discriminator": hinge, **penalties, **discriminators.adapt(reals)}
 
 
 def generator_loss(discriminators: nn.Module, fake: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:

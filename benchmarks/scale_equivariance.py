@@ -2,9 +2,9 @@
 
 Trains a small autoencoder of frames on generated videos, once per weight of
 `pretrain.scale_equivariance`, from the same start on the same batches, and measures on other
-videos. Needs no results and no files; a minute per weight on one CPU core.
+videos. Needs no results and no files; about 70 seconds per 1000 steps and weight on one CPU core.
 
-    python benchmarks/scale_equivariance.py --weights 0 0.25 1 --csv benchmarks/scale.csv
+    python benchmarks/scale_equivariance.py --weights 0 0.25 1 --csv scale.csv
 
 Columns: `psnr` of frames given back; `psnr_halved` of frames of half the size from latents of half
 the size; `high`, the share of the latents' energy (channels normalised, without their mean over

@@ -103,6 +103,21 @@ class Perceptual(Enum):
     lpips = "lpips"  # also a loss of pretraining; needs weights.lpips_backbone and lpips_linear
 
 
+class Regularisation(Enum):
+    """What keeps the discriminators of fine-tuning from being too sure."""
+
+    none = "none"
+    r1 = "r1"  # the gradient at real clips is small
+    lecam = "lecam"  # logits stay near what those of the other side were on average
+
+
+class DiscriminatorAugment(Enum):
+    """What the discriminators see of clips."""
+
+    none = "none"  # the clips
+    ada = "ada"  # clips that are transformed, the more often the more the discriminators overfit
+
+
 class Objective(Enum):
     """What the denoiser is trained to output."""
 
@@ -227,7 +242,13 @@ class Pretrain:
     learning_rate: float = 2.0e-3
     warmup_steps: int = 50
     weight_decay: float = 0.01
+    l1: float = 1.0  # weight of the frames' mean absolute difference; of fine-tuning, too
+    l2: float = 2.0  # weight of their mean squared difference; of fine-tuning, too
     lpips: float = 0.5  # weight of LPIPS; counts where `perceptual` is lpips
+    # triplane and frames, tanh and kl: weight of L1 and L2 of what latents downsampled by 2 are
+    # decoded to; of fine-tuning, too
+    scale_equivariance: float = 0.0
+    ema_decay: float | None = None  # of the weights that are kept, every step, ramped up from 0
 
 
 @dataclass
@@ -242,7 +263,17 @@ class Finetune:
     discriminator_learning_rate: float = 2.0e-3
     adversarial: float = 0.1  # weight of the generator's loss relative to the reconstruction's
     feature_matching: float = 10.0  # weight of the distance of the discriminators' features
+    adaptive_weight: bool = False  # `adversarial` is a share of the reconstruction's gradient
+    lpips: float = 0.0  # weight of LPIPS; needs `perceptual: lpips`
     discriminator_width: int = 32
+    regularisation: Regularisation = Regularisation.none  # of the discriminators
+    r1_weight: float = 1.0  # r1: gamma
+    r1_every: int = 16  # r1: steps, with as many times the weight
+    lecam_weight: float = 0.01  # lecam
+    augment: DiscriminatorAugment = DiscriminatorAugment.none  # of what discriminators see
+    ada_target: float = 0.6  # ada: mean sign of the logits of real clips
+    ada_clips: int = 4000  # ada: seen while the probability of a transformation rises from 0 to 1
+    ema_decay: float = 0.98  # of the weights that are watched and kept, every step
     validate_every: int = 50  # steps
     patience: int = 4  # validations without improvement
     max_psnr_drop: float = 0.4  # dB on the validation split; weights below it are not kept
@@ -447,6 +478,11 @@ KIND_KEYS = {
     AutoencoderKind.triplane: ("channels", "regulariser"),
     AutoencoderKind.frames: ("channels", "regulariser"),
 }
+FRAME_LOSS_KEYS = ("l1", "l2", "scale_equivariance")  # of pretraining that fine-tuning shares
+REGULARISATION_KEYS = {
+    Regularisation.r1: ("r1_weight", "r1_every"),
+    Regularisation.lecam: ("lecam_weight",),
+}
 REGULARISER_KEYS = {
     RegulariserKind.tanh: (),
     RegulariserKind.kl: ("kl_weight",),
@@ -507,7 +543,8 @@ def stage_settings(config: Config, stage: str, name: str = "", seed: int = 0) ->
         settings |= {"weights": training_weights(config, name), "compute": compute}
     elif stage == "finetune_autoencoder":
         own = config.autoencoders[name]
-        autoencoder = omit(own, "pretrain", "latent_copies", "init_from", *foreign_keys(own))
+        autoencoder = omit(own, "latent_copies", "init_from", *foreign_keys(own))
+        autoencoder["pretrain"] = pick(own.pretrain, FRAME_LOSS_KEYS)
         settings |= {"seed": seed, "autoencoder": autoencoder}
         settings |= {"weights": training_weights(config, name), "compute": compute}
     elif stage in ("cache_latents", "reconstruct"):
@@ -831,6 +868,45 @@ def check_autoencoder(path: str, autoencoder: Autoencoder, config: Config) -> No
     for key, kinds in foreign_keys(autoencoder).items():
         check_unset(path, key, autoencoder, default, f"kind {' or '.join(kinds)}, not {kind}")
     check_regulariser(path, autoencoder)
+    check_losses(path, autoencoder)
+    check_adversary(f"{path}.finetune", autoencoder.finetune)
+
+
+def check_losses(path: str, autoencoder: Autoencoder) -> None:
+    """Losses of frames that are there, and that this kind and its weights can have."""
+    pretrain, finetune = autoencoder.pretrain, autoencoder.finetune
+    allowed = "above 0, or l2 above 0"
+    check_that(pretrain.l1 + pretrain.l2 > 0, f"{path}.pretrain.l1", pretrain.l1, allowed)
+    kinds = (AutoencoderKind.triplane, AutoencoderKind.frames)
+    regularisers = (RegulariserKind.tanh, RegulariserKind.kl)
+    plain = autoencoder.kind in kinds and autoencoder.regulariser.kind in regularisers
+    if pretrain.scale_equivariance > 0 and not plain:
+        raise UserError(
+            f"config: {path}.pretrain.scale_equivariance: {pretrain.scale_equivariance} needs kind"
+            " triplane or frames with regulariser tanh or kl; set it to 0"
+        )
+    if finetune.lpips > 0 and autoencoder.perceptual is not Perceptual.lpips:
+        raise UserError(
+            f"config: {path}.finetune.lpips: {finetune.lpips} needs {path}.perceptual: lpips; or"
+            " set it to 0"
+        )
+    for stage, decay in (("pretrain", pretrain.ema_decay), ("finetune", finetune.ema_decay)):
+        holds = decay is None or decay < 1
+        check_that(holds, f"{path}.{stage}.ema_decay", decay, "0 to below 1")
+
+
+def check_adversary(path: str, finetune: Finetune) -> None:
+    """A target that a mean sign can have, and no keys that nothing reads."""
+    chosen, default = finetune.regularisation, Finetune()
+    for kind, keys in REGULARISATION_KEYS.items():
+        for key in keys if kind is not chosen else ():
+            whose = f"regularisation {kind.name}, not {chosen.name}"
+            check_unset(path, key, finetune, default, whose)
+    if finetune.augment is DiscriminatorAugment.none:
+        for key in ("ada_target", "ada_clips"):
+            check_unset(path, key, finetune, default, "augment ada, not none")
+    target = finetune.ada_target
+    check_that(target < 1, f"{path}.ada_target", target, "above 0 and below 1")
 
 
 def check_regulariser(path: str, autoencoder: Autoencoder) -> None:
@@ -1009,7 +1085,10 @@ MAY_BE_ZERO = {
     "seed",
     "warmup_steps",
     "weight_decay",
+    "l1",
+    "l2",
     "lpips",
+    "scale_equivariance",
     "adversarial",
     "gap_seconds",
     "max_rejected_fraction",

@@ -16,7 +16,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from rsvp.config import Finetune, Settings
+from rsvp.config import Autoencoder, Settings
 from rsvp.data.clips import Clips
 from rsvp.files import read_json
 from rsvp.models.autoencoders import load_autoencoder
@@ -24,13 +24,19 @@ from rsvp.models.bundle import save_bundle
 from rsvp.models.clip_autoencoder import ClipAutoencoder
 from rsvp.resume import state_key
 from rsvp.stage import run_stage, training_parser
-from rsvp.training.adversarial import Discriminators, generator_loss, hinge_loss
+from rsvp.training.adversarial import (
+    Discriminators,
+    adaptive_weight,
+    discriminator_step,
+    generator_loss,
+    make_discriminators,
+)
 from rsvp.training.batches import ClipBatches, to_float
 from rsvp.training.compute import device_name, loader_workers, make_fabric
 from rsvp.training.cost import autoencoder_flops, per_second
 from rsvp.training.early_stopping import DIVERGED, EarlyStopping
 from rsvp.training.ema import ramped_average
-from rsvp.training.reconstruction import reconstruct, reconstruction_loss
+from rsvp.training.reconstruction import frame_weights, reconstruct, reconstruction_loss
 from rsvp.training.run import (
     NotFinite,
     TrainingRun,
@@ -41,8 +47,6 @@ from rsvp.training.run import (
 from rsvp.training.watch import Scores, Watch
 
 logger = logging.getLogger("rsvp.finetune_autoencoder")  # by hand: `python -m` runs it as __main__
-
-EMA_DECAY = 0.98  # of the weights that are watched and kept: adversarial steps are noisy
 
 
 def main() -> None:
@@ -60,10 +64,10 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     clips = Clips(arguments.dataset, "train")
     autoencoder = load_autoencoder(arguments.pretrained).to(fabric.device)
     autoencoder.requires_grad_(True)
-    discriminators = Discriminators(config.discriminator_width).to(fabric.device)
+    discriminators = make_discriminators(config).to(fabric.device)
     optimizer = adam(autoencoder, config.learning_rate)
     opponent = adam(discriminators, config.discriminator_learning_rate)
-    average = AveragedModel(autoencoder, multi_avg_fn=ramped_average(EMA_DECAY))
+    average = AveragedModel(autoencoder, multi_avg_fn=ramped_average(config.ema_decay))
     best = copy.deepcopy(autoencoder)
     stopping = EarlyStopping(config.patience, config.max_psnr_drop)
     watch = Watch(arguments.dataset, settings.weights, fabric.device)
@@ -94,8 +98,8 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
             set_learning_rate(optimizer, rate)
             clip = to_float(next(ahead).to(fabric.device))
             losses = adversarial_step(
-                fabric, config, step, seed, clip, clips.context_frames,
-                autoencoder, discriminators, optimizer, opponent,
+                fabric, settings.autoencoder, watch.perceptual, step, seed, clip,
+                clips.context_frames, autoencoder, discriminators, optimizer, opponent,
             )  # fmt: skip
             average.update_parameters(autoencoder)
             run.log(step, **losses)
@@ -140,7 +144,8 @@ def adam(module: torch.nn.Module, learning_rate: float) -> torch.optim.Adam:
 
 def adversarial_step(
     fabric: Fabric,
-    config: Finetune,
+    settings: Autoencoder,
+    perceptual: torch.nn.Module | None,
     step: int,
     seed: int,
     clip: Tensor,
@@ -151,29 +156,33 @@ def adversarial_step(
     opponent: torch.optim.Optimizer,
 ) -> dict[str, Tensor]:
     """One update of the autoencoder, then one of the discriminators, on consecutive frames."""
+    config, weights = settings.finetune, frame_weights(settings.pretrain)
     random = generator(seed, step, "finetune")
     first = torch.randint(clip.shape[1] - config.target_frames + 1, (1,), generator=random)
     targets = first + torch.arange(config.target_frames)
     discriminators.requires_grad_(False)
     with fabric.autocast():
-        result = reconstruct(autoencoder, clip, context_frames, targets, random)
-        loss, parts = reconstruction_loss(result, None, 0.0)
-        fake, real = result.predicted, result.frames
+        result = reconstruct(autoencoder, clip, context_frames, targets, random, weights.scale > 0)
+        loss, parts = reconstruction_loss(result, perceptual, config.lpips, weights)
+        fake, real = discriminators.augmented(
+            result.predicted, result.frames, generator(seed, step, "augment")
+        )
         adversarial, features = generator_loss(discriminators, fake, real)
-        total = loss + config.adversarial * adversarial + config.feature_matching * features
+    weight: Tensor | float = config.adversarial
+    shown = {name: parts[name] for name in ("lpips", "scale") if name in parts}
+    if config.adaptive_weight:
+        shown["adaptive_weight"] = adaptive_weight(loss, adversarial, autoencoder.last_layer)
+        weight = weight * shown["adaptive_weight"]
+    total = loss + weight * adversarial + config.feature_matching * features
     optimizer.zero_grad()
     total.backward()
     torch.nn.utils.clip_grad_norm_(autoencoder.parameters(), 1.0)
     optimizer.step()
     discriminators.requires_grad_(True)
-    with fabric.autocast():
-        hinge = hinge_loss(discriminators, fake, real)
-    opponent.zero_grad()
-    hinge.backward()
-    opponent.step()
+    losses = discriminator_step(fabric, step, discriminators, opponent, fake, real)
     return {
         "reconstruction": loss, "l1": parts["l1"], "adversarial": adversarial,
-        "features": features, "discriminator": hinge,
+        "features": features, **losses, **shown,
     }  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.optim.swa_utils import AveragedModel
 
 from rsvp.config import Settings
 from rsvp.data.clips import Clips
@@ -15,8 +16,10 @@ from rsvp.stage import run_stage, training_parser
 from rsvp.training.batches import ClipBatches, to_float
 from rsvp.training.compute import device_name, loader_workers, make_fabric
 from rsvp.training.cost import autoencoder_flops, per_second
-from rsvp.training.reconstruction import reconstruct, reconstruction_loss
+from rsvp.training.ema import ramped_average
+from rsvp.training.reconstruction import frame_weights, reconstruct, reconstruction_loss
 from rsvp.training.run import (
+    Part,
     TrainingRun,
     generator,
     learning_rate,
@@ -46,12 +49,17 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     network, optimizer = fabric.setup(autoencoder, optimizer)
     for method in autoencoder.forward_methods:
         network.mark_forward_method(method)
-    perceptual = load_perceptual(settings.weights, fabric.device)
+    perceptual, weights = load_perceptual(settings.weights, fabric.device), frame_weights(config)
+    state: dict[str, Part] = {"autoencoder": autoencoder, "optimizer": optimizer.optimizer}
+    average = None
+    if config.ema_decay is not None:
+        average = AveragedModel(autoencoder, multi_avg_fn=ramped_average(config.ema_decay))
+        state["average"] = average
     run = TrainingRun(
         arguments.state,
         state_key(arguments.code, settings, arguments.dataset),
         config.steps,
-        {"autoencoder": autoencoder, "optimizer": optimizer.optimizer},
+        state,
     )
     batches = ClipBatches(clips, seed, config.batch_size, clips.augment, "pretrain")
     ahead = batches.batches(run.done, config.steps, loader_workers(fabric))
@@ -63,20 +71,25 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         clip = to_float(next(ahead).to(fabric.device))
         random = generator(seed, step, "pretrain")
         targets = torch.randperm(clip.shape[1], generator=random)[: config.target_frames]
-        result = reconstruct(network, clip, clips.context_frames, targets, random)
-        loss, parts = reconstruction_loss(result, perceptual, config.lpips)
+        result = reconstruct(
+            network, clip, clips.context_frames, targets, random, weights.scale > 0
+        )
+        loss, parts = reconstruction_loss(result, perceptual, config.lpips, weights)
         optimizer.zero_grad()
         fabric.backward(loss)
         fabric.clip_gradients(network, optimizer, max_norm=1.0, error_if_nonfinite=False)
         optimizer.step()
+        if average is not None:
+            average.update_parameters(autoencoder)
         run.log(step, loss=loss, **parts)
     watch = Watch(arguments.dataset, settings.weights, fabric.device)
-    scores = watch.measure(autoencoder)
+    kept = autoencoder if average is None else average.module
+    scores = watch.measure(kept)
     run.history.write(arguments.history)
     save_bundle(
         arguments.weights,
         arguments.index,
-        autoencoder,
+        kept,
         {
             "arguments": shape,
             "step": run.done,

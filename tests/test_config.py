@@ -119,6 +119,57 @@ REFUSED = {
         "guidance.low: 0.5 is not possible; allowed: below guidance.high, 0.5",
     ),
     "guidance beyond noise": ("predictors.rsvp-m.guidance.high", 80.0, "guidance.high: 80.0 is"),
+    "no loss of frames": (
+        "autoencoders.rsvp.pretrain",
+        {"l1": 0.0, "l2": 0},
+        "autoencoders.rsvp.pretrain.l1: 0.0 is not possible; allowed: above 0, or l2 above 0",
+    ),
+    "scales of motion": (
+        "autoencoders.rsvp.pretrain.scale_equivariance",
+        0.1,
+        "pretrain.scale_equivariance: 0.1 needs kind triplane or frames with regulariser tanh or"
+        " kl; set it to 0",
+    ),
+    "scales of codes": (
+        "autoencoders.images",
+        {
+            "dataset": "shapes",
+            "kind": "frames",
+            "regulariser": {"kind": "vq"},
+            "pretrain": {"scale_equivariance": 1.0},
+        },
+        "autoencoders.images.pretrain.scale_equivariance: 1.0 needs",
+    ),
+    "perceptual loss without its network": (
+        "autoencoders.rsvp.finetune.lpips",
+        0.5,
+        "finetune.lpips: 0.5 needs autoencoders.rsvp.perceptual: lpips; or set it to 0",
+    ),
+    "key of another penalty": (
+        "autoencoders.rsvp.finetune",
+        {"regularisation": "lecam", "r1_weight": 2.0},
+        "finetune.r1_weight: a key of regularisation r1, not lecam; remove it",
+    ),
+    "key of augmentation without it": (
+        "autoencoders.rsvp.finetune.ada_clips",
+        100,
+        "finetune.ada_clips: a key of augment ada, not none; remove it",
+    ),
+    "sign above one": (
+        "autoencoders.rsvp.finetune",
+        {"augment": "ada", "ada_target": 1.5},
+        "finetune.ada_target: 1.5 is not possible; allowed: above 0 and below 1",
+    ),
+    "average that never moves": (
+        "autoencoders.rsvp.pretrain.ema_decay",
+        1.0,
+        "pretrain.ema_decay: 1.0 is not possible; allowed: 0 to below 1",
+    ),
+    "unknown penalty": (
+        "autoencoders.rsvp.finetune.regularisation",
+        "r2",
+        "autoencoders.rsvp.finetune.regularisation: ",
+    ),
     "no context at all": ("predictors.rsvp-m.drop_context", 1.0, "drop_context: 1.0 is not"),
     "heads that do not divide": ("predictors.rsvp-m.denoiser.heads", 5, "denoiser.width: 128"),
     "path out of the results": ("datasets.../out", {}, "datasets."),
@@ -357,7 +408,10 @@ DEPENDS = {
     ("predictors.rsvp-m.learning_rate", 1e-4): {"train_diffusion"},
     ("predictors.rsvp-m.denoiser.depth", 2): {"train_diffusion"},
     ("autoencoders.rsvp.pretrain.steps", 7): {"pretrain_autoencoder"},
+    ("autoencoders.rsvp.pretrain.l1", 2.0): {"pretrain_autoencoder", "finetune_autoencoder"},
+    ("autoencoders.rsvp.pretrain.ema_decay", 0.9): {"pretrain_autoencoder"},
     ("autoencoders.rsvp.finetune.patience", 7): {"finetune_autoencoder"},
+    ("autoencoders.rsvp.finetune.augment", "ada"): {"finetune_autoencoder"},
     ("datasets.shapes.clip_stride", 3): {"split"},
     ("datasets.shapes.resize", "area"): {"decode", "split"},
     ("datasets.shapes.generated.seed", 5): {"generate_videos", "decode", "split"},

@@ -339,6 +339,11 @@ class Autoencoder(ClipAutoencoder):
         """Frames from motion (B, T, Cm, h, h)."""
         return self.decoder(motion, context)
 
+    @property
+    def last_layer(self) -> Tensor:
+        """Of the residual, the only part of frames that is not made of the context's colours."""
+        return self.decoder.residual[-1].weight
+
     def encode_clip(self, clips: Tensor, context_frames: int) -> tuple[dict[str, Tensor], Context]:
         context = self.encode_context(clips[:, :context_frames])
         motion = self.encode_motion(clips, context)

@@ -5,44 +5,24 @@ stage says why it stopped.
 """
 
 import argparse
-import copy
-import dataclasses
 import logging
 from pathlib import Path
 from typing import Any
 
-import torch
-from lightning_fabric import Fabric
-from torch import Tensor
-from torch.optim.swa_utils import AveragedModel
-
-from rsvp.config import Finetune, Settings
+from rsvp.config import Settings
 from rsvp.data.clips import Clips
 from rsvp.files import read_json
 from rsvp.models.autoencoders import load_autoencoder
 from rsvp.models.bundle import save_bundle
-from rsvp.models.clip_autoencoder import ClipAutoencoder
 from rsvp.resume import state_key
 from rsvp.stage import run_stage, training_parser
-from rsvp.training.adversarial import Discriminators, generator_loss, hinge_loss
-from rsvp.training.batches import ClipBatches, to_float
-from rsvp.training.compute import device_name, loader_workers, make_fabric
+from rsvp.training.compute import device_name, make_fabric
 from rsvp.training.cost import autoencoder_flops, per_second
 from rsvp.training.early_stopping import DIVERGED, EarlyStopping
-from rsvp.training.ema import ramped_average
-from rsvp.training.reconstruction import reconstruct, reconstruction_loss
-from rsvp.training.run import (
-    NotFinite,
-    TrainingRun,
-    generator,
-    learning_rate,
-    set_learning_rate,
-)
-from rsvp.training.watch import Scores, Watch
+from rsvp.training.finetuning import Finetuning
+from rsvp.training.run import NotFinite, TrainingRun
 
 logger = logging.getLogger("rsvp.finetune_autoencoder")  # by hand: `python -m` runs it as __main__
-
-EMA_DECAY = 0.98  # of the weights that are watched and kept: adversarial steps are noisy
 
 
 def main() -> None:
@@ -55,50 +35,27 @@ def main() -> None:
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
-    config, seed = settings.autoencoder.finetune, settings.seed
-    fabric = make_fabric(settings.compute, seed)
+    config = settings.autoencoder.finetune
+    fabric = make_fabric(settings.compute, settings.seed)
     clips = Clips(arguments.dataset, "train")
-    autoencoder = load_autoencoder(arguments.pretrained).to(fabric.device)
-    autoencoder.requires_grad_(True)
-    discriminators = Discriminators(config.discriminator_width).to(fabric.device)
-    optimizer = adam(autoencoder, config.learning_rate)
-    opponent = adam(discriminators, config.discriminator_learning_rate)
-    average = AveragedModel(autoencoder, multi_avg_fn=ramped_average(EMA_DECAY))
-    best = copy.deepcopy(autoencoder)
-    stopping = EarlyStopping(config.patience, config.max_psnr_drop)
-    watch = Watch(arguments.dataset, settings.weights, fabric.device)
-    start = watch.measure(autoencoder)
+    pretrained = load_autoencoder(arguments.pretrained)
+    trainer = Finetuning(settings, clips, pretrained, fabric, config.steps)
     run = TrainingRun(
         arguments.state,
         state_key(arguments.code, settings, arguments.dataset, arguments.pretrained),
         config.steps,
-        {
-            "autoencoder": autoencoder,
-            "average": average,
-            "best": best,
-            "discriminators": discriminators,
-            "optimizer": optimizer,
-            "opponent": opponent,
-        },
+        trainer.parts,
     )
+    stopping = EarlyStopping(config.patience, config.max_psnr_drop)
     stopping.load_state_dict(run.memory.get("stopping", {}))
-    batches = ClipBatches(clips, seed, config.batch_size, clips.augment, "finetune")
-    ahead = batches.batches(run.done, config.steps, loader_workers(fabric))
+    ahead = trainer.batches(run.done)
     try:
         for step in run.steps("finetune autoencoder"):
             if step % config.validate_every == 0:
-                validate(run, step, watch, stopping, average.module, best)
+                validate(run, step, trainer, stopping)
                 if stopping.stopped:
                     break
-            rate = learning_rate(step, config.steps, config.learning_rate, config.warmup_steps)
-            set_learning_rate(optimizer, rate)
-            clip = to_float(next(ahead).to(fabric.device))
-            losses = adversarial_step(
-                fabric, config, step, seed, clip, clips.context_frames,
-                autoencoder, discriminators, optimizer, opponent,
-            )  # fmt: skip
-            average.update_parameters(autoencoder)
-            run.log(step, **losses)
+            run.log(step, **trainer.step(step, next(ahead)))
     except NotFinite as error:
         logger.warning("%s", error)
         stopping.outcome = DIVERGED
@@ -107,7 +64,8 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     elif stopping.stopped:
         run.stop()
     if not stopping.stopped:
-        validate(run, run.done, watch, stopping, average.module, best)
+        validate(run, run.done, trainer, stopping)
+    best = trainer.best
     run.history.write(arguments.history)
     save_bundle(
         arguments.weights,
@@ -120,7 +78,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
             "steps_run": run.done,
             "stopped_by": stopping.outcome or "steps",
         }
-        | comparison(watch, start, watch.measure(best)),
+        | trainer.comparison(),
     )
     return {
         "steps": run.done,
@@ -133,77 +91,15 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     }
 
 
-def adam(module: torch.nn.Module, learning_rate: float) -> torch.optim.Adam:
-    """The optimiser of both sides; low momentum, as adversarial training wants."""
-    return torch.optim.Adam(module.parameters(), lr=learning_rate, betas=(0.5, 0.98))
-
-
-def adversarial_step(
-    fabric: Fabric,
-    config: Finetune,
-    step: int,
-    seed: int,
-    clip: Tensor,
-    context_frames: int,
-    autoencoder: ClipAutoencoder,
-    discriminators: Discriminators,
-    optimizer: torch.optim.Optimizer,
-    opponent: torch.optim.Optimizer,
-) -> dict[str, Tensor]:
-    """One update of the autoencoder, then one of the discriminators, on consecutive frames."""
-    random = generator(seed, step, "finetune")
-    first = torch.randint(clip.shape[1] - config.target_frames + 1, (1,), generator=random)
-    targets = first + torch.arange(config.target_frames)
-    discriminators.requires_grad_(False)
-    with fabric.autocast():
-        result = reconstruct(autoencoder, clip, context_frames, targets, random)
-        loss, parts = reconstruction_loss(result, None, 0.0)
-        fake, real = result.predicted, result.frames
-        adversarial, features = generator_loss(discriminators, fake, real)
-        total = loss + config.adversarial * adversarial + config.feature_matching * features
-    optimizer.zero_grad()
-    total.backward()
-    torch.nn.utils.clip_grad_norm_(autoencoder.parameters(), 1.0)
-    optimizer.step()
-    discriminators.requires_grad_(True)
-    with fabric.autocast():
-        hinge = hinge_loss(discriminators, fake, real)
-    opponent.zero_grad()
-    hinge.backward()
-    opponent.step()
-    return {
-        "reconstruction": loss, "l1": parts["l1"], "adversarial": adversarial,
-        "features": features, "discriminator": hinge,
-    }  # fmt: skip
-
-
-def validate(
-    run: TrainingRun,
-    step: int,
-    watch: Watch,
-    stopping: EarlyStopping,
-    autoencoder: ClipAutoencoder,
-    best: ClipAutoencoder,
-) -> None:
+def validate(run: TrainingRun, step: int, trainer: Finetuning, stopping: EarlyStopping) -> None:
     """Measure on the validation split; keep the weights when they are the best so far."""
-    scores = watch.measure(autoencoder)
+    scores = trainer.validate()
     score, psnr = float(scores.watched.mean()), float(scores.psnr.mean())
     if stopping.observe(step, score, psnr):
-        best.load_state_dict(autoencoder.state_dict())
+        trainer.keep()
     run.memory["stopping"] = stopping.state_dict()
-    run.validated(step, score, **{f"validation_{watch.name}": score, "validation_psnr": psnr})
-
-
-def comparison(watch: Watch, before: Scores, after: Scores) -> dict[str, Any]:
-    """Before and after, and the paired improvement with its interval."""
-    gain = watch.improvement(before, after)
-    return {
-        "before": watch.summary(before),
-        "validation": watch.summary(after),
-        # One group of clips has no interval.
-        "improvement": {k: v if v == v else None for k, v in dataclasses.asdict(gain).items()},
-        "psnr_cost": float((before.psnr - after.psnr).mean()),
-    }
+    name = f"validation_{trainer.watch.name}"
+    run.validated(step, score, **{name: score, "validation_psnr": psnr})
 
 
 if __name__ == "__main__":

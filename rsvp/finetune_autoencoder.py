@@ -16,6 +16,7 @@ from rsvp.models.autoencoders import load_autoencoder
 from rsvp.models.bundle import save_bundle
 from rsvp.resume import state_key
 from rsvp.stage import run_stage, training_parser
+from rsvp.training.budget import planned_steps
 from rsvp.training.compute import device_name, make_fabric
 from rsvp.training.cost import autoencoder_flops, per_second
 from rsvp.training.early_stopping import DIVERGED, EarlyStopping
@@ -36,14 +37,15 @@ def main() -> None:
 
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     config = settings.autoencoder.finetune
+    steps, budget = planned_steps(config.steps, arguments.calibration)
     fabric = make_fabric(settings.compute, settings.seed)
     clips = Clips(arguments.dataset, "train")
     pretrained = load_autoencoder(arguments.pretrained)
-    trainer = Finetuning(settings, clips, pretrained, fabric, config.steps)
+    trainer = Finetuning(settings, clips, pretrained, fabric, steps)
     run = TrainingRun(
         arguments.state,
         state_key(arguments.code, settings, arguments.dataset, arguments.pretrained),
-        config.steps,
+        steps,
         trainer.parts,
     )
     stopping = EarlyStopping(config.patience, config.max_psnr_drop)
@@ -65,7 +67,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         run.stop()
     if not stopping.stopped:
         validate(run, run.done, trainer, stopping)
-    best = trainer.best
+    best, outcome = trainer.best, stopping.outcome or "steps"
     run.history.write(arguments.history)
     save_bundle(
         arguments.weights,
@@ -76,19 +78,20 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
             "context_frames": clips.context_frames,
             "step": stopping.best_step,
             "steps_run": run.done,
-            "stopped_by": stopping.outcome or "steps",
+            "stopped_by": outcome,
         }
         | trainer.comparison(),
     )
     return {
         "steps": run.done,
+        "stopped_by": outcome,
         "plans": run.memory["plans"],
         "device": device_name(fabric),
         "training_seconds": round(run.history.seconds, 3),
         "parameters": sum(p.numel() for p in best.parameters()),
         "flops_forward": autoencoder_flops(best, clips),
         "samples_per_second": per_second(run.done * config.batch_size, run.history.seconds),
-    }
+    } | budget
 
 
 def validate(run: TrainingRun, step: int, trainer: Finetuning, stopping: EarlyStopping) -> None:

@@ -9,6 +9,7 @@ from rsvp.data.clips import Clips
 from rsvp.models.bundle import save_bundle
 from rsvp.resume import state_key
 from rsvp.stage import run_stage, training_parser
+from rsvp.training.budget import planned_steps
 from rsvp.training.compute import device_name, make_fabric
 from rsvp.training.cost import autoencoder_flops, per_second
 from rsvp.training.pretraining import Pretraining
@@ -23,13 +24,14 @@ def main() -> None:
 
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     config = settings.autoencoder.pretrain
+    steps, budget = planned_steps(config.steps, arguments.calibration)
     fabric = make_fabric(settings.compute, settings.seed)
     clips = Clips(arguments.dataset, "train")
-    trainer = Pretraining(settings, clips, fabric, config.steps)
+    trainer = Pretraining(settings, clips, fabric, steps)
     run = TrainingRun(
         arguments.state,
         state_key(arguments.code, settings, arguments.dataset),
-        config.steps,
+        steps,
         trainer.parts,
     )
     ahead = trainer.batches(run.done)
@@ -56,7 +58,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         "parameters": sum(p.numel() for p in autoencoder.parameters()),
         "flops_forward": autoencoder_flops(autoencoder, clips),
         "samples_per_second": per_second(run.done * config.batch_size, run.history.seconds),
-    }
+    } | budget
 
 
 if __name__ == "__main__":

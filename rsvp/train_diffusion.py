@@ -9,6 +9,7 @@ from rsvp.data.latents import Latents
 from rsvp.models.bundle import save_bundle
 from rsvp.resume import state_key
 from rsvp.stage import run_stage, training_parser
+from rsvp.training.budget import planned_steps
 from rsvp.training.compute import device_name, make_fabric
 from rsvp.training.cost import forward_flops, per_second
 from rsvp.training.denoising import VALIDATE_EVERY, Denoising
@@ -23,20 +24,21 @@ def main() -> None:
 
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     config = settings.predictor
+    steps, budget = planned_steps(config.steps, arguments.calibration)
     fabric = make_fabric(settings.compute, settings.seed)
     latents = Latents(arguments.latents, "train")
     held_out = Latents(arguments.latents, "validation")
-    trainer = Denoising(settings, latents, held_out, fabric, config.steps)
+    trainer = Denoising(settings, latents, held_out, fabric, steps)
     run = TrainingRun(
         arguments.state,
         state_key(arguments.code, settings, arguments.latents),
-        config.steps,
+        steps,
         trainer.parts,
     )
     ahead = trainer.batches(run.done)
     for step in run.steps("train diffusion"):
         run.log(step, **trainer.step(step, next(ahead)))
-        if (step + 1) % VALIDATE_EVERY == 0 or step + 1 == config.steps:
+        if (step + 1) % VALIDATE_EVERY == 0 or step + 1 == steps:
             value = trainer.validate()
             run.validated(step + 1, value, validation_loss=value)
     run.history.write(arguments.history)
@@ -54,7 +56,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         "parameters": sum(p.numel() for p in trainer.denoiser.parameters()),
         "flops_forward": forward_flops(lambda: trainer.averaged_loss(one, "cost")),
         "samples_per_second": per_second(run.done * config.batch_size, run.history.seconds),
-    }
+    } | budget
 
 
 if __name__ == "__main__":

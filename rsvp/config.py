@@ -237,6 +237,7 @@ class Pretrain:
     """Stage one, reconstruction."""
 
     steps: int = 1200
+    seconds: float | None = None  # of training, in place of steps: a calibration finds the steps
     batch_size: int = 12  # clips
     target_frames: int = 4  # frames of each clip that are reconstructed in one step
     learning_rate: float = 2.0e-3
@@ -256,6 +257,7 @@ class Finetune:
     """Stage one, adversarial, with early stop."""
 
     steps: int = 400  # at most
+    seconds: float | None = None  # of training at most, in place of steps
     batch_size: int = 8  # clips
     target_frames: int = 4  # consecutive, for the 3-D discriminator
     learning_rate: float = 1.0e-3  # at its peak; falls to a fiftieth at the last step
@@ -359,6 +361,7 @@ class Predictor:
     drop_context: float = 0.0  # probability that a clip is trained without context, for guidance
     init_from: str | None = None  # folder of a finished predictor that training starts from
     steps: int = 1500
+    seconds: float | None = None  # of training, in place of steps: a calibration finds the steps
     batch_size: int = 32
     learning_rate: float = 1.0e-3
     warmup_steps: int = 100
@@ -468,6 +471,17 @@ SAMPLER_KEYS = ("sampler", "guidance")  # of a predictor; the others shape its d
 LPIPS_KEYS = ("lpips_backbone", "lpips_linear")
 NETWORK_KEYS = (*LPIPS_KEYS, "i3d")
 FETCH = "make weights downloads it (for another config: make weights CONFIG=FILE)"
+# For each training stage the one that turns its seconds into steps.
+CALIBRATIONS = {
+    "pretrain_autoencoder": "calibrate_pretraining",
+    "finetune_autoencoder": "calibrate_finetuning",
+    "train_diffusion": "calibrate_diffusion",
+}
+BUDGETS = {  # where a training stage's settings hold its steps
+    "pretrain_autoencoder": ("autoencoder", "pretrain"),
+    "finetune_autoencoder": ("autoencoder", "finetune"),
+    "train_diffusion": ("predictor",),
+}
 DENOISER_KEYS = tuple(f.name for f in dataclasses.fields(Predictor) if f.name not in SAMPLER_KEYS)
 
 
@@ -528,6 +542,9 @@ def stage_settings(config: Config, stage: str, name: str = "", seed: int = 0) ->
     `name` names the dataset, autoencoder or predictor that the stage works for. Two configs that
     give equal settings give equal outputs of the stage, so a change elsewhere leaves it alone.
     """
+    for training, calibration in CALIBRATIONS.items():
+        if stage == calibration:
+            return calibration_settings(config, training, name, seed)
     settings: dict[str, Any] = {"name": name}
     compute = omit(config.compute, "save_seconds")
     if stage == "generate_videos":
@@ -539,12 +556,14 @@ def stage_settings(config: Config, stage: str, name: str = "", seed: int = 0) ->
     elif stage == "pretrain_autoencoder":
         own = config.autoencoders[name]
         autoencoder = omit(own, "finetune", "latent_copies", *foreign_keys(own))
+        autoencoder["pretrain"] = without_budget(own.pretrain)
         settings |= {"seed": seed, "autoencoder": autoencoder}
         settings |= {"weights": training_weights(config, name), "compute": compute}
     elif stage == "finetune_autoencoder":
         own = config.autoencoders[name]
         autoencoder = omit(own, "latent_copies", "init_from", *foreign_keys(own))
         autoencoder["pretrain"] = pick(own.pretrain, FRAME_LOSS_KEYS)
+        autoencoder["finetune"] = without_budget(own.finetune)
         settings |= {"seed": seed, "autoencoder": autoencoder}
         settings |= {"weights": training_weights(config, name), "compute": compute}
     elif stage in ("cache_latents", "reconstruct"):
@@ -554,7 +573,8 @@ def stage_settings(config: Config, stage: str, name: str = "", seed: int = 0) ->
         if stage == "reconstruct":
             settings["evaluation"] = pick(config.evaluation, ("max_clips",))
     elif stage == "train_diffusion":
-        predictor = pick(config.predictors[name], DENOISER_KEYS)
+        own = config.predictors[name]
+        predictor = pick(own, tuple(key for key in DENOISER_KEYS if key in without_budget(own)))
         settings |= {"seed": seed, "predictor": predictor, "compute": compute}
     elif stage == "predict":
         settings |= {"seed": seed, "predictor": pick(config.predictors[name], SAMPLER_KEYS)}
@@ -583,6 +603,30 @@ def stage_settings(config: Config, stage: str, name: str = "", seed: int = 0) ->
     else:
         raise ValueError(f"no such stage: {stage}")
     return without_unset(settings, to_plain(Settings()))
+
+
+def budget_section(config: Config, training: str, name: str) -> Pretrain | Finetune | Predictor:
+    """The section of the config that holds the budget of a training stage."""
+    kind, *inner = BUDGETS[training]
+    section = getattr(config, f"{kind}s")[name]
+    return getattr(section, inner[0]) if inner else section
+
+
+def without_budget(section: Pretrain | Finetune | Predictor) -> dict[str, Any]:
+    """A section's fields as plain values; without steps where they are found from seconds.
+
+    Training knows steps only: how they were found does not change its settings.
+    """
+    return omit(section, "seconds", *(["steps"] if section.seconds is not None else []))
+
+
+def calibration_settings(config: Config, training: str, name: str, seed: int) -> dict[str, Any]:
+    """The settings of the stage that calibrates `training`: its own, and the seconds."""
+    settings = section = stage_settings(config, training, name, seed)
+    for key in BUDGETS[training]:
+        section = section[key]
+    section["seconds"] = budget_section(config, training, name).seconds
+    return settings
 
 
 def without_unset(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
@@ -864,6 +908,7 @@ def check_autoencoder(path: str, autoencoder: Autoencoder, config: Config) -> No
     for stage in ("pretrain", "finetune"):
         frames = getattr(autoencoder, stage).target_frames
         check_that(frames <= future, f"{path}.{stage}.target_frames", frames, f"1 to {future}")
+        check_budget(f"{path}.{stage}", getattr(autoencoder, stage))
     kind, default = autoencoder.kind.name, Autoencoder()
     for key, kinds in foreign_keys(autoencoder).items():
         check_unset(path, key, autoencoder, default, f"kind {' or '.join(kinds)}, not {kind}")
@@ -909,6 +954,15 @@ def check_adversary(path: str, finetune: Finetune) -> None:
     check_that(target < 1, f"{path}.ada_target", target, "above 0 and below 1")
 
 
+def check_budget(path: str, section: Pretrain | Finetune | Predictor) -> None:
+    """Refuse a budget that is given twice, in steps and in seconds."""
+    if section.seconds is not None and section.steps != type(section)().steps:
+        raise UserError(
+            f"config: {path}.seconds: {section.seconds:g}, but {path}.steps is set too, to"
+            f" {section.steps}; remove one: steps are found from seconds"
+        )
+
+
 def check_regulariser(path: str, autoencoder: Autoencoder) -> None:
     """Levels for each channel, a codebook, and no keys of other regularisers."""
     regulariser, path = autoencoder.regulariser, f"{path}.regulariser"
@@ -937,6 +991,7 @@ def check_predictor(path: str, predictor: Predictor, config: Config) -> None:
     """References, and a denoiser whose tokens fit the latents."""
     check_reference(f"{path}.autoencoder", predictor.autoencoder, config.autoencoders)
     check_numbers(path, predictor)
+    check_budget(path, predictor)
     denoiser = predictor.denoiser
     check_that(
         denoiser.width % (2 * denoiser.heads) == 0,

@@ -11,6 +11,7 @@ from typing import Any
 
 from rsvp.config import Settings
 from rsvp.files import read_json, write_text
+from rsvp.reporting.budgets import budget_grids, budget_table, budgets
 from rsvp.reporting.costs import cost_table, costs
 from rsvp.reporting.examples import Gallery, examples
 from rsvp.reporting.formats import FORMATS, write_table
@@ -60,6 +61,7 @@ TABLES = {
     "curves": "how distances between sets fall with the number of clips",
     "decomposition": "what scene, object and motion of each autoencoder mean",
     "memorisation": "whether predictions are nearer to training clips than real clips are",
+    "budgets": "what the training of each predictor took: stage one and stage two",
     "cost": "time, memory, parameters and operations of every stage",
 }
 OUTPUTS = {
@@ -95,7 +97,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     rows = read_rows(arguments.evaluations, config.predictors)
     tables = make_tables(rows, settings.evaluation.bootstrap, settings.protocols)
     histories, records = read_histories(arguments.histories), read_records(arguments.records)
-    lines = costs(records)
+    lines, spent = costs(records), budgets(records)
     semantics = read_semantics(arguments.semantics, settings.evaluation.bootstrap)
     copies = read_memorisation(arguments.copies)
     page = render(
@@ -105,6 +107,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
             histories=histories,
             records=records,
             costs=lines,
+            budgets=budget_grids(spent),
             galleries=galleries(arguments, tables, records, config.examples),
             decomposition=semantics_grids(semantics),
             memorisation=memorisation_grids(copies),
@@ -119,6 +122,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         (arguments.curves, curves_table(tables), [curves_grid(tables)]),
         (arguments.decomposition, semantics_table(semantics), semantics_grids(semantics)),
         (arguments.memorisation, memorisation_table(copies), memorisation_grids(copies)),
+        (arguments.budgets, budget_table(spent), budget_grids(spent)),
         (arguments.cost, cost_table(lines), [cost_grid(lines)]),
     ):
         write_table(paths, frame, grids, config.title)

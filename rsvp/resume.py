@@ -45,7 +45,7 @@ class StateKey:
 
 
 def state_key(code: str | None, settings: Settings, *inputs: str | Path) -> StateKey:
-    """The key of a stage: its code, settings and inputs, but not the number of steps.
+    """The key of a stage: its code, settings and inputs, but not its budget, steps or seconds.
 
     `inputs`: files, which count by content, or digests. So do the files that settings name.
     """
@@ -55,7 +55,7 @@ def state_key(code: str | None, settings: Settings, *inputs: str | Path) -> Stat
         values["autoencoder"]["finetune"],
         values["predictor"],
     ):
-        del section["steps"]
+        del section["steps"], section["seconds"]
     named = [path for path in texts(values["weights"]) if Path(path).is_file()]
     starts = [values[section]["init_from"] for section in ("autoencoder", "predictor")]
     named += [Path(folder, INDEX) for folder in starts if folder]

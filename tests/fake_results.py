@@ -77,13 +77,15 @@ def make_results(
     for seed in seeds:
         if views:
             write_semantics(folder / f"semantics/rsvp/seed{seed}", seed, clip_ids, groups)
-        write_training(folder / f"autoencoders/rsvp/seed{seed}/pretrained", seed, 1200)
-        write_training(folder / f"autoencoders/rsvp/seed{seed}/finetuned", seed, 400)
+        autoencoder = {"name": "rsvp", "seed": seed}
+        home = folder / f"autoencoders/rsvp/seed{seed}"
+        write_training(home / "pretrained", seed, 1200, settings=autoencoder)
+        early = {"stopped_by": "patience", "calibration": {"seconds": 60.0}}
+        write_training(home / "finetuned", seed, 400, settings=autoencoder, **early)
         for name in predictors:
             home = folder / f"predictors/{name}/seed{seed}"
-            write_training(home, seed, 1500)
             settings = {"name": name, "seed": seed, "predictor": {"autoencoder": "rsvp"}}
-            write_json(home / "run.json", read_json(home / "run.json") | {"settings": settings})
+            write_training(home, seed, 1500, settings=settings)
     return folder
 
 
@@ -274,8 +276,8 @@ def moving_disc(number: int, frames: int, speed: float) -> np.ndarray:
     return film
 
 
-def write_training(home: Path, seed: int, steps: int) -> None:
-    """history.csv and run.json of a training stage."""
+def write_training(home: Path, seed: int, steps: int, **more: object) -> None:
+    """history.csv and run.json of a training stage, with `more` in the record."""
     rng = np.random.default_rng([seed, steps])
     history = pd.DataFrame({"step": np.arange(10, steps + 1, 10)})
     steps_done = history["step"].to_numpy()
@@ -287,12 +289,13 @@ def write_training(home: Path, seed: int, steps: int) -> None:
     write_text(home / "history.csv", history.to_csv(index=False))
     stages = {1200: "pretrain_autoencoder", 400: "finetune_autoencoder", 1500: "train_diffusion"}
     values = record(stages[steps], seed, steps * 0.08, 1240.0) | {
+        "training_seconds": steps * 0.08,
         "parameters": 1_830_000,
         "steps": steps,
         "flops_forward": 1_520_000_000,
         "samples_per_second": 12.5,
     }
-    write_json(home / "run.json", values)
+    write_json(home / "run.json", values | more)
 
 
 def record(stage: str, seed: int, seconds: float, memory: float) -> dict[str, object]:

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from rsvp.config import (
+    BUDGETS,
     PROTOCOLS,
     Column,
     Config,
@@ -93,6 +94,13 @@ REFUSED = {
         "context_frames: 16 is not possible; allowed: 1 to 15 (clip_frames - 1)",
     ),
     "zero steps": ("predictors.rsvp-m.steps", 0, "predictors.rsvp-m.steps: 0 is not possible"),
+    "no seconds": ("predictors.rsvp-m.seconds", 0, "predictors.rsvp-m.seconds: 0.0 is not"),
+    "steps and seconds": (
+        "autoencoders.rsvp.finetune.seconds",
+        60,
+        "autoencoders.rsvp.finetune.seconds: 60, but autoencoders.rsvp.finetune.steps is set too,"
+        " to 100; remove one",
+    ),
     "negative rate": ("predictors.rsvp-m.learning_rate", -1.0, "learning_rate: -1.0 is not"),
     "unknown objective": ("predictors.rsvp-m.objective", "x0", "predictors.rsvp-m.objective: "),
     "unknown weighting": ("predictors.rsvp-m.weighting", "snr", "predictors.rsvp-m.weighting: "),
@@ -436,6 +444,37 @@ def test_a_change_reaches_the_stages_that_depend_on_it(change):
         if stage_settings(before, stage, name) != stage_settings(after, stage, name)
     }
     assert stages == DEPENDS[change]
+
+
+CALIBRATED = {
+    "autoencoders.rsvp.pretrain": ("pretrain_autoencoder", "calibrate_pretraining", "rsvp"),
+    "autoencoders.rsvp.finetune": ("finetune_autoencoder", "calibrate_finetuning", "rsvp"),
+    "predictors.rsvp-m": ("train_diffusion", "calibrate_diffusion", "rsvp-m"),
+}
+
+
+@pytest.mark.parametrize("section", CALIBRATED)
+def test_seconds_reach_the_calibration_and_not_the_training(section):
+    training, calibration, name = CALIBRATED[section]
+
+    def found(stage, seconds):
+        values = changed(f"{section}.seconds", seconds)
+        holder = values
+        for key in section.split("."):
+            holder = holder[key]
+        del holder["steps"]
+        return stage_settings(load(values), stage, name)
+
+    assert found(training, 60) == found(training, 120)
+    holder = found(training, 60)
+    for key in BUDGETS[training]:
+        holder = holder[key]
+    assert not {"steps", "seconds"} & set(holder)
+    assert found(calibration, 60) != found(calibration, 120)
+    read = read_settings(found(calibration, 60))
+    for key in BUDGETS[training]:
+        read = getattr(read, key)
+    assert read.seconds == 60.0
 
 
 @pytest.mark.parametrize("stage", STAGES)

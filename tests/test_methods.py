@@ -54,6 +54,7 @@ def run(stage, method, folder, dataset, name="a", **files):
     given = {
         "code": None,
         "state": home / "state",
+        "calibration": None,
         "dataset": dataset,
         "index": home / "index.json",
     }

@@ -142,6 +142,9 @@ def test_tables_hold_the_same_numbers_in_every_format(page):
     value = f"{known[known['sampling'] == 'single']['value'].iloc[0]:.2f}"
     for suffix in (".md", ".tex"):
         assert value in (page.parent / f"tables/results{suffix}").read_text()
+    budgets = pd.read_csv(page.parent / "tables/budgets.csv")
+    assert budgets["seconds"].tolist() == pytest.approx([0.08 * (1200 + 400 + 1500)])
+    assert "stopped early: patience" in page.read_text()
     cost = pd.read_csv(page.parent / "tables/cost.csv").set_index("stage")
     assert cost.loc["train_diffusion", "flops_forward"] == 1_520_000_000
     assert '<td class="number">1.52\N{NO-BREAK SPACE}G</td>' in page.read_text()

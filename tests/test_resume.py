@@ -30,6 +30,7 @@ def test_state_key_is_of_code_settings_and_inputs_but_not_of_steps(tmp_path):
 
     start = key()
     assert key(steps=99) == start
+    assert key(seconds=60.0) == start
     assert key(learning_rate=0.5) != start
     assert key(seed=1) != start
     assert key(code="b") != start

@@ -24,6 +24,7 @@ from rsvp.config import (
     Perceptual,
     SourceKind,
     SplitKind,
+    budget_section,
     is_url,
     load,
     resolve_path,
@@ -38,6 +39,11 @@ from rsvp.resume import SAVE_SECONDS
 
 HASHES = ".hashes"  # what content_hashes keeps between calls
 ROW_FOLDERS = ("predictions", "evaluation")
+TRAINED = {  # where a training stage puts what it makes
+    "pretrain_autoencoder": "autoencoders/{name}/seed{seed}/pretrained",
+    "finetune_autoencoder": "autoencoders/{name}/seed{seed}/finetuned",
+    "train_diffusion": "predictors/{name}/seed{seed}",
+}
 LOCK = ".snakemake/rsvp.lock"
 FAILED_JOB = re.compile(r"^Error in rule (\w+):$((?:\n +.*)*)", re.MULTILINE)
 FAILED_LOG = re.compile(r"^ +log: (.*?)(?: \(check log file.*)?$", re.MULTILINE)
@@ -135,11 +141,32 @@ class Plan:
         return [f"{row}/seed{seed}" for row in sampled for seed in self.seeds] + fixed
 
     @property
+    def trainings(self) -> list[tuple[str, str, int]]:
+        """What is trained: the stage, the autoencoder or predictor, and the seed."""
+        stages = {stage: self.autoencoders for stage in TRAINED} | {
+            "train_diffusion": self.predictors
+        }
+        return [(stage, n, s) for stage, names in stages.items() for n in names for s in self.seeds]
+
+    @property
     def trained_folders(self) -> list[str]:
         """The folders of what is trained, which hold a history."""
-        parts = [f"autoencoders/{a}/seed{s}" for a in self.autoencoders for s in self.seeds]
-        folders = [f"{part}/{stage}" for part in parts for stage in ("pretrained", "finetuned")]
-        return folders + [f"predictors/{p}/seed{s}" for p in self.predictors for s in self.seeds]
+        return [TRAINED[stage].format(name=n, seed=s) for stage, n, s in self.trainings]
+
+    @property
+    def calibration_folders(self) -> list[str]:
+        """The folders of calibrations: of the trainings whose budget is in seconds."""
+        indexes = (calibrations(self.config, *training) for training in self.trainings)
+        return [os.path.dirname(path) for paths in indexes for path in paths]
+
+    def calibration(self, training: str) -> Callable[[Any], list[str]]:
+        """What gives a rule the calibration of a training stage, where there is one."""
+
+        def found(wildcards: Any) -> list[str]:
+            name = wildcards.get("autoencoder") or wildcards.predictor
+            return calibrations(self.config, training, name, wildcards.seed)
+
+        return found
 
     @property
     def semantics_folders(self) -> list[str]:
@@ -169,6 +196,7 @@ class Plan:
             folders.append(f"datasets/{name}")
         folders += [f"real_features/{name}" for name in self.datasets]
         folders += self.trained_folders
+        folders += self.calibration_folders
         folders += [f"autoencoders/{a}/seed{s}/latents" for a in self.autoencoders
                     for s in self.seeds]  # fmt: skip
         folders += self.semantics_folders
@@ -243,6 +271,13 @@ class Plan:
     def autoencoder_weights(self, wildcards: Any) -> str:
         """That autoencoder's weights."""
         return self.autoencoder(wildcards).replace("index.json", "weights.safetensors")
+
+
+def calibrations(config: Config, training: str, name: str, seed: int | str) -> list[str]:
+    """The index of what finds the steps of a training; none where the config gives its steps."""
+    if budget_section(config, training, name).seconds is None:
+        return []
+    return [f"{TRAINED[training].format(name=name, seed=seed)}/calibration/{INDEX}"]
 
 
 def code_files(module: str) -> list[str]:

@@ -23,6 +23,7 @@ ROOTS = ("datasets", "autoencoders", "predictors", "predictions", "evaluation",
 # The folder of a stage, deepest first.
 STAGE = re.compile(
     r"(datasets/[^/]+/videos|datasets/[^/]+/frames/\d+|datasets/[^/]+"
+    r"|(autoencoders/[^/]+/seed\d+/(pretrained|finetuned)|predictors/[^/]+/seed\d+)/calibration"
     r"|autoencoders/[^/]+/seed\d+/(pretrained|finetuned|latents)"
     r"|(predictors|predictions|evaluation|semantics)/[^/]+/seed\d+"
     r"|(real_features|memorisation)/[^/]+|settings)/(?P<name>.*)"

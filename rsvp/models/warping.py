@@ -76,8 +76,10 @@ def backward_displacement(weight: Tensor, displacement: Tensor) -> tuple[Tensor,
 
 
 def compressed(displacement: Tensor, scale: float) -> Tensor:
-    """`displacement` (N, 2, H, W) with its length r as asinh(r / scale): linear up to about `scale`,
-    then logarithmic. An error of it is one of r in proportion to r, but small where nothing moves.
+    """`displacement` (N, 2, H, W) with asinh(r / scale) for its length r.
+
+    That is linear up to about `scale`, then logarithmic: an error of it is one of r in proportion
+    to r, but small where nothing moves.
     """
     length = displacement.norm(dim=1, keepdim=True)
     # The limit at 0 is 1 / scale.

@@ -59,6 +59,7 @@ class Report:
     histories: Sequence[History]
     records: Sequence[dict[str, Any]]
     costs: Sequence[Cost]
+    budgets: Sequence[Grid]
     galleries: Sequence[Gallery]
     decomposition: Sequence[Grid]
     memorisation: Sequence[Grid]
@@ -98,6 +99,7 @@ def render(report: Report) -> str:
         learning=learning_figures(report.histories),
         several_seeds=any(len(row.runs) > 1 for row in tables.rows),
         costs=report.costs,
+        budgets=report.budgets,
         datasets=report.datasets,
         sample=sample_text(tables),
         protocol_texts=[protocol_text(name, tables) for name in tables.protocols],

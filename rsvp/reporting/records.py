@@ -14,8 +14,9 @@ from rsvp.files import read_json
 
 ROOTS = ("datasets", "autoencoders", "predictors", "predictions", "real_features", "evaluation",
          "semantics", "memorisation")  # fmt: skip
-ORDER = ("generate_videos", "decode", "split", "pretrain_autoencoder", "finetune_autoencoder",
-         "cache_latents", "train_diffusion", "predict", "predict_baseline", "reconstruct",
+ORDER = ("generate_videos", "decode", "split", "calibrate_pretraining", "pretrain_autoencoder",
+         "calibrate_finetuning", "finetune_autoencoder", "cache_latents", "calibrate_diffusion",
+         "train_diffusion", "predict", "predict_baseline", "reconstruct",
          "real_features", "evaluate", "measure_semantics",
          "check_memorisation", "report")  # fmt: skip
 

@@ -70,6 +70,13 @@ rule report:
             labels={"table": "nearest training clips"},
         ),
         memorisation_more=multiext("report/tables/memorisation", ".parquet", ".md", ".tex"),
+        budgets=report(
+            "report/tables/budgets.csv",
+            caption="../report/budgets.rst",
+            category="Tables",
+            labels={"table": "budgets"},
+        ),
+        budgets_more=multiext("report/tables/budgets", ".parquet", ".md", ".tex"),
         cost=report(
             "report/tables/cost.csv",
             caption="../report/cost.rst",
@@ -128,6 +135,7 @@ rule report:
         " --curves {output.curves} {output.curves_more}"
         " --decomposition {output.decomposition} {output.decomposition_more}"
         " --memorisation {output.memorisation} {output.memorisation_more}"
+        " --budgets {output.budgets} {output.budgets_more}"
         " --cost {output.cost} {output.cost_more}"
         " --horizon-plot {output.horizon_plot}"
         " --curves-plot {output.curves_plot}"

@@ -5,7 +5,7 @@ import torch
 
 from rsvp.config import Predictor
 from rsvp.models.denoiser import LatentDenoiser
-from rsvp.train_diffusion import future_loss
+from rsvp.training.denoising import future_loss
 from rsvp.training.run import generator
 
 CONTEXT = 3

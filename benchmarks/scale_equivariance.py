@@ -2,7 +2,7 @@
 
 Trains a small autoencoder of frames on generated videos, once per weight of
 `pretrain.scale_equivariance`, from the same start on the same batches, and measures on other
-videos. Needs no results and no files; about 70 seconds per 1000 steps and weight on one CPU core.
+videos. Needs no results and no files; a minute or two per 1000 steps and weight on one CPU core.
 
     python benchmarks/scale_equivariance.py --weights 0 0.25 1 --csv scale.csv
 

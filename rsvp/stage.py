@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
@@ -234,6 +234,31 @@ def installed_versions(names: Iterable[str]) -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return versions
+
+
+def version_changes(
+    ran: Mapping[str, str], running: Mapping[str, str]
+) -> Iterator[tuple[str, str, str]]:
+    """(name, version that ran, version now) of what may change numbers and is not the same.
+
+    Python counts by its minor version; Snakemake's version changes no number.
+    """
+    for name, version in ran.items():
+        now = running.get(name, "none")
+        if name == "python":
+            version, now = minor(version), minor(now)
+        if name != "snakemake" and version != now:
+            yield name, version, now
+
+
+def running_versions() -> dict[str, str]:
+    """Versions that a stage would run with now."""
+    return {"python": platform.python_version()} | installed_versions(PACKAGES)
+
+
+def minor(version: str) -> str:
+    """The first two parts of a version."""
+    return ".".join(version.split(".")[:2])
 
 
 def processor() -> str:

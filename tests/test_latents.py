@@ -1,8 +1,12 @@
 """The latent cache: what is written is read back, normalised over the training split."""
 
+import itertools
+import shutil
+
 import numpy as np
 import pytest
 import torch
+from dying import dies_at
 from safetensors import safe_open
 
 from rsvp.data import latents as latents_module
@@ -77,7 +81,24 @@ def test_killed_run_ends_as_an_undisturbed_one(tmp_path, monkeypatch):
             write(tmp_path / "run", COUNTS, batches=batches)
     write(tmp_path / "run", COUNTS)
     assert content(tmp_path / "run") == content(tmp_path / "whole")
-    assert content(tmp_path / "run" / "state") == {}
+    (tmp_path / "run/index.json").unlink()
+    write(tmp_path / "run", COUNTS, batches=0)  # nothing is left to do, but the index
+    assert content(tmp_path / "run") == content(tmp_path / "whole")
+
+
+@pytest.mark.usefixtures("small_files")
+@pytest.mark.parametrize("full", [False, True])
+def test_runs_that_die_while_they_finish_end_as_an_undisturbed_one(tmp_path, monkeypatch, full):
+    """Killed, or the disk full, at each change of the disk."""
+    monkeypatch.setenv(SAVE_SECONDS, "0")
+    write(tmp_path / "whole", COUNTS)
+    for call in itertools.count():
+        if not dies_at(call, lambda: write(tmp_path / "run", COUNTS), full):
+            break
+        write(tmp_path / "run", COUNTS)
+        assert content(tmp_path / "run") == content(tmp_path / "whole"), call
+        shutil.rmtree(tmp_path / "run")
+    assert call > 8
 
 
 @pytest.mark.usefixtures("small_files")

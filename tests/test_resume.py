@@ -1,5 +1,6 @@
 """One run per folder, and journals that a killed stage goes on from."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -9,32 +10,65 @@ import time
 
 import pytest
 
-from rsvp import resume
-from rsvp.config import DetectorProgram, Settings
+from rsvp import config, resume
+from rsvp.config import DetectorProgram, Settings, read_settings
 from rsvp.errors import UserError
-from rsvp.resume import SAVE_SECONDS, Journal, StateKey, hold, state_key
+from rsvp.resume import SAVE_SECONDS, Journal, StateKey, forget, hold, state_key
 
 KEY = StateKey("code", "work")
+
+
+def trained(**values):
+    """The settings of `train_diffusion` as the workflow hands them on."""
+    predictor = {"autoencoder": "a", "learning_rate": 0.1, "steps": 5, "seconds": 60.0}
+    return {"name": "p", "seed": 0, "predictor": predictor | values, "compute": {"threads": 1}}
+
+
+def key(values, *inputs, code="a"):
+    settings = Settings(handed=values)
+    return state_key(code, settings, *inputs)
 
 
 def test_state_key_is_of_code_settings_and_inputs_but_not_of_steps(tmp_path):
     file = tmp_path / "index.json"
     file.write_text("1")
-
-    def key(code="a", **settings):
-        values = Settings()
-        for path, value in settings.items():
-            section, name = (values.predictor, path) if path != "seed" else (values, path)
-            setattr(section, name, value)
-        return state_key(code, values, file)
-
-    start = key()
-    assert key(steps=99) == start
-    assert key(learning_rate=0.5) != start
-    assert key(seed=1) != start
-    assert key(code="b") != start
+    start = key(trained(), file)
+    assert key(trained(steps=99, seconds=1.0), file) == start
+    assert key(trained(learning_rate=0.5), file) != start
+    assert key(trained(sampler={"steps": 2}), file) != key(trained(sampler={"steps": 3}), file)
+    assert key(trained() | {"seed": 1}, file) != start
+    assert key(trained(), file, code="b") != start
     file.write_text("2")
-    assert key() != start
+    assert key(trained(), file) != start
+
+
+@pytest.mark.parametrize("part", ["pretrain", "finetune"])
+def test_state_key_of_an_autoencoder_is_not_of_its_steps(part):
+    def of(**values):
+        values = {"width": 8, part: {"learning_rate": 0.1, "steps": 5} | values}
+        return state_key("a", Settings(handed={"autoencoder": values}))
+
+    assert of(steps=9) == of()
+    assert of(learning_rate=0.2) != of()
+
+
+def test_state_key_is_of_what_was_handed_alone(monkeypatch):
+    """Not of defaults: an option of the report that a later rsvp adds resets no training."""
+    values = {"predictor": {"steps": 3}, "seed": 1}
+    start = state_key("a", read_settings(values))
+    report = dataclasses.make_dataclass(
+        "Report", [("new", int, dataclasses.field(default=1))], bases=(config.Report,)
+    )
+    later = dataclasses.make_dataclass(
+        "Settings",
+        [("report", report, dataclasses.field(default_factory=report))],
+        bases=(Settings,),
+    )
+    monkeypatch.setattr(config, "Settings", later)
+    settings = config.read_settings(values)
+    assert settings.report.new == 1
+    assert state_key("a", settings) == start
+    assert values == {"predictor": {"steps": 3}, "seed": 1}
 
 
 def test_files_that_settings_name_count_by_content(tmp_path):
@@ -52,15 +86,19 @@ def test_journal_holds_what_was_saved_last(tmp_path):
     journal.save({"clips": 1})
     journal.save({"clips": 2})
     assert Journal(tmp_path, KEY).done == {"clips": 2}
-    Journal(tmp_path, KEY).close()
+    forget(tmp_path)
     assert Journal(tmp_path, KEY).done is None
 
 
 @pytest.mark.parametrize("key", [StateKey("code", "other"), StateKey("other", "work")])
 def test_journal_of_another_key_is_not_gone_on_from(tmp_path, caplog, key):
     Journal(tmp_path, KEY).save({"clips": 1})
+    (tmp_path / "part-00000.safetensors").touch()
     assert Journal(tmp_path, key).done is None
     assert "starting anew" in caplog.text
+    # The other work's files get written over: its journal must not speak of them later.
+    assert Journal(tmp_path, KEY).done is None
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}"])

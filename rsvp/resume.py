@@ -4,6 +4,7 @@ Loads without torch. A journal lies in a folder that no rule declares, since Sna
 declared outputs of failed jobs.
 """
 
+import errno
 import fcntl
 import json
 import logging
@@ -21,12 +22,20 @@ from tqdm import tqdm
 
 from rsvp.config import Settings, to_plain
 from rsvp.errors import UserError
-from rsvp.files import INDEX, read_json, sha256_of_file, sha256_of_json, write_json
+from rsvp.files import (
+    INDEX,
+    read_json,
+    remove_temporaries,
+    sha256_of_file,
+    sha256_of_json,
+    write_json,
+)
 
 # How the workflow hands on `compute.save_seconds`: as a flag or a setting it would make stages
 # stale.
 SAVE_SECONDS = "RSVP_SAVE_SECONDS"
 DEFAULT_SAVE_SECONDS = 120.0
+INIT = 1  # the process that adopts those whose starter ended
 BUDGETS = ("steps", "seconds")  # keys of what is trained
 JOURNAL = "journal.json"
 BESIDE_JOURNAL = ("part-*.safetensors", "waiting-*.safetensors")  # of `Parts` and `LatentWriter`
@@ -159,7 +168,8 @@ def hold(folder: Path, stage: str, patience: float = PATIENCE) -> TextIO:
     """Keep `folder` for this process, until it ends.
 
     A run of the same stage that a dead Snakemake left behind is asked to save and end (SIGTERM),
-    and waited for. UserError names a process that stays, or that is elsewhere.
+    and waited for. UserError names a process that stays, or that is elsewhere. What killed runs
+    left of half-written files is removed.
     """
     folder.mkdir(parents=True, exist_ok=True)
     # Locks of this kind belong to the process alone: no helper process keeps one alive.
@@ -184,18 +194,30 @@ def hold(folder: Path, stage: str, patience: float = PATIENCE) -> TextIO:
         time.sleep(0.1)
     stream.truncate(0)
     holder = {"process": os.getpid(), "machine": platform.node(), "stage": stage}
-    stream.write(json.dumps(holder))
+    stream.write(json.dumps(holder | {"starter": starter(stage)}))
     stream.flush()
+    for written in (folder, folder / "state"):
+        remove_temporaries(written)
     return stream
 
 
 def try_lock(stream: TextIO) -> bool:
-    """Take the lock if nobody has it."""
+    """Take the lock if nobody has it; UserError where the file system has none."""
     try:
         fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EAGAIN):
+            raise UserError(no_locks(stream.name, error)) from None
         return False
     return True
+
+
+def no_locks(path: str, error: OSError) -> str:
+    """One line for a file that cannot be locked."""
+    return (
+        f"{path}: cannot be locked ({error.strerror}), so two runs could spoil each other's"
+        " results; name a results folder on a file system with locks"
+    )
 
 
 def read_holder(stream: TextIO) -> dict[str, Any]:
@@ -208,11 +230,36 @@ def read_holder(stream: TextIO) -> dict[str, Any]:
 
 
 def left_behind(holder: dict[str, Any], stage: str) -> bool:
-    """Whether the holder is a process of this machine that runs the same stage."""
+    """Whether the holder runs the same stage on this machine, and who started it is gone."""
     if holder.get("machine") != platform.node() or "process" not in holder:
         return False
     # Its number may be another process's by now.
-    return f"rsvp.{stage}" in command_line(holder["process"])
+    if f"rsvp.{stage}" not in command_line(holder["process"]):
+        return False
+    process, command = holder.get("starter", (INIT, ""))
+    return process == INIT or command_line(process) != command
+
+
+def starter(stage: str) -> tuple[int, str]:
+    """The number and command of the process that had this stage run: Snakemake, or a shell.
+
+    What stands between, a shell with the stage's whole command, does not count: it outlives a
+    Snakemake that is killed.
+    """
+    process = os.getppid()
+    while process > INIT and f"rsvp.{stage}" in (command := command_line(process)):
+        process = parent_of(process)
+    return process, command if process > INIT else ""
+
+
+def parent_of(process: int) -> int:
+    """The number of a process's parent; `INIT` where there is none."""
+    try:
+        # After the name, which is in brackets and may hold anything: state, parent, …
+        return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        pass  # no such process, or not Linux
+    return int(asked_of_ps(process, "ppid") or INIT)
 
 
 def command_line(process: int) -> str:
@@ -221,8 +268,13 @@ def command_line(process: int) -> str:
         return Path(f"/proc/{process}/cmdline").read_text().replace("\0", " ")
     except OSError:
         pass  # no such process, or not Linux
+    return asked_of_ps(process, "command")
+
+
+def asked_of_ps(process: int, what: str) -> str:
+    """What `ps` says of a process; "" where there is none."""
     try:
-        command = ["ps", "-o", "command=", "-p", str(process)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=10).stdout
+        command = ["ps", "-o", f"{what}=", "-p", str(process)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=10).stdout.strip()
     except (OSError, subprocess.TimeoutExpired):
         return ""

@@ -38,8 +38,9 @@ def write(folder, count, seed=0, killed_before=None):
 
 
 def content(folder):
-    """All files of a folder and what is in them."""
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    """All files of a folder and what is in them, but for what the next stage clears up."""
+    files = [path for path in folder.iterdir() if path.is_file() and path.suffix != ".tmp"]
+    return {path.name: path.read_bytes() for path in files}
 
 
 @pytest.mark.parametrize("interval", [0, 10**9])

@@ -452,6 +452,8 @@ class Settings:
     protocols: dict[str, Protocol] = field(default_factory=dict)  # those that the report prints
     windows: list[int | None] = field(default_factory=list)  # see `feature_windows`
     report: Report = field(default_factory=Report)
+    # The values as they were handed, without defaults: what saved states are keyed by.
+    handed: dict[str, Any] = field(default_factory=dict)
 
 
 # Fields of a dataset that shape its stored frames. The others only cut clips out of them.
@@ -584,7 +586,7 @@ def stage_settings(config: Config, stage: str, name: str = "", seed: int = 0) ->
         settings["evaluation"] = pick(config.evaluation, ("max_clips",))
     elif stage == "real_features":
         settings["weights"] = omit(measuring_weights(config.weights), *LPIPS_KEYS)
-        settings |= {"compute": to_plain(config.compute), "windows": feature_windows(config)}
+        settings |= {"compute": compute, "windows": feature_windows(config)}
         settings["evaluation"] = pick(config.evaluation, ("max_clips",))
     elif stage == "check_memorisation":
         settings["evaluation"] = pick(config.evaluation, ("bootstrap",))
@@ -739,7 +741,9 @@ Section = TypeVar("Section")
 
 def read_settings(values: Mapping[str, Any]) -> Settings:
     """The typed settings of a stage from the values that `stage_settings` cut out."""
-    return structured(Settings, values)
+    settings = structured(Settings, values)
+    settings.handed = to_plain(values)
+    return settings
 
 
 def load(values: Mapping[str, Any]) -> Config:

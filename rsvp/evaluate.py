@@ -55,7 +55,6 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         parts.append(row.measure(number, settings.windows, networks))
     parts.save()
     write_row(row, parts, real, networks, arguments.scores, arguments.features, arguments.index)
-    parts.close()
     return {"clips": len(row), "device": str(device)}
 
 

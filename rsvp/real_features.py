@@ -62,7 +62,6 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         "files": {arguments.features.name: sha256_of_file(arguments.features)},
     }
     write_json(arguments.index, index)
-    parts.close()
     return {"clips": len(chosen), "device": str(device)}
 
 

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -312,6 +313,25 @@ def test_flood_of_complaints_does_not_block(tmp_path):
     noisy.chmod(0o755)
     with pytest.raises(Rejected, match=r"no frame could be decoded: complaint$"):
         decode_one(tmp_path, binary=str(noisy))
+
+
+@pytest.mark.parametrize(
+    ("end", "told"),
+    [("kill -SEGV $$", "ffmpeg crashed (SIGSEGV)"), ("exit 3", "ffmpeg failed (exit code 3)")],
+)
+def test_crash_of_ffmpeg_without_a_word_is_told(tmp_path, end, told):
+    """The frames before it are kept, and called damaged; without any the video is rejected."""
+    picture(tmp_path / "a.avi", "-c:v", "mpeg4")
+    for frames in (0, 9):
+        crashing = tmp_path / f"crashing after {frames}"
+        crashing.write_text(f"#!/bin/sh\nhead -c {frames * SIZE * SIZE * 3} /dev/zero\n{end}\n")
+        crashing.chmod(0o755)
+        if frames:
+            _, decoded = decode_one(tmp_path, binary=str(crashing))
+            assert (decoded.frames, decoded.damage) == (frames, told)
+        else:
+            with pytest.raises(Rejected, match=re.escape(f"no frame could be decoded: {told}")):
+                decode_one(tmp_path, binary=str(crashing))
 
 
 def test_missing_ffmpeg_is_one_line(tmp_path):

@@ -35,7 +35,8 @@ from rsvp.config import (
 from rsvp.data.sources import Source, content_hashes, list_sources, share_of, sources_digest
 from rsvp.errors import BAD_INPUT, UserError
 from rsvp.files import INDEX, sha256_of_file
-from rsvp.resume import SAVE_SECONDS
+from rsvp.resume import SAVE_SECONDS, no_locks
+from rsvp.stage import STARTED, STOPPED
 
 HASHES = ".hashes"  # what content_hashes keeps between calls
 ROW_FOLDERS = ("predictions", "evaluation")
@@ -440,7 +441,9 @@ def hold_results() -> None:
         stream = open(LOCK, "a+", encoding="utf-8")  # noqa: SIM115 (held until the process ends)
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        except OSError as error:
+            if not isinstance(error, BlockingIOError):
+                raise UserError(no_locks(os.path.abspath(LOCK), error)) from None
             stream.seek(0)
             raise UserError(
                 f"{os.getcwd()}: another snakemake (process {stream.read().strip()}) works in this"
@@ -456,12 +459,23 @@ HELD: list[Any] = []
 
 
 def print_failures(logs: Iterable[str]) -> None:
-    """Repeat at the end, below all that Snakemake prints, what each failed job said last."""
+    """Repeat at the end, below all that Snakemake prints, why each failed job says it stopped."""
     for log in logs:
         for rule, details in FAILED_JOB.findall(Path(log).read_text(encoding="utf-8")):
             found = FAILED_LOG.search(details)
             path = Path(found[1]) if found else None
-            lines = path.read_text(encoding="utf-8").splitlines() if path and path.exists() else []
-            # A log is empty where the disk is full.
-            reason = re.sub(r"^.*stopped: ", "", lines[-1]) if lines else "see what it said above"
-            print(f"rsvp {rule}: {reason} (log: {path and path.resolve()})", file=sys.stderr)
+            text = path.read_text(encoding="utf-8") if path and path.exists() else ""
+            print(f"rsvp {rule}: {why_stopped(text)} (log: {path and path.resolve()})",
+                  file=sys.stderr)  # fmt: skip
+
+
+def why_stopped(log: str) -> str:
+    """The reason that the last run in a stage's log gives for its end."""
+    if not log:
+        return "see what it said above"  # where the disk is full, say
+    last = log.rpartition(f": {STARTED}: ")[2]
+    reasons = re.findall(rf"^.* rsvp\.stage: {STOPPED}: (.*)$", last, re.MULTILINE)
+    # What is killed says nothing; a line of its work before that is no reason.
+    return (
+        reasons[-1] if reasons else "killed, or crashed, without a word; the same command goes on"
+    )

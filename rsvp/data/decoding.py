@@ -148,8 +148,9 @@ class Decoding:
         if self.refusal:
             raise self.refusal
         frames = read_frames(self.output, append, self.resolution)
-        damage = first_line(self.output.complaints)
-        check_end(self.source, self.process.wait(), frames, damage)
+        code = self.process.wait()
+        damage = first_line(self.output.complaints) or abnormal_end(code)
+        check_end(self.source, code, frames, damage)
         if not damage and frames < ENOUGH_FRAMES * self.probe.announced:
             damage = f"its header announces {self.probe.announced}"
         return Decoded(self.probe, frames, damage)
@@ -433,6 +434,13 @@ def check_end(source: Source, code: int, count: int, message: str) -> None:
         raise Rejected(f"no frame could be decoded{reason}")
     if source.files and count != len(source.files):
         raise Rejected(f"only {count} of {len(source.files)} images could be decoded{reason}")
+
+
+def abnormal_end(code: int) -> str:
+    """What an exit code of ffmpeg tells that it said nothing of, a crash say; "" for a good end."""
+    if code < 0:
+        return f"ffmpeg crashed ({signal.Signals(-code).name})"
+    return f"ffmpeg failed (exit code {code})" if code else ""
 
 
 def first_line(complaints: bytes) -> str:

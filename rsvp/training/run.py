@@ -77,6 +77,8 @@ class TrainingRun:
                 progress.update()
                 if self.stop_signal is not None:
                     self.save()
+                    name = signal.Signals(self.stop_signal).name
+                    logger.warning("asked to end (%s): saved after %d steps", name, self.done)
                     raise SystemExit(128 + self.stop_signal)
                 if time.monotonic() - self.saved_at > save_seconds():
                     self.save()

@@ -145,16 +145,16 @@ class Weighting(Enum):
 class Generated:
     """The generated videos: textured shapes that move and turn over a textured background."""
 
-    train_videos: int = 320
+    train_videos: int = 800
     validation_videos: int = 24
     test_videos: int = 64
-    frames: int = 48  # frames per training video
+    frames: int = 24  # frames per training video
     held_out_frames: int = 16  # frames per validation and test video
     size: int = 64  # pixels, width and height of the video files
     objects: int = 2  # at most; each video has one or two
     speed: float = 2.8  # pixels per frame, at most, at 64 pixels; scales with size
     turn: float = 0.3  # radians per frame that a path bends, at most
-    spin: float = 0.1  # radians per frame that an object rotates, at most
+    spin: float = 0.4  # how far an object rotates, as a share of its path's bend
     seed: int = 0
 
 
@@ -303,6 +303,9 @@ class Autoencoder:
     scene_channels: int = 4  # rsvp, joint
     object_channels: int = 8  # rsvp, joint
     motion_channels: int = 4  # rsvp, joint: two of displacement, the others of content
+    displacement_scale: float = (
+        1.0  # rsvp, joint: pixels; shorter displacements are told apart best
+    )
     channels: int = 4  # triplane, frames: of the latent
     regulariser: Regulariser = field(default_factory=Regulariser)  # triplane, frames
     latent_copies: int = 1  # cached per training clip, each another symmetry (datasets.*.augment)
@@ -488,9 +491,10 @@ DENOISER_KEYS = tuple(f.name for f in dataclasses.fields(Predictor) if f.name no
 
 
 # Fields of an autoencoder that are of some kinds only, and of a regulariser.
+LAYER_KEYS = ("scene_channels", "object_channels", "motion_channels", "displacement_scale")
 KIND_KEYS = {
-    AutoencoderKind.rsvp: ("scene_channels", "object_channels", "motion_channels"),
-    AutoencoderKind.joint: ("scene_channels", "object_channels", "motion_channels"),
+    AutoencoderKind.rsvp: LAYER_KEYS,
+    AutoencoderKind.joint: LAYER_KEYS,
     AutoencoderKind.triplane: ("channels", "regulariser"),
     AutoencoderKind.frames: ("channels", "regulariser"),
 }

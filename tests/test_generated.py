@@ -114,9 +114,9 @@ def test_speed_and_spin_are_kept_between_bounces():
         near = np.minimum(path[:, :2], 64 - path[:, :2]).min(1) < 7 + speed
         assert (free | (near[:-1] & near[1:])).all()
         bounces += (~free).sum()
-        spins = np.diff(path[:, 2].astype(float))
+        spins = np.abs(np.diff(path[:, 2].astype(float)))
         assert spins == pytest.approx(spins[0], abs=1e-4)
-        assert 0 < abs(spins[0]) <= SETTINGS.spin + 1e-4
+        assert 0 < spins[0] <= SETTINGS.spin * SETTINGS.turn + 1e-4
     assert bounces > 50
 
 

@@ -34,7 +34,6 @@ from rsvp.models.warping import (
 )
 
 FACTOR = 8  # a latent cell is this many pixels wide
-DISPLACEMENT_SCALE = 1.0 / FACTOR  # cells: displacements below a pixel are told apart best
 DEPTH_RANGE = 3.0  # weights of overlapping content in splatting span exp(-3) to exp(3)
 
 
@@ -151,8 +150,11 @@ class MotionEncoder(nn.Module):
     a pixel. The convolutions compare both ends and correct the displacement.
     """
 
-    def __init__(self, width: int, scene_channels: int, object_channels: int, channels: int):
+    def __init__(
+        self, width: int, scene_channels: int, object_channels: int, channels: int, scale: float
+    ) -> None:
         super().__init__()
+        self.scale = scale  # cells, of `compressed`
         self.frames = FrameEncoder(3, width)
         self.match = nn.Conv2d(width, width, 1)
         self.log_sharpness = nn.Parameter(torch.tensor(2.7))
@@ -188,7 +190,7 @@ class MotionEncoder(nn.Module):
         base = F.avg_pool2d((mask + 1e-2) * displacement, 2) / F.avg_pool2d(mask + 1e-2, 2)
         # Where nothing moves, a displacement means nothing and would only be noise to predict.
         moving = (4.0 * F.avg_pool2d(mask, 2)).clamp(max=1.0)
-        displacement = compressed(moving * (motion[:, :2] + base), DISPLACEMENT_SCALE)
+        displacement = compressed(moving * (motion[:, :2] + base), self.scale)
         motion = torch.cat([displacement, motion[:, 2:]], 1)
         return rearrange(motion, "(b t) c h w -> b t c h w", t=count)
 
@@ -231,8 +233,9 @@ class MotionEncoder(nn.Module):
 class Decoder(nn.Module):
     """Frames from motion and context: move the layers, then add what is new."""
 
-    def __init__(self, width: int, object_channels: int, channels: int) -> None:
+    def __init__(self, width: int, object_channels: int, channels: int, scale: float) -> None:
         super().__init__()
+        self.scale = scale  # cells, of `compressed`
         half = width // 2
         self.up = nn.Conv2d(channels + object_channels, 4 * width, 3, padding=1)
         self.to_quarter = ResidualBlock(width)
@@ -282,7 +285,7 @@ class Decoder(nn.Module):
         that moves (normalised convolution), then corrected in finer detail.
         """
         weight = F.avg_pool2d(mask, FACTOR) + 1e-2
-        own = expanded(motion[:, :2], DISPLACEMENT_SCALE)
+        own = expanded(motion[:, :2], self.scale)
         coarse, share = (
             F.interpolate(x, scale_factor=2, mode="bilinear") for x in (weight * own, weight)
         )
@@ -307,19 +310,25 @@ class Decoder(nn.Module):
 class Autoencoder(ClipAutoencoder):
     """Scene, object and motion of a clip, and back (see the module's text)."""
 
-    latent_noise = 0.03  # in latent units: what the predictor gets wrong by less stays small
+    latent_noise = 0.02  # in latent units: what the predictor gets wrong by less stays small
     forward_methods = ("encode_context", "encode_motion", "decode")
 
     def __init__(
-        self, width: int, scene_channels: int, object_channels: int, motion_channels: int
+        self,
+        width: int,
+        scene_channels: int,
+        object_channels: int,
+        motion_channels: int,
+        displacement_scale: float = 1.0,
     ) -> None:
         super().__init__()
+        scale = displacement_scale / FACTOR
         self.extents = {
             "scene": Extent.context, "object": Extent.context, "motion": Extent.frames
         }  # fmt: skip
         self.context = ContextEncoder(width, scene_channels, object_channels)
-        self.motion = MotionEncoder(width, scene_channels, object_channels, motion_channels)
-        self.decoder = Decoder(width, object_channels, motion_channels)
+        self.motion = MotionEncoder(width, scene_channels, object_channels, motion_channels, scale)
+        self.decoder = Decoder(width, object_channels, motion_channels, scale)
 
     def encode_context(
         self, frames: Tensor, scene: Tensor | None = None, object_: Tensor | None = None

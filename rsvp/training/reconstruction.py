@@ -14,7 +14,7 @@ from rsvp.models.clip_autoencoder import ClipAutoencoder
 from rsvp.models.warping import sample
 
 MASK_WEIGHT = 0.02  # what moves is as small as it can be
-CONTENT_WEIGHT = 0.1  # motion carries content only where that pays
+CONTENT_WEIGHT = 0.25  # motion carries content only where that pays
 
 
 @dataclass(frozen=True)

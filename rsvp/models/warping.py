@@ -22,13 +22,41 @@ def sample(image: Tensor, displacement: Tensor) -> Tensor:
     """
     height, width = image.shape[-2:]
     place = pixel_grid(height, width, displacement) + displacement
-    scale = torch.tensor([width, height], dtype=place.dtype, device=place.device).view(2, 1, 1)
-    normalised = (2.0 * place + 1.0) / scale - 1.0
-    grid = normalised.permute(0, 2, 3, 1)
-    # PyTorch's gradient reads outside of the image at places that are no numbers, and crashes.
-    somewhere = grid.nan_to_num(0.0, 0.0, 0.0)
-    sampled = F.grid_sample(image, somewhere, padding_mode="border", align_corners=False)
+    if image.is_cuda and torch.are_deterministic_algorithms_enabled():
+        sampled = sample_by_gathering(image, place)
+    else:
+        scale = torch.tensor([width, height], dtype=place.dtype, device=place.device)
+        normalised = (2.0 * place + 1.0) / scale.view(2, 1, 1) - 1.0
+        grid = normalised.permute(0, 2, 3, 1)
+        # PyTorch's gradient reads outside of the image at places that are no numbers, and crashes.
+        somewhere = grid.nan_to_num(0.0, 0.0, 0.0)
+        sampled = F.grid_sample(image, somewhere, padding_mode="border", align_corners=False)
     return sampled.where(place.isfinite().all(1, keepdim=True), torch.nan)
+
+
+def sample_by_gathering(image: Tensor, place: Tensor) -> Tensor:
+    """`image` (N, C, H, W) read at `place` (N, 2, h, w), as `sample` reads it: (N, C, h, w).
+
+    PyTorch has no gradient of `grid_sample` that repeats bit for bit on a GPU (see its
+    `use_deterministic_algorithms`); that of `gather` does, and is slower.
+    """
+    height, width = image.shape[-2:]
+    most = torch.tensor([width - 1, height - 1], dtype=place.dtype, device=place.device)
+    place = torch.minimum(place.clamp(min=0.0), most.view(2, 1, 1))
+    corner = place.detach().floor()
+    fraction = place - corner
+    x, y = corner.nan_to_num().long().unbind(1)
+    flat = image.flatten(2)
+    result = torch.zeros((), dtype=image.dtype, device=image.device)
+    for right in (0, 1):
+        for down in (0, 1):
+            weight = (fraction[:, 0] if right else 1.0 - fraction[:, 0]) * (
+                fraction[:, 1] if down else 1.0 - fraction[:, 1]
+            )
+            index = (y + down).clamp(max=height - 1) * width + (x + right).clamp(max=width - 1)
+            read = flat.gather(2, index.flatten(1).unsqueeze(1).expand(-1, flat.shape[1], -1))
+            result = result + weight.unsqueeze(1) * read.unflatten(2, index.shape[1:])
+    return result
 
 
 def splat(values: Tensor, displacement: Tensor) -> Tensor:

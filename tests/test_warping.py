@@ -12,6 +12,7 @@ from rsvp.models.warping import (
     pixel_grid,
     refine,
     sample,
+    sample_by_gathering,
     splat,
 )
 
@@ -51,6 +52,29 @@ def test_sample_by_whole_pixels_rolls(x, y):
     inside = (..., slice(4, -4), slice(4, -4))
     rolled = torch.roll(image, (-y, -x), dims=(-2, -1))
     assert torch.equal(sample(image, constant(x, y, 16))[inside], rolled[inside])
+
+
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
+def test_deterministic_sampling_is_the_same(mode):
+    """Against PyTorch's grid_sample, values and gradients, also far outside of the image."""
+    image = noise(2, 3, 8, 6).requires_grad_()
+    displacement = (4.0 * noise(2, 2, 8, 6, seed=1)).requires_grad_()
+    upstream = noise(2, 3, 8, 6, seed=2)
+    expected = sample(image, displacement, mode)
+    wanted = torch.autograd.grad(expected, (image, displacement), upstream)
+    found = sample_by_gathering(image, pixel_grid(8, 6, displacement) + displacement, mode)
+    torch.testing.assert_close(found, expected)
+    for one, other in zip(
+        torch.autograd.grad(found, (image, displacement), upstream), wanted, strict=True
+    ):
+        torch.testing.assert_close(one, other)
+
+
+def test_deterministic_sampling_carries_what_is_no_number():
+    place = pixel_grid(4, 4, noise(1)).repeat(1, 1, 1, 1)
+    place[0, 0, 1, 2] = torch.nan
+    missing = sample_by_gathering(noise(1, 3, 4, 4), place).isnan()
+    assert missing[0, :, 1, 2].all() and missing.sum() == 3
 
 
 def test_sample_repeats_the_border():

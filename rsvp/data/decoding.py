@@ -10,6 +10,7 @@ import os
 import re
 import select
 import signal
+import stat
 import subprocess
 import tempfile
 import time
@@ -196,9 +197,13 @@ def probe_video(source: Source, fps: float) -> Probe:
 
 def why_no_file(path: str) -> str | None:
     """Why there is nothing to read at `path`, or None. Opening a pipe would wait for ever."""
-    if not os.path.exists(path):
+    try:
+        mode = os.stat(path).st_mode
+    except PermissionError as error:
+        return f"out of reach ({error.strerror})"
+    except OSError:
         return "a link to nothing" if os.path.islink(path) else "no such file"
-    return None if os.path.isfile(path) else "not a regular file"
+    return None if stat.S_ISREG(mode) else "not a regular file"
 
 
 def probe_images(source: Source, fps: float) -> Probe:

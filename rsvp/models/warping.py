@@ -23,13 +23,50 @@ def sample(image: Tensor, displacement: Tensor, mode: str = "bilinear") -> Tenso
     """
     height, width = image.shape[-2:]
     place = pixel_grid(height, width, displacement) + displacement
-    scale = torch.tensor([width, height], dtype=place.dtype, device=place.device).view(2, 1, 1)
-    normalised = (2.0 * place + 1.0) / scale - 1.0
-    grid = normalised.permute(0, 2, 3, 1)
-    # PyTorch's gradient reads outside of the image at places that are no numbers, and crashes.
-    somewhere = grid.nan_to_num(0.0, 0.0, 0.0)
-    sampled = F.grid_sample(image, somewhere, mode, padding_mode="border", align_corners=False)
+    if image.is_cuda and torch.are_deterministic_algorithms_enabled():
+        sampled = sample_by_gathering(image, place, mode)
+    else:
+        scale = torch.tensor([width, height], dtype=place.dtype, device=place.device)
+        normalised = (2.0 * place + 1.0) / scale.view(2, 1, 1) - 1.0
+        grid = normalised.permute(0, 2, 3, 1)
+        # PyTorch's gradient reads outside of the image at places that are no numbers, and crashes.
+        somewhere = grid.nan_to_num(0.0, 0.0, 0.0)
+        sampled = F.grid_sample(image, somewhere, mode, padding_mode="border", align_corners=False)
     return sampled.where(place.isfinite().all(1, keepdim=True), torch.nan)
+
+
+def sample_by_gathering(image: Tensor, place: Tensor, mode: str = "bilinear") -> Tensor:
+    """`image` (N, C, H, W) read at `place` (N, 2, h, w), as `sample` reads it: (N, C, h, w).
+
+    PyTorch has no gradient of `grid_sample` that repeats bit for bit on a GPU (see its
+    `use_deterministic_algorithms`); that of `gather` does, and is slower.
+    """
+    height, width = image.shape[-2:]
+    corner = place.detach().floor()
+    across, along = (place - corner).unbind(1)
+    x, y = corner.nan_to_num().long().unbind(1)
+    flat = image.flatten(2)
+    kernel, taps = KERNELS[mode]
+    result = torch.zeros((), dtype=image.dtype, device=image.device)
+    for right in taps:
+        for down in taps:
+            weight = kernel((across - right).abs()) * kernel((along - down).abs())
+            index = (y + down).clamp(0, height - 1) * width + (x + right).clamp(0, width - 1)
+            read = flat.gather(2, index.flatten(1).unsqueeze(1).expand(-1, flat.shape[1], -1))
+            result = result + weight.unsqueeze(1) * read.unflatten(2, index.shape[1:])
+    return result
+
+
+def cubic(distance: Tensor) -> Tensor:
+    """The weight of a pixel at a distance up to 2 in bicubic sampling (Keys, "Cubic convolution
+    interpolation", 1981, equation 4, with PyTorch's a = -0.75)."""
+    a, d = -0.75, distance
+    near = ((a + 2.0) * d - (a + 3.0)) * d * d + 1.0
+    far = ((a * d - 5.0 * a) * d + 8.0 * a) * d - 4.0 * a
+    return torch.where(d <= 1.0, near, far)
+
+
+KERNELS = {"bilinear": (lambda d: 1.0 - d, (0, 1)), "bicubic": (cubic, (-1, 0, 1, 2))}
 
 
 def splat(values: Tensor, displacement: Tensor) -> Tensor:

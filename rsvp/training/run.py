@@ -112,7 +112,8 @@ class TrainingRun:
         for name, value in values.items():
             if not math.isfinite(value):
                 raise NotFinite(
-                    f"{name} is {value} at step {step}; the last good state is kept in"
+                    f"{name} is {value} at step {step}, maybe since up to {LOG_EVERY - 1} steps"
+                    " before, which were not looked at; the last good state is kept in"
                     f" {self.states.folder}; lower the learning rate"
                 )
         self.history.add(step + 1, **{name: round(value, 6) for name, value in values.items()})

@@ -28,11 +28,14 @@ PACKAGES = (
     "torch",
     "torchvision",
     "numpy",
+    "scipy",
+    "opencv-python-headless",
     "lightning-fabric",
     "snakemake",
     "av",
     "imageio-ffmpeg",
 )
+IMPORTED_AS = {"opencv-python-headless": "cv2"}  # where it is not the name with underscores
 logger = logging.getLogger(__name__)
 
 
@@ -206,7 +209,22 @@ def run_record(module: str, values: dict[str, Any], code: str | None) -> dict[st
             "cores": os.cpu_count(),
         },
         "peak_memory_mb": round(peak_memory_mb(), 1),
-    }
+    } | torch_facts()
+
+
+def torch_facts() -> dict[str, Any]:
+    """Threads, GPU and its peak memory, in megabytes; what a stage without torch lacks is absent.
+
+    The memory is that of tensors, as PyTorch allocated it.
+    """
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return {}
+    facts = {"threads": torch.get_num_threads()}
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        facts["gpu"] = torch.cuda.get_device_name()
+        facts["gpu_peak_memory_mb"] = round(torch.cuda.max_memory_allocated() / 2**20, 1)
+    return facts
 
 
 def git_commit() -> str | None:
@@ -221,7 +239,8 @@ def git_commit() -> str | None:
 
 def package_versions() -> dict[str, str]:
     """Versions of the packages that this process has loaded and that change numbers."""
-    loaded = [name for name in PACKAGES if name.replace("-", "_") in sys.modules]
+    modules = {name: IMPORTED_AS.get(name, name.replace("-", "_")) for name in PACKAGES}
+    loaded = [name for name, module in modules.items() if module in sys.modules]
     return installed_versions([*loaded, "snakemake"])
 
 

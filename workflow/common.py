@@ -66,6 +66,7 @@ class Plan:
         make_results(self.results)
         self.weights = weights_hashes(config, self.results)
         self.lpips = {key: self.weights[key] for key in LPIPS_KEYS if key in self.weights}
+        self.i3d = {key: self.weights[key] for key in ("i3d",) if key in self.weights}
         self.detector = {key: self.weights[key] for key in self.weights if key not in LPIPS_KEYS}
         self.starts = self.start_hashes()
         self.check_trained_with_weights()
@@ -149,12 +150,12 @@ class Plan:
         return [f"semantics/{a}/seed{s}" for a in having for s in self.seeds]
 
     def predicted(self, wildcards: Any) -> list[str]:
-        """The indexes of what all predictors predict on a dataset."""
+        """The indexes of what all predictors predict on a dataset, and their autoencoders."""
         of = self.config.predictors
-        names = [
-            p for p in self.predictors
-            if self.config.autoencoders[of[p].autoencoder].dataset == wildcards.dataset
-        ]  # fmt: skip
+        mine = [a for a in self.autoencoders
+                if self.config.autoencoders[a].dataset == wildcards.dataset]  # fmt: skip
+        names = [p for p in self.predictors if of[p].autoencoder in mine]
+        names += [f"{autoencoder}.reconstruction" for autoencoder in mine]
         return [f"predictions/{p}/seed{s}/index.json" for p in names for s in self.seeds]
 
     @property

@@ -31,7 +31,8 @@ STAGE = re.compile(
 MADE = re.compile(
     r"(index|run|truth)\.json|log\.txt|benchmark\.\w+|(history|clips|videos|rejected)\.csv"
     r"|(weights|features|truth|(frames|train|validation|test)-\d+)\.safetensors|scores\.parquet"
-    r"|state/((aside-.*|broken-.*)?state-\d+\.safetensors|journal\.json|accepted\.json)"
+    r"|state/(\w+/)?((aside-.*|broken-.*)?state-\d+|part-\d+)\.safetensors"
+    r"|state/(\w+/)?(journal|accepted)\.json"
     r"|state/tensorboard/events\..*|(videos|(train|validation|test)/shapes)/\d+\.mp4"
     r"|views/(legend|\d+-\w+)\.png|pictures/[\w.-]+\.png"
     r"|(.*/)?(\.?lock|\.[^/]+\.tmp)"

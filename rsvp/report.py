@@ -25,13 +25,31 @@ from rsvp.reporting.measures import PSNR
 from rsvp.reporting.memorisation import (
     memorisation_grids,
     memorisation_table,
+    nearest_pictures,
     read_memorisation,
 )
 from rsvp.reporting.page import Report, render
-from rsvp.reporting.plots import curves_plot, horizon_measures, horizon_plot, learning_plot
-from rsvp.reporting.records import autoencoder_of, read_dataset, read_histories, read_records
+from rsvp.reporting.plots import (
+    curves_plot,
+    horizon_measures,
+    horizon_plot,
+    learning_plot,
+    pictures_plot,
+)
+from rsvp.reporting.records import (
+    autoencoder_of,
+    read_dataset,
+    read_histories,
+    read_records,
+    resize_of,
+)
 from rsvp.reporting.rows import read_rows
-from rsvp.reporting.semantics import read_semantics, semantics_grids, semantics_table
+from rsvp.reporting.semantics import (
+    conclusions,
+    read_semantics,
+    semantics_grids,
+    semantics_table,
+)
 from rsvp.reporting.tables import (
     Tables,
     comparisons_table,
@@ -48,7 +66,7 @@ INPUTS = {
     "evaluations": "evaluation/<row>/seed<n>/index.json of all rows",
     "histories": "history.csv of all training stages",
     "records": "run.json of all stages",
-    "predictions": "predictions/<row>/seed<n>/index.json of the rows whose videos play",
+    "predictions": "predictions/<row>/seed<n>/index.json of all rows, whose videos play",
     "semantics": "semantics/<autoencoder>/seed<n>/index.json: scene, object and motion of clips",
     "copies": "memorisation/<dataset>/index.json: distances to training clips",
     "datasets": "datasets/<dataset>/index.json; its tables and frames lie beside it",
@@ -67,6 +85,7 @@ OUTPUTS = {
     "horizon-plot": "horizon.svg to write",
     "curves-plot": "curves.svg to write",
     "learning-plot": "learning.svg to write",
+    "copies-plot": "copies.svg to write",
 }
 
 
@@ -93,11 +112,13 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     """Write all outputs; returns the counts for the run record."""
     config = settings.report
     rows = read_rows(arguments.evaluations, config.predictors)
-    tables = make_tables(rows, settings.evaluation.bootstrap, settings.protocols)
     histories, records = read_histories(arguments.histories), read_records(arguments.records)
+    resize = resize_of(rows[0].index["dataset"], records)
+    tables = make_tables(rows, settings.evaluation.bootstrap, settings.protocols, resize)
     lines = costs(records)
     semantics = read_semantics(arguments.semantics, settings.evaluation.bootstrap)
     copies = read_memorisation(arguments.copies)
+    nearest = pictures_plot(nearest_pictures(copies))
     page = render(
         Report(
             title=config.title,
@@ -107,7 +128,9 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
             costs=lines,
             galleries=galleries(arguments, tables, records, config.examples),
             decomposition=semantics_grids(semantics),
+            conclusions=conclusions(semantics),
             memorisation=memorisation_grids(copies),
+            nearest=nearest,
             datasets=[read_dataset(path) for path in arguments.datasets],
             resamples=settings.evaluation.bootstrap,
         )
@@ -125,6 +148,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     write_text(arguments.horizon_plot, horizon_plot(tables, horizon_measures(tables)))
     write_text(arguments.curves_plot, curves_plot(tables))
     write_text(arguments.learning_plot, learning_plot(histories))
+    write_text(arguments.copies_plot, nearest)
     write_text(arguments.page, page)
     logger.info("%d rows, %d comparisons", len(rows), len(tables.comparisons))
     return {"rows": [row.name for row in rows], "bytes": len(page.encode())}

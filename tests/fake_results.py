@@ -231,14 +231,28 @@ def write_semantics(home: Path, seed: int, clip_ids: list[str], groups: int) -> 
 
 def write_memorisation(home: Path, rows: list[tuple[str, int]]) -> None:
     """Distances to training clips, of which the first row's are suspicious."""
+    shown = []
+    for number, place in enumerate(("best", "worst", "nearest")):
+        picture = np.hstack(moving_disc(number, 4, 1.0))
+        file = home / f"pictures/{place}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(file), np.vstack([picture, picture]))
+        shown.append({"place": place, "clip": f"v{number}", "nearest": f"t{number}",
+                      "picture": f"pictures/{place}.png"})  # fmt: skip
     entries = [
-        {"row": row, "seed": seed, "clips": 8, "groups": 4, "flagged": not number, "shown": [],
+        {"row": row, "kind": "predictor", "seed": seed, "clips": 8, "groups": 4,
+         "flagged": not number, "shown": shown,
          "ratio": {"mean": 0.4 + 0.6 * number, "low": 0.3, "high": 0.45 + number},
          "nearer": {"mean": 0.5, "low": None, "high": None},
          "copied": {"mean": 0.0, "low": 0.0, "high": 0.0}}
         for number, (row, seed) in enumerate(rows)
     ]  # fmt: skip
-    write_json(home / "index.json", {"dataset": "fake", "protocol": {}, "rows": entries})
+    protocol = {
+        "split": "test", "training_clips": 192, "context_frames": CONTEXT, "future_frames": FUTURE,
+        "resolution": SIZE, "future": "of the first trajectory", "described_by": "colours",
+        "distance": "root mean square", "copied_below": 0.5,
+    }  # fmt: skip
+    write_json(home / "index.json", {"dataset": "fake", "protocol": protocol, "rows": entries})
 
 
 def write_views(home: Path, clip_ids: list[str]) -> dict[str, object]:
@@ -329,7 +343,8 @@ def make_report(results: Path, title: str = "A report") -> Path:
     folder = results / "report"
     outputs = {"page": "report.html", "horizon-plot": "plots/horizon.svg",
                "curves-plot": "plots/curves.svg",
-               "learning-plot": "plots/learning.svg", "record": "run.json"}  # fmt: skip
+               "learning-plot": "plots/learning.svg", "copies-plot": "plots/copies.svg",
+               "record": "run.json"}  # fmt: skip
     for flag, path in outputs.items():
         command += [f"--{flag}", str(folder / path)]
     for table in TABLES:

@@ -10,11 +10,7 @@ rule report:
     input:
         settings="settings/report/report.json",
         evaluations=expand("evaluation/{row}/index.json", row=PLAN.rows),
-        predictions=expand(
-            "predictions/{predictor}/seed{seed}/index.json",
-            predictor=PLAN.predictors,
-            seed=PLAN.seeds,
-        ),
+        predictions=expand("predictions/{row}/index.json", row=PLAN.rows),
         semantics=expand("{folder}/index.json", folder=PLAN.semantics_folders),
         copies=expand("memorisation/{dataset}/index.json", dataset=PLAN.datasets),
         histories=expand("{folder}/history.csv", folder=PLAN.trained_folders),
@@ -95,6 +91,12 @@ rule report:
             category="Plots",
             labels={"plot": "learning curves"},
         ),
+        copies_plot=report(
+            "report/plots/copies.svg",
+            caption="../report/copies.rst",
+            category="Plots",
+            labels={"plot": "nearest training clips"},
+        ),
         record="report/run.json",
     log:
         "report/log.txt",
@@ -132,6 +134,7 @@ rule report:
         " --horizon-plot {output.horizon_plot}"
         " --curves-plot {output.curves_plot}"
         " --learning-plot {output.learning_plot}"
+        " --copies-plot {output.copies_plot}"
         " --record {output.record}"
         " --code {params.code}"
         " --log {log}"

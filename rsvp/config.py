@@ -594,6 +594,8 @@ def stage_settings(config: Config, stage: str, name: str = "", seed: int = 0) ->
         settings["evaluation"] = pick(config.evaluation, ("max_clips",))
     elif stage == "check_memorisation":
         settings["evaluation"] = pick(config.evaluation, ("bootstrap",))
+        settings["weights"] = {"i3d": weights_files(config.weights).get("i3d")}
+        settings["compute"] = compute
     elif stage == "measure_semantics":
         keys = ("max_clips", "semantics_clips", "bootstrap")
         settings |= {"seed": seed, "evaluation": pick(config.evaluation, keys)}

@@ -19,7 +19,7 @@ from rsvp.reporting.grids import (
     comparison_grids,
     cost_grid,
     curves_grid,
-    horizon_grid,
+    horizon_grids,
     result_grids,
 )
 from rsvp.reporting.measures import PSNR
@@ -140,7 +140,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     )
     for paths, frame, grids in (
         (arguments.results, results_table(tables), result_grids(tables)),
-        (arguments.horizon, horizon_table(tables), [horizon_grid(tables)]),
+        (arguments.horizon, horizon_table(tables), horizon_grids(tables)),
         (arguments.comparisons, comparisons_table(tables), comparison_grids(tables)),
         (arguments.curves, curves_table(tables), [curves_grid(tables)]),
         (arguments.decomposition, semantics_table(semantics), semantics_grids(semantics)),

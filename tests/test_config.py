@@ -402,6 +402,7 @@ STAGES = {
     "predict_baseline": "shapes",
     "real_features": "shapes",
     "evaluate": "shapes",
+    "check_memorisation": "shapes",
     "report": "report",
 }
 # For each change of the config, the stages whose own part of it changes.
@@ -424,8 +425,9 @@ DEPENDS = {
     ("datasets.shapes.resize", "area"): {"decode", "split"},
     ("datasets.shapes.generated.seed", 5): {"generate_videos", "decode", "split"},
     ("evaluation.trajectories", 2): {"predict"},
-    ("evaluation.bootstrap", 100): {"report"},
-    ("weights.i3d", "i3d.safetensors"): {"real_features", "evaluate"},
+    ("evaluation.bootstrap", 100): {"check_memorisation", "report"},
+    ("weights.i3d", "i3d.safetensors"): {"real_features", "evaluate", "check_memorisation"},
+    ("compute.save_seconds", 7.0): set(),
     ("weights.lpips_backbone", "alex.safetensors"): {"evaluate"},
     ("weights.detectors.mine.program", "mine.py"): {"real_features", "evaluate"},
     ("weights.i3d", "https://example.org/mirror"): set(),  # the same file from elsewhere

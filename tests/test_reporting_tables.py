@@ -11,7 +11,7 @@ from rsvp.config import PROTOCOLS, Column, Protocol, Scores
 from rsvp.errors import UserError
 from rsvp.files import read_json, write_json
 from rsvp.metrics.scoring import ENSEMBLE_SCORES
-from rsvp.reporting.grids import comparison_grids, curves_grid, result_grids
+from rsvp.reporting.grids import comparison_grids, curves_grid, horizon_grids, result_grids
 from rsvp.reporting.markdown import markdown
 from rsvp.reporting.measures import (
     CRPS,
@@ -132,6 +132,24 @@ def test_horizon_is_the_mean_over_clips_and_trajectories_of_each_frame(tables):
     table = horizon_table(tables)
     line = table[(table["row"] == "p") & (table["sampling"] == "single") & (table["frame"] == 2)]
     assert line.set_index("metric")["value"]["psnr"] == pytest.approx((22 + 17.5) / 2)
+
+
+def test_the_printed_horizon_is_thin_and_has_a_table_for_each_measure(tmp_path):
+    path = evaluation(
+        tmp_path, "p", "predictor",
+        {key: [*values, *range(10)] for key, values in SAMPLED.items()}, crps=2.5,
+    )  # fmt: skip
+    write_json(path, read_json(path) | {"future_frames": 12})
+    only_frames = {"prediction": PROTOCOLS["prediction"]}
+    tables = make_tables(read_rows([path], ["p"]), RESAMPLES, only_frames)
+    grids = {grid.name: grid for grid in horizon_grids(tables)}
+    assert {"horizon-psnr", "horizon-crps"} <= set(grids)
+    grid = grids["horizon-psnr"]
+    assert grid.heads == ["row", *(f"frame {frame}" for frame in (1, 3, 5, 8, 10, 12))]
+    curve = tables.horizon["p", "psnr", "single"]
+    assert grid.lines[0][2].text == PSNR.text(curve[2].value)
+    only_sets = {"distribution": PROTOCOLS["distribution"]}
+    assert horizon_grids(Tables(tables.rows, only_sets)) == []
 
 
 def test_comparisons_are_paired_and_mark_the_best_baseline(tables):
@@ -408,7 +426,7 @@ def test_protocols_name_the_network_of_their_own_measure(tmp_path):
     heads = result_grids(tables)[0].heads
     assert "LPIPS of SqueezeNet ↓" in heads and "FVD of I3D ↓" in heads
     curves = curves_table(tables)
-    assert (curves["groups"] == 20).all() and (curves["seed_numbers"] == "0").all()
+    assert (curves["groups"] == curves["clips"]).all() and (curves["seed_numbers"] == "0").all()
 
 
 def test_curves_over_the_number_of_clips_fall(tmp_path):

@@ -11,7 +11,7 @@ from rsvp.reporting.estimates import NAN, Estimate
 from rsvp.reporting.measures import ENSEMBLE, MEASURES, PAIRED, Measure
 from rsvp.reporting.parts import Column, Part, absent, details, headline, notes
 from rsvp.reporting.records import count, duration
-from rsvp.reporting.tables import Tables, sample_text
+from rsvp.reporting.tables import Tables, protocol_text, sample_text
 
 HORIZON_FRAMES = 6  # columns of the table over the horizon, at most; the CSV has all
 UNKNOWN = "\N{EN DASH}"
@@ -116,28 +116,29 @@ def comparison_grids(tables: Tables) -> list[Grid]:
     ]
 
 
-def horizon_grid(tables: Tables) -> Grid:
-    """Every measure and row at some of the future frames: all of them are too many for a page."""
+def horizon_grids(tables: Tables) -> list[Grid]:
+    """For each measure its rows at some of the future frames: all are too many for a page."""
     future = tables.rows[0].index["future_frames"]
     chosen = sorted({round(place) for place in np.linspace(1, future, HORIZON_FRAMES)})
-    lines, starts = [], []
+    grids = []
     for measure in (*PAIRED, *ENSEMBLE):
-        heading = Column(measure, measure.sampling, tables.frame_protocols[0]).heading(tables)
-        curves = {
-            row.name: estimates
+        lines = [
+            [Cell(row.name, number=False),
+             *(number(measure, estimates[frame - 1]) for frame in chosen)]
             for row in tables.rows
             if (estimates := tables.horizon.get((row.name, measure.key, measure.sampling)))
-        }
-        starts += [len(lines)] if lines and curves else []
-        for name, estimates in curves.items():
-            cells = [number(measure, estimates[frame - 1]) for frame in chosen]
-            lines.append([Cell(heading, number=False), Cell(name, number=False), *cells])
-    frames = [f"frame {frame}" for frame in chosen]
-    caption = (
-        f"By future frame, of {future}. {tables.protocol}. {sample_text(tables)} Brackets: 95 % "
-        "intervals."
-    )
-    return Grid("horizon", caption, ["measure", "row", *frames], lines, starts)
+        ]  # fmt: skip
+        if lines:
+            protocol = tables.frame_protocols[0]
+            heading = Column(measure, measure.sampling, protocol).heading(tables)
+            caption = (
+                f"{heading} by future frame, of {future}. "
+                f"{protocol_text(protocol, tables, [measure])}. {sample_text(tables)} "
+                "Brackets: 95 % intervals."
+            )
+            frames = [f"frame {frame}" for frame in chosen]
+            grids.append(Grid(f"horizon-{measure.key}", caption, ["row", *frames], lines))
+    return grids
 
 
 def curves_grid(tables: Tables) -> Grid:

@@ -140,7 +140,7 @@ def absent(tables: Tables) -> list[tuple[str, str]]:
         if not tables.measured(measure):
             reason = plain_reason(tables.reason(measure))
             if FETCH in reason:  # of several files, one command
-                reason = f"their weights are not there yet; {FETCH}"
+                reason = "their weights are not there yet; make weights downloads them"
             reasons.setdefault(reason, []).append(measure.label)
     for name in tables.protocols:
         cells = [cell for key, cell in tables.headline.items() if key[3] == name]

@@ -83,11 +83,6 @@ class Tables:
     comparisons: list[Comparison] = field(default_factory=list)
 
     @property
-    def protocol(self) -> str:
-        """What the numbers of the first protocol depend on, in one line."""
-        return protocol_text(next(iter(self.protocols)), self)
-
-    @property
     def frame_protocols(self) -> list[str]:
         """The protocols that score frame by frame."""
         return [name for name, item in self.protocols.items() if item.scores is Scores.frames]
@@ -330,7 +325,8 @@ def curves_table(tables: Tables) -> pd.DataFrame:
     """curves.csv: how each distance changes with the number of clips; a line per row and number.
 
     `value` is the mean over random subsets of `clips` clips, `deviation` their standard deviation.
-    All clips have no subset but an interval, that of results.csv.
+    All clips have no subset but an interval, that of results.csv. Subsets have so many groups at
+    most.
     """
     lines = []
     for (name, key, protocol), curve in tables.curves.items():
@@ -340,7 +336,8 @@ def curves_table(tables: Tables) -> pd.DataFrame:
         for clips, value, deviation in curve:
             last = clips == whole.clips
             estimate = replace(
-                whole, value=value, clips=clips, seeds=1, seed_std=NAN,
+                whole, value=value, clips=clips, groups=min(clips, whole.groups), seeds=1,
+                seed_std=NAN,
                 low=whole.low if last and whole.seeds == 1 else NAN,
                 high=whole.high if last and whole.seeds == 1 else NAN,
                 note=whole.note if last else f"mean over {SUBSETS} random subsets of all clips",

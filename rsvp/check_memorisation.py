@@ -81,7 +81,6 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     dataset = test.index["dataset"]
     facts = protocol(train, test, detector)
     write_json(arguments.index, {"dataset": dataset, "protocol": facts, "rows": entries})
-    kept.close()
     return {"clips": int(ends[-1]) // 2, "device": str(device)}
 
 
@@ -110,24 +109,17 @@ class Descriptions:
 
     def __init__(self, state: Path, key: StateKey) -> None:
         self.state, self.key = state, key
-        self.opened: list[Parts] = []
 
     def blocks(
         self, name: str, count: int, describe: Callable[[int], np.ndarray]
     ) -> Iterable[np.ndarray]:
         """Blocks of descriptions, one item each per number below `count`, in order."""
         parts = Parts(Journal(self.state / name, self.key))
-        self.opened.append(parts)
         rest = range(parts.items, count)
         for i in tqdm(rest, desc=f"describe {name}", initial=parts.items, total=count, unit="clip"):
             parts.append({"description": describe(i)[None]})
         parts.save()
         return (part["description"] for part in parts)
-
-    def close(self) -> None:
-        """Forget it all: the stage's outputs stand."""
-        for parts in self.opened:
-            parts.close()
 
 
 def nearest_clips(

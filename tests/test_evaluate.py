@@ -22,7 +22,7 @@ from rsvp.metrics import i3d
 from rsvp.metrics.distribution import frechet_distance
 from rsvp.metrics.motion import motion_distance, motion_features
 from rsvp.reporting.measures import FVD
-from rsvp.resume import SAVE_SECONDS, Journal, StateKey
+from rsvp.resume import SAVE_SECONDS, Journal, StateKey, forget
 from tests.squares import make_dataset, square
 
 CONTEXT, FUTURE, SIZE = 4, 9, 32
@@ -218,6 +218,7 @@ def test_a_killed_evaluation_goes_on_and_ends_the_same(
 ) -> None:
     path = predict(dataset, "flow-extrapolation")
     index, scores, features = score(dataset, path)
+    forget(dataset.parents[2] / "evaluation" / path.parent.name / "state")
     monkeypatch.setenv(SAVE_SECONDS, "0")
     measured: list[int] = []
     measure = evaluate.Row.measure
@@ -243,6 +244,9 @@ def test_a_killed_evaluation_goes_on_and_ends_the_same(
     assert measured == [0, 1, 2, 3]
     assert again == index and scores_again.equals(scores)
     assert all(np.array_equal(values, features_again[name]) for name, values in features.items())
+    # A run that died before Snakemake noted that it was finished has nothing left to measure.
+    score(dataset, path)
+    assert measured == [0, 1, 2, 3]
 
 
 def test_the_order_of_clips_changes_no_number(dataset: Path) -> None:

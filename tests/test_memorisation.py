@@ -135,7 +135,8 @@ def test_a_killed_check_goes_on_and_ends_the_same(tmp_path, monkeypatch, detecto
     again = checked(tmp_path / "killed", monkeypatch, real)
     assert detector.asked == 12 + 2 * 8, "nothing is described twice"
     assert again == whole
-    assert not list((tmp_path / "killed/state").rglob("*.safetensors")), "what resumes is gone"
+    assert checked(tmp_path / "killed", monkeypatch, real) == whole
+    assert detector.asked == 12 + 2 * 8, "what is done is not described again"
 
 
 def test_a_few_copies_are_flagged(tmp_path, monkeypatch):

@@ -5,6 +5,8 @@
 # make why      what would run, and why
 # make accept RESULTS='predictors/rsvp-m/seed0 …' WHY='renamed a variable'
 #               keeps these results although their code changed, and notes it
+# make anew RESULTS='predictors/rsvp-m/seed0 …' (or all)
+#               has these results made again from their start by the next snakemake
 # make orphans [REMOVE=yes]
 #               lists (removes) results that no row of the config needs
 # Another config: CONFIG=FILE; other flags for snakemake: ARGS='--cores 4'
@@ -14,7 +16,7 @@ CONFIG ?= config.yaml
 BIN := $(VENV)/bin
 FLAGS = --configfile '$(CONFIG)' $(ARGS)
 
-.PHONY: demo check-demo weights test soak why accept orphans lint environment
+.PHONY: demo check-demo weights test soak why accept anew orphans lint environment
 
 demo: environment
 	$(BIN)/snakemake
@@ -41,6 +43,9 @@ why: environment
 # Variables given to make are in the environment; the shell does not look into them there.
 accept: environment
 	@PYTHONPATH=. $(BIN)/python workflow/accept.py --results "$$RESULTS" --why "$$WHY" $(FLAGS)
+
+anew: environment
+	@PYTHONPATH=. $(BIN)/python workflow/anew.py --results "$$RESULTS" $(FLAGS)
 
 orphans: environment
 	@PYTHONPATH=. $(BIN)/python workflow/orphans.py $(if $(filter yes,$(REMOVE)),--remove) $(FLAGS)

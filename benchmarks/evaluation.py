@@ -5,12 +5,13 @@ frames (4 observed) at 64 pixels and one prediction of each. The time is that of
 loading of networks included; processor time says more than the clock on a machine that others use.
 Own memory is what the process cannot give back; the peak also counts pages of mapped frame files,
 which the system drops when it needs room (Linux only).
-I3D has seeded weights in place of the pretrained ones, which cost the same.
+I3D sees all of the clips, with seeded weights in place of the pretrained ones, which cost the same.
 
-    python benchmarks/evaluation.py --weights ../shared/weights
+    python benchmarks/evaluation.py --weights ../shared/weights --csv benchmarks/evaluation.csv
 """
 
 import argparse
+import csv
 import json
 import re
 import resource
@@ -43,6 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--clips", type=int, nargs="+", default=[64, 256])
     parser.add_argument("--weights", type=Path, help="folder of LPIPS's AlexNet weights")
+    parser.add_argument("--csv", type=Path, help="table to append the numbers to")
     parser.add_argument("--no-i3d", action="store_true", help="leave out the detector")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--stage", help=argparse.SUPPRESS)  # in a process of its own
@@ -59,6 +61,11 @@ def main() -> None:
             make_predictions(Path(folder), clips)
             for stage in STAGES:
                 found = in_process(stage, folder, arguments)
+                if arguments.csv:
+                    append(arguments.csv, found | {
+                        "stage": stage, "clips": clips, "threads": arguments.threads,
+                        "i3d": not arguments.no_i3d, "lpips": bool(arguments.weights),
+                    })  # fmt: skip
                 numbers = [f"{found[key] / clips:.3f}" for key in ("seconds", "processor")]
                 numbers += [f"{found[key]:.0f}" for key in ("own_mb", "peak_mb")]
                 print("|", " | ".join([stage, str(clips), *numbers]), "|", flush=True)
@@ -74,6 +81,16 @@ def make_predictions(folder: Path, clips: int) -> None:
         ),
         Settings(),
     )  # fmt: skip
+
+
+def append(path: Path, values: dict[str, Any]) -> None:
+    """Add a line to a CSV, with a head where it is new."""
+    new = not path.exists()
+    with open(path, "a", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, sorted(values))
+        if new:
+            writer.writeheader()
+        writer.writerow(values)
 
 
 def in_process(stage: str, folder: str, arguments: argparse.Namespace) -> dict[str, float]:

@@ -103,6 +103,21 @@ class Perceptual(Enum):
     lpips = "lpips"  # also a loss of pretraining; needs weights.lpips_backbone and lpips_linear
 
 
+class Regularisation(Enum):
+    """What keeps the discriminators of fine-tuning from being too sure."""
+
+    none = "none"
+    r1 = "r1"  # the gradient at real clips is small
+    lecam = "lecam"  # logits stay near what those of the other side were on average
+
+
+class DiscriminatorAugment(Enum):
+    """What the discriminators see of clips."""
+
+    none = "none"  # the clips
+    ada = "ada"  # clips that are transformed, the more often the more the discriminators overfit
+
+
 class Objective(Enum):
     """What the denoiser is trained to output."""
 
@@ -130,15 +145,16 @@ class Weighting(Enum):
 class Generated:
     """The generated videos: textured shapes that move and turn over a textured background."""
 
-    train_videos: int = 320
+    train_videos: int = 800
     validation_videos: int = 24
     test_videos: int = 64
-    frames: int = 48  # frames per training video
+    frames: int = 24  # frames per training video
     held_out_frames: int = 16  # frames per validation and test video
     size: int = 64  # pixels, width and height of the video files
     objects: int = 2  # at most; each video has one or two
     speed: float = 2.8  # pixels per frame, at most, at 64 pixels; scales with size
-    turn: float = 0.3  # radians per frame, at most
+    turn: float = 0.3  # radians per frame that a path bends, at most
+    spin: float = 0.4  # how far an object rotates, as a share of its path's bend
     seed: int = 0
 
 
@@ -230,12 +246,19 @@ class Pretrain:
     """Stage one, reconstruction."""
 
     steps: int = 1200
+    seconds: float | None = None  # of training, in place of steps: a calibration finds the steps
     batch_size: int = 12  # clips
     target_frames: int = 4  # frames of each clip that are reconstructed in one step
     learning_rate: float = 2.0e-3
     warmup_steps: int = 50
     weight_decay: float = 0.01
+    l1: float = 1.0  # weight of the frames' mean absolute difference; of fine-tuning, too
+    l2: float = 2.0  # weight of their mean squared difference; of fine-tuning, too
     lpips: float = 0.5  # weight of LPIPS; counts where `perceptual` is lpips
+    # triplane and frames, tanh and kl: weight of L1 and L2 of what latents downsampled by 2 are
+    # decoded to; of fine-tuning, too
+    scale_equivariance: float = 0.0
+    ema_decay: float | None = None  # of the weights that are kept, every step, ramped up from 0
 
 
 @dataclass
@@ -243,6 +266,7 @@ class Finetune:
     """Stage one, adversarial, with early stop."""
 
     steps: int = 400  # at most
+    seconds: float | None = None  # of training at most, in place of steps
     batch_size: int = 8  # clips
     target_frames: int = 4  # consecutive, for the 3-D discriminator
     learning_rate: float = 1.0e-3  # at its peak; falls to a fiftieth at the last step
@@ -250,7 +274,17 @@ class Finetune:
     discriminator_learning_rate: float = 2.0e-3
     adversarial: float = 0.1  # weight of the generator's loss relative to the reconstruction's
     feature_matching: float = 10.0  # weight of the distance of the discriminators' features
+    adaptive_weight: bool = False  # `adversarial` is a share of the reconstruction's gradient
+    lpips: float = 0.0  # weight of LPIPS; needs `perceptual: lpips`
     discriminator_width: int = 32
+    regularisation: Regularisation = Regularisation.none  # of the discriminators
+    r1_weight: float = 1.0  # r1: gamma
+    r1_every: int = 16  # r1: steps, with as many times the weight
+    lecam_weight: float = 0.01  # lecam
+    augment: DiscriminatorAugment = DiscriminatorAugment.none  # of what discriminators see
+    ada_target: float = 0.6  # ada: mean sign of the logits of real clips
+    ada_clips: int = 4000  # ada: seen while the probability of a transformation rises from 0 to 1
+    ema_decay: float = 0.98  # of the weights that are watched and kept, every step
     validate_every: int = 50  # steps
     patience: int = 4  # validations without improvement
     max_psnr_drop: float = 0.4  # dB on the validation split; weights below it are not kept
@@ -278,6 +312,9 @@ class Autoencoder:
     scene_channels: int = 4  # rsvp, joint
     object_channels: int = 8  # rsvp, joint
     motion_channels: int = 4  # rsvp, joint: two of displacement, the others of content
+    displacement_scale: float = (
+        1.0  # rsvp, joint: pixels; shorter displacements are told apart best
+    )
     channels: int = 4  # triplane, frames: of the latent
     regulariser: Regulariser = field(default_factory=Regulariser)  # triplane, frames
     contexts: list[str] | None = None  # beside the prefix: names of the dataset's
@@ -339,6 +376,7 @@ class Predictor:
     drop_context: float = 0.0  # probability that a clip is trained without context, for guidance
     init_from: str | None = None  # folder of a finished predictor that training starts from
     steps: int = 1500
+    seconds: float | None = None  # of training, in place of steps: a calibration finds the steps
     batch_size: int = 32
     learning_rate: float = 1.0e-3
     warmup_steps: int = 100
@@ -431,6 +469,8 @@ class Settings:
     protocols: dict[str, Protocol] = field(default_factory=dict)  # those that the report prints
     windows: list[int | None] = field(default_factory=list)  # see `feature_windows`
     report: Report = field(default_factory=Report)
+    # The values as they were handed, without defaults: what saved states are keyed by.
+    handed: dict[str, Any] = field(default_factory=dict)
 
 
 # Fields of a dataset that shape its stored frames. The others only cut clips out of them.
@@ -450,17 +490,34 @@ ROW_KEYS = ("sampler", "guidance", "context")  # of a predictor; the others shap
 LPIPS_KEYS = ("lpips_backbone", "lpips_linear")
 NETWORK_KEYS = (*LPIPS_KEYS, "i3d")
 FETCH = "make weights downloads it (for another config: make weights CONFIG=FILE)"
+# For each training stage the one that turns its seconds into steps.
+CALIBRATIONS = {
+    "pretrain_autoencoder": "calibrate_pretraining",
+    "finetune_autoencoder": "calibrate_finetuning",
+    "train_diffusion": "calibrate_diffusion",
+}
+BUDGETS = {  # where a training stage's settings hold its steps
+    "pretrain_autoencoder": ("autoencoder", "pretrain"),
+    "finetune_autoencoder": ("autoencoder", "finetune"),
+    "train_diffusion": ("predictor",),
+}
 DENOISER_KEYS = tuple(
     f.name for f in dataclasses.fields(Predictor) if f.name not in ("same_as", *ROW_KEYS)
 )
 
 
 # Fields of an autoencoder that are of some kinds only, and of a regulariser.
+LAYER_KEYS = ("scene_channels", "object_channels", "motion_channels", "displacement_scale")
 KIND_KEYS = {
-    AutoencoderKind.rsvp: ("scene_channels", "object_channels", "motion_channels"),
-    AutoencoderKind.joint: ("scene_channels", "object_channels", "motion_channels"),
+    AutoencoderKind.rsvp: LAYER_KEYS,
+    AutoencoderKind.joint: LAYER_KEYS,
     AutoencoderKind.triplane: ("channels", "regulariser"),
     AutoencoderKind.frames: ("channels", "regulariser"),
+}
+FRAME_LOSS_KEYS = ("l1", "l2", "scale_equivariance")  # of pretraining that fine-tuning shares
+REGULARISATION_KEYS = {
+    Regularisation.r1: ("r1_weight", "r1_every"),
+    Regularisation.lecam: ("lecam_weight",),
 }
 REGULARISER_KEYS = {
     RegulariserKind.tanh: (),
@@ -507,6 +564,9 @@ def stage_settings(config: Config, stage: str, name: str = "", seed: int = 0) ->
     `name` names the dataset, autoencoder or predictor that the stage works for. Two configs that
     give equal settings give equal outputs of the stage, so a change elsewhere leaves it alone.
     """
+    for training, calibration in CALIBRATIONS.items():
+        if stage == calibration:
+            return calibration_settings(config, training, name, seed)
     settings: dict[str, Any] = {"name": name}
     compute = omit(config.compute, "save_seconds")
     if stage == "generate_videos":
@@ -518,13 +578,16 @@ def stage_settings(config: Config, stage: str, name: str = "", seed: int = 0) ->
     elif stage == "pretrain_autoencoder":
         own = config.autoencoders[name]
         autoencoder = omit(own, "finetune", "latent_copies", "contexts", *foreign_keys(own))
+        autoencoder["pretrain"] = without_budget(own.pretrain)
         settings |= {"seed": seed, "autoencoder": autoencoder}
         settings["contexts"] = to_plain(chosen_contexts(config, name))
         settings |= {"weights": training_weights(config, name), "compute": compute}
     elif stage == "finetune_autoencoder":
         own = config.autoencoders[name]
-        others = ("pretrain", "latent_copies", "init_from", "contexts")
+        others = ("latent_copies", "init_from", "contexts")
         autoencoder = omit(own, *others, *foreign_keys(own))
+        autoencoder["pretrain"] = pick(own.pretrain, FRAME_LOSS_KEYS)
+        autoencoder["finetune"] = without_budget(own.finetune)
         settings |= {"seed": seed, "autoencoder": autoencoder}
         settings["contexts"] = to_plain(chosen_contexts(config, name))
         settings |= {"weights": training_weights(config, name), "compute": compute}
@@ -536,7 +599,8 @@ def stage_settings(config: Config, stage: str, name: str = "", seed: int = 0) ->
         if stage == "reconstruct":
             settings["evaluation"] = pick(config.evaluation, ("max_clips", "horizon"))
     elif stage == "train_diffusion":
-        predictor = pick(config.predictors[name], DENOISER_KEYS)
+        own = config.predictors[name]
+        predictor = pick(own, tuple(key for key in DENOISER_KEYS if key in without_budget(own)))
         settings |= {"seed": seed, "predictor": predictor, "compute": compute}
     elif stage == "predict":
         settings |= {
@@ -551,10 +615,12 @@ def stage_settings(config: Config, stage: str, name: str = "", seed: int = 0) ->
         settings["evaluation"] = pick(config.evaluation, ("max_clips", "horizon"))
     elif stage == "real_features":
         settings["weights"] = omit(measuring_weights(config.weights), *LPIPS_KEYS)
-        settings |= {"compute": to_plain(config.compute), "windows": feature_windows(config)}
+        settings |= {"compute": compute, "windows": feature_windows(config)}
         settings["evaluation"] = pick(config.evaluation, ("max_clips", "horizon"))
     elif stage == "check_memorisation":
         settings["evaluation"] = pick(config.evaluation, ("bootstrap",))
+        settings["weights"] = {"i3d": weights_files(config.weights).get("i3d")}
+        settings["compute"] = compute
     elif stage == "measure_semantics":
         keys = ("max_clips", "horizon", "semantics_clips", "bootstrap")
         settings |= {"seed": seed, "evaluation": pick(config.evaluation, keys)}
@@ -570,6 +636,30 @@ def stage_settings(config: Config, stage: str, name: str = "", seed: int = 0) ->
     else:
         raise ValueError(f"no such stage: {stage}")
     return without_unset(settings, to_plain(Settings()))
+
+
+def budget_section(config: Config, training: str, name: str) -> Pretrain | Finetune | Predictor:
+    """The section of the config that holds the budget of a training stage."""
+    kind, *inner = BUDGETS[training]
+    section = getattr(config, f"{kind}s")[name]
+    return getattr(section, inner[0]) if inner else section
+
+
+def without_budget(section: Pretrain | Finetune | Predictor) -> dict[str, Any]:
+    """A section's fields as plain values; without steps where they are found from seconds.
+
+    Training knows steps only: how they were found does not change its settings.
+    """
+    return omit(section, "seconds", *(["steps"] if section.seconds is not None else []))
+
+
+def calibration_settings(config: Config, training: str, name: str, seed: int) -> dict[str, Any]:
+    """The settings of the stage that calibrates `training`: its own, and the seconds."""
+    settings = section = stage_settings(config, training, name, seed)
+    for key in BUDGETS[training]:
+        section = section[key]
+    section["seconds"] = budget_section(config, training, name).seconds
+    return settings
 
 
 def without_unset(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
@@ -692,7 +782,9 @@ Section = TypeVar("Section")
 
 def read_settings(values: Mapping[str, Any]) -> Settings:
     """The typed settings of a stage from the values that `stage_settings` cut out."""
-    return structured(Settings, values)
+    settings = structured(Settings, values)
+    settings.handed = to_plain(values)
+    return settings
 
 
 def load(values: Mapping[str, Any]) -> Config:
@@ -906,11 +998,60 @@ def check_autoencoder(path: str, autoencoder: Autoencoder, config: Config) -> No
     for stage in ("pretrain", "finetune"):
         frames = getattr(autoencoder, stage).target_frames
         check_that(frames <= future, f"{path}.{stage}.target_frames", frames, f"1 to {future}")
+        check_budget(f"{path}.{stage}", getattr(autoencoder, stage))
     check_contexts(path, autoencoder, dataset)
     kind, default = autoencoder.kind.name, Autoencoder()
     for key, kinds in foreign_keys(autoencoder).items():
         check_unset(path, key, autoencoder, default, f"kind {' or '.join(kinds)}, not {kind}")
     check_regulariser(path, autoencoder)
+    check_losses(path, autoencoder)
+    check_adversary(f"{path}.finetune", autoencoder.finetune)
+
+
+def check_losses(path: str, autoencoder: Autoencoder) -> None:
+    """Losses of frames that are there, and that this kind and its weights can have."""
+    pretrain, finetune = autoencoder.pretrain, autoencoder.finetune
+    allowed = "above 0, or l2 above 0"
+    check_that(pretrain.l1 + pretrain.l2 > 0, f"{path}.pretrain.l1", pretrain.l1, allowed)
+    kinds = (AutoencoderKind.triplane, AutoencoderKind.frames)
+    regularisers = (RegulariserKind.tanh, RegulariserKind.kl)
+    plain = autoencoder.kind in kinds and autoencoder.regulariser.kind in regularisers
+    if pretrain.scale_equivariance > 0 and not plain:
+        raise UserError(
+            f"config: {path}.pretrain.scale_equivariance: {pretrain.scale_equivariance} needs kind"
+            " triplane or frames with regulariser tanh or kl; set it to 0"
+        )
+    if finetune.lpips > 0 and autoencoder.perceptual is not Perceptual.lpips:
+        raise UserError(
+            f"config: {path}.finetune.lpips: {finetune.lpips} needs {path}.perceptual: lpips; or"
+            " set it to 0"
+        )
+    for stage, decay in (("pretrain", pretrain.ema_decay), ("finetune", finetune.ema_decay)):
+        holds = decay is None or decay < 1
+        check_that(holds, f"{path}.{stage}.ema_decay", decay, "0 to below 1")
+
+
+def check_adversary(path: str, finetune: Finetune) -> None:
+    """A target that a mean sign can have, and no keys that nothing reads."""
+    chosen, default = finetune.regularisation, Finetune()
+    for kind, keys in REGULARISATION_KEYS.items():
+        for key in keys if kind is not chosen else ():
+            whose = f"regularisation {kind.name}, not {chosen.name}"
+            check_unset(path, key, finetune, default, whose)
+    if finetune.augment is DiscriminatorAugment.none:
+        for key in ("ada_target", "ada_clips"):
+            check_unset(path, key, finetune, default, "augment ada, not none")
+    target = finetune.ada_target
+    check_that(target < 1, f"{path}.ada_target", target, "above 0 and below 1")
+
+
+def check_budget(path: str, section: Pretrain | Finetune | Predictor) -> None:
+    """Refuse a budget that is given twice, in steps and in seconds."""
+    if section.seconds is not None and section.steps != type(section)().steps:
+        raise UserError(
+            f"config: {path}.seconds: {section.seconds:g}, but {path}.steps is set too, to"
+            f" {section.steps}; remove one: steps are found from seconds"
+        )
 
 
 COPYING = (AutoencoderKind.rsvp, AutoencoderKind.joint)  # their decoders copy from the context
@@ -962,6 +1103,7 @@ def check_predictor(path: str, predictor: Predictor, config: Config) -> None:
     """References, and a denoiser whose tokens fit the latents."""
     check_reference(f"{path}.autoencoder", predictor.autoencoder, config.autoencoders)
     check_numbers(path, predictor)
+    check_budget(path, predictor)
     denoiser = predictor.denoiser
     check_that(
         denoiser.width % (2 * denoiser.heads) == 0,
@@ -1136,7 +1278,10 @@ MAY_BE_ZERO = {
     "seed",
     "warmup_steps",
     "weight_decay",
+    "l1",
+    "l2",
     "lpips",
+    "scale_equivariance",
     "adversarial",
     "gap_seconds",
     "max_rejected_fraction",
@@ -1154,6 +1299,7 @@ MAY_BE_ZERO = {
     "first",
     "last",
     "turn",
+    "spin",
     "max_psnr_drop",
     "speed",
 }

@@ -103,9 +103,12 @@ def decode_share(
         "ffmpeg": ffmpeg_version(dataset.ffmpeg),
         "frames_per_shard": per_shard,
     }
-    done = journal.done or {"handled": 0, "videos": [], "rejected": [], "frames": None}
-    with ShardWriter(index_path.parent, frame_shape, per_shard, resume=done["frames"]) as writer:
+    left = journal.done or {"frames": None}
+    with ShardWriter(index_path.parent, frame_shape, per_shard, resume=left["frames"]) as writer:
+        done = left if writer.resumed else {"handled": 0, "videos": [], "rejected": []}
         decode_videos(share, hashes, folder, dataset, writer, journal, done)
+        writer.close()
+        journal.save(done | {"frames": writer.checkpoint()})
         # Until the new index stands, none may: the old one would describe new files.
         index_path.unlink(missing_ok=True)
         shards = writer.finish()
@@ -115,7 +118,6 @@ def decode_share(
     index |= {"videos": done["videos"], "rejected": done["rejected"]}
     write_json(index_path, index)
     remove_leftovers(index_path.parent, {shard["file"] for shard in shards})
-    journal.close()
     return index
 
 

@@ -19,8 +19,8 @@ from rsvp.data.parts import Parts
 from rsvp.data.predictions import Predictions, task_in
 from rsvp.data.splits import spread
 from rsvp.errors import UserError
-from rsvp.files import read_json
-from rsvp.metrics.networks import Networks, device_of, load_networks
+from rsvp.files import read_json, sha256_of_file
+from rsvp.metrics.networks import Networks, load_networks, start_measuring
 from rsvp.metrics.row import RealSide, Row, clip_places, group_codes, write_row
 from rsvp.resume import Journal, state_key
 from rsvp.stage import resumable_parser, run_stage
@@ -42,7 +42,7 @@ def main() -> None:
 
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     """Write scores, features and the index of one row."""
-    device = device_of(settings.compute)
+    device = start_measuring(settings.compute)
     predictions = Predictions(arguments.predictions)
     frames = 1 + max(max(places, default=0) for places in astuple(task_in(predictions.index)))
     horizon = frames - read_json(arguments.dataset)["context_frames"]
@@ -51,7 +51,8 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     row = Row(own, predictions)
     networks = load_networks(settings.weights, row.facts["resolution"], device)
     inputs = (arguments.dataset, arguments.predictions, arguments.real)
-    real = real_side(arguments.real, test, row.facts, networks)
+    check_real(arguments.real, arguments.dataset, settings.windows, networks)
+    real = real_side(arguments.real, test, row.facts)
     if not row.prefix:
         real = replace(real, features={})  # they are of the prefix's future
     parts = Parts(Journal(arguments.state, state_key(arguments.code, settings, *inputs)))
@@ -60,16 +61,25 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         parts.append(row.measure(number, settings.windows, networks))
     parts.save()
     write_row(row, parts, real, networks, arguments.scores, arguments.features, arguments.index)
-    parts.close()
     return {"clips": len(row), "device": str(device)}
 
 
-def real_side(path: Path, test: Clips, facts: dict[str, Any], networks: Networks) -> RealSide:
-    """The real features that a row needs: of its own clips, or of as many where it is unpaired."""
+def check_real(path: Path, dataset: Path, windows: list[int | None], networks: Networks) -> None:
+    """UserError where the real features are not of what the row's are made of, and alike."""
     index = read_json(path)
-    if index["weights"] != networks.detectors.hashes:
-        raise UserError(f"{path}: made with other detectors; run the stage real_features again")
-    real_clips = index["clips"]
+    expected = {
+        "weights": (networks.detectors.hashes, "made with other detectors"),
+        "windows": (list(windows), "of other protocols' frames"),
+        "dataset_index": (sha256_of_file(dataset), f"of another {dataset}"),
+    }
+    for key, (value, what) in expected.items():
+        if index.get(key) != value:
+            raise UserError(f"{path}: {what}; run the stage real_features again")
+
+
+def real_side(path: Path, test: Clips, facts: dict[str, Any]) -> RealSide:
+    """The real features that a row needs: of its own clips, or of as many where it is unpaired."""
+    real_clips = read_json(path)["clips"]
     if facts["paired"]:
         place = {clip: number for number, clip in enumerate(real_clips)}
         missing = [clip for clip in facts["clips"] if clip not in place]

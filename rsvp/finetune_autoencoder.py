@@ -5,45 +5,25 @@ stage says why it stopped.
 """
 
 import argparse
-import copy
-import dataclasses
 import logging
 from pathlib import Path
 from typing import Any
 
-import torch
-from lightning_fabric import Fabric
-from torch import Tensor
-from torch.optim.swa_utils import AveragedModel
-
-from rsvp.config import Finetune, ObservedFrames, Settings
+from rsvp.config import Settings
 from rsvp.data.clips import Clips
-from rsvp.data.contexts import contexts_of
 from rsvp.files import read_json
 from rsvp.models.autoencoders import load_autoencoder
 from rsvp.models.bundle import save_bundle
-from rsvp.models.clip_autoencoder import ClipAutoencoder
 from rsvp.resume import state_key
 from rsvp.stage import run_stage, training_parser
-from rsvp.training.adversarial import Discriminators, generator_loss, hinge_loss
-from rsvp.training.batches import ClipBatches, in_context, to_float
-from rsvp.training.compute import device_name, loader_workers, make_fabric
+from rsvp.training.budget import planned_steps
+from rsvp.training.compute import device_name, make_fabric
 from rsvp.training.cost import autoencoder_flops, per_second
 from rsvp.training.early_stopping import DIVERGED, EarlyStopping
-from rsvp.training.ema import ramped_average
-from rsvp.training.reconstruction import reconstruct, reconstruction_loss
-from rsvp.training.run import (
-    NotFinite,
-    TrainingRun,
-    generator,
-    learning_rate,
-    set_learning_rate,
-)
-from rsvp.training.watch import Scores, Watch
+from rsvp.training.finetuning import Finetuning
+from rsvp.training.run import NotFinite, TrainingRun
 
 logger = logging.getLogger("rsvp.finetune_autoencoder")  # by hand: `python -m` runs it as __main__
-
-EMA_DECAY = 0.98  # of the weights that are watched and kept: adversarial steps are noisy
 
 
 def main() -> None:
@@ -56,52 +36,28 @@ def main() -> None:
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
-    config, seed = settings.autoencoder.finetune, settings.seed
-    fabric = make_fabric(settings.compute, seed)
+    config = settings.autoencoder.finetune
+    steps, budget = planned_steps(config.steps, arguments.calibration)
+    fabric = make_fabric(settings.compute, settings.seed)
     clips = Clips(arguments.dataset, "train")
-    contexts = contexts_of(clips.context_frames, settings.contexts)
-    autoencoder = load_autoencoder(arguments.pretrained).to(fabric.device)
-    autoencoder.requires_grad_(True)
-    discriminators = Discriminators(config.discriminator_width).to(fabric.device)
-    optimizer = adam(autoencoder, config.learning_rate)
-    opponent = adam(discriminators, config.discriminator_learning_rate)
-    average = AveragedModel(autoencoder, multi_avg_fn=ramped_average(EMA_DECAY))
-    best = copy.deepcopy(autoencoder)
-    stopping = EarlyStopping(config.patience, config.max_psnr_drop)
-    watch = Watch(arguments.dataset, settings.weights, fabric.device)
-    start = watch.measure(autoencoder)
+    pretrained = load_autoencoder(arguments.pretrained)
+    trainer = Finetuning(settings, clips, pretrained, fabric, steps)
     run = TrainingRun(
         arguments.state,
         state_key(arguments.code, settings, arguments.dataset, arguments.pretrained),
-        config.steps,
-        {
-            "autoencoder": autoencoder,
-            "average": average,
-            "best": best,
-            "discriminators": discriminators,
-            "optimizer": optimizer,
-            "opponent": opponent,
-        },
+        steps,
+        trainer.parts,
     )
+    stopping = EarlyStopping(config.patience, config.max_psnr_drop)
     stopping.load_state_dict(run.memory.get("stopping", {}))
-    batches = ClipBatches(clips, seed, config.batch_size, clips.augment, "finetune")
-    ahead = batches.batches(run.done, config.steps, loader_workers(fabric))
+    ahead = trainer.batches(run.done)
     try:
         for step in run.steps("finetune autoencoder"):
             if step % config.validate_every == 0:
-                validate(run, step, watch, stopping, average.module, best)
+                validate(run, step, trainer, stopping)
                 if stopping.stopped:
                     break
-            rate = learning_rate(step, config.steps, config.learning_rate, config.warmup_steps)
-            set_learning_rate(optimizer, rate)
-            clip = to_float(next(ahead).to(fabric.device))
-            clip, context = in_context(clip, contexts, seed, step, "finetune")
-            losses = adversarial_step(
-                fabric, config, step, seed, clip, context,
-                autoencoder, discriminators, optimizer, opponent,
-            )  # fmt: skip
-            average.update_parameters(autoencoder)
-            run.log(step, **losses)
+            run.log(step, **trainer.step(step, next(ahead)))
     except NotFinite as error:
         logger.warning("%s", error)
         stopping.outcome = DIVERGED
@@ -110,7 +66,8 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     elif stopping.stopped:
         run.stop()
     if not stopping.stopped:
-        validate(run, run.done, watch, stopping, average.module, best)
+        validate(run, run.done, trainer, stopping)
+    best, outcome = trainer.best, stopping.outcome or "steps"
     run.history.write(arguments.history)
     save_bundle(
         arguments.weights,
@@ -121,94 +78,31 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
             "context_frames": clips.context_frames,
             "step": stopping.best_step,
             "steps_run": run.done,
-            "stopped_by": stopping.outcome or "steps",
+            "stopped_by": outcome,
         }
-        | comparison(watch, start, watch.measure(best)),
+        | trainer.comparison(),
     )
     return {
         "steps": run.done,
+        "stopped_by": outcome,
         "plans": run.memory["plans"],
         "device": device_name(fabric),
         "training_seconds": round(run.history.seconds, 3),
         "parameters": sum(p.numel() for p in best.parameters()),
         "flops_forward": autoencoder_flops(best, clips),
         "samples_per_second": per_second(run.done * config.batch_size, run.history.seconds),
-    }
+    } | budget
 
 
-def adam(module: torch.nn.Module, learning_rate: float) -> torch.optim.Adam:
-    """The optimiser of both sides; low momentum, as adversarial training wants."""
-    return torch.optim.Adam(module.parameters(), lr=learning_rate, betas=(0.5, 0.98))
-
-
-def adversarial_step(
-    fabric: Fabric,
-    config: Finetune,
-    step: int,
-    seed: int,
-    clip: Tensor,
-    context: ObservedFrames,
-    autoencoder: ClipAutoencoder,
-    discriminators: Discriminators,
-    optimizer: torch.optim.Optimizer,
-    opponent: torch.optim.Optimizer,
-) -> dict[str, Tensor]:
-    """One update of the autoencoder, then one of the discriminators, on consecutive frames."""
-    random = generator(seed, step, "finetune")
-    # The observed frames that follow what is predicted stand at the front, out of time's order.
-    starts = clip.shape[1] - context.last - config.target_frames + 1
-    first = context.last + torch.randint(starts, (1,), generator=random)
-    targets = first + torch.arange(config.target_frames)
-    discriminators.requires_grad_(False)
-    with fabric.autocast():
-        result = reconstruct(autoencoder, clip, context.first + context.last, targets, random)
-        loss, parts = reconstruction_loss(result, None, 0.0)
-        fake, real = result.predicted, result.frames
-        adversarial, features = generator_loss(discriminators, fake, real)
-        total = loss + config.adversarial * adversarial + config.feature_matching * features
-    optimizer.zero_grad()
-    total.backward()
-    torch.nn.utils.clip_grad_norm_(autoencoder.parameters(), 1.0)
-    optimizer.step()
-    discriminators.requires_grad_(True)
-    with fabric.autocast():
-        hinge = hinge_loss(discriminators, fake, real)
-    opponent.zero_grad()
-    hinge.backward()
-    opponent.step()
-    return {
-        "reconstruction": loss, "l1": parts["l1"], "adversarial": adversarial,
-        "features": features, "discriminator": hinge,
-    }  # fmt: skip
-
-
-def validate(
-    run: TrainingRun,
-    step: int,
-    watch: Watch,
-    stopping: EarlyStopping,
-    autoencoder: ClipAutoencoder,
-    best: ClipAutoencoder,
-) -> None:
+def validate(run: TrainingRun, step: int, trainer: Finetuning, stopping: EarlyStopping) -> None:
     """Measure on the validation split; keep the weights when they are the best so far."""
-    scores = watch.measure(autoencoder)
+    scores = trainer.validate()
     score, psnr = float(scores.watched.mean()), float(scores.psnr.mean())
     if stopping.observe(step, score, psnr):
-        best.load_state_dict(autoencoder.state_dict())
+        trainer.keep()
     run.memory["stopping"] = stopping.state_dict()
-    run.validated(step, score, **{f"validation_{watch.name}": score, "validation_psnr": psnr})
-
-
-def comparison(watch: Watch, before: Scores, after: Scores) -> dict[str, Any]:
-    """Before and after, and the paired improvement with its interval."""
-    gain = watch.improvement(before, after)
-    return {
-        "before": watch.summary(before),
-        "validation": watch.summary(after),
-        # One group of clips has no interval.
-        "improvement": {k: v if v == v else None for k, v in dataclasses.asdict(gain).items()},
-        "psnr_cost": float((before.psnr - after.psnr).mean()),
-    }
+    name = f"validation_{trainer.watch.name}"
+    run.validated(step, score, **{name: score, "validation_psnr": psnr})
 
 
 if __name__ == "__main__":

@@ -4,26 +4,16 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from rsvp.config import Settings
 from rsvp.data.clips import Clips
-from rsvp.data.contexts import contexts_of
-from rsvp.models.autoencoders import autoencoder_arguments, make_autoencoder
-from rsvp.models.bundle import save_bundle, start_from
+from rsvp.models.bundle import save_bundle
 from rsvp.resume import state_key
 from rsvp.stage import run_stage, training_parser
-from rsvp.training.batches import ClipBatches, in_context, to_float
-from rsvp.training.compute import device_name, loader_workers, make_fabric
+from rsvp.training.budget import planned_steps
+from rsvp.training.compute import device_name, make_fabric
 from rsvp.training.cost import autoencoder_flops, per_second
-from rsvp.training.reconstruction import reconstruct, reconstruction_loss
-from rsvp.training.run import (
-    TrainingRun,
-    generator,
-    learning_rate,
-    set_learning_rate,
-)
-from rsvp.training.watch import Watch, load_perceptual
+from rsvp.training.pretraining import Pretraining
+from rsvp.training.run import TrainingRun
 
 
 def main() -> None:
@@ -33,57 +23,30 @@ def main() -> None:
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
-    config, seed = settings.autoencoder.pretrain, settings.seed
-    fabric = make_fabric(settings.compute, seed)
+    config = settings.autoencoder.pretrain
+    steps, budget = planned_steps(config.steps, arguments.calibration)
+    fabric = make_fabric(settings.compute, settings.seed)
     clips = Clips(arguments.dataset, "train")
-    contexts = contexts_of(clips.context_frames, settings.contexts)
-    shape = autoencoder_arguments(settings.autoencoder)
-    autoencoder = make_autoencoder(**shape).to(memory_format=torch.channels_last)
-    if settings.autoencoder.init_from:
-        key = f"autoencoders.{settings.name}.init_from"
-        start_from(autoencoder, shape, settings.autoencoder.init_from, key)
-    optimizer = torch.optim.AdamW(
-        autoencoder.parameters(), betas=(0.9, 0.98), weight_decay=config.weight_decay
-    )
-    network, optimizer = fabric.setup(autoencoder, optimizer)
-    for method in autoencoder.forward_methods:
-        network.mark_forward_method(method)
-    perceptual = load_perceptual(settings.weights, fabric.device)
+    trainer = Pretraining(settings, clips, fabric, steps)
     run = TrainingRun(
         arguments.state,
         state_key(arguments.code, settings, arguments.dataset),
-        config.steps,
-        {"autoencoder": autoencoder, "optimizer": optimizer.optimizer},
+        steps,
+        trainer.parts,
     )
-    batches = ClipBatches(clips, seed, config.batch_size, clips.augment, "pretrain")
-    ahead = batches.batches(run.done, config.steps, loader_workers(fabric))
+    ahead = trainer.batches(run.done)
     for step in run.steps("pretrain autoencoder"):
-        set_learning_rate(
-            optimizer,
-            learning_rate(step, config.steps, config.learning_rate, config.warmup_steps),
-        )
-        clip = to_float(next(ahead).to(fabric.device))
-        clip, context = in_context(clip, contexts, seed, step, "pretrain")
-        random = generator(seed, step, "pretrain")
-        targets = torch.randperm(clip.shape[1], generator=random)[: config.target_frames]
-        result = reconstruct(network, clip, context.first + context.last, targets, random)
-        loss, parts = reconstruction_loss(result, perceptual, config.lpips)
-        optimizer.zero_grad()
-        fabric.backward(loss)
-        fabric.clip_gradients(network, optimizer, max_norm=1.0, error_if_nonfinite=False)
-        optimizer.step()
-        run.log(step, loss=loss, **parts)
-    watch = Watch(arguments.dataset, settings.weights, fabric.device)
-    scores = watch.measure(autoencoder)
+        run.log(step, **trainer.step(step, next(ahead)))
+    autoencoder, validation = trainer.kept, trainer.validate()
     run.history.write(arguments.history)
     save_bundle(
         arguments.weights,
         arguments.index,
         autoencoder,
         {
-            "arguments": shape,
+            "arguments": trainer.arguments,
             "step": run.done,
-            "validation": watch.summary(scores),
+            "validation": validation,
             "context_frames": clips.context_frames,
         },
     )
@@ -95,7 +58,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         "parameters": sum(p.numel() for p in autoencoder.parameters()),
         "flops_forward": autoencoder_flops(autoencoder, clips),
         "samples_per_second": per_second(run.done * config.batch_size, run.history.seconds),
-    }
+    } | budget
 
 
 if __name__ == "__main__":

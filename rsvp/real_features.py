@@ -8,7 +8,6 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.numpy import save_file
 from tqdm import tqdm
 
@@ -17,7 +16,7 @@ from rsvp.data.clips import Clips, evaluation_clips
 from rsvp.data.parts import Parts
 from rsvp.files import atomic_path, sha256_of_file, write_json
 from rsvp.metrics.features import clip_features, protocol
-from rsvp.metrics.networks import device_of, load_detectors
+from rsvp.metrics.networks import load_detectors, start_measuring
 from rsvp.resume import Journal, state_key
 from rsvp.stage import resumable_parser, run_stage
 
@@ -37,8 +36,7 @@ def main() -> None:
 
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     """Write the features of the clips that rows predict, and their index."""
-    torch.set_num_threads(settings.compute.threads)
-    device = device_of(settings.compute)
+    device = start_measuring(settings.compute)
     clips = Clips(arguments.dataset, "test", settings.evaluation.horizon)
     chosen = evaluation_clips(clips, settings.evaluation.max_clips)
     if short := len(clips) - len(clips.fitting):
@@ -61,6 +59,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         save_file(parts.stacked(), path)
     index = {
         "dataset": clips.index["dataset"],
+        "dataset_index": sha256_of_file(arguments.dataset),
         "split": clips.split,
         "clips": clips.table["clip"].iloc[chosen].tolist(),
         "clip_frames": clips.clip_frames,
@@ -71,7 +70,6 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         "files": {arguments.features.name: sha256_of_file(arguments.features)},
     }
     write_json(arguments.index, index)
-    parts.close()
     return {"clips": len(chosen), "device": str(device)}
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from rsvp.config import Settings
 from rsvp.files import read_json, write_text
+from rsvp.reporting.budgets import budget_grids, budget_table, budgets
 from rsvp.reporting.costs import cost_table, costs
 from rsvp.reporting.examples import Gallery, examples
 from rsvp.reporting.formats import FORMATS, write_table
@@ -18,20 +19,38 @@ from rsvp.reporting.grids import (
     comparison_grids,
     cost_grid,
     curves_grid,
-    horizon_grid,
+    horizon_grids,
     result_grids,
 )
 from rsvp.reporting.measures import PSNR
 from rsvp.reporting.memorisation import (
     memorisation_grids,
     memorisation_table,
+    nearest_pictures,
     read_memorisation,
 )
 from rsvp.reporting.page import Report, render
-from rsvp.reporting.plots import curves_plot, horizon_measures, horizon_plot, learning_plot
-from rsvp.reporting.records import autoencoder_of, read_dataset, read_histories, read_records
+from rsvp.reporting.plots import (
+    curves_plot,
+    horizon_measures,
+    horizon_plot,
+    learning_plot,
+    pictures_plot,
+)
+from rsvp.reporting.records import (
+    autoencoder_of,
+    read_dataset,
+    read_histories,
+    read_records,
+    resize_of,
+)
 from rsvp.reporting.rows import read_rows
-from rsvp.reporting.semantics import read_semantics, semantics_grids, semantics_table
+from rsvp.reporting.semantics import (
+    conclusions,
+    read_semantics,
+    semantics_grids,
+    semantics_table,
+)
 from rsvp.reporting.tables import (
     Tables,
     comparisons_table,
@@ -48,7 +67,7 @@ INPUTS = {
     "evaluations": "evaluation/<row>/seed<n>/index.json of all rows",
     "histories": "history.csv of all training stages",
     "records": "run.json of all stages",
-    "predictions": "predictions/<row>/seed<n>/index.json of the rows whose videos play",
+    "predictions": "predictions/<row>/seed<n>/index.json of all rows, whose videos play",
     "semantics": "semantics/<autoencoder>/seed<n>/index.json: scene, object and motion of clips",
     "copies": "memorisation/<dataset>/index.json: distances to training clips",
     "datasets": "datasets/<dataset>/index.json; its tables and frames lie beside it",
@@ -60,6 +79,7 @@ TABLES = {
     "curves": "how distances between sets fall with the number of clips",
     "decomposition": "what scene, object and motion of each autoencoder mean",
     "memorisation": "whether predictions are nearer to training clips than real clips are",
+    "budgets": "what the training of each predictor took: stage one and stage two",
     "cost": "time, memory, parameters and operations of every stage",
 }
 OUTPUTS = {
@@ -67,6 +87,7 @@ OUTPUTS = {
     "horizon-plot": "horizon.svg to write",
     "curves-plot": "curves.svg to write",
     "learning-plot": "learning.svg to write",
+    "copies-plot": "copies.svg to write",
 }
 
 
@@ -93,11 +114,13 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     """Write all outputs; returns the counts for the run record."""
     config = settings.report
     rows = read_rows(arguments.evaluations, config.predictors)
-    tables = make_tables(rows, settings.evaluation.bootstrap, settings.protocols)
     histories, records = read_histories(arguments.histories), read_records(arguments.records)
-    lines = costs(records)
+    resize = resize_of(rows[0].index["dataset"], records)
+    tables = make_tables(rows, settings.evaluation.bootstrap, settings.protocols, resize)
+    lines, spent = costs(records), budgets(records)
     semantics = read_semantics(arguments.semantics, settings.evaluation.bootstrap)
     copies = read_memorisation(arguments.copies)
+    nearest = pictures_plot(nearest_pictures(copies))
     page = render(
         Report(
             title=config.title,
@@ -105,26 +128,31 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
             histories=histories,
             records=records,
             costs=lines,
+            budgets=budget_grids(spent),
             galleries=galleries(arguments, tables, records, config.examples),
             decomposition=semantics_grids(semantics),
+            conclusions=conclusions(semantics),
             memorisation=memorisation_grids(copies),
+            nearest=nearest,
             datasets=[read_dataset(path) for path in arguments.datasets],
             resamples=settings.evaluation.bootstrap,
         )
     )
     for paths, frame, grids in (
         (arguments.results, results_table(tables), result_grids(tables)),
-        (arguments.horizon, horizon_table(tables), [horizon_grid(tables)]),
+        (arguments.horizon, horizon_table(tables), horizon_grids(tables)),
         (arguments.comparisons, comparisons_table(tables), comparison_grids(tables)),
         (arguments.curves, curves_table(tables), [curves_grid(tables)]),
         (arguments.decomposition, semantics_table(semantics), semantics_grids(semantics)),
         (arguments.memorisation, memorisation_table(copies), memorisation_grids(copies)),
+        (arguments.budgets, budget_table(spent), budget_grids(spent)),
         (arguments.cost, cost_table(lines), [cost_grid(lines)]),
     ):
         write_table(paths, frame, grids, config.title)
     write_text(arguments.horizon_plot, horizon_plot(tables, horizon_measures(tables)))
     write_text(arguments.curves_plot, curves_plot(tables))
     write_text(arguments.learning_plot, learning_plot(histories))
+    write_text(arguments.copies_plot, nearest)
     write_text(arguments.page, page)
     logger.info("%d rows, %d comparisons", len(rows), len(tables.comparisons))
     return {"rows": [row.name for row in rows], "bytes": len(page.encode())}

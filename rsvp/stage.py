@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 
 from rsvp.code import ROOT, code_digest, short_digests
 from rsvp.config import Settings, read_settings
-from rsvp.errors import BAD_INPUT, FAILED, UserError
+from rsvp.errors import BAD_INPUT, FAILED, UserError, one_line
 from rsvp.files import read_json, write_json
 from rsvp.resume import hold
 
@@ -28,11 +28,16 @@ PACKAGES = (
     "torch",
     "torchvision",
     "numpy",
+    "scipy",
+    "opencv-python-headless",
     "lightning-fabric",
     "snakemake",
     "av",
     "imageio-ffmpeg",
 )
+STARTED = "started"  # begins what each run appends to the log
+STOPPED = "stopped"  # before the reason why it ended
+IMPORTED_AS = {"opencv-python-headless": "cv2"}  # where it is not the name with underscores
 logger = logging.getLogger(__name__)
 
 
@@ -66,6 +71,19 @@ def training_parser(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--weights", type=Path, required=True, help="safetensors to write")
     parser.add_argument("--index", type=Path, required=True, help="JSON to write")
     parser.add_argument("--history", type=Path, required=True, help="CSV of losses to write")
+    parser.add_argument(
+        "--calibration",
+        type=Path,
+        nargs="?",
+        help="index.json of a calibration, whose steps count in place of the settings'",
+    )
+    return parser
+
+
+def calibration_parser(description: str | None) -> argparse.ArgumentParser:
+    """`stage_parser` for a stage that turns a budget in seconds into steps."""
+    parser = stage_parser(description)
+    parser.add_argument("--calibration", type=Path, required=True, help="JSON to write")
     return parser
 
 
@@ -80,9 +98,9 @@ def run_stage(
     """
     parsed = parser.parse_args(arguments)
     module = parser.prog if parser.prog.startswith("rsvp.") else f"rsvp.{stage_name()}"
-    start_logging(parsed.log)
     started, clock = datetime.now(UTC), time.perf_counter()
     with clean_exit():
+        start_logging(parsed.log)
         # Held to the end, so that the record is written by the run that did the work.
         held = hold(parsed.record.parent, module.removeprefix("rsvp."))
         values = read_json(parsed.settings)
@@ -105,8 +123,8 @@ def run_command(
 ) -> NoReturn:
     """Run a command that is no stage of the workflow, with a stage's errors and exit codes."""
     parsed = parser.parse_args(arguments)
-    start_logging(None)
     with clean_exit():
+        start_logging(None)
         run(parsed)
     sys.exit(0)
 
@@ -118,17 +136,22 @@ def clean_exit() -> Iterator[None]:
         yield
     except UserError as error:
         print(terminal_line(str(error)), file=sys.stderr)
-        logger.debug("stopped: %s", error)
+        logger.debug("%s: %s", STOPPED, error)
         sys.exit(BAD_INPUT)
     except KeyboardInterrupt:
         print(terminal_line("stopped by Ctrl-C"), file=sys.stderr)
+        logger.debug("%s: by Ctrl-C", STOPPED)
         sys.exit(128 + signal.SIGINT)
+    except SystemExit as end:
+        logger.debug("%s: exit code %s", STOPPED, end.code)
+        raise
     except Exception as error:
         if reason := lack_of_room(error):
             print(terminal_line(reason), file=sys.stderr)
-            logger.debug("stopped: %s", reason)
+            logger.debug("%s: %s", STOPPED, reason)
         else:
             logger.exception("rsvp %s failed", stage_name())
+            logger.debug("%s: %s: %s", STOPPED, type(error).__name__, one_line(str(error)))
         sys.exit(FAILED)
 
 
@@ -170,8 +193,12 @@ def start_logging(log: Path | None) -> None:
     terminal.setFormatter(logging.Formatter(terminal_line("%(message)s")))
     handlers: list[logging.Handler] = [terminal]
     if log:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        file = logging.FileHandler(log, encoding="utf-8")
+        try:
+            log.parent.mkdir(parents=True, exist_ok=True)
+            file = logging.FileHandler(log, encoding="utf-8")
+        except OSError as error:
+            reason = lack_of_room(error) or f"{log}: {error.strerror}; make it writable"
+            raise UserError(reason) from None
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         handlers.append(file)
     # A stage that runs as `python -m` logs under __main__.
@@ -179,6 +206,7 @@ def start_logging(log: Path | None) -> None:
         logging.getLogger(name).setLevel(logging.DEBUG)
         for handler in handlers:
             logging.getLogger(name).addHandler(handler)
+    logger.debug("%s: process %d", STARTED, os.getpid())
 
 
 def check_code(module: str, planned: str | None) -> None:
@@ -206,7 +234,22 @@ def run_record(module: str, values: dict[str, Any], code: str | None) -> dict[st
             "cores": os.cpu_count(),
         },
         "peak_memory_mb": round(peak_memory_mb(), 1),
-    }
+    } | torch_facts()
+
+
+def torch_facts() -> dict[str, Any]:
+    """Threads, GPU and its peak memory, in megabytes; what a stage without torch lacks is absent.
+
+    The memory is that of tensors, as PyTorch allocated it.
+    """
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return {}
+    facts = {"threads": torch.get_num_threads()}
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        facts["gpu"] = torch.cuda.get_device_name()
+        facts["gpu_peak_memory_mb"] = round(torch.cuda.max_memory_allocated() / 2**20, 1)
+    return facts
 
 
 def git_commit() -> str | None:
@@ -221,7 +264,8 @@ def git_commit() -> str | None:
 
 def package_versions() -> dict[str, str]:
     """Versions of the packages that this process has loaded and that change numbers."""
-    loaded = [name for name in PACKAGES if name.replace("-", "_") in sys.modules]
+    modules = {name: IMPORTED_AS.get(name, name.replace("-", "_")) for name in PACKAGES}
+    loaded = [name for name, module in modules.items() if module in sys.modules]
     return installed_versions([*loaded, "snakemake"])
 
 
@@ -234,6 +278,31 @@ def installed_versions(names: Iterable[str]) -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return versions
+
+
+def version_changes(
+    ran: Mapping[str, str], running: Mapping[str, str]
+) -> Iterator[tuple[str, str, str]]:
+    """(name, version that ran, version now) of what may change numbers and is not the same.
+
+    Python counts by its minor version; Snakemake's version changes no number.
+    """
+    for name, version in ran.items():
+        now = running.get(name, "none")
+        if name == "python":
+            version, now = minor(version), minor(now)
+        if name != "snakemake" and version != now:
+            yield name, version, now
+
+
+def running_versions() -> dict[str, str]:
+    """Versions that a stage would run with now."""
+    return {"python": platform.python_version()} | installed_versions(PACKAGES)
+
+
+def minor(version: str) -> str:
+    """The first two parts of a version."""
+    return ".".join(version.split(".")[:2])
 
 
 def processor() -> str:

@@ -77,13 +77,15 @@ def make_results(
     for seed in seeds:
         if views:
             write_semantics(folder / f"semantics/rsvp/seed{seed}", seed, clip_ids, groups)
-        write_training(folder / f"autoencoders/rsvp/seed{seed}/pretrained", seed, 1200)
-        write_training(folder / f"autoencoders/rsvp/seed{seed}/finetuned", seed, 400)
+        autoencoder = {"name": "rsvp", "seed": seed}
+        home = folder / f"autoencoders/rsvp/seed{seed}"
+        write_training(home / "pretrained", seed, 1200, settings=autoencoder)
+        early = {"stopped_by": "patience", "calibration": {"seconds": 60.0}}
+        write_training(home / "finetuned", seed, 400, settings=autoencoder, **early)
         for name in predictors:
             home = folder / f"predictors/{name}/seed{seed}"
-            write_training(home, seed, 1500)
             settings = {"name": name, "seed": seed, "predictor": {"autoencoder": "rsvp"}}
-            write_json(home / "run.json", read_json(home / "run.json") | {"settings": settings})
+            write_training(home, seed, 1500, settings=settings)
     return folder
 
 
@@ -231,14 +233,28 @@ def write_semantics(home: Path, seed: int, clip_ids: list[str], groups: int) -> 
 
 def write_memorisation(home: Path, rows: list[tuple[str, int]]) -> None:
     """Distances to training clips, of which the first row's are suspicious."""
+    shown = []
+    for number, place in enumerate(("best", "worst", "nearest")):
+        picture = np.hstack(moving_disc(number, 4, 1.0))
+        file = home / f"pictures/{place}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(file), np.vstack([picture, picture]))
+        shown.append({"place": place, "clip": f"v{number}", "nearest": f"t{number}",
+                      "picture": f"pictures/{place}.png"})  # fmt: skip
     entries = [
-        {"row": row, "seed": seed, "clips": 8, "groups": 4, "flagged": not number, "shown": [],
+        {"row": row, "kind": "predictor", "seed": seed, "clips": 8, "groups": 4,
+         "flagged": not number, "shown": shown,
          "ratio": {"mean": 0.4 + 0.6 * number, "low": 0.3, "high": 0.45 + number},
          "nearer": {"mean": 0.5, "low": None, "high": None},
          "copied": {"mean": 0.0, "low": 0.0, "high": 0.0}}
         for number, (row, seed) in enumerate(rows)
     ]  # fmt: skip
-    write_json(home / "index.json", {"dataset": "fake", "protocol": {}, "rows": entries})
+    protocol = {
+        "split": "test", "training_clips": 192, "context_frames": CONTEXT, "future_frames": FUTURE,
+        "resolution": SIZE, "future": "of the first trajectory", "described_by": "colours",
+        "distance": "root mean square", "copied_below": 0.5,
+    }  # fmt: skip
+    write_json(home / "index.json", {"dataset": "fake", "protocol": protocol, "rows": entries})
 
 
 def write_views(home: Path, clip_ids: list[str]) -> dict[str, object]:
@@ -274,8 +290,8 @@ def moving_disc(number: int, frames: int, speed: float) -> np.ndarray:
     return film
 
 
-def write_training(home: Path, seed: int, steps: int) -> None:
-    """history.csv and run.json of a training stage."""
+def write_training(home: Path, seed: int, steps: int, **more: object) -> None:
+    """history.csv and run.json of a training stage, with `more` in the record."""
     rng = np.random.default_rng([seed, steps])
     history = pd.DataFrame({"step": np.arange(10, steps + 1, 10)})
     steps_done = history["step"].to_numpy()
@@ -287,12 +303,13 @@ def write_training(home: Path, seed: int, steps: int) -> None:
     write_text(home / "history.csv", history.to_csv(index=False))
     stages = {1200: "pretrain_autoencoder", 400: "finetune_autoencoder", 1500: "train_diffusion"}
     values = record(stages[steps], seed, steps * 0.08, 1240.0) | {
+        "training_seconds": steps * 0.08,
         "parameters": 1_830_000,
         "steps": steps,
         "flops_forward": 1_520_000_000,
         "samples_per_second": 12.5,
     }
-    write_json(home / "run.json", values)
+    write_json(home / "run.json", values | more)
 
 
 def record(stage: str, seed: int, seconds: float, memory: float) -> dict[str, object]:
@@ -329,7 +346,8 @@ def make_report(results: Path, title: str = "A report") -> Path:
     folder = results / "report"
     outputs = {"page": "report.html", "horizon-plot": "plots/horizon.svg",
                "curves-plot": "plots/curves.svg",
-               "learning-plot": "plots/learning.svg", "record": "run.json"}  # fmt: skip
+               "learning-plot": "plots/learning.svg", "copies-plot": "plots/copies.svg",
+               "record": "run.json"}  # fmt: skip
     for flag, path in outputs.items():
         command += [f"--{flag}", str(folder / path)]
     for table in TABLES:

@@ -1,10 +1,22 @@
-"""Adversarial losses: closed forms, and that the discriminators learn to tell."""
+"""Adversarial losses and penalties: closed forms; and that the discriminators learn to tell."""
 
 import pytest
 import torch
 from torch import nn
 
-from rsvp.training.adversarial import Discriminators, generator_loss, hinge_loss
+from rsvp.config import DiscriminatorAugment, Finetune, Regularisation
+from rsvp.training.adversarial import (
+    MOST_WEIGHT,
+    R1,
+    Discriminators,
+    LeCam,
+    adaptive_weight,
+    generator_loss,
+    gradient_penalty,
+    hinge_loss,
+    judge,
+    make_discriminators,
+)
 
 
 class Constant(nn.Module):
@@ -31,7 +43,7 @@ def clips(value, requires_grad=False):
     ],
 )
 def test_hinge_loss_of_constant_logits(fake, real, expected):
-    loss = hinge_loss(Constant(), clips(fake), clips(real))
+    loss = hinge_loss(*judge(Constant(), clips(fake), clips(real)))
     assert loss.item() == pytest.approx(expected)
 
 
@@ -52,7 +64,7 @@ def test_gradients_reach_only_whom_they_should():
     """The discriminators' loss leaves the generator alone; real frames never get a gradient."""
     fake, real = clips(0.1, requires_grad=True), clips(0.2, requires_grad=True)
     discriminators = Discriminators(8)
-    hinge_loss(discriminators, fake, real).backward()
+    hinge_loss(*judge(discriminators, fake, real)).backward()
     assert fake.grad is None
     assert all(p.grad is not None for p in discriminators.parameters())
     real.grad = None
@@ -80,8 +92,134 @@ def test_discriminators_learn_to_tell(kind):
 
     before = gap()
     for _ in range(30):
-        loss = hinge_loss(discriminators, *pair())
+        loss = hinge_loss(*judge(discriminators, *pair()))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     assert gap() > before + 0.3
+
+
+def two_losses(scale):
+    """Losses whose gradients at the last layer are (3, 4) and `scale` (0, 1), and the layer."""
+    layer = nn.Parameter(torch.tensor([0.7, -0.2]))
+    return (layer * torch.tensor([3.0, 4.0])).sum(), scale * layer[1], layer
+
+
+@pytest.mark.parametrize("scale", [0.01, 1.0, -20.0])
+def test_adaptive_weight_is_the_ratio_of_gradient_norms(scale):
+    weight = adaptive_weight(*two_losses(scale))
+    assert weight.item() == pytest.approx(5.0 / abs(scale), rel=1e-3)
+    assert not weight.requires_grad
+
+
+def test_adaptive_weight_makes_both_losses_pull_alike():
+    """At the last layer of a network, whatever the losses' sizes; the graphs are kept."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4))
+    found = network(torch.randn(5, 4))
+    losses = [100.0 * found.abs().mean(), -0.1 * found.mean()]
+    last = network[-1].weight
+    weight = adaptive_weight(*losses, last)
+    norms = [torch.autograd.grad(x, last, retain_graph=True)[0].norm() for x in losses]
+    assert (weight * norms[1]).item() == pytest.approx(norms[0].item(), rel=0.05)
+    (losses[0] + weight * losses[1]).backward()
+    assert network[0].weight.grad.isfinite().all()
+
+
+def test_adaptive_weight_is_finite_where_a_gradient_is_zero():
+    reconstruction, adversarial, layer = two_losses(0.0)
+    assert adaptive_weight(reconstruction, adversarial, layer) == MOST_WEIGHT
+    assert adaptive_weight(adversarial, reconstruction, layer) == 0.0
+    assert adaptive_weight(adversarial, adversarial, layer) == 0.0
+
+
+class Linear(nn.Module):
+    """Discriminators of frames, w x summed over two patches, and of clips, x^2 / 2."""
+
+    def __init__(self):
+        super().__init__()
+        self.w = nn.Parameter(torch.randn(3, 4, 4, generator=torch.Generator().manual_seed(0)))
+
+    def forward(self, clips):
+        images = clips.flatten(0, 1)
+        weighed = self.w * images
+        patches = torch.stack([weighed[..., :2].sum((1, 2, 3)), weighed[..., 2:].sum((1, 2, 3))], 1)
+        return [(patches, []), (0.5 * clips.square().sum((1, 2, 3, 4))[:, None], [])]
+
+
+def test_r1_in_closed_form():
+    """The gradient of w x is w, that of x^2 / 2 is x."""
+    discriminators = Linear()
+    real = torch.randn(2, 5, 3, 4, 4, generator=torch.Generator().manual_seed(1))
+    penalty = gradient_penalty(discriminators, real)
+    of_frames = 0.5 * discriminators.w.square().sum()
+    of_clips = 0.5 * real.square().sum((1, 2, 3, 4)).mean()
+    torch.testing.assert_close(penalty, (of_frames + of_clips) / 2)
+    # Half of |w|^2 / 2 has the gradient w / 2.
+    penalty.backward()
+    torch.testing.assert_close(discriminators.w.grad, discriminators.w.detach() / 2)
+    assert not real.requires_grad
+
+
+def test_r1_is_lazy_with_the_same_weight_on_average():
+    discriminators, real = Linear(), torch.ones(1, 2, 3, 4, 4)
+    penalty = gradient_penalty(discriminators, real).item()
+    found = [R1(0.5, 4)(step, discriminators, real, [], []) for step in range(8)]
+    assert [bool(x) for x in found] == [True, False, False, False] * 2
+    assert sum(x["r1"].item() for x in found if x) / 8 == pytest.approx(0.5 * penalty)
+
+
+def test_r1_bounds_the_gradient_of_discriminators():
+    """Trained on the penalty alone, patch discriminators become flat at real clips."""
+    torch.manual_seed(0)
+    discriminators, real = Discriminators(8), torch.rand(2, 3, 3, 16, 16)
+    optimizer = torch.optim.Adam(discriminators.parameters(), lr=1e-2)
+    before = gradient_penalty(discriminators, real).item()
+    for _ in range(20):
+        optimizer.zero_grad()
+        gradient_penalty(discriminators, real).backward()
+        optimizer.step()
+    assert gradient_penalty(discriminators, real).item() < 0.5 * before
+
+
+def test_lecam_in_closed_form():
+    """Anchors are moving averages; each side is drawn to the other's."""
+    penalty, random = LeCam(0.3), torch.Generator().manual_seed(0)
+    anchors = {"real": [0.0, 0.0], "fake": [0.0, 0.0]}
+    for step in range(3):
+        logits = {k: [torch.randn(4, 1, 2, 2, generator=random) for _ in "ab"] for k in anchors}
+        for side, values in logits.items():
+            anchors[side] = [
+                0.99 * a + 0.01 * x.mean().item()
+                for a, x in zip(anchors[side], values, strict=True)
+            ]
+        expected = sum(
+            ((logits["real"][d] - anchors["fake"][d]) ** 2).mean()
+            + ((logits["fake"][d] - anchors["real"][d]) ** 2).mean()
+            for d in (0, 1)
+        )
+        found = penalty(step, nn.Module(), torch.zeros(0), logits["fake"], logits["real"])
+        torch.testing.assert_close(found["lecam"], 0.3 * expected / 2)
+    assert penalty.real.tolist() == pytest.approx(anchors["real"])
+    assert penalty.fake.tolist() == pytest.approx(anchors["fake"])
+
+
+def test_lecam_draws_logits_but_not_its_anchors():
+    penalty = LeCam(1.0)
+    logits = [torch.ones(2, requires_grad=True), torch.ones(2, requires_grad=True)]
+    penalty(0, nn.Module(), torch.zeros(0), logits, logits)["lecam"].backward()
+    assert logits[0].grad.min() > 0 and not penalty.real.requires_grad
+
+
+def test_the_config_chooses_what_is_part_of_the_state():
+    none = make_discriminators(Finetune(discriminator_width=8))
+    assert none.state_dict().keys() == Discriminators(8).state_dict().keys()
+    chosen = Finetune(
+        discriminator_width=8,
+        regularisation=Regularisation.lecam,
+        augment=DiscriminatorAugment.ada,
+    )
+    more = make_discriminators(chosen).state_dict().keys() - none.state_dict().keys()
+    assert more == {"penalty.real", "penalty.fake", "augmentation.p"}
+    r1 = make_discriminators(Finetune(regularisation=Regularisation.r1, r1_every=3)).penalty
+    assert isinstance(r1, R1) and r1.every == 3

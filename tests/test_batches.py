@@ -1,6 +1,8 @@
 """Batches of training: what a step sees is a function of (seed, step) alone."""
 
 import itertools
+import os
+import time
 
 import pytest
 import torch
@@ -9,7 +11,15 @@ from torch.utils.data import Dataset
 from rsvp.config import Augment
 from rsvp.data.latents import Latents, LatentWriter
 from rsvp.resume import Journal, StateKey
-from rsvp.training.batches import ClipBatches, LatentBatches, to_bytes, to_float, turned
+from rsvp.training.batches import (
+    ClipBatches,
+    LatentBatches,
+    StepBatches,
+    to_bytes,
+    to_float,
+    turned,
+)
+from rsvp.training.run import STOP_SIGNALS, TrainingRun
 
 
 class SomeClips(Dataset):
@@ -61,6 +71,42 @@ def test_reading_ahead_from_any_step_gives_the_same(workers):
     assert len(read) == 4
     for step, batch in zip(range(5, 9), read, strict=True):
         assert torch.equal(batch, items[step])
+
+
+class Numbers(StepBatches):
+    """The batch of a step is its number."""
+
+    def __getitem__(self, step):
+        return torch.tensor(step)
+
+
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_signals_to_the_whole_group_leave_workers_to_the_trainer(tmp_path, number):
+    """Ctrl-C reaches the processes that read ahead too; the trainer finishes its step and saves."""
+    reached, tell = os.pipe()
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            os.setsid()
+            run = TrainingRun(tmp_path, StateKey("code", "work"), 10**6, {})
+            ahead = Numbers().batches(0, 10**6, 2)
+            for step in run.steps("test"):
+                assert int(next(ahead)) == step
+                time.sleep(0.05)
+                os.write(tell, b".")
+        except SystemExit as end:
+            code = end.code
+        finally:
+            os._exit(code)
+    for _ in range(4):  # both workers have answered
+        os.read(reached, 1)
+    os.killpg(child, number)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    for end in (reached, tell):
+        os.close(end)
+    assert code == 128 + number
+    assert max(int(path.stem.split("-")[1]) for path in tmp_path.glob("state-*")) >= 4
 
 
 def test_every_clip_and_symmetry_is_drawn():

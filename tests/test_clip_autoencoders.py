@@ -9,6 +9,7 @@ from rsvp.config import Autoencoder, structured
 from rsvp.data.latents import Extent, split_latents
 from rsvp.models.autoencoders import autoencoder_arguments, load_autoencoder, make_autoencoder
 from rsvp.models.bundle import save_bundle
+from rsvp.models.clip_autoencoder import halve
 from rsvp.models.denoiser import LatentDenoiser
 from rsvp.training.cost import autoencoder_flops
 from rsvp.training.reconstruction import reconstruct, reconstruction_loss
@@ -121,6 +122,46 @@ def test_a_step_is_of_its_frames_and_seed(kind):
     assert torch.equal(swapped.frames[:, 0], first.frames[:, 1])
     if rounded:
         torch.testing.assert_close(swapped.predicted[:, 0], first.predicted[:, 1])
+
+
+@pytest.mark.parametrize("kind", ["triplane", "triplane, kl", "frames", "frames, kl"])
+def test_decodes_latents_of_half_the_size(kind):
+    """The frames of half the size that were asked for; the others do not change by it."""
+    model, clips = autoencoder(kind), noise(2, 6, 3, 32, 32)
+
+    def run(halved, targets=(4, 1, 5)):
+        random = torch.Generator().manual_seed(0)
+        return reconstruct(model, clips, CONTEXT, torch.tensor(targets), random, halved)
+
+    plain, both = run(False), run(True)
+    assert plain.halved is None and torch.equal(plain.predicted, both.predicted)
+    assert both.halved.shape == (2, 3, 3, 16, 16)
+    both.halved.square().mean().backward()
+    assert next(model.encoder.parameters()).grad.abs().sum() > 0
+    if kind == "triplane":  # the noise does not depend on targets
+        torch.testing.assert_close(run(True, (1, 4, 5)).halved[:, 1], both.halved[:, 0])
+
+
+def test_latents_are_halved_in_space_alone():
+    latents = noise(2, 3, 4, 6, 8)
+    expected = latents.unflatten(-1, (4, 2)).unflatten(-3, (3, 2)).mean((-1, -3))
+    torch.testing.assert_close(halve(latents), expected)
+    for axis in (-1, -2):  # planes of space and time
+        plane = latents.mean(axis, keepdim=True)
+        other = -3 - axis
+        expected = plane.unflatten(other, (-1, 2)).mean(other)
+        torch.testing.assert_close(halve(plane), expected)
+
+
+@pytest.mark.parametrize("kind", ONE_EACH)
+def test_names_its_last_layer(kind):
+    """The last weights of the decoder, three colours of four pixels each."""
+    model, clips = autoencoder(kind), noise(1, 6, 3, 32, 32)
+    layer = model.last_layer
+    assert any(layer is p for p in model.decoder.parameters()) and layer.shape[0] == 12
+    random = torch.Generator().manual_seed(0)
+    found = reconstruct(model, clips, CONTEXT, torch.tensor([4, 5]), random).predicted
+    assert torch.autograd.grad(found.square().mean(), layer)[0].abs().min() > 0
 
 
 @pytest.mark.parametrize("kind", KINDS)

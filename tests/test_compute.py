@@ -1,5 +1,7 @@
 """Device, precision and threads of a stage."""
 
+import os
+
 import pytest
 import torch
 
@@ -24,6 +26,26 @@ def test_cpu_when_asked_for():
     drawn = torch.rand(3)
     make_fabric(Compute(device="cpu", threads=1), seed=5)
     assert torch.equal(torch.rand(3), drawn)
+
+
+def test_deterministic_is_set_before_cuda_starts(monkeypatch):
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
+    seen = []
+
+    def is_available():
+        seen.append(os.environ.get("CUBLAS_WORKSPACE_CONFIG"))
+        return False
+
+    monkeypatch.setattr(torch.cuda, "is_available", is_available)
+    try:
+        make_fabric(Compute(threads=1, deterministic=True))
+        assert torch.are_deterministic_algorithms_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
+        os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
+    assert seen and set(seen) == {":4096:8"}
+    assert not torch.backends.cudnn.benchmark
 
 
 def test_missing_gpu_is_one_line(monkeypatch):

@@ -13,6 +13,8 @@ import pytest
 import yaml
 
 from rsvp.config import (
+    BUDGETS,
+    LAYER_KEYS,
     PROTOCOLS,
     Column,
     Config,
@@ -94,6 +96,13 @@ REFUSED = {
         "context_frames: 16 is not possible; allowed: 1 to 15 (clip_frames - 1)",
     ),
     "zero steps": ("predictors.rsvp-m.steps", 0, "predictors.rsvp-m.steps: 0 is not possible"),
+    "no seconds": ("predictors.rsvp-m.seconds", 0, "predictors.rsvp-m.seconds: 0.0 is not"),
+    "steps and seconds": (
+        "autoencoders.rsvp.finetune.seconds",
+        60,
+        "autoencoders.rsvp.finetune.seconds: 60, but autoencoders.rsvp.finetune.steps is set too,"
+        " to 60; remove one",
+    ),
     "negative rate": ("predictors.rsvp-m.learning_rate", -1.0, "learning_rate: -1.0 is not"),
     "unknown objective": ("predictors.rsvp-m.objective", "x0", "predictors.rsvp-m.objective: "),
     "unknown weighting": ("predictors.rsvp-m.weighting", "snr", "predictors.rsvp-m.weighting: "),
@@ -120,6 +129,57 @@ REFUSED = {
         "guidance.low: 0.5 is not possible; allowed: below guidance.high, 0.5",
     ),
     "guidance beyond noise": ("predictors.rsvp-m.guidance.high", 80.0, "guidance.high: 80.0 is"),
+    "no loss of frames": (
+        "autoencoders.rsvp.pretrain",
+        {"l1": 0.0, "l2": 0},
+        "autoencoders.rsvp.pretrain.l1: 0.0 is not possible; allowed: above 0, or l2 above 0",
+    ),
+    "scales of motion": (
+        "autoencoders.rsvp.pretrain.scale_equivariance",
+        0.1,
+        "pretrain.scale_equivariance: 0.1 needs kind triplane or frames with regulariser tanh or"
+        " kl; set it to 0",
+    ),
+    "scales of codes": (
+        "autoencoders.images",
+        {
+            "dataset": "shapes",
+            "kind": "frames",
+            "regulariser": {"kind": "vq"},
+            "pretrain": {"scale_equivariance": 1.0},
+        },
+        "autoencoders.images.pretrain.scale_equivariance: 1.0 needs",
+    ),
+    "perceptual loss without its network": (
+        "autoencoders.rsvp.finetune.lpips",
+        0.5,
+        "finetune.lpips: 0.5 needs autoencoders.rsvp.perceptual: lpips; or set it to 0",
+    ),
+    "key of another penalty": (
+        "autoencoders.rsvp.finetune",
+        {"regularisation": "lecam", "r1_weight": 2.0},
+        "finetune.r1_weight: a key of regularisation r1, not lecam; remove it",
+    ),
+    "key of augmentation without it": (
+        "autoencoders.rsvp.finetune.ada_clips",
+        100,
+        "finetune.ada_clips: a key of augment ada, not none; remove it",
+    ),
+    "sign above one": (
+        "autoencoders.rsvp.finetune",
+        {"augment": "ada", "ada_target": 1.5},
+        "finetune.ada_target: 1.5 is not possible; allowed: above 0 and below 1",
+    ),
+    "average that never moves": (
+        "autoencoders.rsvp.pretrain.ema_decay",
+        1.0,
+        "pretrain.ema_decay: 1.0 is not possible; allowed: 0 to below 1",
+    ),
+    "unknown penalty": (
+        "autoencoders.rsvp.finetune.regularisation",
+        "r2",
+        "autoencoders.rsvp.finetune.regularisation: ",
+    ),
     "no context at all": ("predictors.rsvp-m.drop_context", 1.0, "drop_context: 1.0 is not"),
     "heads that do not divide": ("predictors.rsvp-m.denoiser.heads", 5, "denoiser.width: 128"),
     "path out of the results": ("datasets.../out", {}, "datasets."),
@@ -386,6 +446,7 @@ STAGES = {
     "predict_baseline": "shapes",
     "real_features": "shapes",
     "evaluate": "shapes",
+    "check_memorisation": "shapes",
     "report": "report",
 }
 # For each change of the config, the stages whose own part of it changes.
@@ -400,14 +461,18 @@ DEPENDS = {
     ("predictors.rsvp-m.learning_rate", 1e-4): {"train_diffusion"},
     ("predictors.rsvp-m.denoiser.depth", 2): {"train_diffusion"},
     ("autoencoders.rsvp.pretrain.steps", 7): {"pretrain_autoencoder"},
+    ("autoencoders.rsvp.pretrain.l1", 2.0): {"pretrain_autoencoder", "finetune_autoencoder"},
+    ("autoencoders.rsvp.pretrain.ema_decay", 0.9): {"pretrain_autoencoder"},
     ("autoencoders.rsvp.finetune.patience", 7): {"finetune_autoencoder"},
+    ("autoencoders.rsvp.finetune.augment", "ada"): {"finetune_autoencoder"},
     ("datasets.shapes.clip_stride", 3): {"split"},
     ("datasets.shapes.resize", "area"): {"decode", "split"},
     ("datasets.shapes.generated.seed", 5): {"generate_videos", "decode", "split"},
     ("evaluation.trajectories", 2): {"predict"},
     ("evaluation.horizon", 12): {"predict", "predict_baseline", "reconstruct", "real_features"},
-    ("evaluation.bootstrap", 100): {"report"},
-    ("weights.i3d", "i3d.safetensors"): {"real_features", "evaluate"},
+    ("evaluation.bootstrap", 100): {"check_memorisation", "report"},
+    ("weights.i3d", "i3d.safetensors"): {"real_features", "evaluate", "check_memorisation"},
+    ("compute.save_seconds", 7.0): set(),
     ("weights.lpips_backbone", "alex.safetensors"): {"evaluate"},
     ("weights.detectors.mine.program", "mine.py"): {"real_features", "evaluate"},
     ("weights.i3d", "https://example.org/mirror"): set(),  # the same file from elsewhere
@@ -426,6 +491,37 @@ def test_a_change_reaches_the_stages_that_depend_on_it(change):
         if stage_settings(before, stage, name) != stage_settings(after, stage, name)
     }
     assert stages == DEPENDS[change]
+
+
+CALIBRATED = {
+    "autoencoders.rsvp.pretrain": ("pretrain_autoencoder", "calibrate_pretraining", "rsvp"),
+    "autoencoders.rsvp.finetune": ("finetune_autoencoder", "calibrate_finetuning", "rsvp"),
+    "predictors.rsvp-m": ("train_diffusion", "calibrate_diffusion", "rsvp-m"),
+}
+
+
+@pytest.mark.parametrize("section", CALIBRATED)
+def test_seconds_reach_the_calibration_and_not_the_training(section):
+    training, calibration, name = CALIBRATED[section]
+
+    def found(stage, seconds):
+        values = changed(f"{section}.seconds", seconds)
+        holder = values
+        for key in section.split("."):
+            holder = holder[key]
+        del holder["steps"]
+        return stage_settings(load(values), stage, name)
+
+    assert found(training, 60) == found(training, 120)
+    holder = found(training, 60)
+    for key in BUDGETS[training]:
+        holder = holder[key]
+    assert not {"steps", "seconds"} & set(holder)
+    assert found(calibration, 60) != found(calibration, 120)
+    read = read_settings(found(calibration, 60))
+    for key in BUDGETS[training]:
+        read = getattr(read, key)
+    assert read.seconds == 60.0
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -512,9 +608,8 @@ def test_decoders_that_copy_from_the_context_need_one():
     values["autoencoders"]["rsvp"]["contexts"] = ["ends", "none"]
     with pytest.raises(UserError, match=r"contexts: none observes nothing, and kind rsvp makes"):
         load(values)
-    del values["autoencoders"]["rsvp"]["motion_channels"]
-    for key in ("scene_channels", "object_channels"):
-        del values["autoencoders"]["rsvp"][key]
+    for key in LAYER_KEYS:
+        values["autoencoders"]["rsvp"].pop(key, None)
     values["autoencoders"]["rsvp"]["kind"] = "triplane"
     load(values)
 

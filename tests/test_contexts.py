@@ -13,8 +13,8 @@ from rsvp.data.layout import Layout, joined
 from rsvp.models.autoencoders import make_autoencoder
 from rsvp.models.denoiser import LatentDenoiser
 from rsvp.resume import Journal, StateKey
-from rsvp.train_diffusion import future_loss
 from rsvp.training.batches import LatentBatches, in_context
+from rsvp.training.denoising import future_loss
 from rsvp.training.run import generator
 
 FRAMES = 7
@@ -216,9 +216,10 @@ def test_latents_of_all_contexts_are_normalised_alike(tmp_path):
 
 
 def test_contexts_of_a_batch_are_of_seed_and_step_alone(tmp_path):
-    batches = LatentBatches(cache(tmp_path), 0, 16)
+    read = cache(tmp_path)
+    batches = LatentBatches(read, 0, 16)
     parts = batches[5]
-    again = next(LatentBatches(cache(tmp_path), 0, 16).batches(5, 6, 0))
+    again = next(LatentBatches(read, 0, 16).batches(5, 6, 0))
     for one, other in zip(parts, again, strict=True):
         assert all(torch.equal(one[name], other[name]) for name in one)
 

@@ -1,18 +1,24 @@
 """The decode stage as Snakemake runs it: its files, its index, and what it says on the terminal."""
 
+import itertools
 import json
+import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import imageio_ffmpeg
 import numpy as np
 import pytest
+from dying import DEAD
 from PIL import Image
 from safetensors.numpy import load_file
 
 from rsvp.config import SourceKind
 from rsvp.data.frames import read_frame_cache
 from rsvp.data.sources import content_hash, list_sources, share_of, sources_digest
+from rsvp.resume import SAVE_SECONDS
 
 
 def picture(path, seconds=1.0):
@@ -85,6 +91,40 @@ def test_same_bytes_again(tmp_path, videos):
         (tmp_path / name).mkdir()
         indices.append(decode(tmp_path / name, videos, 0)[2].read_bytes())
     assert indices[0] == indices[1]
+
+
+# Python imports this by itself.
+DYING = """
+import os
+from dying import break_disk
+if "DIE_AT" in os.environ:
+    break_disk(int(os.environ["DIE_AT"]))
+"""
+
+
+def test_share_that_dies_while_it_finishes_ends_as_an_undisturbed_one(
+    tmp_path, videos, monkeypatch
+):
+    """Killed between changes of the disk, from the last video to the run record."""
+    (tmp_path / "sitecustomize.py").write_text(DYING)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(Path(__file__).parent)]))
+    monkeypatch.setenv(SAVE_SECONDS, "0")
+    for name in ("whole", "run"):
+        (tmp_path / name).mkdir()
+    whole = decode(tmp_path / "whole", videos, 0)[2].parent
+    expected = {path.name: path.read_bytes() for path in whole.glob("[!.]*.*")}
+    for call in itertools.count(3, 2):
+        monkeypatch.setenv("DIE_AT", str(call))
+        died = decode(tmp_path / "run", videos, 0)[0]
+        monkeypatch.delenv("DIE_AT")
+        code, terminal, path = decode(tmp_path / "run", videos, 0)
+        assert (code, lines(terminal)) == (0, []), call
+        assert {path.name: path.read_bytes() for path in path.parent.glob("[!.]*.*")} == expected
+        if not died:
+            break
+        assert died == DEAD
+        shutil.rmtree(path.parent)
+    assert call > 12
 
 
 def test_bad_videos_are_one_line_each_and_do_not_move_others(tmp_path, videos):

@@ -2,7 +2,9 @@
 
 import io
 import os
+import re
 import subprocess
+import tempfile
 from pathlib import Path
 
 import av
@@ -295,6 +297,66 @@ def test_line_shaped_pictures_are_rejected(tmp_path):
     assert "2000x2" in reason(tmp_path)
 
 
+NOBODY = 65534
+
+
+def said_to_another_user(work):
+    """What an error says that `work` raises for a user who may read and write nothing of ours."""
+    if os.geteuid():
+        return said(work)
+    read, write = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            os.setgroups([])
+            os.setgid(NOBODY)
+            os.setuid(NOBODY)
+            os.write(write, said(work).encode())
+        finally:
+            os._exit(0)
+    os.close(write)
+    os.waitpid(child, 0)
+    with open(read, encoding="utf-8") as stream:
+        return stream.read()
+
+
+def said(work):
+    with pytest.raises((Rejected, UserError)) as error:
+        work()
+    return str(error.value)
+
+
+@pytest.fixture
+def open_folder():
+    """A folder that everybody may look into."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        yield Path(folder)
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o200])
+def test_video_that_may_not_be_read_is_rejected(open_folder, mode):
+    picture(open_folder / "a.avi", "-c:v", "mpeg4")
+    (open_folder / "a.avi").chmod(mode)
+    assert "ermission denied" in said_to_another_user(lambda: decode_one(open_folder))
+
+
+def test_frame_folder_of_an_image_that_may_not_be_read_is_rejected(open_folder):
+    frame_folder(open_folder / "a", ["1", "2", "3"])
+    (open_folder / "a/2.png").chmod(0)
+    reason = said_to_another_user(lambda: decode_one(open_folder, SourceKind.frames))
+    assert "2.png" in reason and "ermission denied" in reason
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o644])
+def test_folder_that_may_not_be_read_is_one_line(open_folder, mode):
+    (open_folder / "in").mkdir()
+    picture(open_folder / "in/a.avi", "-c:v", "mpeg4")
+    (open_folder / "in").chmod(mode)
+    reason = said_to_another_user(lambda: decode_one(open_folder))
+    assert "ermission denied" in reason
+
+
 def test_silent_ffmpeg_is_given_up(tmp_path, monkeypatch):
     picture(tmp_path / "a.avi", "-c:v", "mpeg4")
     sleeper = tmp_path / "sleeper"
@@ -312,6 +374,25 @@ def test_flood_of_complaints_does_not_block(tmp_path):
     noisy.chmod(0o755)
     with pytest.raises(Rejected, match=r"no frame could be decoded: complaint$"):
         decode_one(tmp_path, binary=str(noisy))
+
+
+@pytest.mark.parametrize(
+    ("end", "told"),
+    [("kill -SEGV $$", "ffmpeg crashed (SIGSEGV)"), ("exit 3", "ffmpeg failed (exit code 3)")],
+)
+def test_crash_of_ffmpeg_without_a_word_is_told(tmp_path, end, told):
+    """The frames before it are kept, and called damaged; without any the video is rejected."""
+    picture(tmp_path / "a.avi", "-c:v", "mpeg4")
+    for frames in (0, 9):
+        crashing = tmp_path / f"crashing after {frames}"
+        crashing.write_text(f"#!/bin/sh\nhead -c {frames * SIZE * SIZE * 3} /dev/zero\n{end}\n")
+        crashing.chmod(0o755)
+        if frames:
+            _, decoded = decode_one(tmp_path, binary=str(crashing))
+            assert (decoded.frames, decoded.damage) == (frames, told)
+        else:
+            with pytest.raises(Rejected, match=re.escape(f"no frame could be decoded: {told}")):
+                decode_one(tmp_path, binary=str(crashing))
 
 
 def test_missing_ffmpeg_is_one_line(tmp_path):

@@ -19,8 +19,10 @@ from rsvp.data.predictions import Predictions, RowWriter
 from rsvp.errors import UserError
 from rsvp.files import sha256_of_file, write_json
 from rsvp.metrics import i3d
+from rsvp.metrics.distribution import frechet_distance
 from rsvp.metrics.motion import motion_distance, motion_features
-from rsvp.resume import SAVE_SECONDS, Journal, StateKey
+from rsvp.reporting.measures import FVD
+from rsvp.resume import SAVE_SECONDS, Journal, StateKey, forget
 from tests.squares import make_dataset, square
 
 CONTEXT, FUTURE, SIZE = 4, 9, 32
@@ -45,10 +47,10 @@ def predict(dataset: Path, baseline: str, clips: int | None = None) -> Path:
 
 
 def score(
-    dataset: Path, predictions: Path, settings: Settings | None = None
+    dataset: Path, predictions: Path, settings: Settings | None = None, threads: int = 1
 ) -> tuple[dict, pd.DataFrame, dict[str, np.ndarray]]:
     settings = settings or Settings()
-    settings.compute.device, settings.compute.threads = "cpu", 1
+    settings.compute.device, settings.compute.threads = "cpu", threads
     settings.windows = settings.windows or [None]
     folder = dataset.parents[2] / "evaluation" / predictions.parent.name
     real = folder / "real"
@@ -173,6 +175,29 @@ def test_i3d_features_of_both_sides(
         np.testing.assert_allclose(features[name][1], network.features(expected)[0], rtol=1e-4)
 
 
+def test_one_thread_and_two_give_equal_scores(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = tmp_path / "i3d.safetensors"
+    save_file(seeded_variables(), weights)
+    monkeypatch.setattr(i3d, "check_manifest", i3d.check_shapes)  # seeded, not pretrained
+    settings = Settings()
+    settings.weights.i3d = str(weights)
+    settings.evaluation.max_clips = 2
+    path = predict(dataset, "copy-last", clips=2)
+    used = []
+    for threads in (1, 2):
+        _, scores, features = score(dataset, path, settings, threads)
+        assert torch.get_num_threads() == threads, "evaluate takes the threads of the config"
+        used.append((scores, features))
+    (scores, features), (scores_2, features_2) = used
+    pd.testing.assert_frame_equal(scores, scores_2, check_exact=True)
+    for name, values in features.items():
+        assert np.linalg.norm(values - features_2[name]) < 1e-5 * np.linalg.norm(values), name
+    fvd = [frechet_distance(f["i3d_predicted"], f["i3d_real"]) for f in (features, features_2)]
+    assert FVD.text(fvd[0]) == FVD.text(fvd[1]) and fvd[0] > 0
+
+
 def test_predictions_of_another_dataset_are_refused(dataset: Path) -> None:
     path = predict(dataset, "copy-last")
     index = json.loads(path.read_text())
@@ -193,6 +218,7 @@ def test_a_killed_evaluation_goes_on_and_ends_the_same(
 ) -> None:
     path = predict(dataset, "flow-extrapolation")
     index, scores, features = score(dataset, path)
+    forget(dataset.parents[2] / "evaluation" / path.parent.name / "state")
     monkeypatch.setenv(SAVE_SECONDS, "0")
     measured: list[int] = []
     measure = evaluate.Row.measure
@@ -218,6 +244,9 @@ def test_a_killed_evaluation_goes_on_and_ends_the_same(
     assert measured == [0, 1, 2, 3]
     assert again == index and scores_again.equals(scores)
     assert all(np.array_equal(values, features_again[name]) for name, values in features.items())
+    # A run that died before Snakemake noted that it was finished has nothing left to measure.
+    score(dataset, path)
+    assert measured == [0, 1, 2, 3]
 
 
 def test_the_order_of_clips_changes_no_number(dataset: Path) -> None:
@@ -254,7 +283,29 @@ def test_the_floor_keeps_the_groups_of_both_its_sides(dataset: Path) -> None:
     np.testing.assert_array_equal(paired["groups_predicted"], paired["groups_real"])
 
 
-def test_real_features_of_other_clips_or_weights_are_refused(dataset: Path) -> None:
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("weights", {"weights.i3d": "0" * 64}, "made with other detectors"),
+        ("windows", [None, 12], "of other protocols' frames"),
+        ("dataset_index", "0" * 64, "of another"),
+    ],
+)
+def test_real_features_of_something_else_are_refused(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch, key: str, value: object, reason: str
+) -> None:
+    path = predict(dataset, "copy-last")
+
+    def altered(path: Path, index: dict) -> None:
+        write_json(path, index | {key: value})
+
+    monkeypatch.setattr(real_features, "write_json", altered)
+    with pytest.raises(UserError, match=reason) as caught:
+        score(dataset, path)
+    assert str(caught.value).endswith("run the stage real_features again")
+
+
+def test_real_features_of_fewer_clips_are_refused(dataset: Path) -> None:
     path = predict(dataset, "copy-last")
     settings = Settings()
     settings.evaluation.max_clips = 2

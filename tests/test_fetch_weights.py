@@ -1,6 +1,8 @@
 """`make weights`: what a config names by URL becomes files that the measures read."""
 
 import hashlib
+import socket
+import sys
 from argparse import Namespace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -15,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from rsvp import fetch_weights
 from rsvp.config import Weights
 from rsvp.errors import UserError
+from rsvp.metrics import download
 from rsvp.metrics.networks import load_perceptual
 
 ROOT = Path(__file__).parents[1]
@@ -127,6 +130,25 @@ def test_a_config_without_urls_needs_no_network(published: Published, capsys) ->
     published.fetch()
     assert "nothing to download" in capsys.readouterr().out
     assert published.requests == []
+
+
+def test_offline_the_command_ends_with_one_line_and_2(
+    published: Published, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    published.name({"i3d": f"http://127.0.0.1:{port}/i3d.pt", "i3d_sha256": "0" * 64})
+    monkeypatch.setattr(download, "PAUSE", 0.0)
+    monkeypatch.setattr(sys, "argv", ["fetch_weights", "--config", str(published.config)])
+    with pytest.raises(SystemExit) as ended:
+        fetch_weights.main()
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    (line,) = [line for line in said.splitlines() if "could not be downloaded" in line]
+    assert line.startswith("rsvp fetch_weights: weights.i3d: http://127.0.0.1:")
+    assert "connect and run the same command again" in line
 
 
 def test_a_bad_config_is_one_line(tmp_path: Path) -> None:

@@ -101,8 +101,8 @@ def test_objects_stay_mostly_inside():
         assert path[:, :2].min() >= 7 - 1e-4 and path[:, :2].max() <= 57 + 1e-4
 
 
-def test_speed_and_turn_are_kept_between_bounces():
-    """A step that touches no edge is as long as any other, and turns by as much."""
+def test_speed_and_spin_are_kept_between_bounces():
+    """A step that touches no edge is as long as any other, and objects rotate by as much."""
     bounces = 0
     for path in paths():
         steps = np.diff(path[:, :2].astype(float), axis=0)
@@ -114,14 +114,14 @@ def test_speed_and_turn_are_kept_between_bounces():
         near = np.minimum(path[:, :2], 64 - path[:, :2]).min(1) < 7 + speed
         assert (free | (near[:-1] & near[1:])).all()
         bounces += (~free).sum()
-        turns = np.abs(np.diff(path[:, 2].astype(float)))
-        assert turns == pytest.approx(turns[0], abs=1e-4)
-        assert 0 < turns[0] <= SETTINGS.turn + 1e-4
+        spins = np.abs(np.diff(path[:, 2].astype(float)))
+        assert spins == pytest.approx(spins[0], abs=1e-4)
+        assert 0 < spins[0] <= SETTINGS.spin * SETTINGS.turn + 1e-4
     assert bounces > 50
 
 
 def test_three_frames_of_free_flight_give_the_next():
-    """What makes a future predictable: the turn between two steps is the turn of the next."""
+    """What makes a future predictable: the bend between two steps is the bend of the next."""
     checked = 0
     for path in paths():
         steps = np.diff(path[:, 0] + 1j * path[:, 1].astype(float))

@@ -1,14 +1,18 @@
 """The latent cache: what is written is read back, normalised over the training split."""
 
+import itertools
+import shutil
+
 import numpy as np
 import pytest
 import torch
+from dying import dies_at
 from safetensors import safe_open
 
 from rsvp.data import latents as latents_module
 from rsvp.data.latents import Extent, Latents, LatentStatistics, LatentWriter, split_latents
 from rsvp.files import read_json, sha256_of_file
-from rsvp.resume import SAVE_SECONDS, Journal, StateKey
+from rsvp.resume import SAVE_SECONDS, Journal, StateKey, forget
 
 SHAPES = {"scene": (3, 4, 4), "object": (2, 4, 4), "motion": (5, 6, 4, 4)}
 BYTES = 4 * 16 * (3 + 2 + 5 * 6)  # of one clip
@@ -61,8 +65,9 @@ COUNTS = {"train": 11, "validation": 4, "test": 5}
 
 
 def content(folder):
-    """All files of a folder and what is in them."""
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    """All files of a folder and what is in them, but for what the next stage clears up."""
+    files = [path for path in folder.iterdir() if path.is_file() and path.suffix != ".tmp"]
+    return {path.name: path.read_bytes() for path in files}
 
 
 @pytest.mark.usefixtures("small_files")
@@ -77,7 +82,24 @@ def test_killed_run_ends_as_an_undisturbed_one(tmp_path, monkeypatch):
             write(tmp_path / "run", COUNTS, batches=batches)
     write(tmp_path / "run", COUNTS)
     assert content(tmp_path / "run") == content(tmp_path / "whole")
-    assert content(tmp_path / "run" / "state") == {}
+    (tmp_path / "run/index.json").unlink()
+    write(tmp_path / "run", COUNTS, batches=0)  # nothing is left to do, but the index
+    assert content(tmp_path / "run") == content(tmp_path / "whole")
+
+
+@pytest.mark.usefixtures("small_files")
+@pytest.mark.parametrize("full", [False, True])
+def test_runs_that_die_while_they_finish_end_as_an_undisturbed_one(tmp_path, monkeypatch, full):
+    """Killed, or the disk full, at each change of the disk."""
+    monkeypatch.setenv(SAVE_SECONDS, "0")
+    write(tmp_path / "whole", COUNTS)
+    for call in itertools.count():
+        if not dies_at(call, lambda: write(tmp_path / "run", COUNTS), full):
+            break
+        write(tmp_path / "run", COUNTS)
+        assert content(tmp_path / "run") == content(tmp_path / "whole"), call
+        shutil.rmtree(tmp_path / "run")
+    assert call > 8
 
 
 @pytest.mark.usefixtures("small_files")
@@ -157,8 +179,9 @@ def test_restore_is_the_opposite_of_normalise(shape):
 @pytest.mark.usefixtures("small_files")
 def test_smaller_second_cache_leaves_nothing_of_the_first(tmp_path):
     write(tmp_path, COUNTS)
+    forget(tmp_path / "state")
     raw = write(tmp_path, {"train": 3, "validation": 1, "test": 1})
-    names = {path.name for path in tmp_path.iterdir()}
+    names = content(tmp_path).keys()
     splits = ("train", "validation", "test")
     assert names == {"index.json", *(f"{split}-00000.safetensors" for split in splits)}
     read = Latents(tmp_path / "index.json", "train")

@@ -16,6 +16,8 @@ from rsvp import (
 )
 from rsvp.config import load, read_settings, stage_settings
 from rsvp.files import read_json
+from rsvp.resume import SAVE_SECONDS
+from rsvp.training.run import TrainingRun
 from tests import squares
 
 CONTEXT, FUTURE, SIZE = 2, 6, 32
@@ -59,6 +61,7 @@ def run(
     given = {
         "code": None,
         "state": home / "state",
+        "calibration": None,
         "dataset": dataset,
         "index": home / "index.json",
     }
@@ -196,3 +199,41 @@ def test_one_model_predicts_from_each_context_that_it_was_trained_for(
         assert found[0].shape[2] == indexes[0]["future_frames"] == len(predicted)
         assert indexes[0].get("predicted", predicted) == predicted
         assert indexes[0].get("observed", places) == places
+
+
+class Killed(Exception):
+    """Stands for the end of a process in the middle of a step."""
+
+
+def die(training, step, **losses):
+    if step == 1:
+        raise Killed
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_killed_trainings_of_each_kind_end_as_undisturbed_ones(method, tmp_path, monkeypatch):
+    """Each is killed in its second step, with the first one saved."""
+    monkeypatch.setenv(SAVE_SECONDS, "0")
+    dataset = squares.make_dataset(tmp_path / "d", SPLITS, CONTEXT, FUTURE, SIZE)
+
+    def train(stage, folder, **options):
+        if folder.name == "killed":
+            with monkeypatch.context() as patch, pytest.raises(Killed):
+                patch.setattr(TrainingRun, "log", die)
+                run(stage, method, folder, dataset, **options)
+            home = folder / stage.__name__.removeprefix("rsvp.")
+            assert [path.stem for path in home.glob("state/state-*")] == ["state-000000001"]
+        run(stage, method, folder, dataset, **options)
+
+    for folder in (tmp_path / "whole", tmp_path / "killed"):
+        train(pretrain_autoencoder, folder)
+        train(finetune_autoencoder, folder, pretrained=folder / "pretrain_autoencoder/index.json")
+        trained = {"autoencoder": folder / "finetune_autoencoder/index.json"}
+        run(cache_latents, method, folder, dataset, **trained)
+        train(train_diffusion, folder, name="p", latents=folder / "cache_latents/index.json")
+    for stage in ("pretrain_autoencoder", "finetune_autoencoder", "train_diffusion"):
+        weights = [
+            (tmp_path / name / stage / "weights.safetensors").read_bytes()
+            for name in ("whole", "killed")
+        ]
+        assert weights[0] == weights[1], stage

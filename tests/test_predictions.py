@@ -1,13 +1,16 @@
 """Predictions on disk: what is written is read back, clip by clip."""
 
+import itertools
 import json
+import shutil
 
 import pytest
 import torch
+from dying import dies_at
 
 from rsvp.data import predictions
 from rsvp.data.predictions import Predictions, PredictionWriter
-from rsvp.resume import SAVE_SECONDS, Journal, StateKey
+from rsvp.resume import SAVE_SECONDS, Journal, StateKey, forget
 
 SHAPE = (2, 3, 8, 8, 3)
 HEADER = {"row": "r", "kind": "predictor", "seed": 0, "dataset": "d", "split": "test",
@@ -35,8 +38,9 @@ def write(folder, count, seed=0, killed_before=None):
 
 
 def content(folder):
-    """All files of a folder and what is in them."""
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    """All files of a folder and what is in them, but for what the next stage clears up."""
+    files = [path for path in folder.iterdir() if path.is_file() and path.suffix != ".tmp"]
+    return {path.name: path.read_bytes() for path in files}
 
 
 @pytest.mark.parametrize("interval", [0, 10**9])
@@ -51,7 +55,37 @@ def test_killed_run_ends_as_an_undisturbed_one(tmp_path, monkeypatch, interval):
         assert len(opened(tmp_path / "run").clips) == (0 if interval else number)
     write(tmp_path / "run", 8)
     assert content(tmp_path / "run") == content(tmp_path / "whole")
-    assert opened(tmp_path / "run").clips == []  # nothing is left to go on from
+    assert len(opened(tmp_path / "run").clips) == 8  # until Snakemake knows that it is finished
+    forget(tmp_path / "run/state")
+    assert opened(tmp_path / "run").clips == []
+
+
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("interval", [0, 10**9])
+def test_runs_that_die_while_they_finish_end_as_an_undisturbed_one(
+    tmp_path, monkeypatch, interval, full
+):
+    """Killed, or the disk full, at each change of the disk; a file is unfinished in the journal."""
+    monkeypatch.setenv(SAVE_SECONDS, str(interval))
+    monkeypatch.setattr(predictions, "SHARD_BYTES", 3 * 2 * 3 * 8 * 8 * 3)  # three clips
+    write(tmp_path / "whole", 8)
+    for call in itertools.count():
+        if not dies_at(call, lambda: write(tmp_path / "run", 8), full):
+            break
+        write(tmp_path / "run", 8)
+        assert content(tmp_path / "run") == content(tmp_path / "whole"), call
+        shutil.rmtree(tmp_path / "run")
+    assert call > 8
+
+
+@pytest.mark.parametrize("lost", ["frames-00001.safetensors", "index.json"])
+def test_finished_work_that_is_not_whole_any_more_is_done_again(tmp_path, monkeypatch, lost):
+    monkeypatch.setattr(predictions, "SHARD_BYTES", 3 * 2 * 3 * 8 * 8 * 3)  # three clips
+    write(tmp_path / "whole", 8)
+    write(tmp_path / "run", 8)
+    (tmp_path / "run" / lost).write_bytes(b"of another run")
+    write(tmp_path / "run", 8)
+    assert content(tmp_path / "run") == content(tmp_path / "whole")
 
 
 def test_round_trip(tmp_path, monkeypatch):
@@ -71,6 +105,7 @@ def test_round_trip(tmp_path, monkeypatch):
 def test_shorter_second_run_leaves_nothing_of_the_first(tmp_path, monkeypatch):
     monkeypatch.setattr(predictions, "SHARD_BYTES", 1)  # one clip in each file
     write(tmp_path, 5)
+    forget(tmp_path / "state")
     frames = write(tmp_path, 2, seed=1)
     names = {"index.json", "frames-00000.safetensors", "frames-00001.safetensors"}
     assert content(tmp_path).keys() == names
@@ -79,6 +114,7 @@ def test_shorter_second_run_leaves_nothing_of_the_first(tmp_path, monkeypatch):
 
 def test_failure_keeps_what_stood(tmp_path):
     frames = write(tmp_path, 2)
+    forget(tmp_path / "state")
     with pytest.raises(RuntimeError), opened(tmp_path) as writer:
         writer.append("x", frames[0])
         raise RuntimeError

@@ -63,6 +63,37 @@ def test_videos_play_by_themselves_and_stop_at_a_press(browser):
     assert browser.run("document.getElementById('playing').textContent") == "Play all"
 
 
+def test_each_film_has_a_button_and_nothing_covers_its_panels(browser):
+    assert not browser.run("[...document.querySelectorAll('video')].some((one) => one.controls)")
+    wait_until(browser, f"{TIMES}.every((time) => time > 0)")
+    paused = "[...document.querySelectorAll('video')].map((video) => video.paused)"
+    browser.run("document.querySelector('.play').click()")
+    wait_until(browser, "document.querySelector('.play').textContent === 'Play'")
+    assert browser.run(paused) == [True, False, False]
+    name = browser.run("document.querySelector('.play').ariaLabel")
+    assert name.startswith("Play best example, ")
+    browser.run("document.querySelector('.play').click()")
+    wait_until(browser, "document.querySelector('.play').textContent === 'Pause'")
+    assert browser.run(paused) == [False] * 3
+
+
+SCROLLERS = """(() => {
+  const boxes = [...document.querySelectorAll(".scroll, .drawing, pre")];
+  const wide = boxes.filter((box) => box.scrollWidth > box.clientWidth + 1);
+  return [wide.length, boxes.filter((box) => box.tabIndex === 0).length,
+    document.querySelectorAll(".wide-hint").length];
+})()"""
+
+
+@pytest.mark.parametrize("width", [360, 1200])
+def test_what_scrolls_is_reached_by_keyboard_and_says_so(browser, page, width):
+    browser.resize(width, 800)
+    browser.open(page)
+    wide, reached, hints = browser.run(SCROLLERS)
+    assert reached == wide and (wide > 3) == (width == 360)
+    assert (width == 360) <= hints <= wide
+
+
 def test_who_asks_for_less_motion_gets_none(browser, page):
     browser.prefer(reduced_motion="reduce")
     browser.open(page)

@@ -15,6 +15,7 @@ from rsvp.reporting.examples import pick
 from rsvp.reporting.records import duration, provenance, result_label
 from tests.fake_results import make_report, make_results
 
+PLOTS = ("horizon", "curves", "learning", "copies")
 HOSTILE = "<script>alert(1)<-script>&\"'"
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 
@@ -72,7 +73,7 @@ def test_page_is_well_formed_with_unique_ids(page):
 
 def test_cells_carry_the_numbers_they_sort_by(page):
     results = pd.read_csv(page.parent / "tables/results.csv")
-    tables = page.read_text().split('<table class="sortable">')[1:]
+    tables = re.split(r'<table class="sortable[^"]*">', page.read_text())[1:]
     tables = [table.split("</table>")[0] for table in tables]
     values = {float(v) for v in re.findall(r'<td data-value="([^"]+)"', "".join(tables))}
     psnr = results[(results["metric"] == "psnr") & results["value"].notna()]["value"]
@@ -83,8 +84,10 @@ def test_cells_carry_the_numbers_they_sort_by(page):
 
 
 def test_page_says_what_was_not_computed(page, poor):
-    assert re.search(r"<b>FVD[^<]*</b> \(weights\.i3d is not set\)", page.read_text())
-    assert re.search(r"<b>LPIPS[^<]*</b> \(weights\.lpips_backbone is not set\)", poor.read_text())
+    said = r"</b>: not computed; weights\.{} is not set\."
+    assert re.search(r"<b>FVD[^<]*" + said.format("i3d"), page.read_text())
+    lpips = said.format("lpips_backbone")
+    assert re.search(r"<b>LPIPS[^<]*" + lpips, poor.read_text())
     assert "No predictions of this row are at hand" in poor.read_text()
 
 
@@ -106,7 +109,9 @@ def test_examples_are_the_ends_and_the_middle_of_the_ranking(page):
     assert shown == [
         ("best", ranking.index[0]), ("median", ranking.index[2]), ("worst", ranking.index[-1])
     ]  # fmt: skip
-    values = [float(value) for value in re.findall(r"PSNR <b>([\d.]+) dB</b>", text)]
+    values = [
+        float(value) for value in re.findall(r"PSNR: <b>rsvp-m&nbsp;([\d.]+)&nbsp;dB</b>", text)
+    ]
     assert values == pytest.approx([ranking.iloc[i] for i in (0, 2, -1)], abs=0.051)
     assert re.findall(r"rank (\d) of 6", text) == ["1", "3", "6"]
 
@@ -114,8 +119,8 @@ def test_examples_are_the_ends_and_the_middle_of_the_ranking(page):
 def test_page_prints_what_scene_object_and_motion_mean(page):
     section = page.read_text().split('<section id="decomposition">')[1].split("</section>")[0]
     rows = [re.sub(r"<[^>]+>", " ", row).split() for row in section.split("<tr>")]
-    scene = next(row for row in rows if row[:4] == ["rsvp", "Scene", "PSNR", "(dB)"])
-    assert scene[4] == "31.00", "the mean over clips of the invented scores"
+    scene = next(row for row in rows if row[:3] == ["Scene", "PSNR", "(dB)"])
+    assert scene[3] == "31.00", "the mean over clips of the invented scores"
     assert section.count("<table>") == 2 and 'scope="row"' in section
 
 
@@ -142,13 +147,16 @@ def test_tables_hold_the_same_numbers_in_every_format(page):
     value = f"{known[known['sampling'] == 'single']['value'].iloc[0]:.2f}"
     for suffix in (".md", ".tex"):
         assert value in (page.parent / f"tables/results{suffix}").read_text()
+    budgets = pd.read_csv(page.parent / "tables/budgets.csv")
+    assert budgets["seconds"].tolist() == pytest.approx([0.08 * (1200 + 400 + 1500)])
+    assert "stopped early: patience" in page.read_text()
     cost = pd.read_csv(page.parent / "tables/cost.csv").set_index("stage")
     assert cost.loc["train_diffusion", "flops_forward"] == 1_520_000_000
     assert '<td class="number">1.52\N{NO-BREAK SPACE}G</td>' in page.read_text()
 
 
 def test_stand_alone_plots_follow_light_and_dark(page):
-    for name in ("horizon", "curves", "learning"):
+    for name in PLOTS:
         text = (page.parent / f"plots/{name}.svg").read_text()
         assert "prefers-color-scheme:dark" in text and "<metadata>" not in text
         assert not re.search(r"#0[1-7]0[1-7]0[1-7]", text), "a placeholder colour is left"
@@ -161,7 +169,7 @@ def test_same_results_give_the_same_page(page, tmp_path):
 
 def test_no_evaluations_is_one_clear_line(tmp_path):
     (tmp_path / "settings.json").write_text('{"report": {"predictors": ["p"]}}')
-    outputs = ["page", *TABLES, "horizon-plot", "curves-plot", "learning-plot", "record"]
+    outputs = ["page", *TABLES, *(f"{name}-plot" for name in PLOTS), "record"]
     command = [sys.executable, "-m", "rsvp.report", "--settings", "settings.json"]
     for name in outputs:
         command += [f"--{name}", f"{name}.out"]

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from rsvp.reporting.examples import clip_panels
+from rsvp.reporting.examples import clip_panels, in_rows
 from rsvp.reporting.panels import Panel, error_frames, film, filmstrip
 
 R, CONTEXT, FUTURE = 32, 2, 6
@@ -59,13 +59,16 @@ def test_error_is_grey_doubled_and_zero_where_equal():
     assert not error.any()
 
 
-@pytest.mark.parametrize(("count", "rows"), [(1, [4]), (2, [3, 2]), (5, [3, 3])])
-def test_panels_hold_what_was_observed_and_several_samples(count, rows):
+@pytest.mark.parametrize(("count", "others", "rows"), [(1, 0, [4]), (1, 1, [4, 1]), (4, 1, [4, 4])])
+def test_panels_hold_what_was_observed_the_samples_and_other_rows(count, others, rows):
     truth = np.random.default_rng(0).integers(0, 256, (CONTEXT + FUTURE, R, R, 3), np.uint8)
-    samples = [np.concatenate([truth[:CONTEXT], still(RED, FUTURE)]) for _ in range(min(count, 3))]
-    panels = clip_panels(truth, samples, CONTEXT)
-    assert [len(row) for row in panels] == rows
-    observed = panels[0][0].frames
+    samples = [np.concatenate([truth[:CONTEXT], still(RED, FUTURE)]) for _ in range(count)]
+    beside = {"copy-last": samples[0]} if others else {}
+    panels = clip_panels(truth, samples, beside, CONTEXT)
+    assert [len(row) for row in in_rows(panels)] == rows
+    labels = [panel.label for panel in panels]
+    assert labels[:2] == ["observed", "truth"] and ("copy-last" in labels) == bool(others)
+    observed = panels[0].frames
     assert (observed[CONTEXT:] == truth[CONTEXT - 1]).all(), "nothing of the future is shown"
 
 

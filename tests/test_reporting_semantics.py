@@ -3,7 +3,15 @@
 import pandas as pd
 import pytest
 
-from rsvp.reporting.semantics import read_semantics, semantics_grids, semantics_table
+from rsvp.reporting.estimates import Estimate
+from rsvp.reporting.measures import PSNR
+from rsvp.reporting.semantics import (
+    SemanticsScore,
+    conclusions,
+    read_semantics,
+    semantics_grids,
+    semantics_table,
+)
 from tests.fake_results import write_semantics
 
 CLIPS = [f"c{number}" for number in range(8)]
@@ -74,10 +82,28 @@ def test_nothing_measured_is_an_empty_table():
 def test_grids_for_people(indexes):
     truth, ablated = semantics_grids(read_semantics(indexes[:1], 200))
     texts = [[cell.text for cell in cells] for cells in truth.lines]
-    assert ["rsvp", "Scene PSNR (dB)", "31.00", "8", "31.50", "not shown"] in texts
-    assert ["rsvp", "Swap margin (dB)", "4.00", "8", "", ""] in texts
-    assert ablated.heads[3:] == ["PSNR", "SSIM", "Motion statistics"]
+    assert ["Scene PSNR (dB)", "31.00", "8", "31.50", "not shown"] in texts
+    assert ["Swap margin (dB)", "4.00", "8", "", ""] in texts
+    assert truth.caption.startswith("rsvp. ") and "semantics: fake test split" in truth.caption
+    assert ablated.heads[2:] == ["PSNR (dB)", "SSIM", "Motion statistics"]
     assert [cell.text for cell in ablated.lines[0]] == [
-        "rsvp", "scene", "other", "+11.00", "+0.220", "+0.500"
+        "scene", "other", "+11.00", "+0.220", "+0.500"
     ]  # fmt: skip
-    assert ablated.lines[0][3].interval.startswith("[+10.")
+    assert ablated.lines[0][2].interval.startswith("[+10.")
+
+
+def test_what_idle_latents_mean_is_said(indexes):
+    def mean(latent: str, loss: float) -> SemanticsScore:
+        return SemanticsScore("rsvp", PSNR, Estimate(loss), latent=latent, replaced_by="mean")
+
+    scores = [mean("scene", 0.02), mean("object", -0.004), mean("motion", 7.5)]
+    (sentence,) = conclusions(scores)
+    assert "the scene or object latent costs next to nothing (0.02 dB, 0.00 dB)" in sentence
+    assert "of the motion latent 7.50 dB" in sentence
+    assert conclusions(scores[2:]) == [] and conclusions(read_semantics(indexes, 200)) == []
+
+
+def test_every_number_has_its_protocol_and_seeds(indexes):
+    table = table_of(indexes)
+    assert (table["protocol"] == "semantics: fake test split, 8 clips").all()
+    assert (table["seed_numbers"] == "0, 1").all()

@@ -11,7 +11,7 @@ from rsvp.config import PROTOCOLS, Column, Protocol, Scores
 from rsvp.errors import UserError
 from rsvp.files import read_json, write_json
 from rsvp.metrics.scoring import ENSEMBLE_SCORES
-from rsvp.reporting.grids import comparison_grids, curves_grid, result_grids
+from rsvp.reporting.grids import comparison_grids, curves_grid, horizon_grids, result_grids
 from rsvp.reporting.markdown import markdown
 from rsvp.reporting.measures import (
     CRPS,
@@ -134,12 +134,31 @@ def test_horizon_is_the_mean_over_clips_and_trajectories_of_each_frame(tables):
     assert line.set_index("metric")["value"]["psnr"] == pytest.approx((22 + 17.5) / 2)
 
 
+def test_the_printed_horizon_is_thin_and_has_a_table_for_each_measure(tmp_path):
+    path = evaluation(
+        tmp_path, "p", "predictor",
+        {key: [*values, *range(10)] for key, values in SAMPLED.items()}, crps=2.5,
+    )  # fmt: skip
+    write_json(path, read_json(path) | {"future_frames": 12})
+    only_frames = {"prediction": PROTOCOLS["prediction"]}
+    tables = make_tables(read_rows([path], ["p"]), RESAMPLES, only_frames)
+    grids = {grid.name: grid for grid in horizon_grids(tables)}
+    assert {"horizon-psnr", "horizon-crps"} <= set(grids)
+    grid = grids["horizon-psnr"]
+    assert grid.heads == ["row", *(f"frame {frame}" for frame in (1, 3, 5, 8, 10, 12))]
+    curve = tables.horizon["p", "psnr", "single"]
+    assert grid.lines[0][2].text == PSNR.text(curve[2].value)
+    only_sets = {"distribution": PROTOCOLS["distribution"]}
+    assert horizon_grids(Tables(tables.rows, only_sets)) == []
+
+
 def test_comparisons_are_paired_and_mark_the_best_baseline(tables):
     table = comparisons_table(tables).set_index(["other", "metric"])
     still = table.loc[("d.still", "psnr")]
     assert still["value"] == pytest.approx(((24 - 19) + (19 - 18)) / 2)
     assert (still["low"], still["high"]) == (pytest.approx(1), pytest.approx(5))
     assert still["verdict"] == "better" and still["best_baseline"]
+    assert (still["clips_better"], still["median"]) == (2, pytest.approx(3))
     assert not table.loc[("d.worse", "psnr"), "best_baseline"]
     assert table.loc[("d.still", "mse"), "verdict"] == "better", "a smaller error is better"
     assert table.loc[("d.still", "lpips"), "verdict"] == "not computed"
@@ -338,7 +357,7 @@ def test_the_floor_has_its_own_groups_and_one_group_has_no_interval(tmp_path):
                            RESAMPLES, CHOSEN)  # fmt: skip
     one, four = (tables.estimate(tables.rows[0], MOTION) for tables in (by_clip, by_group))
     assert one.value == four.value and (one.groups, four.groups) == (8, 4)
-    assert four.has_interval and one.low != four.low
+    assert four.has_interval and one.high != four.high
     alone = make_tables(read_rows([floor(tmp_path / "c", [1] * 8, others)], []),
                         RESAMPLES, CHOSEN)  # fmt: skip
     estimate = alone.estimate(alone.rows[0], MOTION)
@@ -347,11 +366,11 @@ def test_the_floor_has_its_own_groups_and_one_group_has_no_interval(tmp_path):
 
 @pytest.mark.parametrize("groups", [1, 2, 3])
 def test_few_groups_have_values_and_say_what_is_missing(tmp_path, groups):
-    real = np.random.default_rng(0).normal(size=(24, 3))
+    real, other = np.random.default_rng(0).normal(size=(2, 24, 3)) * [[[1.0]], [[2.0]]]
     path = with_features(evaluation(tmp_path, "p", "predictor", SAMPLED),
-                         [i % groups for i in range(24)], motion_predicted=real + 1,
-                         motion_real=real, i3d_predicted=real + 1, i3d_real=real,
-                         i3d_context_predicted=real, i3d_context_real=real)  # fmt: skip
+                         [i % groups for i in range(24)], motion_predicted=other,
+                         motion_real=real, i3d_predicted=other, i3d_real=real,
+                         i3d_context_predicted=other, i3d_context_real=real)  # fmt: skip
     tables = make_tables(read_rows([path], ["p"]), RESAMPLES, CHOSEN)
     fvd, kvd, precision = (
         tables.estimate(tables.rows[0], measure) for measure in (FVD, KVD, PRECISION)
@@ -360,6 +379,54 @@ def test_few_groups_have_values_and_say_what_is_missing(tmp_path, groups):
     assert kvd.known == (groups > 1) and kvd.has_interval == (groups > 2)
     note = "no interval can be given" if groups == 2 else "needs clips of two groups or more"
     assert groups > 2 or note in kvd.note
+
+
+def test_intervals_stay_in_the_possible_range(tmp_path):
+    """Those of distances by the jackknife would leave it."""
+    real = np.random.default_rng(0).normal(size=(16, 3))
+    near = real + 0.02 * np.random.default_rng(1).normal(size=(16, 3))
+    near[0] += 40.0
+    path = with_features(evaluation(tmp_path, "p", "predictor", SAMPLED), list(range(16)),
+                         motion_predicted=near, motion_real=real)  # fmt: skip
+    tables = make_tables(read_rows([path], ["p"]), RESAMPLES, CHOSEN)
+    motion, precision = (tables.estimate(tables.rows[0], m) for m in (MOTION, PRECISION))
+    assert motion.low == 0 < motion.value < motion.high
+    assert precision.value == pytest.approx(15 / 16) and precision.high == 1
+
+
+def test_where_all_groups_agree_there_is_no_interval(tmp_path):
+    real = np.random.default_rng(0).normal(size=(16, 3))
+    path = with_features(evaluation(tmp_path, "p", "predictor", SAMPLED, lpips=0.25),
+                         list(range(16)), motion_predicted=real, motion_real=real)  # fmt: skip
+    tables = make_tables(read_rows([path], ["p"]), RESAMPLES, CHOSEN)
+    for measure, value in {PRECISION: 1.0, LPIPS: 0.25}.items():
+        estimate = tables.estimate(tables.rows[0], measure)
+        assert estimate.value == value and not estimate.has_interval
+        assert "the same value in all groups: no interval can be given" in estimate.note
+
+
+def test_protocols_name_the_network_of_their_own_measure(tmp_path):
+    real, other = np.random.default_rng(0).normal(size=(2, 20, 3))
+    paths = [
+        with_features(evaluation(tmp_path, "p", "predictor", SAMPLED, seed, lpips=0.2 + seed),
+                      list(range(20)), motion_predicted=other, motion_real=real,
+                      i3d_predicted=other, i3d_real=real, i3d_context_predicted=other,
+                      i3d_context_real=real)
+        for seed in (0, 3)
+    ]  # fmt: skip
+    for path in paths:
+        write_json(path, read_json(path) | {"lpips": {"computed": True, "backbone": "squeeze"}})
+    tables = make_tables(read_rows(paths, ["p"]), RESAMPLES, CHOSEN, resize="bicubic")
+    table = results_table(tables)
+    texts = table.drop_duplicates("metric").set_index("metric")["protocol"]
+    assert texts["lpips"].endswith("LPIPS: SqueezeNet") and texts["fvd"].endswith("FVD: I3D")
+    assert "I3D" not in texts["motion_frechet"] and "SqueezeNet" not in texts["psnr"]
+    assert texts.str.contains(r"20 clips spread evenly, .* 64 px \(bicubic\)").all()
+    assert (table["seed_numbers"] == "0, 3").all()
+    heads = result_grids(tables)[0].heads
+    assert "LPIPS of SqueezeNet ↓" in heads and "FVD of I3D ↓" in heads
+    curves = curves_table(tables)
+    assert (curves["groups"] == curves["clips"]).all() and (curves["seed_numbers"] == "0").all()
 
 
 def test_curves_over_the_number_of_clips_fall(tmp_path):
@@ -373,6 +440,10 @@ def test_curves_over_the_number_of_clips_fall(tmp_path):
     assert table["value"].is_monotonic_decreasing, "a Fréchet distance of few clips is too large"
     assert table["value"][100] == pytest.approx(tables.estimate(tables.rows[0], MOTION).value)
     assert np.isnan(table["deviation"][100]) and (table["deviation"][:3] > 0).all()
+    whole = tables.estimate(tables.rows[0], MOTION)
+    assert (table["low"][100], table["high"][100]) == (whole.low, whole.high)
+    assert table["low"][:3].isna().all() and table["note"][:3].str.contains("random subsets").all()
+    assert table["protocol"].str.contains("Motion distance: motion statistic").all()
     # All clips are one subset, which has no deviation.
     texts = [cell.text for cell in curves_grid(tables).lines[0][3:]]
     assert ["±" in text for text in texts] == [True, True, True, False]

@@ -269,7 +269,9 @@ def test_loss_that_is_no_number_stops_and_spoils_no_state(tmp_path, clock, bad, 
 def test_non_finite_loss_is_named_with_its_step(tmp_path, clock):
     run = TrainingRun(tmp_path, StateKey(None, ""), 30, {})
     run.log(3, loss=math.nan)  # not a row of the history
-    with pytest.raises(UserError, match="second is nan at step 10;"):
+    with pytest.raises(
+        UserError, match="second is nan at step 10, maybe since up to 9 steps before"
+    ):
         run.log(10, first=1.0, second=torch.tensor(math.nan))
 
 

@@ -203,6 +203,18 @@ def test_fresh_file_is_hashed_again(tmp_path, monkeypatch):
     assert digest(root, cache) != first
 
 
+def test_content_that_changed_under_its_old_time_is_seen(tmp_path):
+    """As `rsync --inplace --times` or an editor that sets times back leave it."""
+    root, cache = tmp_path / "videos", tmp_path / "cache.json"
+    root.mkdir()
+    (root / "a.mp4").write_bytes(b"before")
+    os.utime(root / "a.mp4", (1e9, 1e9))
+    first = digest(root, cache)
+    (root / "a.mp4").write_bytes(b"after!")
+    os.utime(root / "a.mp4", (1e9, 1e9))
+    assert digest(root, cache) != first
+
+
 @pytest.mark.parametrize("content", ["", "nonsense", "[1]", '{"a": 1}'])
 def test_broken_cache_is_rebuilt(tmp_path, content):
     root, cache = tmp_path / "videos", tmp_path / "cache.json"

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from rsvp.resume import StateKey
+from rsvp.stage import running_versions
 from rsvp.training.state import StateFolder
 
 KEY = StateKey("code", "work")
@@ -129,6 +130,53 @@ def test_best_state_stays_besides_the_newest(folder, scores, kept):
     for step, score in enumerate(scores, start=1):
         folder.save(step, tensors(step), {"step": step}, score)
     assert steps(folder) == kept
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001])
+def test_broken_older_state_stops_no_save(folder, caplog, share):
+    """It counts as without a score, and neither as new nor as best."""
+    for step, score in enumerate((1, 3, 2), start=1):
+        folder.save(step, tensors(step), {"step": step}, score)
+    truncate(folder.files()[0], share)
+    for step in (4, 5):
+        folder.save(step, tensors(step), {"step": step}, 9)
+    assert steps(folder) == [3, 4, 5]  # the best of those that are whole, and the newest
+    assert "state-000000001" in caplog.text
+    assert (folder.folder / "broken-state-000000001.safetensors").exists()
+
+
+@pytest.mark.parametrize("other", [OTHER_WORK, OTHER_CODE])
+def test_states_set_aside_are_taken_up_when_their_key_is_back(folder, other):
+    for step in (3, 8):
+        folder.save(step, tensors(step), {"step": step})
+    branch = reopened(folder, other)
+    assert branch.load(10**9) is None
+    branch.save(20, tensors(20), {"step": 20})
+    back = reopened(folder)
+    assert back.load(10**9)[1] == {"step": 8}
+    assert steps(back) == [3, 8]
+    # A whole one before a broken one came back with it.
+    truncate(back.files()[-1])
+    assert reopened(folder).load(10**9)[1] == {"step": 3}
+    assert reopened(folder, other).load(10**9)[1] == {"step": 20}
+
+
+def test_states_of_more_steps_are_taken_up_when_they_are_wanted_again(folder):
+    for step in (5, 9):
+        folder.save(step, tensors(step), {"step": step})
+    assert reopened(folder).load(7)[1] == {"step": 5}
+    assert reopened(folder).load(9)[1] == {"step": 9}
+
+
+def test_state_of_other_versions_is_gone_on_from_with_a_warning(folder, caplog, monkeypatch):
+    folder.save(1, tensors(1), {"step": 1})
+    reopened(folder).load(10)
+    assert caplog.text == ""
+    versions = running_versions()
+    later = versions | {"torch": "99.0"}
+    monkeypatch.setattr("rsvp.training.state.running_versions", lambda: later)
+    assert reopened(folder).load(10)[1] == {"step": 1}
+    assert f"made with torch {versions['torch']} (now 99.0); `make anew`" in caplog.text
 
 
 def test_failed_save_keeps_what_stood(folder, monkeypatch):

@@ -2,8 +2,19 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 
-from rsvp.models.warping import backward_displacement, fill, sample, splat
+from rsvp.models.warping import (
+    backward_displacement,
+    compressed,
+    expanded,
+    fill,
+    pixel_grid,
+    refine,
+    sample,
+    sample_by_gathering,
+    splat,
+)
 
 
 def noise(*shape, seed=0, dtype=torch.float64):
@@ -41,6 +52,29 @@ def test_sample_by_whole_pixels_rolls(x, y):
     inside = (..., slice(4, -4), slice(4, -4))
     rolled = torch.roll(image, (-y, -x), dims=(-2, -1))
     assert torch.equal(sample(image, constant(x, y, 16))[inside], rolled[inside])
+
+
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
+def test_deterministic_sampling_is_the_same(mode):
+    """Against PyTorch's grid_sample, values and gradients, also far outside of the image."""
+    image = noise(2, 3, 8, 6).requires_grad_()
+    displacement = (4.0 * noise(2, 2, 8, 6, seed=1)).requires_grad_()
+    upstream = noise(2, 3, 8, 6, seed=2)
+    expected = sample(image, displacement, mode)
+    wanted = torch.autograd.grad(expected, (image, displacement), upstream)
+    found = sample_by_gathering(image, pixel_grid(8, 6, displacement) + displacement, mode)
+    torch.testing.assert_close(found, expected)
+    for one, other in zip(
+        torch.autograd.grad(found, (image, displacement), upstream), wanted, strict=True
+    ):
+        torch.testing.assert_close(one, other)
+
+
+def test_deterministic_sampling_carries_what_is_no_number():
+    place = pixel_grid(4, 4, noise(1)).repeat(1, 1, 1, 1)
+    place[0, 0, 1, 2] = torch.nan
+    missing = sample_by_gathering(noise(1, 3, 4, 4), place).isnan()
+    assert missing[0, :, 1, 2].all() and missing.sum() == 3
 
 
 def test_sample_repeats_the_border():
@@ -173,3 +207,75 @@ def test_places_that_are_no_numbers_do_not_crash(warp, value):
     warped = warp(image, displacement)
     warped.sum().backward()
     assert value == 1e30 or warped.isnan().any()
+
+
+def waves(x, y):
+    """A smooth texture at any place, (1, 3, H, W)."""
+    return torch.stack(
+        [(0.5 * x + 0.3 * y).sin(), (0.4 * y - 0.2 * x).cos(), (0.3 * x + 0.6 * y).sin()]
+    )[None]
+
+
+@pytest.mark.parametrize("moved", [(0.3, -0.4), (1.2, 0.7), (-2.0, 1.5)])
+def test_refining_finds_a_small_part_of_a_pixel(moved):
+    y, x = pixel_grid(32, 32, torch.zeros(1)).flip(0) + 0.5
+    image, target = waves(x, y), waves(x - moved[0], y - moved[1])
+    start = torch.zeros(1, 2, 32, 32)
+    found = refine(start, image, target, torch.ones(1, 1, 32, 32))
+    error = found - torch.tensor(moved).view(1, 2, 1, 1)
+    assert error[..., 6:-6, 6:-6].abs().max() < 0.06
+
+
+def test_refining_counts_what_has_weight_alone():
+    """A thing that moves over a ground that stays is followed if the ground does not count."""
+    y, x = pixel_grid(32, 32, torch.zeros(1)).flip(0) + 0.5
+    inside = ((x - 16).abs() < 6) & ((y - 16).abs() < 6)
+    there = ((x - 17).abs() < 6) & ((y - 16).abs() < 6)
+    ground = waves(y, 2.0 * x)
+    image = torch.where(inside, waves(x, y), ground)
+    target = torch.where(there, waves(x - 1.0, y), ground)
+    start = torch.zeros(1, 2, 32, 32)
+    weight = inside.float()[None, None]
+    error = refine(start, image, target, weight)[0, :, inside] - torch.tensor([[1.0], [0.0]])
+    assert error.abs().mean() < 0.1
+    assert torch.equal(refine(start, image, target, torch.zeros_like(weight)), start)
+
+
+def test_refining_keeps_the_start_where_it_finds_nothing_better():
+    y, x = pixel_grid(32, 32, torch.zeros(1)).flip(0) + 0.5
+    image = waves(x, y)
+    start = torch.zeros(1, 2, 32, 32)
+    assert torch.equal(refine(start, image, image, torch.ones(1, 1, 32, 32)), start)
+    flat = torch.ones_like(image)
+    assert torch.equal(refine(start, flat, -flat, torch.ones(1, 1, 32, 32)), start)
+
+
+def test_bicubic_sampling_keeps_more_detail():
+    """Half a pixel off, against the texture itself there."""
+    y, x = pixel_grid(32, 32, torch.zeros(1)).flip(0) + 0.5
+    fine = lambda x, y: (1.6 * x + 1.1 * y).sin()[None, None]  # noqa: E731
+    offset = torch.full((1, 2, 32, 32), 0.5)
+    errors = [
+        (sample(fine(x, y), offset, mode) - fine(x + 0.5, y + 0.5))[..., 3:-3, 3:-3].abs().mean()
+        for mode in ("bilinear", "bicubic")
+    ]
+    assert errors[1] < 0.7 * errors[0]
+
+
+def test_compressing_is_undone_and_keeps_directions():
+    displacement = 10.0 ** noise(1, 1, 16, 16).clamp(-3, 1) * F.normalize(
+        noise(1, 2, 16, 16, seed=1)
+    )
+    small = compressed(displacement, 0.125)
+    torch.testing.assert_close(expanded(small, 0.125), displacement)
+    torch.testing.assert_close(F.normalize(small), F.normalize(displacement))
+    length = displacement.norm(dim=1)
+    torch.testing.assert_close(small.norm(dim=1), torch.asinh(length / 0.125))
+
+
+def test_compressing_nothing_is_smooth():
+    displacement = torch.zeros(1, 2, 2, 2, requires_grad=True)
+    small = compressed(displacement, 0.125)
+    assert torch.equal(small, torch.zeros_like(small))
+    (expanded(small, 0.125).sum() + small.sum()).backward()
+    torch.testing.assert_close(displacement.grad, torch.full((1, 2, 2, 2), 1.0 + 8.0))

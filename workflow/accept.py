@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,10 @@ from why import CODE_FILE, COMMAND, PARAMS, Reasons, before_and_now, split_reaso
 
 from rsvp.code import code_digest
 from rsvp.errors import UserError
-from rsvp.files import INDEX, read_json, write_json
+from rsvp.files import INDEX, atomic_path, read_json, write_json
 
 RECORD = "run.json"
+ACCEPTED = "state/accepted.json"
 
 
 def main() -> None:
@@ -54,18 +56,38 @@ def accept(names: Sequence[str], why: str, flags: Sequence[str]) -> None:
         check_files(job)
     for job in chosen:
         os.chdir(start)
-        _, alone = planned_jobs(only(job, flags))
+        _, alone = planned_jobs(only([job], flags))
         os.chdir(results)
         check_only_code(job, alone)
+    noted = [Path(job.folder, name) for job in chosen for name in (RECORD, ACCEPTED)]
+    with restored_on_error(noted):
+        for job in chosen:
+            note(job, why)
+        snakemake(start, "--touch", "--no-hooks", *only(chosen, flags))
     for job in chosen:
-        note(job, why)
-        snakemake(start, "--touch", "--no-hooks", *only(job, flags))
         print(f"accepted: {job.name} ({job.folder})")
 
 
-def only(job: Job, flags: Sequence[str]) -> list[str]:
-    """Flags by which Snakemake looks at one job and its settings, as if all before it were done."""
-    return [*flags, "--allowed-rules", job.rule, "settings", "--", job.outputs[0]]
+def only(jobs: Sequence[Job], flags: Sequence[str]) -> list[str]:
+    """Flags by which Snakemake looks at jobs and their settings, as if all before were done."""
+    rules = dict.fromkeys(job.rule for job in jobs)
+    return [*flags, "--allowed-rules", *rules, "settings", "--", *(job.outputs[0] for job in jobs)]
+
+
+@contextmanager
+def restored_on_error(paths: Sequence[Path]) -> Iterator[None]:
+    """Give files the content back that they had, or had not, when an error ends the block."""
+    before = {path: path.read_bytes() if path.exists() else None for path in paths}
+    try:
+        yield
+    except BaseException:
+        for path, content in before.items():
+            if content is None:
+                path.unlink(missing_ok=True)
+            else:
+                with atomic_path(path) as temporary:
+                    temporary.write_bytes(content)
+        raise
 
 
 def below(results: Path, name: str) -> str:
@@ -148,7 +170,7 @@ def note(job: Job, why: str) -> None:
     }
     write_json(record_path, record | {"accepted": [*entries, entry]})
     if any(state.glob("state-*.safetensors")):
-        path = state / "accepted.json"
+        path = Path(job.folder, ACCEPTED)
         write_json(path, [*(read_json(path) if path.exists() else []), entry])
 
 

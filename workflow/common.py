@@ -24,6 +24,7 @@ from rsvp.config import (
     Perceptual,
     SourceKind,
     SplitKind,
+    budget_section,
     is_url,
     load,
     resolve_path,
@@ -34,10 +35,16 @@ from rsvp.config import (
 from rsvp.data.sources import Source, content_hashes, list_sources, share_of, sources_digest
 from rsvp.errors import BAD_INPUT, UserError
 from rsvp.files import INDEX, sha256_of_file
-from rsvp.resume import SAVE_SECONDS
+from rsvp.resume import SAVE_SECONDS, no_locks
+from rsvp.stage import STARTED, STOPPED
 
 HASHES = ".hashes"  # what content_hashes keeps between calls
 ROW_FOLDERS = ("predictions", "evaluation")
+TRAINED = {  # where a training stage puts what it makes
+    "pretrain_autoencoder": "autoencoders/{name}/seed{seed}/pretrained",
+    "finetune_autoencoder": "autoencoders/{name}/seed{seed}/finetuned",
+    "train_diffusion": "predictors/{name}/seed{seed}",
+}
 LOCK = ".snakemake/rsvp.lock"
 FAILED_JOB = re.compile(r"^Error in rule (\w+):$((?:\n +.*)*)", re.MULTILINE)
 FAILED_LOG = re.compile(r"^ +log: (.*?)(?: \(check log file.*)?$", re.MULTILINE)
@@ -67,6 +74,7 @@ class Plan:
         make_results(self.results)
         self.weights = weights_hashes(config, self.results)
         self.lpips = {key: self.weights[key] for key in LPIPS_KEYS if key in self.weights}
+        self.i3d = {key: self.weights[key] for key in ("i3d",) if key in self.weights}
         self.detector = {key: self.weights[key] for key in self.weights if key not in LPIPS_KEYS}
         self.starts = self.start_hashes()
         self.check_trained_with_weights()
@@ -136,11 +144,30 @@ class Plan:
         return [f"{row}/seed{seed}" for row in sampled for seed in self.seeds] + fixed
 
     @property
+    def trainings(self) -> list[tuple[str, str, int]]:
+        """What is trained: the stage, the autoencoder or predictor, and the seed."""
+        stages = {stage: self.autoencoders for stage in TRAINED} | {"train_diffusion": self.trained}
+        return [(stage, n, s) for stage, names in stages.items() for n in names for s in self.seeds]
+
+    @property
     def trained_folders(self) -> list[str]:
         """The folders of what is trained, which hold a history."""
-        parts = [f"autoencoders/{a}/seed{s}" for a in self.autoencoders for s in self.seeds]
-        folders = [f"{part}/{stage}" for part in parts for stage in ("pretrained", "finetuned")]
-        return folders + [f"predictors/{p}/seed{s}" for p in self.trained for s in self.seeds]
+        return [TRAINED[stage].format(name=n, seed=s) for stage, n, s in self.trainings]
+
+    @property
+    def calibration_folders(self) -> list[str]:
+        """The folders of calibrations: of the trainings whose budget is in seconds."""
+        indexes = (calibrations(self.config, *training) for training in self.trainings)
+        return [os.path.dirname(path) for paths in indexes for path in paths]
+
+    def calibration(self, training: str) -> Callable[[Any], list[str]]:
+        """What gives a rule the calibration of a training stage, where there is one."""
+
+        def found(wildcards: Any) -> list[str]:
+            name = wildcards.get("autoencoder") or wildcards.predictor
+            return calibrations(self.config, training, name, wildcards.seed)
+
+        return found
 
     @property
     def semantics_folders(self) -> list[str]:
@@ -150,12 +177,12 @@ class Plan:
         return [f"semantics/{a}/seed{s}" for a in having for s in self.seeds]
 
     def predicted(self, wildcards: Any) -> list[str]:
-        """The indexes of what all predictors predict on a dataset."""
+        """The indexes of what all predictors predict on a dataset, and their autoencoders."""
         of = self.config.predictors
-        names = [
-            p for p in self.predictors
-            if self.config.autoencoders[of[p].autoencoder].dataset == wildcards.dataset
-        ]  # fmt: skip
+        mine = [a for a in self.autoencoders
+                if self.config.autoencoders[a].dataset == wildcards.dataset]  # fmt: skip
+        names = [p for p in self.predictors if of[p].autoencoder in mine]
+        names += [f"{autoencoder}.reconstruction" for autoencoder in mine]
         return [f"predictions/{p}/seed{s}/index.json" for p in names for s in self.seeds]
 
     @property
@@ -170,6 +197,7 @@ class Plan:
             folders.append(f"datasets/{name}")
         folders += [f"real_features/{name}" for name in self.datasets]
         folders += self.trained_folders
+        folders += self.calibration_folders
         folders += [f"autoencoders/{a}/seed{s}/latents" for a in self.autoencoders
                     for s in self.seeds]  # fmt: skip
         folders += self.semantics_folders
@@ -253,6 +281,13 @@ class Plan:
     def autoencoder_weights(self, wildcards: Any) -> str:
         """That autoencoder's weights."""
         return self.autoencoder(wildcards).replace("index.json", "weights.safetensors")
+
+
+def calibrations(config: Config, training: str, name: str, seed: int | str) -> list[str]:
+    """The index of what finds the steps of a training; none where the config gives its steps."""
+    if budget_section(config, training, name).seconds is None:
+        return []
+    return [f"{TRAINED[training].format(name=name, seed=seed)}/calibration/{INDEX}"]
 
 
 def code_files(module: str) -> list[str]:
@@ -415,7 +450,9 @@ def hold_results() -> None:
         stream = open(LOCK, "a+", encoding="utf-8")  # noqa: SIM115 (held until the process ends)
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        except OSError as error:
+            if not isinstance(error, BlockingIOError):
+                raise UserError(no_locks(os.path.abspath(LOCK), error)) from None
             stream.seek(0)
             raise UserError(
                 f"{os.getcwd()}: another snakemake (process {stream.read().strip()}) works in this"
@@ -431,12 +468,23 @@ HELD: list[Any] = []
 
 
 def print_failures(logs: Iterable[str]) -> None:
-    """Repeat at the end, below all that Snakemake prints, what each failed job said last."""
+    """Repeat at the end, below all that Snakemake prints, why each failed job says it stopped."""
     for log in logs:
         for rule, details in FAILED_JOB.findall(Path(log).read_text(encoding="utf-8")):
             found = FAILED_LOG.search(details)
             path = Path(found[1]) if found else None
-            lines = path.read_text(encoding="utf-8").splitlines() if path and path.exists() else []
-            # A log is empty where the disk is full.
-            reason = re.sub(r"^.*stopped: ", "", lines[-1]) if lines else "see what it said above"
-            print(f"rsvp {rule}: {reason} (log: {path and path.resolve()})", file=sys.stderr)
+            text = path.read_text(encoding="utf-8") if path and path.exists() else ""
+            print(f"rsvp {rule}: {why_stopped(text)} (log: {path and path.resolve()})",
+                  file=sys.stderr)  # fmt: skip
+
+
+def why_stopped(log: str) -> str:
+    """The reason that the last run in a stage's log gives for its end."""
+    if not log:
+        return "see what it said above"  # where the disk is full, say
+    last = log.rpartition(f": {STARTED}: ")[2]
+    reasons = re.findall(rf"^.* rsvp\.stage: {STOPPED}: (.*)$", last, re.MULTILINE)
+    # What is killed says nothing; a line of its work before that is no reason.
+    return (
+        reasons[-1] if reasons else "killed, or crashed, without a word; the same command goes on"
+    )

@@ -5,7 +5,6 @@ Snakemake has no record of is handed to it as unfinished.
 """
 
 import json
-import platform
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,9 +14,11 @@ from snakemake.io import IOFile
 from snakemake.persistence import RECORD_FORMAT_VERSION
 from snakemake.persistence.file import FilePersistence
 
-from rsvp.stage import PACKAGES, installed_versions
+from rsvp.resume import JOURNAL, forget
+from rsvp.stage import running_versions, version_changes
 
 UNKNOWN = "no provenance"  # in place of a cluster's job id, in marks of ours
+ANEW = "to be made anew"  # likewise
 SHOWN = 3  # names in a line
 
 
@@ -34,11 +35,7 @@ def speak_of_finished(results: str, folders: Sequence[str]) -> None:
         )
     for line in lines:
         print(f"rsvp: {line}", file=sys.stderr)
-
-
-def running_versions() -> dict[str, str]:
-    """Versions that stages would run with now."""
-    return {"python": platform.python_version()} | installed_versions(PACKAGES)
+    forget_journals(results, folders)
 
 
 def read_records(results: str, folders: Iterable[str]) -> dict[str, dict[str, Any]]:
@@ -56,36 +53,23 @@ def read_records(results: str, folders: Iterable[str]) -> dict[str, dict[str, An
 def other_versions(
     records: Mapping[str, Mapping[str, Any]], running: Mapping[str, str]
 ) -> list[str]:
-    """A line for each version that finished stages ran with and that does not run now.
-
-    Python counts by its minor version; Snakemake's version changes no number.
-    """
+    """A line for each version that finished stages ran with and that does not run now."""
     found: dict[tuple[str, str, str], list[str]] = {}
     for folder, record in records.items():
-        for name, version in (record.get("versions") or {}).items():
-            now = running.get(name, "none")
-            if name == "python":
-                version, now = minor(version), minor(now)
-            if name != "snakemake" and version != now:
-                found.setdefault((name, version, now), []).append(folder)
+        for change in version_changes(record.get("versions") or {}, running):
+            found.setdefault(change, []).append(folder)
     return [
-        f"{naming(folders)} ran with {name} {version}, now it is {now}; kept; to make them again:"
-        f" snakemake {force_flags(folders, records)}"
+        f"{naming(folders)} ran with {name} {version}, now it is {now}; kept; to make them again,"
+        f" from their start: {anew_command(folders, records)}"
         for (name, version, now), folders in found.items()
     ]
 
 
-def force_flags(folders: Sequence[str], records: Mapping[str, Mapping[str, Any]]) -> str:
-    """The flags that make these finished stages again, and what stands on them."""
+def anew_command(folders: Sequence[str], records: Mapping[str, Any]) -> str:
+    """The command that has these finished stages made again, of all that have a record."""
     if len(folders) == len(records):
-        return "--forceall"
-    rules = dict.fromkeys(str(records[folder].get("stage")) for folder in folders)
-    return f"--forcerun {' '.join(rules)}"
-
-
-def minor(version: str) -> str:
-    """The first two parts of a version."""
-    return ".".join(version.split(".")[:2])
+        return "make anew RESULTS=all"
+    return f"make anew RESULTS='{' '.join(folders)}'"
 
 
 def naming(folders: Sequence[str]) -> str:
@@ -126,13 +110,38 @@ def distrust_unrecorded(results: str, folders: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(stages or unknown))
 
 
+def forget_journals(results: str, folders: Iterable[str]) -> None:
+    """Remove the journals of stages that Snakemake has noted as finished.
+
+    Before it has, they save the work of a run that died at its very end; after that they would
+    keep `--forcerun` from doing the work again.
+    """
+    states = {f"{folder}/index.json": Path(results, folder, "state") for folder in folders}
+    states = {name: state for name, state in states.items() if (state / JOURNAL).exists()}
+    if not states:
+        return
+    store = FilePersistence(path=Path(results, ".snakemake"))
+    marked = store._filter_incomplete_keys(list(states))
+    for name, state in states.items():
+        if name not in marked and Path(results, name).exists() and is_recorded(store, name):
+            forget(state)
+
+
 def is_recorded(store: FilePersistence, name: str) -> bool:
     """Has Snakemake a record of a result that tells settings, inputs and code?"""
     record = store.metadata(IOFile(name))
     return record is not None and record.record_format_version >= RECORD_FORMAT_VERSION
 
 
-def is_marked_unknown(names: Sequence[str]) -> bool:
-    """Was one of these results, seen from the results folder, found without provenance?"""
+def mark_anew(names: Iterable[str]) -> None:
+    """Have Snakemake make these files, seen from the results folder, again."""
     store = FilePersistence(path=Path(".snakemake").absolute())
-    return store._get_external_jobids(names) == {UNKNOWN}
+    for name in names:
+        store._mark_incomplete(name, ANEW)
+
+
+def our_mark(names: Sequence[str]) -> str:
+    """The mark of ours that one of these files has, seen from the results folder; "" for none."""
+    store = FilePersistence(path=Path(".snakemake").absolute())
+    marks = store._get_external_jobids(names) & {UNKNOWN, ANEW}
+    return min(marks, default="")

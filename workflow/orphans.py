@@ -23,6 +23,7 @@ ROOTS = ("datasets", "autoencoders", "predictors", "predictions", "evaluation",
 # The folder of a stage, deepest first.
 STAGE = re.compile(
     r"(datasets/[^/]+/videos|datasets/[^/]+/frames/\d+|datasets/[^/]+"
+    r"|(autoencoders/[^/]+/seed\d+/(pretrained|finetuned)|predictors/[^/]+/seed\d+)/calibration"
     r"|autoencoders/[^/]+/seed\d+/(pretrained|finetuned|latents)"
     r"|(predictors|predictions|evaluation|semantics)/[^/]+/seed\d+"
     r"|(real_features|memorisation)/[^/]+|settings)/(?P<name>.*)"
@@ -31,13 +32,14 @@ STAGE = re.compile(
 MADE = re.compile(
     r"(index|run|truth)\.json|log\.txt|benchmark\.\w+|(history|clips|videos|rejected)\.csv"
     r"|(weights|features|truth|(frames|train|validation|test)-\d+)\.safetensors|scores\.parquet"
-    r"|state/((aside-.*|broken-.*)?state-\d+\.safetensors|journal\.json|accepted\.json)"
+    r"|state/(\w+/)?(old-)?((aside|broken)-.*)?state-\d+\.safetensors"
+    r"|state/(\w+/)?((part|waiting)-\d+\.safetensors|journal\.json|accepted\.json)"
     r"|state/tensorboard/events\..*|(videos|(train|validation|test)/shapes)/\d+\.mp4"
     r"|views/(legend|\d+-\w+)\.png|pictures/[\w.-]+\.png"
-    r"|(.*/)?(\.?lock|\.[^/]+\.tmp)"
+    r"|(.*/)?(\.?lock|\.[^/]+\.tmp)|\.frames-\d+\.safetensors\.part"
 )
 SETTINGS = re.compile(r"\w+/[\w-]+(/seed\d+)?\.(json|log)")
-LEFTOVER = re.compile(r"state/(aside|broken)-.*\.safetensors")
+LEFTOVER = re.compile(r"state/(aside|broken|old)-.*\.safetensors")
 
 
 def main() -> None:
@@ -69,7 +71,7 @@ def needed_files(jobs: Sequence[Job]) -> set[str]:
 def look_through(needed: set[str]) -> tuple[dict[str, list[str]], list[str]]:
     """Files that no stage needs by their stage's folder, and what else lies in such folders.
 
-    Of stages that are needed, states that were set aside or found broken.
+    Of stages that are needed, states that were set aside, put away or found broken.
     """
     folders = {os.path.dirname(path) for path in needed}
     groups: dict[str, list[str]] = {}
@@ -116,7 +118,7 @@ def listing(groups: dict[str, list[str]], others: Sequence[str], removing: bool)
     for folder, size in sorted(sizes.items()):
         leftover = any(LEFTOVER.search(path) for path in groups[folder])
         whole = any(path == f"{folder}/run.json" for path in groups[folder])
-        what = "  (states set aside or broken)" if leftover and not whole else ""
+        what = "  (states set aside, put away or broken)" if leftover and not whole else ""
         lines.append(f"{human(size):>9}  {folder}{what}")
     lines.append(f"{human(sum(sizes.values())):>9}  in all")
     lines += [f"     stays  {path}: rsvp did not make it, or it is a link" for path in others]

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from finished import is_marked_unknown
+from finished import ANEW, UNKNOWN, our_mark
 from planned import Job, planned_jobs
 
 from rsvp.config import read_settings
@@ -35,6 +35,8 @@ KINDS = (MISSING, UPDATED, UPDATED_BY_JOB, PARAMS, COMMAND, FORCED, *OTHERS)
 BETWEEN = re.compile(rf"; (?={'|'.join(KINDS)})")
 BEFORE_AND_NOW = re.compile(r"before: (.*) now: (.*)", re.DOTALL)
 CODE_FILE = re.compile(r"(rsvp/\S+) [0-9a-f]{16}")
+DIGEST = re.compile("[0-9a-f]{64}")  # of the bundle that a training starts from
+KNOWN_PARAM = re.compile(f"{CODE_FILE.pattern}|{DIGEST.pattern}")
 SOURCES = "--sources-digest"
 
 
@@ -63,8 +65,11 @@ class Reasons:
 
     def of(self, job: Job) -> list[str]:
         """Why a stage runs, in words."""
-        if is_marked_unknown(job.outputs):
+        mark = our_mark(job.outputs)
+        if mark == UNKNOWN:
             return ["no provenance: .snakemake does not say how it came about"]
+        if mark == ANEW:
+            return ["asked for by make anew"]
         if not any(Path(path).exists() for path in job.outputs):
             return ["did not finish" if Path(job.folder, "log.txt").exists() else "never run"]
         words: list[str] = []
@@ -113,13 +118,15 @@ class Reasons:
         old, new = before_and_now(details)
         files = {m[1] for value in old + new if (m := CODE_FILE.fullmatch(str(value)))}
         words = [f"code changed: {names(sorted(files))}"] if files else []
+        if any(DIGEST.fullmatch(str(value)) for value in old + new):
+            words.append("the weights that init_from names changed")
         for value in new:
             if str(value).startswith(SOURCES):
                 words += self.changed_videos(job)
             elif isinstance(value, dict):
                 had = next((item for item in old if isinstance(item, dict)), {})
                 words += difference("pretrained weights", had, value)
-            elif not CODE_FILE.fullmatch(str(value)):
+            elif value and not KNOWN_PARAM.fullmatch(str(value)):
                 words.append(f"now {value}")
         return words
 
@@ -129,8 +136,10 @@ class Reasons:
         path = f"settings/decode/{name}.json"
         dataset = read_settings(self.settings.get(path) or read(path)).dataset
         sources = list_sources(dataset.path, dataset.source, dataset.max_videos)
-        sources = [s for s in sources if share_of(s.id, dataset.decode_jobs) == share]
         now = content_hashes(sources, f".hashes/{name}.json")
+        now = {
+            id: digest for id, digest in now.items() if share_of(id, dataset.decode_jobs) == share
+        }
         index = read(f"{job.folder}/index.json")
         decoded = {video["id"]: video["sha256"] for video in index.get("videos", [])}
         rejected = {video["id"] for video in index.get("rejected", [])}

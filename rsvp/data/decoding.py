@@ -10,6 +10,7 @@ import os
 import re
 import select
 import signal
+import stat
 import subprocess
 import tempfile
 import time
@@ -148,8 +149,9 @@ class Decoding:
         if self.refusal:
             raise self.refusal
         frames = read_frames(self.output, append, self.resolution)
-        damage = first_line(self.output.complaints)
-        check_end(self.source, self.process.wait(), frames, damage)
+        code = self.process.wait()
+        damage = first_line(self.output.complaints) or abnormal_end(code)
+        check_end(self.source, code, frames, damage)
         if not damage and frames < ENOUGH_FRAMES * self.probe.announced:
             damage = f"its header announces {self.probe.announced}"
         return Decoded(self.probe, frames, damage)
@@ -195,9 +197,13 @@ def probe_video(source: Source, fps: float) -> Probe:
 
 def why_no_file(path: str) -> str | None:
     """Why there is nothing to read at `path`, or None. Opening a pipe would wait for ever."""
-    if not os.path.exists(path):
+    try:
+        mode = os.stat(path).st_mode
+    except PermissionError as error:
+        return f"out of reach ({error.strerror})"
+    except OSError:
         return "a link to nothing" if os.path.islink(path) else "no such file"
-    return None if os.path.isfile(path) else "not a regular file"
+    return None if stat.S_ISREG(mode) else "not a regular file"
 
 
 def probe_images(source: Source, fps: float) -> Probe:
@@ -433,6 +439,13 @@ def check_end(source: Source, code: int, count: int, message: str) -> None:
         raise Rejected(f"no frame could be decoded{reason}")
     if source.files and count != len(source.files):
         raise Rejected(f"only {count} of {len(source.files)} images could be decoded{reason}")
+
+
+def abnormal_end(code: int) -> str:
+    """What an exit code of ffmpeg tells that it said nothing of, a crash say; "" for a good end."""
+    if code < 0:
+        return f"ffmpeg crashed ({signal.Signals(-code).name})"
+    return f"ffmpeg failed (exit code {code})" if code else ""
 
 
 def first_line(complaints: bytes) -> str:

@@ -5,6 +5,7 @@ items that it is handed, whatever the length of the array.
 """
 
 import json
+import logging
 import math
 import os
 from collections.abc import Sequence
@@ -21,14 +22,15 @@ KEY = "frames"
 # The header's size must be known before the number of items is: it is padded with spaces, as the
 # format allows, to this many bytes, its length field included.
 HEADER_BYTES = 512
+logger = logging.getLogger(__name__)
 
 
 class ShardWriter:
     """Appends uint8 items to files `<stem>-00000.safetensors`, …, of `items_per_shard` items.
 
     The files have temporary names until `finish`. What is left of them when the `with` block ends
-    without it is taken up by a writer that gets `resume`, what `checkpoint` gave last; any other
-    writer removes it.
+    without it is taken up by a writer that gets `resume`, what `checkpoint` gave last, if all of it
+    is there (`resumed`); any other writer removes it.
     """
 
     def __init__(
@@ -48,9 +50,8 @@ class ShardWriter:
         self.closed: list[dict[str, Any]] = []
         self.stream: BinaryIO | None = None
         self.folder.mkdir(parents=True, exist_ok=True)
-        if resume:
-            self.take_up(resume)
-        else:
+        self.resumed = resume is not None and self.take_up(resume)
+        if not self.resumed:
             for path in self.folder.glob(f".{self.stem}-*.part"):
                 path.unlink()
 
@@ -61,12 +62,38 @@ class ShardWriter:
             os.fsync(self.stream.fileno())
         return {"length": self.length, "closed": list(self.closed)}
 
-    def take_up(self, checkpoint: dict[str, Any]) -> None:
-        """Go on after the items of `checkpoint`; later ones are dropped."""
-        self.length, self.closed = checkpoint["length"], list(checkpoint["closed"])
-        rest = self.length - len(self.closed) * self.items_per_shard
-        if rest > 0:
-            self.reopen(len(self.closed), rest)
+    def take_up(self, checkpoint: dict[str, Any]) -> bool:
+        """Go on after the items of `checkpoint`, dropping later ones; False: not all is there."""
+        closed = list(checkpoint["closed"])
+        rest = checkpoint["length"] - sum(shard["items"] for shard in closed)
+        whole = all(self.holds(number, shard) for number, shard in enumerate(closed))
+        if not whole or (rest and self.written(len(closed)) < rest):
+            logger.warning(
+                "%s: files that the journal of an earlier run names are missing or broken;"
+                " starting anew",
+                self.folder,
+            )
+            return False
+        self.length, self.closed = checkpoint["length"], closed
+        if rest:
+            self.reopen(len(closed), rest)
+        return True
+
+    def holds(self, number: int, shard: dict[str, Any]) -> bool:
+        """Whether a closed file is there whole: this writer's, or one that got its name already."""
+        if self.temporary(number).exists():
+            return self.written(number) == shard["items"]
+        final = self.folder / shard["file"]
+        # Under this name another run may have written.
+        return final.is_file() and sha256_of_file(final) == shard["sha256"]
+
+    def written(self, number: int) -> int:
+        """How many whole items a file under its temporary name holds."""
+        try:
+            size = self.temporary(number).stat().st_size
+        except FileNotFoundError:
+            return 0
+        return (size - HEADER_BYTES) // self.item_bytes
 
     def __enter__(self) -> "ShardWriter":
         return self
@@ -119,10 +146,18 @@ class ShardWriter:
         self.stream.truncate(HEADER_BYTES + items * self.item_bytes)
         self.stream.seek(0, os.SEEK_END)
 
-    def finish(self) -> list[dict[str, Any]]:
-        """Give the files their names; returns [{"file", "sha256", "items"}] in order."""
+    def close(self) -> None:
+        """Close the last file; nothing may be appended any more.
+
+        A stage notes the `checkpoint` that holds after this before `finish`: one that names an
+        unfinished file could not be taken up once that file has another name.
+        """
         if self.stream:
             self.close_shard()
+
+    def finish(self) -> list[dict[str, Any]]:
+        """Give the files their names; returns [{"file", "sha256", "items"}] in order."""
+        self.close()
         for number, shard in enumerate(self.closed):
             # A run that was killed right here has named some of them already.
             if self.temporary(number).exists():

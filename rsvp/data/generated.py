@@ -1,9 +1,9 @@
 """Generated videos: textured shapes that move and turn over a textured background.
 
 A video is a function of its seed. Background, shapes and textures are drawn anew for each video,
-so those of the test split are unseen in training. Objects keep their speed and their rate of turn
-and bounce off the frame's edges: a few frames determine the future, but not two alone. Loads
-without torch.
+so those of the test split are unseen in training. Objects keep their speed and the bend of their
+path, rotate as it bends, and bounce off the frame's edges: a few frames determine the future, but
+not two alone. Loads without torch.
 """
 
 from dataclasses import dataclass
@@ -81,9 +81,9 @@ def trajectory(
 ) -> np.ndarray:
     """x, y (pixels) and angle (radians) per frame, (T, 3).
 
-    The object keeps its speed and its rate of turn, and turns as it goes, like a car in a bend:
-    its path is an arc. At the frame's edges it is mirrored, and then turns the other way round. A
-    margin keeps most of it in the frame.
+    The object keeps its speed and the bend of its path, which is an arc, and rotates with it, by a
+    share of the bend. At the frame's edges all is mirrored, so that it then bends and rotates the
+    other way round. A margin keeps most of the object in the frame.
     """
     size, margin = settings.size, 0.7 * radius
     speed = settings.speed * size / 64 * random.uniform(0.7, 1.0)
@@ -93,7 +93,7 @@ def trajectory(
     path = []
     for _ in range(frames):
         path.append((*place, angle))
-        heading, angle = heading + turn, angle + turn
+        heading, angle = heading + turn, angle + settings.spin * turn
         place = place + speed * np.array([np.cos(heading), np.sin(heading)])
         for axis in (0, 1):
             inside = np.clip(place[axis], margin, size - margin)

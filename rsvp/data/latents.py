@@ -4,6 +4,7 @@ Files hold tensors as the autoencoder made them; the index holds per-channel sta
 training split, by which readers normalise, and of which frames each latent speaks.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -20,6 +21,7 @@ from rsvp.files import atomic_path, read_json, sha256_of_file, write_json
 from rsvp.resume import Journal
 
 FILE_BYTES = 64 * 2**20
+logger = logging.getLogger(__name__)
 NOTHING = {"files": {}, "statistics": {}, "waiting": None, "split": None}
 
 
@@ -98,6 +100,12 @@ class LatentWriter:
     def __init__(self, index: Path, facts: dict[str, Any], noise: float, journal: Journal) -> None:
         self.index, self.facts, self.noise, self.journal = index, facts, noise, journal
         saved = journal.done or NOTHING
+        if not self.holds(saved):
+            logger.warning(
+                "%s: files that its journal names are missing or broken; starting anew",
+                journal.folder,
+            )
+            saved = NOTHING
         self.split: str | None = saved["split"]  # of the clips that wait
         self.files: dict[str, list[dict[str, Any]]] = dict(saved["files"])
         self.statistics = {kind: Statistics(sums) for kind, sums in saved["statistics"].items()}
@@ -108,6 +116,17 @@ class LatentWriter:
             self.waiting = [{kind: x[row] for kind, x in stacked.items()} for row in rows]
         # Until the new index stands, none may: the old one would describe new files.
         index.unlink(missing_ok=True)
+
+    def holds(self, saved: dict[str, Any]) -> bool:
+        """Whether all files that a journal names are there whole."""
+        entries = [entry for entries in saved["files"].values() for entry in entries]
+        written = [entry for entry in entries if "sha256" in entry]
+        waiting = [self.journal.folder / saved["waiting"]] if saved["waiting"] else []
+        files = [self.index.parent / entry["file"] for entry in written]
+        return all(path.is_file() for path in waiting + files) and all(
+            sha256_of_file(path) == entry["sha256"]
+            for path, entry in zip(files, written, strict=True)
+        )
 
     def done(self, split: str) -> int:
         """How many clips of a split are written: the first ones."""
@@ -137,8 +156,11 @@ class LatentWriter:
 
     def checkpoint(self) -> None:
         """Save when it is time to: a killed run goes on here."""
-        if not self.journal.due:
-            return
+        if self.journal.due:
+            self.save()
+
+    def save(self) -> None:
+        """Note what is done, with the clips that wait beside it."""
         name = None
         if self.waiting:
             # Another name each time: the journal that stands names the file before.
@@ -175,14 +197,13 @@ class LatentWriter:
 
     def finish(self) -> None:
         """Write the index, and remove files that it does not name."""
+        self.save()
         statistics = {kind: sums.result(self.noise) for kind, sums in self.statistics.items()}
         write_json(self.index, self.facts | {"statistics": statistics, "files": self.files})
         named = {entry["file"] for entries in self.files.values() for entry in entries}
         for path in self.index.parent.glob("*.safetensors"):
             if path.name not in named:
                 path.unlink()
-        self.journal.close()
-        self.remove_waiting()
 
 
 class Latents:

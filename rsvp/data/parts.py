@@ -4,6 +4,7 @@ Each item gives named arrays, whose rows are put below those of the items before
 torch.
 """
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from rsvp.files import atomic_path
 from rsvp.resume import Journal
 
 PENDING = 64  # items that are held in memory, at most
+logger = logging.getLogger(__name__)
 
 
 class Parts:
@@ -22,6 +24,11 @@ class Parts:
     def __init__(self, journal: Journal) -> None:
         self.journal = journal
         done = journal.done or {"items": 0, "parts": 0}
+        if not all(self.path(number).exists() for number in range(done["parts"])):
+            logger.warning(
+                "%s: parts that its journal names are missing; starting anew", journal.folder
+            )
+            done = {"items": 0, "parts": 0}
         self.items: int = done["items"]  # of this run and of those that were killed
         self.parts: int = done["parts"]
         self.pending: list[dict[str, np.ndarray]] = []
@@ -58,12 +65,6 @@ class Parts:
              if name.startswith(prefix)}
             for part in self
         ])  # fmt: skip
-
-    def close(self) -> None:
-        """Forget it all: the stage's outputs stand."""
-        for number in range(self.parts):
-            self.path(number).unlink(missing_ok=True)
-        self.journal.close()
 
 
 def stack(items: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

@@ -34,13 +34,14 @@ class PredictionWriter:
         self.header = header
         self.shape = tuple(shape)
         self.journal = journal
-        done = journal.done or {"clips": [], "videos": [], "frames": None}
-        self.clips: list[str] = done["clips"]
-        self.videos: list[dict[str, str]] = done["videos"]
+        left = journal.done or {"frames": None}
         per_shard = max(1, SHARD_BYTES // math.prod(self.shape))
         self.writer = ShardWriter(
-            self.index_path.parent, self.shape, per_shard, resume=done["frames"]
+            self.index_path.parent, self.shape, per_shard, resume=left["frames"]
         )
+        done = left if self.writer.resumed else {"clips": [], "videos": []}
+        self.clips: list[str] = done["clips"]
+        self.videos: list[dict[str, str]] = done["videos"]
 
     def __enter__(self) -> "PredictionWriter":
         return self
@@ -61,11 +62,17 @@ class PredictionWriter:
     def checkpoint(self) -> None:
         """Save when it is time to: a killed run goes on here."""
         if self.journal.due:
-            frames = self.writer.checkpoint()
-            self.journal.save({"clips": self.clips, "videos": self.videos, "frames": frames})
+            self.save()
+
+    def save(self) -> None:
+        """Note what is done."""
+        frames = self.writer.checkpoint()
+        self.journal.save({"clips": self.clips, "videos": self.videos, "frames": frames})
 
     def finish(self) -> dict[str, Any]:
         """Write the index, last."""
+        self.writer.close()
+        self.save()
         # Until the new index stands, none may: the old one would describe new files.
         self.index_path.unlink(missing_ok=True)
         shards = [
@@ -83,7 +90,6 @@ class PredictionWriter:
         }
         write_json(self.index_path, index)
         remove_leftovers(self.index_path.parent, {shard["file"] for shard in shards})
-        self.journal.close()
         return index
 
 

@@ -172,8 +172,9 @@ def sources_digest(sources: Iterable[Source], hashes: dict[str, str]) -> str:
 def content_hashes(sources: Sequence[Source], cache_file: str | Path) -> dict[str, str]:
     """The `content_hash` of each source by id, from the cache where a file did not change.
 
-    A file counts as unchanged when its path, size, modification time and inode are those that the
-    cache holds. A broken cache is rebuilt.
+    A file counts as unchanged when its path, size, inode and times of content and status are those
+    that the cache holds: programs set the former time back, not the latter. A broken cache is
+    rebuilt.
     """
     known = read_cache(cache_file)
     fresh: HashCache = {}
@@ -209,19 +210,19 @@ def file_hash(path: str, known: HashCache, fresh: HashCache) -> str:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):
             return UNREADABLE
-        state = [status.st_size, status.st_mtime_ns, status.st_ino]
+        state = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
         entry = known.get(path)
-        if entry is None or entry[:3] != state:
+        if entry is None or entry[:-1] != state:
             entry = [*state, sha256_of_file(path)]
     except OSError:
         return UNREADABLE
     if status.st_mtime < time.time() - SETTLED_SECONDS:
         fresh[path] = entry
-    return entry[3]
+    return entry[-1]
 
 
 def read_cache(cache_file: str | Path) -> HashCache:
-    """Path: [size, mtime_ns, inode, hash] as the last call left it; nothing if there is none."""
+    """Path: [size, mtime_ns, ctime_ns, inode, hash] as the last call left it; or nothing."""
     try:
         entries = json.loads(Path(cache_file).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -229,4 +230,4 @@ def read_cache(cache_file: str | Path) -> HashCache:
     if not isinstance(entries, dict):
         return {}
     return {path: entry for path, entry in entries.items()
-            if isinstance(entry, list) and len(entry) == 4}  # fmt: skip
+            if isinstance(entry, list) and len(entry) == 5}  # fmt: skip

@@ -12,6 +12,7 @@ from scipy import stats
 from rsvp.errors import UserError
 
 COMPARABLE_CLIPS = 256  # an FVD on fewer clips is not comparable with published ones
+SUBSETS = 8  # random ones of each size, in a curve over the number of clips
 _BLOCKS = 32  # at most this many deletions per jackknife
 
 
@@ -45,11 +46,16 @@ class Replicates:
         return self._with(other, lambda mine, theirs: mine - theirs)
 
     def interval(self, confidence: float = 0.95) -> Estimate:
-        """The interval around the value; NaN bounds where a side has fewer than 2 blocks."""
+        """The interval around the value.
+
+        NaN bounds where a side has fewer than 2 blocks, and where deleting changes nothing.
+        """
         count = min(len(side.sizes) for side in self.sides)
         if count < 2:
             return Estimate(self.value, float("nan"), float("nan"), count)
         variance = sum(_jackknife_variance(self.value, side) for side in self.sides)
+        if all(np.allclose(side.without, self.value, rtol=1e-12, atol=0) for side in self.sides):
+            return Estimate(self.value, float("nan"), float("nan"), count)
         margin = stats.t.ppf(0.5 + confidence / 2, count - 1) * np.sqrt(variance)
         return Estimate(self.value, float(self.value - margin), float(self.value + margin), count)
 
@@ -184,7 +190,7 @@ def distance_curve(
     statistic: Callable[[np.ndarray, np.ndarray], float],
     clips: int,
     sizes: Sequence[int],
-    subsets: int = 8,
+    subsets: int = SUBSETS,
     seed: int = 0,
 ) -> list[tuple[int, float, float]]:
     """(N, mean, standard deviation) of a statistic over random subsets of N of the `clips` clips.

@@ -14,7 +14,11 @@ from scipy import stats
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean with its interval; the bounds are NaN where fewer than 2 groups carry a value."""
+    """A mean with its interval.
+
+    The bounds are NaN where fewer than 2 groups carry a value, and where all groups have the same
+    mean: drawing them again says nothing then.
+    """
 
     mean: float
     low: float
@@ -64,7 +68,7 @@ def ratio_interval(
     index = np.unique(names, return_inverse=True)[1]
     sums, weights = (np.bincount(index, weights=side) for side in (values, others))
     mean, count = float(sums.sum() / weights.sum()), len(sums)
-    if count < 2:
+    if count < 2 or np.allclose(sums, mean * weights, rtol=1e-12, atol=0):
         return Interval(mean, float("nan"), float("nan"), len(values), count)
     drawn = np.random.default_rng(seed).integers(count, size=(resamples, count))
     ratios = sums[drawn].sum(axis=1) / weights[drawn].sum(axis=1)

@@ -1,8 +1,9 @@
 """Do predictions copy training clips? Distances to the nearest one, against those of real clips.
 
 A predictor that has learned keeps the distance from training clips that real test clips keep; one
-that returns what it was trained on comes nearer. Needs no weights: a future is described by a few
-of its frames in coarse colours, so that copies are found however sharp they are.
+that returns what it was trained on comes nearer. A future is described by a few of its frames in
+coarse colours, which needs no weights and finds copies however sharp they are, or by a detector's
+features.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,15 +23,16 @@ from rsvp.metrics.intervals import group_interval
 CELLS = 8  # per side: a future's frames are averaged over the pixels of each
 FRAMES = 4  # of a future, evenly, the last among them
 COPIED = 0.5  # a prediction this much nearer to training than its own truth is looks copied
-ROUNDING = 0.5  # grey levels: distances below it are those of rounding
+ROUNDING = 0.01  # of the median real distance: those below it are those of rounding
 
 
 @dataclass(frozen=True)
 class Nearest:
     """The nearest training clip of each of Q clips."""
 
-    distance: np.ndarray  # (Q,) root mean square difference, in grey levels
+    distance: np.ndarray  # (Q,) root mean square difference, in the unit of the descriptions
     clip: np.ndarray  # (Q,) its number
+    symmetry: np.ndarray  # (Q,) of the query, under which it is so near
 
 
 def described_frames(frames: int) -> list[int]:
@@ -51,17 +53,18 @@ def nearest(queries: np.ndarray, blocks: Iterable[np.ndarray]) -> Nearest:
     queries: (Q, S, D), the S symmetries under which training saw clips. blocks: of training clips
     in order, (B, D); only one is held at a time.
     """
-    count, symmetries, size = queries.shape
+    count, _, size = queries.shape
     flat = queries.reshape(-1, size)
-    best = Nearest(np.full(count, np.inf), np.full(count, -1))
+    best = Nearest(np.full(count, np.inf), *np.zeros((2, count), int))
     first = 0
     for block in blocks:
-        distances = cdist(flat, block).reshape(count, symmetries, len(block)).min(axis=1)
-        distances /= np.sqrt(size)
+        distances = cdist(flat, block).reshape(count, -1) / np.sqrt(size)
         place = distances.argmin(axis=1)
         found = distances[np.arange(count), place]
+        symmetry, clip = np.divmod(place, len(block))
         better = found < best.distance
-        best.distance[better], best.clip[better] = found[better], first + place[better]
+        best.distance[better] = found[better]
+        best.clip[better], best.symmetry[better] = first + clip[better], symmetry[better]
         first += len(block)
     return best
 
@@ -79,7 +82,8 @@ def statistics(
     share of predictions at less than half of their own truth's distance. Intervals resample groups.
     "flagged": the ratio's interval lies below a half, or that of "copied" above 0.
     """
-    logs = np.log(np.maximum(predicted, ROUNDING)) - np.log(np.maximum(real, ROUNDING))
+    least = max(ROUNDING * float(np.median(real)), np.finfo(np.float32).eps)
+    logs = np.log(np.maximum(predicted, least)) - np.log(np.maximum(real, least))
     ratio = group_interval(logs, groups, resamples)
     copied = group_interval((predicted < COPIED * real).astype(float), groups, resamples)
     nearer = jackknife(share_nearer, predicted[:, None], real[:, None], groups)

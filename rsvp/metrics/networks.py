@@ -76,6 +76,15 @@ def load_networks(weights: Weights, resolution: int, device: torch.device) -> Ne
     return Networks(distance, load_detectors(weights, device))
 
 
+def start_measuring(compute: Compute) -> torch.device:
+    """`device_of`, with the threads that the config fixes.
+
+    Every stage that measures takes as many, so that both sides of a distance are rounded alike.
+    """
+    torch.set_num_threads(compute.threads)
+    return device_of(compute)
+
+
 def device_of(compute: Compute) -> torch.device:
     """The GPU where there is one and the config does not forbid it."""
     if compute.device == "cuda" and not torch.cuda.is_available():

@@ -23,7 +23,15 @@ from torch import Tensor, nn
 from rsvp.data.latents import Extent
 from rsvp.models.clip_autoencoder import ClipAutoencoder
 from rsvp.models.layers import FrameEncoder, ResidualBlock, head
-from rsvp.models.warping import backward_displacement, fill, pixel_grid, sample
+from rsvp.models.warping import (
+    backward_displacement,
+    compressed,
+    expanded,
+    fill,
+    pixel_grid,
+    refine,
+    sample,
+)
 
 FACTOR = 8  # a latent cell is this many pixels wide
 DEPTH_RANGE = 3.0  # weights of overlapping content in splatting span exp(-3) to exp(3)
@@ -128,8 +136,9 @@ class ContextEncoder(nn.Module):
         # What moves differs from the scene behind it: the difference draws the mask's outline.
         reference = context[:, -1]
         images = F.pixel_unshuffle(torch.cat([reference - background, reference], 1), 2)
-        mask = F.pixel_shuffle(self.mask(torch.cat([images, detail], 1)), 2)
-        return background, torch.sigmoid(mask - 1.0), depth
+        mask = torch.sigmoid(F.pixel_shuffle(self.mask(torch.cat([images, detail], 1)), 2) - 1.0)
+        # Where nothing moves the scene is what the reference shows: copied, it keeps its detail.
+        return reference + mask * (background - reference), mask, depth
 
 
 class MotionEncoder(nn.Module):
@@ -137,11 +146,15 @@ class MotionEncoder(nn.Module):
 
     Each quarter-resolution cell of the reference is matched with all cells of the frame (global
     matching: Xu et al., "GMFlow", 2022, section 3.2): no search range bounds how far things go.
-    The convolutions compare both ends and correct the displacement.
+    The images then refine the match (`refine`): what continues a motion needs it to a small part of
+    a pixel. The convolutions compare both ends and correct the displacement.
     """
 
-    def __init__(self, width: int, scene_channels: int, object_channels: int, channels: int):
+    def __init__(
+        self, width: int, scene_channels: int, object_channels: int, channels: int, scale: float
+    ) -> None:
         super().__init__()
+        self.scale = scale  # cells, of `compressed`
         self.frames = FrameEncoder(3, width)
         self.match = nn.Conv2d(width, width, 1)
         self.log_sharpness = nn.Parameter(torch.tensor(2.7))
@@ -158,15 +171,15 @@ class MotionEncoder(nn.Module):
     def forward(self, frames: Tensor, context: Context) -> Tensor:
         """Motion (B, T, Cm, h, h) of frames (B, T, 3, H, H), each by itself.
 
-        The first two channels are the displacement of what moves, in latent cells; they start
-        from the match and are zero in cells where nothing of the reference moves.
+        The first two channels are the displacement of what moves, `compressed` from latent cells;
+        they start from the match and are zero in cells where nothing of the reference moves.
         """
         count = frames.shape[1]
         _, quarter = self.frames(torch.cat([context.reference[:, None], frames], 1).flatten(0, 1))
         quarter = rearrange(quarter, "(b t) c h w -> b t c h w", t=count + 1)
         own = repeat(quarter[:, 0], "b c h w -> (b t) c h w", t=count)
         there = quarter[:, 1:].flatten(0, 1)
-        displacement = self.find(own, there)
+        displacement = self.refined(self.find(own, there), frames, context)
         found = sample(there, displacement)
         latents = F.pixel_shuffle(self.latents(torch.cat([context.scene, context.object], 1)), 2)
         latents = repeat(latents + context.skip, "b c h w -> (b t) c h w", t=count)
@@ -177,8 +190,20 @@ class MotionEncoder(nn.Module):
         base = F.avg_pool2d((mask + 1e-2) * displacement, 2) / F.avg_pool2d(mask + 1e-2, 2)
         # Where nothing moves, a displacement means nothing and would only be noise to predict.
         moving = (4.0 * F.avg_pool2d(mask, 2)).clamp(max=1.0)
-        motion = torch.cat([moving * (motion[:, :2] + base), motion[:, 2:]], 1)
+        displacement = compressed(moving * (motion[:, :2] + base), self.scale)
+        motion = torch.cat([displacement, motion[:, 2:]], 1)
         return rearrange(motion, "(b t) c h w -> b t c h w", t=count)
+
+    def refined(self, displacement: Tensor, frames: Tensor, context: Context) -> Tensor:
+        """`displacement` (B T, 2, q, q), in cells, corrected by the images, at half their size."""
+        count = frames.shape[1]
+        half = F.avg_pool2d(torch.cat([context.reference, context.mask], 1), 2)
+        half = repeat(half, "b c h w -> (b t) c h w", t=count)
+        start = F.interpolate(2.0 * displacement, scale_factor=2, mode="bilinear")
+        there = F.avg_pool2d(frames.flatten(0, 1), 2)
+        found = refine(start.detach(), half[:, :3], there, half[:, 3:])
+        # The gradient is that of the match.
+        return displacement + F.avg_pool2d(0.5 * (found - start.detach()), 2)
 
     def find(self, own: Tensor, there: Tensor) -> Tensor:
         """Expected displacement (N, 2, q, q), in cells, of each cell of `own` within `there`.
@@ -208,8 +233,9 @@ class MotionEncoder(nn.Module):
 class Decoder(nn.Module):
     """Frames from motion and context: move the layers, then add what is new."""
 
-    def __init__(self, width: int, object_channels: int, channels: int) -> None:
+    def __init__(self, width: int, object_channels: int, channels: int, scale: float) -> None:
         super().__init__()
+        self.scale = scale  # cells, of `compressed`
         half = width // 2
         self.up = nn.Conv2d(channels + object_channels, 4 * width, 3, padding=1)
         self.to_quarter = ResidualBlock(width)
@@ -238,7 +264,7 @@ class Decoder(nn.Module):
         features = self.to_quarter(features + each(context.skip))
         displacement = self.displacement(z, features, each(context.mask))
         camera = F.interpolate(FACTOR * self.camera(z), scale_factor=FACTOR, mode="bilinear")
-        scene = sample(each(context.background), camera)
+        scene = sample(each(context.background), camera, "bicubic")
         layer, mask = self.object_layer(displacement, each(context.depth), context, count)
         layers = scene + mask * (layer - scene)
         images = F.pixel_unshuffle(torch.cat([layers, scene, layer, mask], 1), 2)
@@ -259,9 +285,9 @@ class Decoder(nn.Module):
         that moves (normalised convolution), then corrected in finer detail.
         """
         weight = F.avg_pool2d(mask, FACTOR) + 1e-2
+        own = expanded(motion[:, :2], self.scale)
         coarse, share = (
-            F.interpolate(x, scale_factor=2, mode="bilinear")
-            for x in (weight * motion[:, :2], weight)
+            F.interpolate(x, scale_factor=2, mode="bilinear") for x in (weight * own, weight)
         )
         cells = coarse / share + self.move(features)
         return F.interpolate(FACTOR * cells, scale_factor=2, mode="bilinear")
@@ -277,26 +303,32 @@ class Decoder(nn.Module):
         origin, coverage = backward_displacement(weight, displacement / 2.0)
         origin = F.interpolate(2.0 * origin, scale_factor=2, mode="bilinear")
         coverage = F.interpolate(coverage, scale_factor=2, mode="bilinear")
-        moved = sample(source, origin)
-        return moved[:, :3], moved[:, 3:] * (4.0 * coverage).clamp(max=1.0)
+        colours = sample(source[:, :3], origin, "bicubic")
+        return colours, sample(source[:, 3:], origin) * (4.0 * coverage).clamp(max=1.0)
 
 
 class Autoencoder(ClipAutoencoder):
     """Scene, object and motion of a clip, and back (see the module's text)."""
 
-    latent_noise = 0.1  # in latent units: what the predictor gets wrong by less stays small
+    latent_noise = 0.02  # in latent units: what the predictor gets wrong by less stays small
     forward_methods = ("encode_context", "encode_motion", "decode")
 
     def __init__(
-        self, width: int, scene_channels: int, object_channels: int, motion_channels: int
+        self,
+        width: int,
+        scene_channels: int,
+        object_channels: int,
+        motion_channels: int,
+        displacement_scale: float = 1.0,
     ) -> None:
         super().__init__()
+        scale = displacement_scale / FACTOR
         self.extents = {
             "scene": Extent.context, "object": Extent.context, "motion": Extent.frames
         }  # fmt: skip
         self.context = ContextEncoder(width, scene_channels, object_channels)
-        self.motion = MotionEncoder(width, scene_channels, object_channels, motion_channels)
-        self.decoder = Decoder(width, object_channels, motion_channels)
+        self.motion = MotionEncoder(width, scene_channels, object_channels, motion_channels, scale)
+        self.decoder = Decoder(width, object_channels, motion_channels, scale)
 
     def encode_context(
         self, frames: Tensor, scene: Tensor | None = None, object_: Tensor | None = None
@@ -315,6 +347,11 @@ class Autoencoder(ClipAutoencoder):
     def decode(self, motion: Tensor, context: Context) -> Decoded:
         """Frames from motion (B, T, Cm, h, h)."""
         return self.decoder(motion, context)
+
+    @property
+    def last_layer(self) -> Tensor:
+        """Of the residual, the only part of frames that is not made of the context's colours."""
+        return self.decoder.residual[-1].weight
 
     def encode_clip(self, clips: Tensor, context_frames: int) -> tuple[dict[str, Tensor], Context]:
         context = self.encode_context(clips[:, :context_frames])

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rsvp.data.latents import Extent, split_latents
@@ -35,6 +36,11 @@ class ClipAutoencoder(nn.Module, ABC):
         """Future frames (B, F, 3, H, H) from the latents that are to be predicted, (B, T, C, h, w)
         each (`rsvp.data.latents.split_latents`)."""
 
+    @property
+    @abstractmethod
+    def last_layer(self) -> Tensor:
+        """The decoder's last weights, where the adaptive weight compares losses."""
+
     def reconstruct_future(self, clips: Tensor, context_frames: int) -> Tensor:
         """The future frames (B, F, 3, H, H) of clips (B, T, 3, H, H), through their latents."""
         latents, context = self.encode_clip(clips, context_frames)
@@ -49,6 +55,20 @@ class PlainAutoencoder(ClipAutoencoder):
 
     @abstractmethod
     def train_pass(
-        self, clips: Tensor, context_frames: int, targets: Tensor, random: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
-        """The frames of clips (B, T, 3, H, H) at `targets`, given back, and a loss to add."""
+        self,
+        clips: Tensor,
+        context_frames: int,
+        targets: Tensor,
+        random: torch.Generator,
+        halved: bool,
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The frames of clips (B, T, 3, H, H) at `targets`, given back, and a loss to add.
+
+        halved: also those frames (B, T, 3, H/2, H/2) from latents downsampled by 2 in space.
+        """
+
+
+def halve(latents: Tensor) -> Tensor:
+    """Latents (B, T, C, h, w) downsampled by 2 along height and width, where these are not 1."""
+    kernel = [min(2, side) for side in latents.shape[-2:]]
+    return F.avg_pool2d(latents.flatten(0, 1), kernel).unflatten(0, latents.shape[:2])

@@ -61,7 +61,8 @@ class LatentDenoiser(nn.Module):
     A token is a place of one latent (`patch` x `patch` of its cells) over `frames_per_token` of its
     frames; tokens of all latents that are predicted together attend to each other. What is observed
     at that place, in all frames and all latents on the same grid, is embedded into the same token:
-    past and future of a place belong together, and the sequence stays as short as the future.
+    past and future of a place belong together, and the sequence stays as short as the future. A
+    linear map of it also goes straight to the output, times a factor of the diffusion time.
 
     `observed` and `targets` are the shapes (T, C, h, w) of the latents by name; each observed one
     needs a target of the same h and w.
@@ -105,7 +106,13 @@ class LatentDenoiser(nn.Module):
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
         self.modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))
         self.output = nn.ModuleDict({name: nn.Linear(width, n) for name, n in values.items()})
-        for layer in (self.modulation[1], *self.output.values()):
+        self.skip = nn.ModuleDict(
+            {name: nn.Linear(n, values[name]) for name, n in still.items() if n}
+        )
+        self.skip_gate = nn.ModuleDict({name: nn.Linear(width, 1) for name in self.skip})
+        # All that is put out starts as 0.
+        ends = (self.output, self.skip, self.skip_gate)
+        for layer in (self.modulation[1], *(part for end in ends for part in end.values())):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
@@ -124,9 +131,16 @@ class LatentDenoiser(nn.Module):
         shift, scale = self.modulation(condition)[:, None].chunk(2, -1)
         tokens = self.norm(tokens) * (1.0 + scale) + shift
         parts = tokens.split([grid.shape[1:4].numel() for grid in grids.values()], 1)
+        outputs = {name: self.output[name](part) for name, part in zip(grids, parts, strict=True)}
+        for name, layer in self.skip.items():
+            # What a place does next is first of all a linear function of what it did, which the
+            # normalisation of tokens would blur.
+            gate = 1.0 + self.skip_gate[name](condition)[:, None]
+            straight = layer(self.still(name, observed)).expand(*grids[name].shape[:4], -1)
+            outputs[name] = outputs[name] + gate * straight.flatten(1, 3)
         return {
-            name: from_patches(self.output[name](part), self.cuts[name], noisy[name].shape)
-            for name, part in zip(grids, parts, strict=True)
+            name: from_patches(value, self.cuts[name], noisy[name].shape)
+            for name, value in outputs.items()
         }
 
     def embed(self, name: str, noisy: Tensor, observed: dict[str, Tensor]) -> Tensor:
@@ -134,9 +148,13 @@ class LatentDenoiser(nn.Module):
         cut = self.cuts[name]
         tokens = self.future[name](patches(noisy, cut))
         if self.seen[name]:
-            still = torch.cat([observed[other].flatten(1, 2) for other in self.seen[name]], 1)
-            tokens = tokens + self.observed[name](patches(still[:, None], (1, *cut[1:])))
+            tokens = tokens + self.observed[name](self.still(name, observed))
         return tokens + self.position[name](places(tokens, cut))
+
+    def still(self, name: str, observed: dict[str, Tensor]) -> Tensor:
+        """What is observed at each place of a latent's grid, (B, 1, y, x, n)."""
+        still = torch.cat([observed[other].flatten(1, 2) for other in self.seen[name]], 1)
+        return patches(still[:, None], (1, *self.cuts[name][1:]))
 
 
 def patches(latents: Tensor, cut: tuple[int, int, int]) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from rsvp.data.latents import Extent
-from rsvp.models.clip_autoencoder import PlainAutoencoder
+from rsvp.models.clip_autoencoder import PlainAutoencoder, halve
 from rsvp.models.layers import ImageDecoder, ImageEncoder
 from rsvp.models.regularisers import make_regulariser
 
@@ -22,6 +22,10 @@ class FrameAutoencoder(PlainAutoencoder):
         self.encoder = ImageEncoder(width, self.regulariser.outputs_per_channel * channels)
         self.decoder = ImageDecoder(width, channels)
 
+    @property
+    def last_layer(self) -> Tensor:
+        return self.decoder.last_layer
+
     def encode_clip(self, clips: Tensor, context_frames: int) -> tuple[dict[str, Tensor], None]:
         if not clips.shape[1]:
             return {}, None  # of a context that observes nothing
@@ -31,10 +35,15 @@ class FrameAutoencoder(PlainAutoencoder):
         return self.decode(self.regulariser.decode(latents["image"]))
 
     def train_pass(
-        self, clips: Tensor, context_frames: int, targets: Tensor, random: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
+        self,
+        clips: Tensor,
+        context_frames: int,
+        targets: Tensor,
+        random: torch.Generator,
+        halved: bool,
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         latents, loss = self.regulariser.train_pass(self.encode(clips[:, targets]), random)
-        return self.decode(latents), loss
+        return self.decode(latents), loss, self.decode(halve(latents)) if halved else None
 
     def encode(self, frames: Tensor) -> Tensor:
         """What the encoder says of frames (B, T, 3, H, W)."""

@@ -22,9 +22,16 @@ class JointAutoencoder(Autoencoder):
     forward_methods = (*Autoencoder.forward_methods, "encode_future", "with_future")
 
     def __init__(
-        self, width: int, scene_channels: int, object_channels: int, motion_channels: int
+        self,
+        width: int,
+        scene_channels: int,
+        object_channels: int,
+        motion_channels: int,
+        displacement_scale: float = 1.0,
     ) -> None:
-        super().__init__(width, scene_channels, object_channels, motion_channels)
+        super().__init__(
+            width, scene_channels, object_channels, motion_channels, displacement_scale
+        )
         self.extents |= {"future_scene": Extent.future, "future_object": Extent.future}
         self.news = nn.Conv2d(scene_channels + object_channels, 4 * width, 3, padding=1)
         self.to_quarter = ResidualBlock(width)

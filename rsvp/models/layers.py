@@ -91,5 +91,10 @@ class ImageDecoder(nn.Module):
             nn.PixelShuffle(2),
         )
 
+    @property
+    def last_layer(self) -> Tensor:
+        """The weights of the last convolution."""
+        return self.up[-2][-1].weight
+
     def forward(self, x: Tensor) -> Tensor:
         return self.up(x)

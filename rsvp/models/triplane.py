@@ -14,7 +14,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from rsvp.data.latents import Extent
-from rsvp.models.clip_autoencoder import PlainAutoencoder
+from rsvp.models.clip_autoencoder import PlainAutoencoder, halve
 from rsvp.models.layers import FrameEncoder, ImageDecoder, ResidualBlock, head, normalisation
 from rsvp.models.regularisers import make_regulariser
 
@@ -127,6 +127,10 @@ class TriplaneAutoencoder(PlainAutoencoder):
         self.encoder = TriplaneEncoder(width, self.regulariser.outputs_per_channel * channels)
         self.decoder = TriplaneDecoder(width, channels)
 
+    @property
+    def last_layer(self) -> Tensor:
+        return self.decoder.image.last_layer
+
     def encode_clip(self, clips: Tensor, context_frames: int) -> tuple[dict[str, Tensor], None]:
         planes = {}
         if context_frames:
@@ -141,9 +145,14 @@ class TriplaneAutoencoder(PlainAutoencoder):
         return self.decoder.images(self.decoder.features(planes))
 
     def train_pass(
-        self, clips: Tensor, context_frames: int, targets: Tensor, random: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
-        features, losses = [], []
+        self,
+        clips: Tensor,
+        context_frames: int,
+        targets: Tensor,
+        random: torch.Generator,
+        halved: bool,
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        features, smaller, losses = [], [], []
         for clip in (clips[:, :context_frames], clips[:, context_frames:]):
             if not clip.shape[1]:
                 continue
@@ -152,8 +161,13 @@ class TriplaneAutoencoder(PlainAutoencoder):
                 shown[name], loss = self.regulariser.train_pass(plane, random)
                 losses.append(loss)
             features.append(self.decoder.features(shown))
-        frames = self.decoder.images(torch.cat(features, 1)[:, targets])
-        return frames, torch.stack(losses).mean()
+            if halved:
+                smaller.append(self.decoder.features({k: halve(v) for k, v in shown.items()}))
+        frames, small = (
+            self.decoder.images(torch.cat(parts, 1)[:, targets]) if parts else None
+            for parts in (features, smaller)
+        )
+        return frames, torch.stack(losses).mean(), small
 
 
 def coordinates(features: Tensor) -> Tensor:

@@ -15,20 +15,58 @@ def pixel_grid(height: int, width: int, like: Tensor) -> Tensor:
     return torch.stack(torch.meshgrid(x, y, indexing="xy"))
 
 
-def sample(image: Tensor, displacement: Tensor) -> Tensor:
+def sample(image: Tensor, displacement: Tensor, mode: str = "bilinear") -> Tensor:
     """`image` (N, C, H, W) read at each pixel plus `displacement` (N, 2, H, W): backward warping.
 
-    Bilinear; outside of the image its border is repeated.
+    `mode`: bilinear, or bicubic, which keeps more detail between pixels and may overshoot. Outside
+    of the image its border is repeated.
     """
     height, width = image.shape[-2:]
     place = pixel_grid(height, width, displacement) + displacement
-    scale = torch.tensor([width, height], dtype=place.dtype, device=place.device).view(2, 1, 1)
-    normalised = (2.0 * place + 1.0) / scale - 1.0
-    grid = normalised.permute(0, 2, 3, 1)
-    # PyTorch's gradient reads outside of the image at places that are no numbers, and crashes.
-    somewhere = grid.nan_to_num(0.0, 0.0, 0.0)
-    sampled = F.grid_sample(image, somewhere, padding_mode="border", align_corners=False)
+    if image.is_cuda and torch.are_deterministic_algorithms_enabled():
+        sampled = sample_by_gathering(image, place, mode)
+    else:
+        scale = torch.tensor([width, height], dtype=place.dtype, device=place.device)
+        normalised = (2.0 * place + 1.0) / scale.view(2, 1, 1) - 1.0
+        grid = normalised.permute(0, 2, 3, 1)
+        # PyTorch's gradient reads outside of the image at places that are no numbers, and crashes.
+        somewhere = grid.nan_to_num(0.0, 0.0, 0.0)
+        sampled = F.grid_sample(image, somewhere, mode, padding_mode="border", align_corners=False)
     return sampled.where(place.isfinite().all(1, keepdim=True), torch.nan)
+
+
+def sample_by_gathering(image: Tensor, place: Tensor, mode: str = "bilinear") -> Tensor:
+    """`image` (N, C, H, W) read at `place` (N, 2, h, w), as `sample` reads it: (N, C, h, w).
+
+    PyTorch has no gradient of `grid_sample` that repeats bit for bit on a GPU (see its
+    `use_deterministic_algorithms`); that of `gather` does, and is slower.
+    """
+    height, width = image.shape[-2:]
+    corner = place.detach().floor()
+    across, along = (place - corner).unbind(1)
+    x, y = corner.nan_to_num().long().unbind(1)
+    flat = image.flatten(2)
+    kernel, taps = KERNELS[mode]
+    result = torch.zeros((), dtype=image.dtype, device=image.device)
+    for right in taps:
+        for down in taps:
+            weight = kernel((across - right).abs()) * kernel((along - down).abs())
+            index = (y + down).clamp(0, height - 1) * width + (x + right).clamp(0, width - 1)
+            read = flat.gather(2, index.flatten(1).unsqueeze(1).expand(-1, flat.shape[1], -1))
+            result = result + weight.unsqueeze(1) * read.unflatten(2, index.shape[1:])
+    return result
+
+
+def cubic(distance: Tensor) -> Tensor:
+    """The weight of a pixel at a distance up to 2 in bicubic sampling (Keys, "Cubic convolution
+    interpolation", 1981, equation 4, with PyTorch's a = -0.75)."""
+    a, d = -0.75, distance
+    near = ((a + 2.0) * d - (a + 3.0)) * d * d + 1.0
+    far = ((a * d - 5.0 * a) * d + 8.0 * a) * d - 4.0 * a
+    return torch.where(d <= 1.0, near, far)
+
+
+KERNELS = {"bilinear": (lambda d: 1.0 - d, (0, 1)), "bicubic": (cubic, (-1, 0, 1, 2))}
 
 
 def splat(values: Tensor, displacement: Tensor) -> Tensor:
@@ -72,6 +110,70 @@ def backward_displacement(weight: Tensor, displacement: Tensor) -> tuple[Tensor,
     moved = F.avg_pool2d(moved, 3, 1, 1, count_include_pad=False)
     coverage = moved[:, :1]
     return moved[:, 1:] / (coverage + 1e-3), coverage
+
+
+def compressed(displacement: Tensor, scale: float) -> Tensor:
+    """`displacement` (N, 2, H, W) with asinh(r / scale) for its length r.
+
+    That is linear up to about `scale`, then logarithmic: an error of it is one of r in proportion
+    to r, but small where nothing moves.
+    """
+    length = displacement.norm(dim=1, keepdim=True)
+    # The limit at 0 is 1 / scale.
+    near = length < 1e-4 * scale
+    safe = length.masked_fill(near, 1.0)
+    return displacement * torch.where(near, 1.0 / scale, torch.asinh(safe / scale) / safe)
+
+
+def expanded(compressed: Tensor, scale: float, most: float = 7.0) -> Tensor:
+    """The displacement that `compressed` stands for; its length is cut at `most`, 548 scales."""
+    length = compressed.norm(dim=1, keepdim=True)
+    near = length < 1e-4
+    safe = length.masked_fill(near, 1.0)
+    return compressed * torch.where(near, scale, scale * torch.sinh(safe.clamp(max=most)) / safe)
+
+
+@torch.no_grad()
+def refine(
+    displacement: Tensor, image: Tensor, target: Tensor, weight: Tensor, steps: int = 3
+) -> Tensor:
+    """`displacement` (N, 2, H, W), in pixels, nearer to where `image`'s content is in `target`.
+
+    Both images (N, C, H, W); `weight` (N, 1, H, W), zero or more, says which pixels count. Steps of
+    least squares within windows of 5 pixels (Lucas and Kanade, "An iterative image registration
+    technique", 1981, section 4): good to a small part of a pixel where the start is good to one or
+    two. A pixel keeps its start where the windows agree no better at the end. No gradient.
+    """
+
+    def around(values: Tensor) -> Tensor:
+        return F.avg_pool2d(values, 5, 1, 2, count_include_pad=False)
+
+    found, start = displacement, around(weight * difference(image, target, displacement))
+    for _ in range(steps):
+        moved = sample(target, found)
+        x, y = gradient(moved)
+        error = image - moved
+        products = torch.stack([x * x, x * y, y * y, x * error, y * error]).sum(2)  # (5, N, H, W)
+        xx, xy, yy, xe, ye = around(weight * products.transpose(0, 1)).split(1, 1)
+        # What is flat does not move: the damping is small against any texture's gradient.
+        xx, yy = xx + 1e-4, yy + 1e-4
+        step = torch.cat([yy * xe - xy * ye, xx * ye - xy * xe], 1) / (xx * yy - xy * xy)
+        found = found + step.clamp(-1.0, 1.0)
+    better = around(weight * difference(image, target, found)) < start
+    return torch.where(better, found, displacement)
+
+
+def difference(image: Tensor, target: Tensor, displacement: Tensor) -> Tensor:
+    """Squared difference (N, 1, H, W) of `image` and of `target` where `displacement` leads."""
+    return (image - sample(target, displacement)).square().sum(1, keepdim=True)
+
+
+def gradient(image: Tensor) -> tuple[Tensor, Tensor]:
+    """Central differences of (N, C, H, W) along x and y, per pixel."""
+    padded = F.pad(image, (1, 1, 1, 1), mode="replicate")
+    x = padded[:, :, 1:-1, 2:] - padded[:, :, 1:-1, :-2]
+    y = padded[:, :, 2:, 1:-1] - padded[:, :, :-2, 1:-1]
+    return 0.5 * x, 0.5 * y
 
 
 def fill(image: Tensor, weight: Tensor) -> Tensor:

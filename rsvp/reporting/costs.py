@@ -21,12 +21,13 @@ class Cost:
     jobs: int = 0
     seconds: float = 0.0  # summed over jobs
     peak_memory_mb: float = 0.0  # resident memory of the largest job
+    gpu_peak_memory_mb: float | None = None  # its tensors on the GPU; None where it used none
     parameters: int | None = None
     flops_forward: int | None = None  # one clip forward; for predict, one sampled future
     samples_per_second: float | None = None  # clips in training, futures in prediction
     network_evaluations: int | None = None  # per sampled future
     steps: int | None = None
-    clips: int | None = None
+    clips: int | None = None  # summed over jobs
     device: str | None = None
 
     @property
@@ -43,8 +44,12 @@ class Cost:
 
     @property
     def rate(self) -> str:
-        """Samples per second, three digits."""
-        return "" if self.samples_per_second is None else f"{self.samples_per_second:.3g}"
+        """Samples per second, three digits, with what they are: 18.6 futures/s."""
+        unit = "futures" if self.stage == "predict" else "clips"
+        return (
+            "" if self.samples_per_second is None
+            else f"{self.samples_per_second:.3g}\N{NO-BREAK SPACE}{unit}/s"
+        )  # fmt: skip
 
 
 def costs(records: Sequence[dict[str, Any]]) -> list[Cost]:
@@ -58,8 +63,14 @@ def costs(records: Sequence[dict[str, Any]]) -> list[Cost]:
         # A training that was resumed knows the time of all its runs.
         line.seconds += max(record.get("seconds") or 0, record.get("training_seconds") or 0)
         line.peak_memory_mb = max(line.peak_memory_mb, record.get("peak_memory_mb") or 0)
+        if record.get("gpu_peak_memory_mb"):
+            line.gpu_peak_memory_mb = max(
+                line.gpu_peak_memory_mb or 0, record["gpu_peak_memory_mb"]
+            )
+        if isinstance(record.get("clips"), int):
+            line.clips = (line.clips or 0) + record["clips"]
         for name in ("parameters", "flops_forward", "samples_per_second", "network_evaluations",
-                     "steps", "clips", "device"):  # fmt: skip
+                     "steps", "device"):  # fmt: skip
             if record.get(name) is not None and not isinstance(record[name], dict):
                 setattr(line, name, record[name])
     return list(lines.values())

@@ -25,7 +25,7 @@ from rsvp.metrics.features import MOTION as MOTION_FEATURES
 from rsvp.metrics.features import feature_name, missing_features
 from rsvp.metrics.intervals import mean_over_seeds
 from rsvp.metrics.motion import MINIMUM_FRAMES, motion_distance, standardised
-from rsvp.reporting.estimates import Estimate
+from rsvp.reporting.estimates import NO_SPREAD, ONE_GROUP, Estimate
 from rsvp.reporting.measures import (
     COVERAGE,
     DENSITY,
@@ -123,7 +123,7 @@ def row_distances(row: Row, protocols: dict[str, Protocol]) -> dict[tuple[str, s
             sets = [select(measure, protocol, features) for features in kept]
             key = (measure.key, *(item if isinstance(item, str) else id(item) for item in sets))
             if key not in known:
-                known[key] = over_seeds([run_distance(measure, item) for item in sets])
+                known[key] = over_seeds(measure, [run_distance(measure, item) for item in sets])
             found[measure.key, name] = known[key]
     return found
 
@@ -192,11 +192,13 @@ def run_distance(measure: Measure, sets: Sets | str) -> Distance:
     except UserError as error:
         return Distance(Estimate(note=f"not computed: {error}"))
     interval = found.interval()
+    if not missing and np.isnan(interval.low):
+        notes.append(NO_SPREAD)
     estimate = Estimate(
         interval.value, interval.low, interval.high, clips=clips,
         groups=len(np.unique(sets.predicted_groups)), seeds=1, note="; ".join(notes),
     )  # fmt: skip
-    return Distance(estimate, None if missing else found)
+    return Distance(estimate.within(measure.possible), None if missing else found)
 
 
 def no_interval(measure: Measure, groups: list[np.ndarray]) -> str:
@@ -204,7 +206,7 @@ def no_interval(measure: Measure, groups: list[np.ndarray]) -> str:
     counts = [np.unique(side, return_counts=True)[1] for side in groups]
     least = manifold.MINIMUM_CLIPS if measure in NEIGHBOURS else 2
     if min(len(side) for side in counts) < 2:
-        return "one group: no interval can be given"
+        return ONE_GROUP
     # A mean over pairs of groups needs two of them still.
     too_few = measure is KVD and min(len(side) for side in counts) < 3
     if too_few or min(side.sum() - side.max() for side in counts) < least:
@@ -227,7 +229,7 @@ def statistic_of(measure: Measure, sets: Sets) -> Callable[[np.ndarray, np.ndarr
     return lambda keep, real: distance(sets.predicted[keep], sets.real[real])
 
 
-def over_seeds(distances: list[Distance]) -> Distance:
+def over_seeds(measure: Measure, distances: list[Distance]) -> Distance:
     """The mean over seeds; its interval is of the mean, all seeds losing the same group at once."""
     known = [item for item in distances if item.estimate.known]
     if len(known) < 2:
@@ -239,7 +241,8 @@ def over_seeds(distances: list[Distance]) -> Distance:
         return Distance(replace(merged, low=float("nan"), high=float("nan")))
     mean = mean_replicates([item.replicates for item in known])
     interval = mean.interval()
-    return Distance(replace(merged, low=interval.low, high=interval.high), mean)
+    merged = replace(merged, low=interval.low, high=interval.high)
+    return Distance(merged.within(measure.possible), mean)
 
 
 def distance_difference(first: Distance, second: Distance) -> Estimate:

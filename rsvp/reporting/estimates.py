@@ -1,9 +1,11 @@
 """A number with its interval and all that it stands on."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 NAN = float("nan")
+ONE_GROUP = "one group: no interval can be given"
+NO_SPREAD = "the same value in all groups: no interval can be given"
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,12 @@ class Estimate:
         """Whether there is a value."""
         return not math.isnan(self.value)
 
+    def within(self, possible: tuple[float, float]) -> "Estimate":
+        """The same with its interval cut to the values that are possible."""
+        low, high = (min(max(end, possible[0]), possible[1]) for end in (self.low, self.high))
+        return replace(self, low=low, high=high) if self.has_interval else self
+
     @property
     def has_interval(self) -> bool:
-        """Whether there is an interval: it takes two groups or more."""
+        """Whether there is an interval: it takes two groups or more that differ."""
         return not (math.isnan(self.low) or math.isnan(self.high))

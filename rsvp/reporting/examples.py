@@ -16,7 +16,8 @@ from rsvp.reporting.scores import clip_values
 from rsvp.reporting.views import Views
 
 PLACES = ("best", "median", "worst")
-SAMPLES = 3  # futures that play side by side, at most
+SAMPLES = 4  # futures that play side by side, at most
+COLUMNS = 4  # panels of a film side by side
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,11 @@ def examples(
     lpips = clip_values(scores, LPIPS, "single")
     theirs = [(other.label, clip_values(other.runs[0].scores, PSNR, "single")) for other in others]
     predicted = Predictions(path)
+    rivals = {
+        other.label: Predictions(found)
+        for other in others
+        if other.kind == "baseline" and (found := prediction_of(other, predictions))
+    }
     clips = Clips(datasets[row.index["dataset"]], "test", row.index["future_frames"])
     context = clips.context_frames
     places = {clip: i for i, clip in enumerate(clips.table["clip"])}
@@ -76,11 +82,15 @@ def examples(
         truth = clips.frames(places[clip]).numpy()
         futures = predicted.frames(predicted.clips.index(clip)).numpy()
         samples = [np.concatenate([truth[:context], future]) for future in futures[:SAMPLES]]
-        panels = clip_panels(truth, samples, context) + views.panels(clip, len(truth))
+        beside = {
+            label: np.concatenate([truth[:context], row.frames(row.clips.index(clip))[0].numpy()])
+            for label, row in rivals.items()
+        }
+        panels = clip_panels(truth, samples, beside, context) + views.panels(clip, len(truth))
         stills = [truth, samples[0], error_frames(samples[0], truth)]
         strip, strip_frames = filmstrip(stills, context)
         shown.append(Example(
-            place, ranks[clip], len(psnr), clip, film(panels, context),
+            place, ranks[clip], len(psnr), clip, film(in_rows(panels), context),
             strip, strip_frames, psnr[clip], lpips[clip],
             [(label, values[clip]) for label, values in theirs],
         ))  # fmt: skip
@@ -96,20 +106,31 @@ def prediction_of(row: Row, predictions: Iterable[Path]) -> Path | None:
     return None
 
 
-def clip_panels(truth: np.ndarray, samples: list[np.ndarray], context: int) -> list[list[Panel]]:
-    """What is seen, what came, what was predicted and how far off that is, in rows.
+def clip_panels(
+    truth: np.ndarray,
+    samples: list[np.ndarray],
+    others: Mapping[str, np.ndarray],
+    context: int,
+) -> list[Panel]:
+    """What is seen, what came, what was predicted and how far off that is, and by other rows.
 
-    truth and samples: whole clips (T, R, R, 3) uint8; all share the first `context` frames.
+    truth, samples and others: whole clips (T, R, R, 3) uint8 that share `context` frames.
     """
     held = truth[context - 1 : context].repeat(len(truth) - context, axis=0)
-    given = [Panel("observed", np.concatenate([truth[:context], held])), Panel("truth", truth)]
-    error = error_frames(samples[0], truth)
-    if len(samples) == 1:
-        return [[*given, Panel("prediction", samples[0]), Panel(f"error ×{ERROR_GAIN}", error)]]
+    several = len(samples) > 1
+    names = [f"sample {number + 1}" for number in range(len(samples))] if several else ["sample"]
     return [
-        [*given, Panel(f"error of sample 1 ×{ERROR_GAIN}", error)],
-        [Panel(f"sample {number}", sample) for number, sample in enumerate(samples, start=1)],
+        Panel("observed", np.concatenate([truth[:context], held])),
+        Panel("truth", truth),
+        *(Panel(name, frames) for name, frames in others.items()),
+        *map(Panel, names, samples),
+        Panel(f"error{' of 1' if several else ''} ×{ERROR_GAIN}", error_frames(samples[0], truth)),
     ]
+
+
+def in_rows(panels: Sequence[Panel]) -> list[list[Panel]]:
+    """The panels in rows of `COLUMNS`."""
+    return [list(panels[first : first + COLUMNS]) for first in range(0, len(panels), COLUMNS)]
 
 
 def pick(ranked: list[str], wanted: int) -> list[tuple[str, str]]:

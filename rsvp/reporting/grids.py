@@ -4,13 +4,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from rsvp.reporting.costs import Cost
 from rsvp.reporting.estimates import NAN, Estimate
-from rsvp.reporting.measures import MEASURES, PAIRED, Measure
+from rsvp.reporting.measures import ENSEMBLE, MEASURES, PAIRED, Measure
 from rsvp.reporting.parts import Column, Part, absent, details, headline, notes
 from rsvp.reporting.records import count, duration
-from rsvp.reporting.tables import Tables, sample_text
+from rsvp.reporting.tables import Tables, protocol_text, sample_text
 
+HORIZON_FRAMES = 6  # columns of the table over the horizon, at most; the CSV has all
 UNKNOWN = "\N{EN DASH}"
 
 
@@ -73,7 +76,6 @@ def result_grid(tables: Tables, part: Part) -> Grid:
             shown = column.estimate(tables, row)
             cells.append(number(column.measure, shown, best=row is winner))
         lines.append(cells)
-    futures = max(row.index["trajectories"] for row in tables.rows)
     remarks = notes(tables, part.columns)
     if part.name == "results":
         remarks += [f"Not computed: {names}: {reason}" for names, reason in absent(tables)]
@@ -81,7 +83,7 @@ def result_grid(tables: Tables, part: Part) -> Grid:
         part.name,
         f"{part.title}. {'; '.join(part.protocols)}. {sample_text(tables)} Brackets: 95 % "
         "intervals. Bold: the best predictor or baseline of a column.",
-        ["row", "kind", *(column.heading(futures) for column in part.columns)],
+        ["row", "kind", *(column.heading(tables) for column in part.columns)],
         lines, starts, remarks,
     )  # fmt: skip
 
@@ -93,17 +95,17 @@ def comparison_grids(tables: Tables) -> list[Grid]:
     cells: dict[tuple[str, str], dict[Column, Cell]] = {}
     for item in tables.comparisons:
         column = Column(item.measure, item.measure.sampling, item.protocol)
-        decided = item.verdict in ("better", "worse")
         cells.setdefault((item.predictor.name, item.other.name), {})[column] = number(
-            item.measure, item.estimate, sign=True, best=decided
+            item.measure, item.estimate, sign=True, best=item.verdict == "better"
         )
     unknown = Cell(UNKNOWN, number=False)
     return [
         Grid(
             f"comparisons-{predictor}",
             f"{predictor} minus each other row, on the same clips. {'; '.join(part.protocols)}. "
-            f"{sample_text(tables)} Brackets: 95 % intervals. Bold: the interval excludes 0.",
-            [f"{predictor} against", *(column.heading(1) for column in columns)],
+            f"{sample_text(tables)} Brackets: 95 % intervals. Bold: better, "
+            "as the interval excludes 0.",
+            [f"{predictor} against", *(column.heading(tables) for column in columns)],
             [
                 [Cell(other, number=False), *(line.get(column, unknown) for column in columns)]
                 for (first, other), line in cells.items()
@@ -114,24 +116,29 @@ def comparison_grids(tables: Tables) -> list[Grid]:
     ]
 
 
-def horizon_grid(tables: Tables) -> Grid:
-    """Every measure and row over the future frames, single samples."""
+def horizon_grids(tables: Tables) -> list[Grid]:
+    """For each measure its rows at some of the future frames: all are too many for a page."""
     future = tables.rows[0].index["future_frames"]
-    lines, starts = [], []
-    for measure in PAIRED:
-        heading = Column(measure, "single", "").heading(1)
-        curves = {
-            row.name: estimates
+    chosen = sorted({round(place) for place in np.linspace(1, future, HORIZON_FRAMES)})
+    grids = []
+    for measure in (*PAIRED, *ENSEMBLE):
+        lines = [
+            [Cell(row.name, number=False),
+             *(number(measure, estimates[frame - 1]) for frame in chosen)]
             for row in tables.rows
-            if (estimates := tables.horizon.get((row.name, measure.key, "single")))
-        }
-        starts += [len(lines)] if lines and curves else []
-        for name, estimates in curves.items():
-            cells = [number(measure, estimate) for estimate in estimates]
-            lines.append([Cell(heading, number=False), Cell(name, number=False), *cells])
-    frames = [f"frame {frame}" for frame in range(1, future + 1)]
-    caption = f"By future frame. {tables.protocol}. {sample_text(tables)} Brackets: 95 % intervals."
-    return Grid("horizon", caption, ["measure", "row", *frames], lines, starts)
+            if (estimates := tables.horizon.get((row.name, measure.key, measure.sampling)))
+        ]  # fmt: skip
+        if lines:
+            protocol = tables.frame_protocols[0]
+            heading = Column(measure, measure.sampling, protocol).heading(tables)
+            caption = (
+                f"{heading} by future frame, of {future}. "
+                f"{protocol_text(protocol, tables, [measure])}. {sample_text(tables)} "
+                "Brackets: 95 % intervals."
+            )
+            frames = [f"frame {frame}" for frame in chosen]
+            grids.append(Grid(f"horizon-{measure.key}", caption, ["row", *frames], lines))
+    return grids
 
 
 def curves_grid(tables: Tables) -> Grid:

@@ -16,6 +16,7 @@ class Measure:
     meaning: str  # one plain sentence
     ranked: bool = True  # whether more, or less, is better at all
     sampling: str = "single"  # of SAMPLINGS: the one that stands for it where none is named
+    possible: tuple[float, float] = (-math.inf, math.inf)  # the least and the largest value
 
     @property
     def better(self) -> str:
@@ -28,10 +29,11 @@ class Measure:
         return {"higher": "↑", "lower": "↓"}.get(self.better, "")
 
     def text(self, value: float, sign: bool = False) -> str:
-        """`value` as the report prints it, with a real minus sign; large ones have four digits."""
-        size = math.floor(math.log10(abs(value))) if value else 0
-        digits = min(self.digits, max(3 - size, 0))
-        return f"{value:{'+' if sign else ''}.{digits}f}".replace("-", "\N{MINUS SIGN}")
+        """`value` as the report prints it, with a real minus sign, and none where it shows 0."""
+        text = f"{value:{'+' if sign else ''}.{self.digits}f}"
+        if not float(text):
+            text = text.lstrip("+-")
+        return text.replace("-", "\N{MINUS SIGN}")
 
 
 PSNR = Measure(
@@ -59,20 +61,23 @@ OBJECT_PSNR = Measure(
     "win by getting the background right.",
 )  # fmt: skip
 MOTION = Measure(
-    "motion_frechet", "Motion distance", "", False, 3,
+    "motion_frechet", "Motion distance", "", False, 2,
     "How far the statistics of frame-to-frame change are from those of real futures (a Fréchet "
     "distance that needs no trained network); frozen or jittering videos score badly. Few clips "
     "alone give a distance above zero: read it beside the floor.",
+    possible=(0, math.inf),
 )  # fmt: skip
 FVD = Measure(
     "fvd", "FVD", "", False, 1,
     "Fréchet video distance on the predicted frames only: how far the predictions as a set are "
     "from real futures as a set, seen by a network trained on human actions.",
+    possible=(0, math.inf),
 )  # fmt: skip
 FVD_CONTEXT = Measure(
     "fvd_context", "FVD with context", "", False, 1,
     "The same on observed and predicted frames together, as some papers report it. Never compare "
     "it with the FVD of predicted frames only.",
+    possible=(0, math.inf),
 )  # fmt: skip
 KVD = Measure(
     "kvd", "KVD", "", False, 3,
@@ -112,20 +117,24 @@ PRECISION = Measure(
     "precision", "Precision", "", True, 2,
     "The share of predictions that lie among the real videos (within reach of a real video's third "
     "neighbour): are they plausible?",
+    possible=(0, 1),
 )  # fmt: skip
 RECALL = Measure(
     "recall", "Recall", "", True, 2,
     "The share of real videos that lie among the predictions: is everything that happens "
     "predicted somewhere?",
+    possible=(0, 1),
 )  # fmt: skip
 DENSITY = Measure(
     "density", "Density", "", True, 2,
     "As precision, but counting how many real videos are near (within reach of their fifth "
     "neighbour): about 1 for real videos, and robust to outliers.",
+    possible=(0, math.inf),
 )  # fmt: skip
 COVERAGE = Measure(
     "coverage", "Coverage", "", True, 2,
     "The share of real videos with a prediction nearby (within reach of their fifth neighbour).",
+    possible=(0, 1),
 )  # fmt: skip
 
 PAIRED = (PSNR, SSIM, LPIPS, MSE, OBJECT_PSNR)  # of one future, or of the mean

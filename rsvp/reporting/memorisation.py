@@ -7,33 +7,55 @@ from typing import Any
 import pandas as pd
 
 from rsvp.files import read_json
-from rsvp.reporting.grids import Cell, Grid
+from rsvp.reporting.grids import UNKNOWN, Cell, Grid
+from rsvp.reporting.views import read_picture
 
 STATISTICS = ("ratio", "nearer", "copied")
 NOTES = (
     "distance to training, of real: how far the predicted futures are from the nearest training "
     "clip, relative to the real futures of the same clips; 1 where nothing is copied",
     "nearer than real: the probability that a prediction is nearer to training than some real test "
-    "clip is; 0.5 where nothing is copied",
+    "clip is; 0.5 where nothing is copied and predictions are as sharp as real clips",
     "copied: the share of predictions at less than half of the distance of their own truth",
-    "flagged: the first interval lies below 0.5, or that of the share of copies above 0",
 )
+CRITERION = "distance < 0.5, or copied > 0"  # of flagged, by whole intervals
+PLACES = {"best": "best in PSNR", "worst": "worst in PSNR", "nearest": "nearest to training"}
 
 
 def read_memorisation(paths: Iterable[Path]) -> list[dict[str, Any]]:
-    """The rows of all indexes memorisation/<dataset>/index.json, one per predictor and seed."""
-    return [row for path in paths for row in read_json(path)["rows"]]
+    """The rows of all indexes memorisation/<dataset>/index.json, one per row and seed.
+
+    Each with "protocol", in one line, and with "folder", from which its pictures are named.
+    """
+    rows = []
+    for path in paths:
+        index = read_json(path)
+        facts = {"protocol": protocol_text(index), "folder": Path(path).parent}
+        rows += [row | facts for row in index["rows"]]
+    return rows
+
+
+def protocol_text(index: dict[str, Any]) -> str:
+    """What the numbers depend on."""
+    facts = index["protocol"]
+    return (
+        f"memorisation: {index['dataset']} {facts['split']} split against "
+        f"{facts['training_clips']} training clips, {facts['context_frames']} observed + "
+        f"{facts['future_frames']} predicted frames, {facts['resolution']} px, "
+        f"future {facts['future']}, described by {facts['described_by']}; {facts['distance']}"
+    )
 
 
 def memorisation_table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """memorisation.csv: one line per predictor and seed."""
+    """memorisation.csv: one line per row and seed."""
     lines = [
-        {key: row[key] for key in ("row", "seed", "clips", "groups", "flagged")}
+        {key: row[key] for key in ("protocol", "row", "kind", "seed", "clips", "groups")}
         | {
             name if end == "mean" else f"{name}_{end}": row[name][end]
             for name in STATISTICS
             for end in ("mean", "low", "high")
         }
+        | {"criterion": CRITERION, "flagged": row["flagged"]}
         for row in rows
     ]
     return pd.DataFrame(lines, columns=None if lines else ["row", "seed", "flagged"])
@@ -44,17 +66,22 @@ def memorisation_grids(rows: Sequence[dict[str, Any]]) -> list[Grid]:
     if not rows:
         return []
     heads = ["row", "seed", "distance to training, of real", "nearer than real", "copied", "clips",
-             "flagged"]  # fmt: skip
+             "flagged where", "flagged"]  # fmt: skip
     lines = [
         [
             Cell(row["row"], number=False), Cell(str(row["seed"])),
             *(with_interval(row[name]) for name in STATISTICS),
-            Cell(str(row["clips"])), Cell("yes" if row["flagged"] else "no", number=False),
+            Cell(str(row["clips"])), Cell(CRITERION, number=False), Cell(flag(row), number=False),
         ]
         for row in rows
     ]  # fmt: skip
-    caption = "Distances of predictions to their nearest training clips."
-    return [Grid("memorisation", caption, heads, lines, notes=list(NOTES))]
+    protocols = dict.fromkeys(row["protocol"] for row in rows)
+    return [Grid("memorisation", f"{'; '.join(protocols)}.", heads, lines, notes=list(NOTES))]
+
+
+def flag(row: dict[str, Any]) -> str:
+    """Whether a row is flagged; the ceiling has seen the true future, and copies nothing."""
+    return UNKNOWN if row["kind"] == "ceiling" else "yes" if row["flagged"] else "no"
 
 
 def with_interval(values: dict[str, float | None]) -> Cell:
@@ -62,3 +89,17 @@ def with_interval(values: dict[str, float | None]) -> Cell:
     if values["low"] is None or values["high"] is None:
         return Cell(f"{values['mean']:.2f}")
     return Cell(f"{values['mean']:.2f}", f"[{values['low']:.2f}, {values['high']:.2f}]")
+
+
+def nearest_pictures(rows: Sequence[dict[str, Any]]) -> list[tuple[str, Any]]:
+    """(title, uint8 RGB) of predictions above their nearest training clips, of the first seeds."""
+    first = {row["row"]: row for row in reversed(rows) if row["kind"] == "predictor"}
+    return [
+        (
+            f"{name}, {PLACES[shown['place']]}: {shown['clip']}\nnearest in training: "
+            f"{shown['nearest']}",
+            read_picture(row["folder"] / shown["picture"]),
+        )
+        for name, row in reversed(first.items())
+        for shown in row["shown"]
+    ]

@@ -30,24 +30,61 @@ function sortRows(body, column, sign) {
   body.append(...[...body.rows].sort(compare));
 }
 
-// Videos: one switch and one speed for all. They start by themselves, but not for readers who asked
-// for less motion.
+// Videos: one switch and one speed for all, and a button for each; the browser's own controls would
+// cover panels. They start by themselves, but not for readers who asked for less motion.
 const videos = [...document.querySelectorAll("video")];
 const playing = document.getElementById("playing");
 const speed = document.getElementById("speed");
-if (playing) {
-  const set = (paused) => {
-    videos.forEach((video) => (paused ? video.pause() : video.play().catch(() => {})));
-    playing.textContent = paused ? "Play all" : "Pause all";
-    playing.setAttribute("aria-pressed", String(paused));
+const play = (video, wanted) => (wanted ? video.play().catch(() => {}) : video.pause());
+for (const video of videos) {
+  video.controls = false;
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "play";
+  const show = () => {
+    button.textContent = video.paused ? "Play" : "Pause";
+    button.setAttribute("aria-label", `${button.textContent} ${video.ariaLabel.split(".")[0]}`);
+    const any = videos.some((one) => !one.paused);
+    playing.textContent = any ? "Pause all" : "Play all";
   };
-  playing.addEventListener("click", () => set(playing.textContent === "Pause all"));
+  const turn = () => play(video, video.paused);
+  button.addEventListener("click", turn);
+  video.addEventListener("click", turn);
+  video.addEventListener("play", show);
+  video.addEventListener("pause", show);
+  video.closest("figure").querySelector("figcaption").prepend(button);
+  show();
+}
+if (playing) {
+  const all = (wanted) => videos.forEach((video) => play(video, wanted));
+  playing.addEventListener("click", () => all(playing.textContent === "Play all"));
   speed.addEventListener("change", () => {
     videos.forEach((video) => (video.playbackRate = Number(speed.value)));
   });
   playing.parentElement.hidden = false;
-  set(matchMedia("(prefers-reduced-motion: reduce)").matches);
+  all(!matchMedia("(prefers-reduced-motion: reduce)").matches);
 }
+
+// What is wider than its place scrolls: by keyboard too, and a line says so.
+const boxes = [...document.querySelectorAll(".scroll, .drawing, pre")];
+function markScrolling() {
+  for (const box of boxes) {
+    const scrolls = box.scrollWidth > box.clientWidth + 1;
+    if (scrolls) box.tabIndex = 0;
+    else box.removeAttribute("tabindex");
+    const before = box.previousElementSibling;
+    const hint = before?.className === "wide-hint" ? before : null;
+    if (scrolls && !hint && box.className === "scroll") {
+      const line = document.createElement("p");
+      line.className = "wide-hint";
+      line.textContent = "Wider than the screen: scroll sideways.";
+      box.before(line);
+    } else if (!scrolls && hint) hint.remove();
+  }
+}
+addEventListener("resize", markScrolling);
+document.addEventListener("toggle", markScrolling, true);
+markScrolling();
 
 // Paper has no switches: open everything that is folded.
 addEventListener("beforeprint", () => {

@@ -19,6 +19,7 @@ from rsvp.reporting.measures import (
     MEASURES,
     PSNR,
     SAMPLINGS,
+    SPREAD_SKILL,
     Measure,
 )
 from rsvp.reporting.parts import Column, Part, absent, details, headline, notes
@@ -36,6 +37,7 @@ from rsvp.reporting.records import (
     count,
     duration,
     provenance,
+    sampler_of,
 )
 from rsvp.reporting.rows import Row
 from rsvp.reporting.tables import (
@@ -46,6 +48,24 @@ from rsvp.reporting.tables import (
     scored_cells,
 )
 
+CURVES = {  # columns of histories
+    "loss": "what is minimised: the sum of the others with their weights, where there are any",
+    "validation_loss": "the same on the validation clips",
+    "validation_psnr": "PSNR of reconstructions of the validation clips, in dB",
+    "validation_lpips": "LPIPS of them",
+    "validation_sliced_wasserstein": "how far their local patterns are from real ones; it chooses "
+    "the weights that are kept",
+    "reconstruction": "what the reconstructions miss, perceptual terms included",
+    "l1": "mean absolute error of the reconstructed pixels",
+    "l2": "mean squared error of the reconstructed pixels",
+    "layers": "mean absolute error of the composed layers alone, also at a quarter of the size",
+    "mask": "the mean of the object mask: how much of the picture it takes",
+    "content": "mean square of the content that motion and the future’s latents carry",
+    "tracks": "how far the motion strays from tracks in the frames",
+    "adversarial": "how well the discriminator tells reconstructions from real frames",
+    "features": "how far its features of reconstructions are from those of real frames",
+    "discriminator": "the discriminator’s own loss",
+}
 CLASSES = {"better": "better", "worse": "worse"}  # of a verdict; others stay quiet
 EN_DASH, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
 
@@ -59,9 +79,12 @@ class Report:
     histories: Sequence[History]
     records: Sequence[dict[str, Any]]
     costs: Sequence[Cost]
+    budgets: Sequence[Grid]
     galleries: Sequence[Gallery]
     decomposition: Sequence[Grid]
+    conclusions: Sequence[str]  # of it, in sentences
     memorisation: Sequence[Grid]
+    nearest: str  # SVG of predictions above their nearest training clips
     datasets: Sequence[DatasetFacts]
     resamples: int
 
@@ -83,25 +106,33 @@ def render(report: Report) -> str:
     top, below = headline(tables), details(tables)
     return environment.get_template("page.html.jinja").render(
         title=report.title,
+        introduction=introduction(tables),
         facts=facts(tables),
         findings=findings(tables, report.records),
         headline=result_part(tables, top),
         details=[result_part(tables, part) for part in below],
         absent=absent(tables),
-        notes=notes(tables, [column for part in (top, *below) for column in part.columns]),
         comparisons=comparison_parts(tables),
         horizon=horizon_figures(tables),
         curves=curves_figure(tables),
         galleries=report.galleries,
         decomposition=report.decomposition,
+        conclusions=report.conclusions,
         memorisation=report.memorisation,
+        nearest=Markup(inline_svg(report.nearest, "Predictions above the training clips that are "
+                                  "nearest to them", "copies")) if report.memorisation else "",
         learning=learning_figures(report.histories),
         several_seeds=any(len(row.runs) > 1 for row in tables.rows),
         costs=report.costs,
+        budgets=report.budgets,
+        on_gpu=any(cost.gpu_peak_memory_mb for cost in report.costs),
+        curve_names=curve_names(report.histories),
         datasets=report.datasets,
         sample=sample_text(tables),
-        protocol_texts=[protocol_text(name, tables) for name in tables.protocols],
+        protocol_texts=[(name, protocol_text(name, tables)) for name in tables.protocols],
         protocols=protocols(tables.rows),
+        samplers=[(row.label, text) for row in tables.rows if row.kind == "predictor"
+                  if (text := sampler_of(row.name, report.records))],
         provenance=provenance(list(report.records)),
         settings=stage_settings(report.records),
         measures=[m for m in MEASURES if tables.measured(m)] + [
@@ -114,6 +145,27 @@ def render(report: Report) -> str:
         resamples=report.resamples,
         version=metadata.version("rsvp"),
     )  # fmt: skip
+
+
+def introduction(tables: Tables) -> str:
+    """What this is about and what its words mean, in a few sentences."""
+    names = [row.label for row in tables.rows if row.kind == "predictor"]
+    index = tables.index
+    subject = " and ".join(names) or "Every method"
+    future = "future" if index["trajectories"] == 1 else "futures"
+    return (
+        f"{subject} saw the first {index['context_frames']} frames of each test clip and sampled "
+        f"{index['trajectories']} {future} of {index['future_frames']} frames; the videos under "
+        "Examples play them beside the truth. A future is one sampled continuation of a clip, a "
+        "group is a set of clips that resemble each other (of one video or one scene), a baseline "
+        "learns nothing, and the ceiling is what the autoencoder alone loses on the true future."
+    )
+
+
+def curve_names(histories: Sequence[History]) -> list[tuple[str, str]]:
+    """(name, meaning) of the training curves."""
+    curves = dict.fromkeys(curve for history in histories for curve in history.curves)
+    return [(name.replace("_", " "), CURVES[name]) for name in curves if name in CURVES]
 
 
 def facts(tables: Tables) -> list[tuple[str, str]]:
@@ -146,11 +198,26 @@ def findings(tables: Tables, records: Sequence[dict[str, Any]]) -> list[dict[str
         if top.known and mine.known:
             room = PSNR.text(top.value - mine.value)
             sentences.append({
-                "class": "", "verdict": "headroom", "measure": PSNR.label,
+                "class": "", "verdict": "room left", "measure": PSNR.label,
                 "text": f"The ceiling ({ceiling.label}) reaches {PSNR.text(top.value)} dB, "
                 f"{room} dB above {first.label}.",
             })  # fmt: skip
-    return sentences
+    return [*sentences, *(surety(tables, first) if first else [])]
+
+
+def surety(tables: Tables, row: Row) -> list[dict[str, str]]:
+    """Whether a row's futures are as unsure as their errors ask for, where that is known."""
+    ratio = tables.estimate(row, SPREAD_SKILL)
+    if not ratio.has_interval or ratio.low <= 1 <= ratio.high:
+        return []
+    sure = ratio.high < 1
+    text = (
+        f"The futures of {row.label} differ from each other by {SPREAD_SKILL.text(ratio.value)} of "
+        f"what their errors ask for ({span(SPREAD_SKILL, ratio)}; 1 is right): "
+        + ("it shows less of what may happen than it should." if sure else "they scatter too far.")
+    )
+    verdict = "too sure" if sure else "too unsure"
+    return [{"class": "worse", "verdict": verdict, "measure": SPREAD_SKILL.label, "text": text}]
 
 
 def finding(item: Comparison) -> dict[str, str]:
@@ -164,6 +231,9 @@ def finding(item: Comparison) -> dict[str, str]:
         text += f" (difference {span(measure, item.estimate, sign=True)}{unit})"
     if item.verdict == "no difference found":
         text += "; the interval holds 0, so chance alone could explain it"
+    if item.clips_better is not None:
+        text += f"; better on {item.clips_better} of {item.estimate.clips} clips, median "
+        text += f"{measure.text(item.median, sign=True)}{unit}"
     return {
         "class": CLASSES.get(item.verdict, ""), "verdict": item.verdict,
         "measure": measure.label, "text": text + ".",
@@ -184,7 +254,8 @@ def column_head(tables: Tables, column: Column, several: bool) -> dict[str, Any]
     cells = [column.estimate(tables, row) for row in tables.rows]
     return {
         "label": measure.label,
-        "details": [*filter(None, (measure.unit, sampled, column.protocol if several else ""))],
+        "details": [*filter(None, (measure.unit, column.network(tables), sampled))],
+        "protocol": column.protocol if several else "",
         "better": measure.better,
         "arrow": measure.arrow,
         "warning": "not comparable" if any("not comparable" in c.note for c in cells) else "",
@@ -211,6 +282,7 @@ def result_part(tables: Tables, part: Part) -> dict[str, Any]:
         "columns": [column_head(tables, column, several) for column in part.columns],
         "body": lines("predictor", "baseline"),
         "reference": lines("ceiling", "floor"),
+        "notes": notes(tables, part.columns),
     }
 
 

@@ -1,8 +1,9 @@
 """Which numbers stand together: the few of the headline, and the tables of details below it."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rsvp.config import FETCH
 from rsvp.reporting.estimates import Estimate
 from rsvp.reporting.measures import (
     CRPS,
@@ -30,8 +31,9 @@ class Column:
     protocol: str
 
     def estimate(self, tables: Tables, row: Row) -> Estimate:
-        """The cell of a row."""
-        return tables.estimate(row, self.measure, self.sampling, self.protocol)
+        """The cell of a row; of a single future, that is also the mean and the best of all."""
+        one = row.index["trajectories"] == 1 and self.sampling in ("mean", "best")
+        return tables.estimate(row, self.measure, "single" if one else self.sampling, self.protocol)
 
     def measured(self, tables: Tables) -> bool:
         """Whether any row has a value."""
@@ -44,9 +46,16 @@ class Column:
         ranked = [row for row in tables.rows if row.kind in ("predictor", "baseline")]
         return best_row(ranked, self.measure, tables, self.protocol)
 
-    def heading(self, futures: int) -> str:
-        """Name, way of sampling, unit, and the direction that is better."""
-        name = self.measure.label
+    def network(self, tables: Tables) -> str:
+        """What the measure looks at frames with, where that is a network."""
+        network = tables.network(self.measure, tables.protocols[self.protocol])
+        return "" if network == "motion statistic" else network
+
+    def heading(self, tables: Tables) -> str:
+        """Name, network, way of sampling, unit, and the direction that is better."""
+        name, network = self.measure.label, self.network(tables)
+        name += f" of {network}" if network else ""
+        futures = max(row.index["trajectories"] for row in tables.rows)
         if self.sampling in ("mean", "best"):
             name += f", {self.sampling} of {futures}"
         unit = f" ({self.measure.unit})" if self.measure.unit else ""
@@ -105,8 +114,23 @@ def details(tables: Tables) -> list[Part]:
 
 def part(tables: Tables, name: str, title: str, columns: list[Column]) -> Part:
     """A part with its protocols in words."""
-    names = dict.fromkeys(column.protocol for column in columns)
-    return Part(name, title, [protocol_text(name, tables) for name in names], columns)
+    measures: dict[str, list[Measure]] = {}
+    for column in columns:
+        measures.setdefault(column.protocol, []).append(column.measure)
+    texts = [protocol_text(protocol, tables, those) for protocol, those in measures.items()]
+    return Part(name, title, texts, columns)
+
+
+def equal_rows(tables: Tables, column: Column) -> str:
+    """Which rows have the very same motion distance, and why; empty where none have."""
+    values: dict[float, list[str]] = {}
+    for row in tables.rows if column.measure is MOTION else ():
+        if (cell := column.estimate(tables, row)).known:
+            values.setdefault(cell.value, []).append(row.label)
+    same = max(values.values(), key=len, default=[])
+    if len(same) < 2:
+        return ""
+    return f"{MOTION.label} of {', '.join(same)} is one number, since their futures stand still."
 
 
 def absent(tables: Tables) -> list[tuple[str, str]]:
@@ -114,7 +138,10 @@ def absent(tables: Tables) -> list[tuple[str, str]]:
     reasons: dict[str, list[str]] = {}
     for measure in MEASURES:
         if not tables.measured(measure):
-            reasons.setdefault(plain_reason(tables.reason(measure)), []).append(measure.label)
+            reason = plain_reason(tables.reason(measure))
+            if FETCH in reason:  # of several files, one command
+                reason = "their weights are not there yet; make weights downloads them"
+            reasons.setdefault(reason, []).append(measure.label)
     for name in tables.protocols:
         cells = [cell for key, cell in tables.headline.items() if key[3] == name]
         if cells and not any(cell.known for cell in cells):
@@ -123,7 +150,7 @@ def absent(tables: Tables) -> list[tuple[str, str]]:
     return [(", ".join(names), reason) for reason, names in reasons.items()]
 
 
-def notes(tables: Tables, columns: Iterable[Column]) -> list[str]:
+def notes(tables: Tables, columns: Sequence[Column]) -> list[str]:
     """What qualifies numbers of these columns, each once, with what it is about."""
     found: dict[str, tuple[dict[str, None], dict[str, None]]] = {}
     for column in columns:
@@ -132,7 +159,7 @@ def notes(tables: Tables, columns: Iterable[Column]) -> list[str]:
             if note and not note.startswith("not computed"):
                 measures, rows = found.setdefault(note, ({}, {}))
                 measures[column.measure.label] = rows[row.label] = None
-    texts = []
+    texts = [text for column in columns if (text := equal_rows(tables, column))]
     for note, (measures, rows) in found.items():
         of = f" of {', '.join(rows)}" if len(rows) < len(tables.rows) / 2 else ""
         texts.append(f"{', '.join(measures)}{of}: {note}.")

@@ -3,6 +3,7 @@
 import io
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 
 import matplotlib
@@ -11,7 +12,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rsvp.reporting.estimates import Estimate
-from rsvp.reporting.measures import MEASURES, MSE, PAIRED, Measure
+from rsvp.reporting.measures import (
+    CRPS,
+    ENERGY,
+    LPIPS,
+    MEASURES,
+    OBJECT_PSNR,
+    PSNR,
+    SPREAD_SKILL,
+    SSIM,
+    Measure,
+)
 from rsvp.reporting.records import History
 from rsvp.reporting.rows import Row
 from rsvp.reporting.tables import Tables
@@ -32,7 +43,8 @@ COLOURS = {
 INK, QUIET, LINE, *SERIES = COLOURS
 BEST_BASELINE = SERIES[1]
 PREDICTORS = (SERIES[0], *SERIES[2:])
-DASHES = ((0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)), (0, (3, 1)), (0, (8, 3)))
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")  # tell thin grey lines apart
+DOTTED = (0, (1.5, 1.5))
 STYLE = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
@@ -61,12 +73,13 @@ STYLE = {
     "lines.linewidth": 1.4,
 }
 PANEL = (5.6, 3.1)  # inches
+LEAST_DISTANCE = 1e-6  # a logarithmic axis has no 0
 
 
 def horizon_measures(tables: Tables) -> list[Measure]:
     """The measures that have curves over the future frames."""
-    drawn = [measure for measure in PAIRED if measure is not MSE]  # MSE repeats PSNR
-    return [m for m in drawn if any(key[1:] == (m.key, "single") for key in tables.horizon)]
+    drawn = (PSNR, SSIM, LPIPS, OBJECT_PSNR, CRPS, ENERGY, SPREAD_SKILL)
+    return [m for m in drawn if any(key[1:] == (m.key, m.sampling) for key in tables.horizon)]
 
 
 def horizon_plot(tables: Tables, measures: Sequence[Measure]) -> str:
@@ -84,37 +97,43 @@ def draw_horizon(axes: Axes, tables: Tables, measure: Measure) -> None:
     predictors = baselines = 0
     hardest = tables.best_baseline(measure)
     for row in tables.rows:
-        estimates = tables.horizon.get((row.name, measure.key, "single"))
+        estimates = tables.horizon.get((row.name, measure.key, measure.sampling))
         if not estimates:
             continue
         if row.kind == "predictor":
-            colour, dash = PREDICTORS[predictors % len(PREDICTORS)], "-"
+            colour, marker = PREDICTORS[predictors % len(PREDICTORS)], ""
             predictors += 1
         elif row is hardest:
-            colour, dash = BEST_BASELINE, "-"
+            colour, marker = BEST_BASELINE, ""
         else:
-            colour, dash = QUIET, "-" if row.kind == "ceiling" else DASHES[baselines % len(DASHES)]
-            baselines += row.kind == "baseline"
-        draw_line(axes, row, estimates, colour, dash)
-        labels.append(([item.value for item in estimates if item.known][-1], row.label, colour))
+            colour, marker = QUIET, ""
+            if row.kind == "baseline":
+                marker = MARKERS[baselines % len(MARKERS)]
+                baselines += 1
+        draw_line(axes, row, estimates, colour, marker)
+        last = [item.value for item in estimates if item.known][-1]
+        labels.append(Label(last, row.label, colour, marker))
     future = tables.rows[0].index["future_frames"]
     axes.set_xlim(0.6, future + 0.2)
     ticks = range(1, future + 1) if future <= 16 else range(0, future + 1, max(future // 8, 1))
     axes.set_xticks([tick for tick in ticks if tick])
     axes.set_xlabel("future frame")
     unit = f" ({measure.unit})" if measure.unit else ""
-    arrow = "higher is better" if measure.higher_is_better else "lower is better"
-    axes.set_title(f"{measure.label}{unit}, {arrow}")
-    label_ends(axes, labels, future + 0.05, future + 0.35)
+    network = tables.network(measure, tables.protocols[tables.frame_protocols[0]])
+    name = f"{measure.label} of {network}" if network else measure.label
+    better = f"{measure.better} is better" if measure.better else "1 is right"
+    axes.set_title(f"{name}{unit}, {better}")
+    label_ends(axes, labels, future + 0.05, future + 0.06 * future)
 
 
-def draw_line(axes: Axes, row: Row, estimates: list[Estimate], colour: str, dash: object) -> None:
+def draw_line(axes: Axes, row: Row, estimates: list[Estimate], colour: str, marker: str) -> None:
     """One row's curve; predictors get a band of their 95 % interval."""
     frames = np.arange(1, len(estimates) + 1)
     values = np.array([item.value for item in estimates])
     axes.plot(
-        frames, values, color=colour, linestyle=dash, linewidth=0.9 if colour == QUIET else 1.8
-    )
+        frames, values, color=colour, linewidth=0.9 if colour == QUIET else 1.8,
+        marker=marker or None, markersize=3.5,
+    )  # fmt: skip
     if row.kind == "predictor":
         low = np.array([item.low for item in estimates])
         high = np.array([item.high for item in estimates])
@@ -122,7 +141,10 @@ def draw_line(axes: Axes, row: Row, estimates: list[Estimate], colour: str, dash
 
 
 def curves_plot(tables: Tables) -> str:
-    """SVG: each distance between sets against the number of clips, bands of ± one deviation."""
+    """SVG: each distance between sets against the number of clips, both on logarithmic axes.
+
+    Bands are ± one standard deviation over subsets; all clips have a bar, their 95 % interval.
+    """
     panels = list(dict.fromkeys((key, protocol) for _, key, protocol in tables.curves))
     with matplotlib.rc_context(STYLE):
         figure, all_axes = grid(len(panels), columns=2, panel=PANEL)
@@ -134,53 +156,88 @@ def curves_plot(tables: Tables) -> str:
 def draw_curves(axes: Axes, tables: Tables, measure: Measure, protocol: str) -> None:
     """Draw one distance against the number of clips, with a label at the end of each line.
 
-    Of the baselines the best alone: the others are often a hundred times as far.
+    Rows of the same values, which stand still, share a line.
     """
-    labels, last = [], 1
+    labels: list[Label] = []
+    sizes = {1}
     hardest = tables.best_baseline(measure, protocol)
     predictors = 0
-    for row in tables.rows:
-        curve = tables.curves.get((row.name, measure.key, protocol))
-        if not curve or (row.kind == "baseline" and row is not hardest):
-            continue
+    for names, row, curve in distinct_curves(tables, measure, protocol):
         colour = QUIET if row is not hardest else BEST_BASELINE
         if row.kind == "predictor":
             colour = PREDICTORS[predictors % len(PREDICTORS)]
             predictors += 1
         clips, values, deviations = np.array(curve).T
-        axes.plot(clips, values, color=colour, linestyle=DASHES[1] if row.kind == "floor" else "-")
-        low, high = values - deviations, values + deviations
+        values = np.maximum(values, LEAST_DISTANCE)
+        axes.plot(clips, values, color=colour, linestyle=DOTTED if row.kind == "floor" else "-")
+        low, high = np.maximum(values - deviations, values / 10), values + deviations
         axes.fill_between(clips, low, high, color=colour, alpha=0.14, linewidth=0)
-        labels.append((values[-1], row.label, colour))
-        last = max(last, int(clips[-1]))
-    axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
+        whole = tables.estimate(row, measure, "single", protocol)
+        if whole.has_interval and whole.seeds == 1:
+            ends = [max(whole.low, values[-1] / 10), whole.high]
+            axes.plot(clips[[-1, -1]], ends, color=colour, linewidth=2.5, alpha=0.45)
+        labels.append(Label(values[-1], names, colour))
+        sizes |= {int(size) for size in clips}
+    last = max(sizes)
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.set_xticks(sorted(sizes - {1}), [str(size) for size in sorted(sizes - {1})])
+    axes.set_xlim(min(sizes - {1}, default=1) * 0.95, last * 1.02)
     axes.set_xlabel("clips")
     axes.set_title(f"{measure.label}, {protocol}, lower is better")
-    label_ends(axes, labels, last * 1.005, last * 1.035)
+    label_ends(axes, labels, last * 1.01, last * 1.1)
 
 
-def label_ends(axes: Axes, labels: list[tuple[float, str, str]], end: float, x: float) -> None:
-    """Write labels (value, text, colour) at `x`, moved apart where they would touch.
+def distinct_curves(
+    tables: Tables, measure: Measure, protocol: str
+) -> list[tuple[str, Row, list[tuple[int, float, float]]]]:
+    """(labels, first row, curve) of each different curve."""
+    found: dict[str, tuple[list[str], Row, list[tuple[int, float, float]]]] = {}
+    for row in tables.rows:
+        if curve := tables.curves.get((row.name, measure.key, protocol)):
+            found.setdefault(repr(curve), ([], row, curve))[0].append(row.label)
+    return [
+        (names[0] + (f" and {len(names) - 1} like it" if names[1:] else ""), row, curve)
+        for names, row, curve in found.values()
+    ]
 
-    `end` is where the lines end.
-    """
+
+@dataclass(frozen=True, order=True)
+class Label:
+    """What stands at the end of a line, at `value`."""
+
+    value: float
+    text: str
+    colour: str
+    marker: str = ""  # of the line
+
+
+def label_ends(axes: Axes, labels: list[Label], end: float, x: float) -> None:
+    """Write labels at `x`, moved apart where they would touch; `end` is where the lines end."""
     if not labels:
         return
-    low, high = axes.get_ylim()
-    spacing = (high - low) * 0.062
+    scale = axes.yaxis.get_transform()  # what is linear on paper
+    low, high = scale.transform(np.array(axes.get_ylim()))
+    spacing = (high - low) * 0.067
     labels = sorted(labels)
-    places = [value for value, _, _ in labels]
+    places = list(scale.transform(np.array([label.value for label in labels])))
     for _ in range(200):  # push neighbours apart, a little at a time
         for i in range(len(places) - 1):
             overlap = spacing - (places[i + 1] - places[i])
             if overlap > 1e-9:
                 places[i] -= overlap / 2
                 places[i + 1] += overlap / 2
-    for place, (value, text, colour) in zip(places, labels, strict=True):
-        axes.plot(
-            [end, x - 0.2 * (x - end)], [value, place], color=LINE, linewidth=0.8, clip_on=False
-        )
-        axes.text(x, place, text, color=colour, va="center", fontsize=8.5, clip_on=False)
+    for place, label in zip(scale.inverted().transform(np.array(places)), labels, strict=True):
+        tip = x - 0.2 * (x - end)
+        axes.plot([end, tip], [label.value, place], color=LINE, linewidth=0.8, clip_on=False)
+        if label.marker:
+            axes.plot(
+                [x], [place], color=label.colour, marker=label.marker, markersize=3.5, clip_on=False
+            )
+        axes.annotate(
+            label.text, (x, place), xytext=(6 if label.marker else 0, 0), color=label.colour,
+            textcoords="offset points", va="center", fontsize=8.5, annotation_clip=False,
+        )  # fmt: skip
 
 
 def learning_plot(histories: Sequence[History]) -> str:
@@ -221,6 +278,17 @@ def draw_learning(axes: Axes, histories: list[History], curve: str) -> None:
             axes.plot(points["step"], points[curve], color=colour, marker="o", markersize=2.5)
     axes.set_xlabel("step", fontsize=8)
     axes.tick_params(labelsize=8)
+
+
+def pictures_plot(pictures: Sequence[tuple[str, np.ndarray]]) -> str:
+    """SVG: titled pictures, uint8 RGB, as they are."""
+    with matplotlib.rc_context(STYLE):
+        figure, all_axes = grid(len(pictures), columns=2, panel=(5.6, 3.4))
+        for axes, (title, picture) in zip(all_axes, pictures, strict=True):
+            axes.imshow(picture, interpolation="none")
+            axes.set_title(title, fontsize=8.5, fontweight="normal")
+            axes.set_axis_off()
+        return svg(figure, "pictures")
 
 
 def grid(count: int, columns: int, panel: tuple[float, float]) -> tuple[Figure, list[Axes]]:

@@ -14,8 +14,19 @@ from rsvp.files import read_json
 
 ROOTS = ("datasets", "autoencoders", "predictors", "predictions", "real_features", "evaluation",
          "semantics", "memorisation")  # fmt: skip
-ORDER = ("generate_videos", "decode", "split", "pretrain_autoencoder", "finetune_autoencoder",
-         "cache_latents", "train_diffusion", "predict", "predict_baseline", "reconstruct",
+KINDS = {
+    "datasets": "dataset",
+    "autoencoders": "autoencoder",
+    "predictors": "predictor",
+    "predictions": "predictions of",
+    "real_features": "dataset",
+    "evaluation": "row",
+    "semantics": "autoencoder",
+    "memorisation": "dataset",
+}  # what is in a folder of ROOTS
+ORDER = ("generate_videos", "decode", "split", "calibrate_pretraining", "pretrain_autoencoder",
+         "calibrate_finetuning", "finetune_autoencoder", "cache_latents", "calibrate_diffusion",
+         "train_diffusion", "predict", "predict_baseline", "reconstruct",
          "real_features", "evaluate", "measure_semantics",
          "check_memorisation", "report")  # fmt: skip
 
@@ -30,13 +41,13 @@ class History:
 
     @property
     def curves(self) -> list[str]:
-        """Numeric columns that vary with the step."""
+        """Numeric columns but those that are 0 throughout: parts of a loss that is not used."""
         return [
             column
             for column in self.table.columns
             if column not in ("step", "seconds")
             and pd.api.types.is_numeric_dtype(self.table[column])
-            and self.table[column].notna().any()
+            and self.table[column].fillna(0).any()
         ]
 
 
@@ -52,7 +63,7 @@ def result_label(path: Path) -> tuple[str, int]:
     parts = result_parts(path)
     seeds = [part.removeprefix("seed") for part in parts if part.startswith("seed")]
     seed = int(seeds[0]) if seeds and seeds[0].isdigit() else 0
-    kind = parts[0].removesuffix("s") if parts else ""
+    kind = KINDS.get(parts[0], parts[0]) if parts else ""
     rest = [part for part in parts[1:] if not (part.startswith("seed") and part[4:].isdigit())]
     name = rest[0] if rest else ""
     return ", ".join([f"{kind} {name}".strip(), *rest[1:]]), seed
@@ -110,6 +121,32 @@ def autoencoder_of(predictor: str, records: Iterable[dict[str, Any]]) -> str:
     return found.get(("train_diffusion", trained), {}).get("autoencoder", "")
 
 
+def resize_of(dataset: str, records: Iterable[dict[str, Any]]) -> str:
+    """The filter by which a dataset's frames were resized; empty where no record says so."""
+    for record in records:
+        settings = record.get("settings") or {}
+        if record.get("stage") == "decode" and settings.get("name") == dataset:
+            return settings.get("dataset", {}).get("resize", "")
+    return ""
+
+
+def sampler_of(predictor: str, records: Iterable[dict[str, Any]]) -> str:
+    """How a predictor's futures were sampled, in words; empty where no record says so."""
+    for record in records:
+        settings = record.get("settings") or {}
+        if record.get("stage") == "predict" and settings.get("name") == predictor:
+            parts = settings.get("predictor", {})
+            sampler, guidance = parts.get("sampler", {}), parts.get("guidance", {})
+            facts = [f"{sampler.get('name')} sampler of {sampler.get('steps')} steps"]
+            if record.get("network_evaluations"):
+                facts.append(f"{record['network_evaluations']} network evaluations per future")
+            facts += [f"{name} {value}" for name, value in (
+                ("temperature", sampler.get("temperature")), ("guidance", guidance.get("scale"))
+            ) if value is not None]  # fmt: skip
+            return ", ".join(facts)
+    return ""
+
+
 def provenance(records: list[dict[str, Any]]) -> dict[str, list[str]]:
     """Every commit, machine and package version that had a part, normally one of each.
 
@@ -128,7 +165,7 @@ def provenance(records: list[dict[str, Any]]) -> dict[str, list[str]]:
             + (f", {item['cores']} cores" if item.get("cores") else "")
             for item in hardware
         ),
-        "GPU": distinct(item.get("gpu") for item in hardware),
+        "GPU": distinct(record.get("gpu") for record in records),
         "threads": distinct(record.get("threads") for record in records),
         "started": distinct(record.get("started") for record in records)[:1],
         "accepted despite other code": distinct(
@@ -144,7 +181,7 @@ def provenance(records: list[dict[str, Any]]) -> dict[str, list[str]]:
 
 SPLITS = {  # how a dataset was divided, by its index's "split"
     "official": "By the official lists; validation is made of whole groups of the training list.",
-    "folders": "As the folders of the videos say.",
+    "folders": "By the folders train, validation and test that the videos lie in.",
     "groups": "Whole groups of related videos: none is on two sides.",
     "time": "Each video is cut in time, with a gap between the sides.",
 }

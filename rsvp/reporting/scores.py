@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from rsvp.metrics.intervals import group_interval, ratio_interval
-from rsvp.reporting.estimates import NAN, Estimate
+from rsvp.metrics.intervals import Interval, group_interval, ratio_interval
+from rsvp.reporting.estimates import NAN, NO_SPREAD, ONE_GROUP, Estimate
 from rsvp.reporting.measures import (
     ENSEMBLE,
     LPIPS,
@@ -94,13 +94,15 @@ def estimate_mean(values: pd.DataFrame, groups: pd.Series, resamples: int) -> Es
         value=interval.mean, low=interval.low, high=interval.high,
         clips=interval.clips, groups=interval.groups,
         seeds=seeds, seed_std=float(values.mean().std(ddof=1)) if seeds > 1 else NAN,
-        note=interval_note(interval.groups),
+        note=interval_note(interval),
     )  # fmt: skip
 
 
-def interval_note(groups: int) -> str:
-    """What is to say of an interval over so few groups."""
-    return "" if groups > 1 else "one group: no interval can be given"
+def interval_note(interval: Interval) -> str:
+    """Why there is no interval; empty where there is one."""
+    if not math.isnan(interval.low):
+        return ""
+    return NO_SPREAD if interval.groups > 1 else ONE_GROUP
 
 
 def spread_skill(row: Row, resamples: int, frame: int | None = None) -> Estimate:
@@ -132,7 +134,7 @@ def spread_skill(row: Row, resamples: int, frame: int | None = None) -> Estimate
         math.sqrt(interval.mean), float(np.sqrt(interval.low)), float(np.sqrt(interval.high)),
         interval.clips, interval.groups, seeds=len(by_seed),
         seed_std=float(np.std(by_seed, ddof=1)) if len(by_seed) > 1 else NAN,
-        note=interval_note(interval.groups),
+        note=interval_note(interval),
     )  # fmt: skip
 
 
@@ -153,10 +155,15 @@ def frame_estimates(row: Row, measure: Measure, sampling: str, resamples: int) -
     return estimates
 
 
-def difference(first: Row, other: Row, measure: Measure, resamples: int) -> Estimate:
-    """Mean over clips of first - other; each clip's value is averaged over the row's seeds."""
+def clip_differences(first: Row, other: Row, measure: Measure) -> pd.Series:
+    """first - other of each clip that has both; its values are averaged over the row's seeds."""
     mine, theirs = (
         seed_values(row, measure, measure.sampling).mean(axis=1) for row in (first, other)
     )
-    estimate = estimate_mean((mine - theirs).to_frame(), clip_groups(first), resamples)
+    return (mine - theirs).dropna()
+
+
+def difference(differences: pd.Series, first: Row, resamples: int) -> Estimate:
+    """The mean of the differences of clips, with its interval."""
+    estimate = estimate_mean(differences.to_frame(), clip_groups(first), resamples)
     return replace(estimate, seeds=len(first.runs))

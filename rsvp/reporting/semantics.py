@@ -1,7 +1,7 @@
 """What scene, object and motion of the autoencoders mean, as the report says it."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,7 @@ AGAINST_TRUTH = (
         "Share of the swaps with a margin above zero.",
     ),
 )  # fmt: skip
+IDLE_DB = 0.1  # a latent whose loss costs less than this much PSNR carries next to nothing
 ABLATED = (
     PSNR, SSIM, LPIPS,
     Measure(
@@ -96,6 +97,8 @@ class SemanticsScore:
     how: str = ""  # the ablation in words
     goal: float | None = None
     verdict: str = ""
+    protocol: str = ""  # what it depends on, in one line
+    seed_numbers: str = ""
 
 
 @dataclass(frozen=True)
@@ -141,24 +144,40 @@ def read_semantics(paths: Iterable[Path], resamples: int) -> list[SemanticsScore
 def semantics_scores(name: str, seeds: Seeds, resamples: int) -> Iterator[SemanticsScore]:
     """The scores of one autoencoder: against the truth, then what each replaced latent costs."""
     index = seeds.indexes[0]
+    facts = {
+        "protocol": protocol_text(index),
+        "seed_numbers": ", ".join(str(seed) for seed in seeds.tables),
+    }
     for measure in AGAINST_TRUTH:
         estimate, goal = seeds.estimate(measure.key, resamples), index["goals"].get(measure.key)
         held = "" if goal is None else verdict(estimate.low, estimate.high, goal)
-        yield SemanticsScore(name, measure, estimate, goal=goal, verdict=held)
+        yield SemanticsScore(name, measure, estimate, goal=goal, verdict=held, **facts)
     for entry in index["ablations"]:
         for measure in ABLATED:
             column = f"{entry['latent']}_{entry['replaced_by']}_{measure.key}"
             yield SemanticsScore(
                 name, measure, seeds.estimate(column, resamples),
                 latent=entry["latent"], replaced_by=entry["replaced_by"], how=entry["how"],
+                **facts,
             )  # fmt: skip
+
+
+def protocol_text(index: dict[str, Any]) -> str:
+    """What the numbers of one autoencoder depend on."""
+    facts = dict(index["protocol"])
+    start = f"semantics: {index['dataset']} {facts.pop('split')} split, {facts.pop('clips')} clips"
+    facts.pop("weights", None)
+    known = (f"{name.replace('_', ' ')} {value}" for name, value in facts.items() if value)
+    return ", ".join([start, *known])
 
 
 def semantics_table(scores: Iterable[SemanticsScore]) -> pd.DataFrame:
     """decomposition.csv: one line per score; of ablations, what the reconstruction loses."""
     lines = [
         {
+            "protocol": score.protocol,
             "autoencoder": score.autoencoder,
+            "seed_numbers": score.seed_numbers,
             "measure": score.measure.key,
             "latent": score.latent,
             "replaced_by": score.replaced_by,
@@ -176,12 +195,14 @@ def semantics_grids(scores: Sequence[SemanticsScore]) -> list[Grid]:
     """The same for people: against the truth, and what each replaced latent costs."""
     truth = [score for score in scores if not score.latent]
     ablated = [score for score in scores if score.latent]
+    names = list(dict.fromkeys(score.autoencoder for score in scores))
+    protocols = "; ".join(dict.fromkeys(score.protocol for score in scores))
     grids = []
     if truth:
         grids.append(
             Grid(
                 "decomposition",
-                "Scene, object and motion against the truth behind generated videos.",
+                f"Scene, object and motion against the truth behind generated videos. {protocols}.",
                 ["autoencoder", "measure", "value", "clips", "goal", ""],
                 [truth_line(score) for score in truth],
                 notes=[f"{s.measure.label}: {s.measure.meaning}" for s in truth],
@@ -189,17 +210,54 @@ def semantics_grids(scores: Sequence[SemanticsScore]) -> list[Grid]:
         )
     if ablated:
         measures = [measure for measure in ABLATED if any(s.measure is measure for s in ablated)]
-        names = dict.fromkeys((s.autoencoder, s.latent, s.replaced_by) for s in ablated)
+        replaced = dict.fromkeys((s.autoencoder, s.latent, s.replaced_by) for s in ablated)
         grids.append(
             Grid(
                 "ablations",
-                "What the reconstruction loses when a latent is replaced; more is worse.",
-                ["autoencoder", "latent", "replaced by", *(measure.label for measure in measures)],
-                [ablated_line(name, measures, ablated) for name in names],
+                f"What the reconstruction loses when a latent is replaced; more is worse. "
+                f"{protocols}.",
+                [
+                    "autoencoder",
+                    "latent",
+                    "replaced by",
+                    *(f"{m.label} ({m.unit})" if m.unit else m.label for m in measures),
+                ],
+                [ablated_line(name, measures, ablated) for name in replaced],
                 notes=list(dict.fromkeys(f"{s.latent}, {s.replaced_by}: {s.how}" for s in ablated)),
             )
         )
-    return grids
+    return [without_first(grid, names[0]) for grid in grids] if len(names) == 1 else grids
+
+
+def without_first(grid: Grid, name: str) -> Grid:
+    """The grid without its first column, which says the same in each line; the caption says it."""
+    return replace(
+        grid, caption=f"{name}. {grid.caption}", heads=grid.heads[1:],
+        lines=[line[1:] for line in grid.lines],
+    )  # fmt: skip
+
+
+def conclusions(scores: Sequence[SemanticsScore]) -> list[str]:
+    """What the numbers say, in sentences."""
+    sentences = []
+    for name in dict.fromkeys(score.autoencoder for score in scores):
+        losses = {
+            score.latent: score.estimate.value
+            for score in scores
+            if score.autoencoder == name and score.measure is PSNR and score.replaced_by == "mean"
+        }
+        idle = [latent for latent, loss in losses.items() if loss < IDLE_DB]
+        used = [latent for latent in losses if latent not in idle]
+        if idle and used:
+            costs = ", ".join(f"{PSNR.text(losses[latent])} dB" for latent in idle)
+            sentences.append(
+                f"{name}: to put the training mean in the place of the {' or '.join(idle)} latent "
+                f"costs next to nothing ({costs}), of the {' or '.join(used)} latent "
+                f"{', '.join(f'{PSNR.text(losses[latent])} dB' for latent in used)}. So what those "
+                "look like reaches the decoder through the observed frames themselves, which it "
+                "may copy from, and hardly through their latents."
+            )
+    return sentences
 
 
 def truth_line(score: SemanticsScore) -> list[Cell]:

@@ -1,10 +1,13 @@
 """The numbers of the report: estimates with intervals, comparisons, and tables for machines."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pandas as pd
 
 from rsvp.config import Protocol, Scores
+from rsvp.metrics.distribution import SUBSETS
 from rsvp.reporting.distances import (
     Distance,
     distance_difference,
@@ -12,15 +15,27 @@ from rsvp.reporting.distances import (
     row_curves,
     row_distances,
 )
-from rsvp.reporting.estimates import Estimate
+from rsvp.reporting.estimates import NAN, Estimate
 from rsvp.reporting.measures import (
     ENSEMBLE,
+    LPIPS,
+    LPIPS_DIVERSITY,
     MEASURES,
+    MOTION,
+    NEIGHBOURS,
     PAIRED,
     Measure,
 )
 from rsvp.reporting.rows import Row, under_protocol
-from rsvp.reporting.scores import clip_estimate, difference, frame_estimates, samplings
+from rsvp.reporting.scores import (
+    clip_differences,
+    clip_estimate,
+    difference,
+    frame_estimates,
+    samplings,
+)
+
+BACKBONES = {"alex": "AlexNet", "squeeze": "SqueezeNet", "vgg": "VGG"}  # of LPIPS
 
 
 @dataclass(frozen=True)
@@ -33,6 +48,8 @@ class Comparison:
     protocol: str
     estimate: Estimate
     best_baseline: bool  # the other row is the baseline with the best mean of this measure
+    clips_better: int | None = None  # on how many clips the predictor is better; None for sets
+    median: float = NAN  # of the clips' differences
 
     @property
     def verdict(self) -> str:
@@ -59,15 +76,11 @@ class Tables:
 
     rows: list[Row]
     protocols: dict[str, Protocol]
+    resize: str = ""  # the filter by which the dataset's frames were made; empty if not known
     headline: dict[tuple[str, str, str, str], Estimate] = field(default_factory=dict)
     horizon: dict[tuple[str, str, str], list[Estimate]] = field(default_factory=dict)
     curves: dict[tuple[str, str, str], list[tuple[int, float, float]]] = field(default_factory=dict)
     comparisons: list[Comparison] = field(default_factory=list)
-
-    @property
-    def protocol(self) -> str:
-        """What the numbers of the first protocol depend on, in one line."""
-        return protocol_text(next(iter(self.protocols)), self)
 
     @property
     def frame_protocols(self) -> list[str]:
@@ -108,6 +121,23 @@ class Tables:
         return next((note for note in notes if note), "no protocol in the report measures it")
 
     @property
+    def index(self) -> dict[str, Any]:
+        """The evaluation index of the first predictor, or of the first row."""
+        return next((row.index for row in self.rows if row.kind == "predictor"), self.rows[0].index)
+
+    def network(self, measure: Measure, protocol: Protocol) -> str:
+        """What a measure looks at frames with; empty for pixels, and where there is no network."""
+        if measure in (LPIPS, LPIPS_DIVERSITY):
+            return BACKBONES.get(self.index.get("lpips", {}).get("backbone", ""), "")
+        if protocol.scores is Scores.frames:
+            return ""
+        detector = protocol.detector
+        if self.index.get("detectors", {}).get(detector, {}).get("computed"):
+            own = "motion statistic" if measure is MOTION else ""
+            return own or ("I3D" if detector == "i3d" else detector)
+        return "motion statistic" if measure in (MOTION, *NEIGHBOURS) else ""
+
+    @property
     def main_comparisons(self) -> list[Comparison]:
         """Those of the first predictor under the protocol that stands for each measure."""
         return [
@@ -122,9 +152,11 @@ def measured_by(protocol: Protocol) -> list[Measure]:
     return [*PAIRED, *ENSEMBLE] if protocol.scores is Scores.frames else measures_of(protocol)
 
 
-def make_tables(rows: list[Row], resamples: int, protocols: dict[str, Protocol]) -> Tables:
+def make_tables(
+    rows: list[Row], resamples: int, protocols: dict[str, Protocol], resize: str = ""
+) -> Tables:
     """All estimates and comparisons of `rows`; `resamples` of groups make an interval."""
-    tables = Tables(rows, protocols)
+    tables = Tables(rows, protocols, resize)
     distances = {row.name: row_distances(row, protocols) for row in rows}
     scored = {
         (row.name, name): under_protocol(row, protocol)
@@ -182,15 +214,21 @@ def compare(
     The floor is real video of other clips: nothing to pair with.
     """
 
-    def against(first: Row, other: Row, measure: Measure, name: str) -> Estimate:
+    def against(first: Row, other: Row, measure: Measure, name: str) -> dict[str, Any]:
         if name not in tables.frame_protocols:
             key = (measure.key, name)
-            return distance_difference(distances[first.name][key], distances[other.name][key])
+            sides = (distances[row.name][key] for row in (first, other))
+            return {"estimate": distance_difference(*sides)}
         for row in (first, other):
             cell = tables.estimate(row, measure, None, name)
             if not cell.known:
-                return Estimate(note=cell.note)
-        return difference(scored[first.name, name], scored[other.name, name], measure, resamples)
+                return {"estimate": Estimate(note=cell.note)}
+        clips = clip_differences(scored[first.name, name], scored[other.name, name], measure)
+        return {
+            "estimate": difference(clips, first, resamples),
+            "clips_better": int((clips > 0 if measure.higher_is_better else clips < 0).sum()),
+            "median": float(clips.median()),
+        }
 
     comparisons = []
     for first in (row for row in tables.rows if row.kind == "predictor"):
@@ -199,34 +237,36 @@ def compare(
             for measure in filter(lambda measure: measure.ranked, measured_by(protocol)):
                 hardest = tables.best_baseline(measure, name)
                 comparisons += [
-                    Comparison(first, other, measure, name,
-                               against(first, other, measure, name), other is hardest)
+                    Comparison(first, other, measure, name, best_baseline=other is hardest,
+                               **against(first, other, measure, name))
                     for other in others
                 ]  # fmt: skip
     return comparisons
 
 
-def protocol_text(name: str, tables: Tables) -> str:
-    """What every number under a protocol depends on, in one line."""
-    protocol = tables.protocols[name]
-    index = next((row.index for row in tables.rows if row.kind == "predictor"),
-                 tables.rows[0].index)  # fmt: skip
+def protocol_text(name: str, tables: Tables, measures: Sequence[Measure] = ()) -> str:
+    """What numbers under a protocol depend on, in one line: those of `measures`, by default all."""
+    protocol, index = tables.protocols[name], tables.index
     observed = index["context_frames"]
     future = (protocol.frames or observed + index["future_frames"]) - observed
-    clips = "all predicted" if protocol.clips is None else protocol.clips
+    clips = index["clips"] if protocol.clips is None else protocol.clips
     if protocol.scores is Scores.frames:
         futures = protocol.trajectories or index["trajectories"]
         scored = f"future frames only, K = {futures}"
     else:
-        scored = (
-            f"first future of each clip; future frames only, or where it says so with context; "
-            f"detector {protocol.detector}"
-        )
-    return (
-        f"{name}: {index['dataset']} {index['protocol'].get('split', 'test')} split, "
-        f"{clips} clips, {observed} observed + {future} predicted frames, "
-        f"{index['resolution']} px, {scored}"
+        scored = "first future of each clip; future frames only, or where it says so with context"
+    networks = dict.fromkeys(
+        f"{measure.label}: {network}"
+        for measure in measures or measured_by(protocol)
+        if (network := tables.network(measure, protocol))
     )
+    resized = f" ({tables.resize})" if tables.resize else ""
+    return "; ".join([
+        f"{name}: {index['dataset']} {index['protocol'].get('split', 'test')} split, "
+        f"{clips} clips spread evenly, {observed} observed + {future} predicted frames, "
+        f"{index['resolution']} px{resized}, {scored}",
+        *networks,
+    ])  # fmt: skip
 
 
 def results_table(tables: Tables) -> pd.DataFrame:
@@ -236,7 +276,7 @@ def results_table(tables: Tables) -> pd.DataFrame:
         row = next(row for row in tables.rows if row.name == name)
         measure = next(measure for measure in MEASURES if measure.key == key)
         lines.append(
-            _row_columns(tables, row, protocol)
+            _row_columns(tables, row, protocol, measure)
             | {"metric": key, "sampling": sampling, "trajectories": row.index["trajectories"]}
             | _measure_columns(measure)
             | _estimate_columns(estimate)
@@ -252,7 +292,7 @@ def horizon_table(tables: Tables) -> pd.DataFrame:
         measure = next(measure for measure in MEASURES if measure.key == key)
         for frame, estimate in enumerate(estimates, start=1):
             lines.append(
-                _row_columns(tables, row, tables.frame_protocols[0])
+                _row_columns(tables, row, tables.frame_protocols[0], measure)
                 | {"metric": key, "sampling": sampling, "frame": frame}
                 | _measure_columns(measure)
                 | _estimate_columns(estimate)
@@ -264,9 +304,10 @@ def comparisons_table(tables: Tables) -> pd.DataFrame:
     """comparisons.csv: a line per predictor, other row and metric; value = predictor - other."""
     lines = [
         {
-            "protocol": protocol_text(item.protocol, tables),
+            "protocol": protocol_text(item.protocol, tables, [item.measure]),
             "predictor": item.predictor.name,
             "other": item.other.name,
+            "seed_numbers": seed_numbers(item.predictor),
             "kind": item.other.kind,
             "metric": item.measure.key,
             "sampling": item.measure.sampling,
@@ -274,34 +315,52 @@ def comparisons_table(tables: Tables) -> pd.DataFrame:
         }
         | _measure_columns(item.measure)
         | _estimate_columns(item.estimate)
-        | {"verdict": item.verdict}
+        | {"clips_better": item.clips_better, "median": item.median, "verdict": item.verdict}
         for item in tables.comparisons
     ]
     return pd.DataFrame(lines, columns=None if lines else ["predictor", "other", "metric", "value"])
 
 
 def curves_table(tables: Tables) -> pd.DataFrame:
-    """curves.csv: how each distance falls with the number of clips; one line per row and number.
+    """curves.csv: how each distance changes with the number of clips; a line per row and number.
 
     `value` is the mean over random subsets of `clips` clips, `deviation` their standard deviation.
+    All clips have no subset but an interval, that of results.csv. Subsets have so many groups at
+    most.
     """
-    lines = [
-        {
-            "protocol": protocol_text(protocol, tables),
-            "row": name,
-            "metric": key,
-            "clips": clips,
-            "value": value,
-            "deviation": deviation,
-        }
-        for (name, key, protocol), curve in tables.curves.items()
-        for clips, value, deviation in curve
-    ]
+    lines = []
+    for (name, key, protocol), curve in tables.curves.items():
+        row = next(row for row in tables.rows if row.name == name)
+        measure = next(measure for measure in MEASURES if measure.key == key)
+        whole = tables.headline[name, key, "single", protocol]
+        for clips, value, deviation in curve:
+            last = clips == whole.clips
+            estimate = replace(
+                whole, value=value, clips=clips, groups=min(clips, whole.groups), seeds=1,
+                seed_std=NAN,
+                low=whole.low if last and whole.seeds == 1 else NAN,
+                high=whole.high if last and whole.seeds == 1 else NAN,
+                note=whole.note if last else f"mean over {SUBSETS} random subsets of all clips",
+            )  # fmt: skip
+            lines.append(
+                _row_columns(tables, row, protocol, measure)
+                | {"seed_numbers": str(row.index["seed"]), "metric": key, "deviation": deviation}
+                | _measure_columns(measure)
+                | _estimate_columns(estimate)
+            )
     return pd.DataFrame(lines, columns=None if lines else ["row", "metric", "clips", "value"])
 
 
-def _row_columns(tables: Tables, row: Row, protocol: str) -> dict[str, object]:
-    return {"protocol": protocol_text(protocol, tables), "row": row.name, "kind": row.kind}
+def _row_columns(tables: Tables, row: Row, protocol: str, measure: Measure) -> dict[str, object]:
+    return {
+        "protocol": protocol_text(protocol, tables, [measure]),
+        "row": row.name, "kind": row.kind, "seed_numbers": seed_numbers(row),
+    }  # fmt: skip
+
+
+def seed_numbers(row: Row) -> str:
+    """Which seeds a row has: "0, 1"."""
+    return ", ".join(str(run.index["seed"]) for run in row.runs)
 
 
 def _measure_columns(measure: Measure) -> dict[str, object]:

@@ -29,20 +29,20 @@ class Views:
             return
         self.legend = data_uri("image/png", read_bytes(self.folder / index["legend"]))
 
-    def panels(self, clip: str, frames: int) -> list[list[Panel]]:
-        """A row of three still panels: scene image, object mask and motion; none if not known."""
+    def panels(self, clip: str, frames: int) -> list[Panel]:
+        """Three still panels: scene image, object mask and motion; none if not known."""
         view = self.clips.get(clip)
         if view is None:
             return []
         labels = {
             "scene": "scene",
             "mask": "object mask",
-            "motion": f"motion, to {view['motion_pixels']:.0f} px",
+            "motion": f"motion, max {view['motion_pixels']:.0f} px",
         }
-        return [[
+        return [
             Panel(label, read_picture(self.folder / view[name])[None].repeat(frames, axis=0))
             for name, label in labels.items()
-        ]]  # fmt: skip
+        ]
 
 
 def read_views(semantics: Iterable[Path], autoencoder: str, seed: int) -> Views:
@@ -58,7 +58,7 @@ def read_picture(path: Path) -> np.ndarray:
     """A picture file as uint8 RGB (H, W, 3)."""
     picture = cv2.imdecode(np.frombuffer(read_bytes(path), np.uint8), cv2.IMREAD_COLOR)
     if picture is None:
-        raise UserError(f"{path}: no picture; run the stage measure_semantics again")
+        raise UserError(f"{path}: no picture; run the stage that made it again")
     return picture[..., ::-1]
 
 
@@ -67,4 +67,4 @@ def read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file; run the stage measure_semantics again") from None
+        raise UserError(f"{path}: no such file; run the stage that makes it again") from None

@@ -1,5 +1,6 @@
 """Batches of clips for training: what a step sees is a function of (seed, step) alone."""
 
+import signal
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from rsvp.data.clips import Clips
 from rsvp.data.contexts import PREFIX, clip_order
 from rsvp.data.latents import Latents
 from rsvp.data.layout import Layout, Parts, joined
-from rsvp.training.run import generator
+from rsvp.training.run import STOP_SIGNALS, generator
 
 
 class StepBatches(Dataset[Any]):
@@ -27,8 +28,18 @@ class StepBatches(Dataset[Any]):
             sampler=range(first, last),
             num_workers=workers,
             pin_memory=workers > 0,
+            worker_init_fn=leave_signals_to_trainer,
         )
         return iter(loader)
+
+
+def leave_signals_to_trainer(worker: int) -> None:
+    """Let a worker live through Ctrl-C and its like, which reach the whole process group.
+
+    The trainer still needs batches to finish its step and save; workers end when it does.
+    """
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 class ClipBatches(StepBatches):

@@ -1,5 +1,7 @@
 """Device, precision and threads of a stage, through Lightning Fabric."""
 
+import os
+
 import torch
 from lightning_fabric import Fabric
 
@@ -13,6 +15,12 @@ def make_fabric(compute: Compute, seed: int = 0) -> Fabric:
     Automatic precision is bfloat16 mixed on GPUs that have it, else 32 bit.
     """
     torch.set_num_threads(compute.threads)
+    if compute.deterministic:
+        # cuBLAS reads it when CUDA starts; without it PyTorch refuses matrix products.
+        # https://docs.nvidia.com/cuda/cublas/#results-reproducibility
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.benchmark = False
     if compute.device == "cuda" and not torch.cuda.is_available():
         raise UserError(
             "config: compute.device: 'cuda', but PyTorch finds no GPU; allowed here: auto, cpu"
@@ -25,9 +33,6 @@ def make_fabric(compute: Compute, seed: int = 0) -> Fabric:
     if on_gpu:
         torch.backends.cuda.matmul.allow_tf32 = True
         torch.backends.cudnn.allow_tf32 = True
-    if compute.deterministic:
-        torch.use_deterministic_algorithms(True)
-        torch.backends.cudnn.benchmark = False
     fabric = Fabric(
         accelerator="cuda" if on_gpu else "cpu",
         devices=1,

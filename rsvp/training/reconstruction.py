@@ -8,12 +8,32 @@ import torch.nn.functional as F
 from einops import repeat
 from torch import Tensor, nn
 
+from rsvp.config import Pretrain
 from rsvp.models.autoencoder import Autoencoder, Context, Decoded
 from rsvp.models.clip_autoencoder import ClipAutoencoder
 from rsvp.models.warping import sample
 
 MASK_WEIGHT = 0.02  # what moves is as small as it can be
-CONTENT_WEIGHT = 1e-2  # motion carries content only where that pays
+CONTENT_WEIGHT = 0.25  # motion carries content only where that pays
+
+
+@dataclass(frozen=True)
+class FrameWeights:
+    """Weights of the losses of frames that all kinds share; `pretrain` of the config names them."""
+
+    l1: float = 1.0
+    l2: float = 2.0
+    scale: float = 0.0  # scale equivariance
+
+    def distance(self, found: Tensor, frames: Tensor) -> Tensor:
+        """L1 and L2 of frames, weighted."""
+        difference = found - frames
+        return self.l1 * difference.abs().mean() + self.l2 * difference.square().mean()
+
+
+def frame_weights(config: Pretrain) -> FrameWeights:
+    """The weights that the config names; fine-tuning has the same ones."""
+    return FrameWeights(config.l1, config.l2, config.scale_equivariance)
 
 
 @dataclass
@@ -28,7 +48,7 @@ class Reconstruction(ABC):
         """The frames as they were given back."""
 
     @abstractmethod
-    def losses(self) -> tuple[Tensor, dict[str, Tensor]]:
+    def losses(self, weights: FrameWeights) -> tuple[Tensor, dict[str, Tensor]]:
         """The sum of the kind's own losses, and its parts by name."""
 
 
@@ -38,17 +58,27 @@ class PlainReconstruction(Reconstruction):
 
     given_back: Tensor  # (B, T, 3, H, H)
     regulariser: Tensor
+    halved: Tensor | None = None  # (B, T, 3, H/2, H/2), from latents downsampled by 2
 
     @property
     def predicted(self) -> Tensor:
         return self.given_back
 
-    def losses(self) -> tuple[Tensor, dict[str, Tensor]]:
-        """L1 and L2 of the frames, and what the regulariser adds."""
+    def losses(self, weights: FrameWeights) -> tuple[Tensor, dict[str, Tensor]]:
+        """L1 and L2 of the frames, what the regulariser adds, and scale equivariance.
+
+        The last: the frames of downsampled latents against downsampled frames (Skorokhodov et al.,
+        "Improving the diffusability of autoencoders", 2025; Kouzelis et al., "EQ-VAE", 2025).
+        """
         difference = self.given_back - self.frames
         parts = {"l1": difference.abs().mean(), "l2": difference.square().mean()}
         parts["regulariser"] = self.regulariser
-        return parts["l1"] + 2.0 * parts["l2"] + parts["regulariser"], parts
+        loss = weights.l1 * parts["l1"] + weights.l2 * parts["l2"] + parts["regulariser"]
+        if self.halved is not None:
+            smaller = F.avg_pool2d(self.frames.flatten(0, 1), 2).view_as(self.halved)
+            parts["scale"] = weights.distance(self.halved, smaller)
+            loss = loss + weights.scale * parts["scale"]
+        return loss, parts
 
 
 @dataclass
@@ -64,7 +94,7 @@ class LayeredReconstruction(Reconstruction):
     def predicted(self) -> Tensor:
         return self.decoded.frames
 
-    def losses(self) -> tuple[Tensor, dict[str, Tensor]]:
+    def losses(self, weights: FrameWeights) -> tuple[Tensor, dict[str, Tensor]]:
         """Colours: L1 and L2 of the frames; L1 of the layers alone, also at a quarter of the
         resolution, where what moved too far still overlaps; tracks. Plus the sizes of mask and
         latents.
@@ -83,7 +113,8 @@ class LayeredReconstruction(Reconstruction):
         for latents in self.future.values():
             parts["content"] = parts["content"] + latents.square().mean()
         parts["tracks"] = track_loss(self)
-        loss = parts["l1"] + 2.0 * parts["l2"] + 0.5 * parts["layers"] + 0.3 * parts["tracks"]
+        loss = weights.l1 * parts["l1"] + weights.l2 * parts["l2"]
+        loss = loss + 0.5 * parts["layers"] + 0.3 * parts["tracks"]
         return loss + MASK_WEIGHT * parts["mask"] + CONTENT_WEIGHT * parts["content"], parts
 
 
@@ -93,11 +124,15 @@ def reconstruct(
     context_frames: int,
     targets: Tensor,
     random: torch.Generator,
+    halved: bool = False,
 ) -> Reconstruction:
-    """Encode clips (B, T, 3, H, H) and decode the frames at `targets` (any of the clip's)."""
+    """Encode clips (B, T, 3, H, H) and decode the frames at `targets` (any of the clip's).
+
+    halved: also from latents downsampled by 2, by the kinds that have a `train_pass`.
+    """
     # By what it can do: Fabric's wrapper hides what it is.
     if "train_pass" in autoencoder.forward_methods:
-        shown = autoencoder.train_pass(clips, context_frames, targets, random)
+        shown = autoencoder.train_pass(clips, context_frames, targets, random, halved)
         return PlainReconstruction(clips[:, targets], *shown)
     return reconstruct_layers(autoencoder, clips, context_frames, targets, random)
 
@@ -131,10 +166,13 @@ def reconstruct_layers(
 
 
 def reconstruction_loss(
-    result: Reconstruction, perceptual: nn.Module | None, perceptual_weight: float
+    result: Reconstruction,
+    perceptual: nn.Module | None,
+    perceptual_weight: float,
+    weights: FrameWeights = FrameWeights(),
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The sum of stage one's losses, LPIPS included, and its parts by name."""
-    loss, parts = result.losses()
+    loss, parts = result.losses(weights)
     if perceptual is not None and perceptual_weight:
         frames, target = (x.flatten(0, 1) for x in (result.predicted, result.frames))
         parts["lpips"] = perceptual(frames, target).mean()

@@ -77,6 +77,8 @@ class TrainingRun:
                 progress.update()
                 if self.stop_signal is not None:
                     self.save()
+                    name = signal.Signals(self.stop_signal).name
+                    logger.warning("asked to end (%s): saved after %d steps", name, self.done)
                     raise SystemExit(128 + self.stop_signal)
                 if time.monotonic() - self.saved_at > save_seconds():
                     self.save()
@@ -110,7 +112,8 @@ class TrainingRun:
         for name, value in values.items():
             if not math.isfinite(value):
                 raise NotFinite(
-                    f"{name} is {value} at step {step}; the last good state is kept in"
+                    f"{name} is {value} at step {step}, maybe since up to {LOG_EVERY - 1} steps"
+                    " before, which were not looked at; the last good state is kept in"
                     f" {self.states.folder}; lower the learning rate"
                 )
         self.history.add(step + 1, **{name: round(value, 6) for name, value in values.items()})

@@ -2,8 +2,8 @@
 
 A state file holds tensors (weights, optimiser, EMA) and a little JSON, in one safetensors file that
 appears whole or not at all. The folder is declared to nobody, so Snakemake never deletes it. A
-state carries a key (its settings, code and inputs); one of another key is set aside. The newest
-states stay, and the one whose validation score was best.
+state carries a key (its settings, code and inputs); one of another key is set aside, and taken
+up again when its key is back. The newest states stay, and the one whose validation score was best.
 """
 
 import json
@@ -19,8 +19,10 @@ from torch import Tensor
 
 from rsvp.files import atomic_path, read_json
 from rsvp.resume import StateKey
+from rsvp.stage import running_versions, version_changes
 
 KEEP = 2  # the newest states that stay
+BROKEN = (SafetensorError, OSError, KeyError, ValueError, TypeError)  # what reading may raise
 logger = logging.getLogger(__name__)
 
 
@@ -41,24 +43,61 @@ class StateFolder:
 
         A broken file is passed over for the one before it, with a warning; so is a state of other
         settings or code, or of more than `most_steps` steps, which is set aside under another name.
+        States that were set aside and fit now get their names back first.
         """
+        self.set_aside(most_steps)
+        self.take_back(most_steps)
         for path in reversed(self.files()):
             try:
                 tensors, entry = read_state(path)
-            except (SafetensorError, OSError, KeyError, ValueError) as error:
-                # Under its own name it would count among the newest, and push out whole ones.
-                path.rename(path.with_name(f"broken-{path.name}"))
-                logger.warning("state %s is broken (%s); using the one before it", path, error)
+            except BROKEN as error:
+                self.note_broken(path, error)
                 continue
-            reason = self.misfit(entry, most_steps)
-            if reason:
+            self.warn_of_versions(path, entry)
+            return tensors, entry["values"]
+        return None
+
+    def set_aside(self, most_steps: int) -> None:
+        """Rename the states that cannot be gone on from, and those that cannot be read."""
+        for path in reversed(self.files()):
+            try:
+                entry = read_entry(path)
+            except BROKEN as error:
+                self.note_broken(path, error)
+                continue
+            if reason := self.misfit(entry, most_steps):
                 key = f"{entry['work'][:8]}-{(entry['code'] or 'none')[:8]}"
                 aside = path.with_name(f"aside-{key}-{path.name}")
                 path.rename(aside)
                 logger.warning("state %s is of %s; set aside as %s", path, reason, aside.name)
+
+    def take_back(self, most_steps: int) -> None:
+        """Give states that were set aside, and can be gone on from now, their names again."""
+        for path in sorted(self.folder.glob("aside-*state-*.safetensors")):
+            own = path.with_name(path.name[path.name.index("state-") :])
+            try:
+                fits = not self.misfit(read_entry(path), most_steps)
+            except BROKEN:
                 continue
-            return tensors, entry["values"]
-        return None
+            if fits and not own.exists():
+                path.rename(own)
+                logger.warning("state %s fits again; taken up as %s", path, own.name)
+
+    def note_broken(self, path: Path, error: Exception) -> None:
+        """Rename a broken state and say so.
+
+        Under its own name it would count among the newest, and push out whole ones.
+        """
+        path.rename(path.with_name(f"broken-{path.name}"))
+        logger.warning("state %s is broken (%s); using the one before it", path, error)
+
+    def warn_of_versions(self, path: Path, entry: dict[str, Any]) -> None:
+        """Say which other versions, of PyTorch say, a state came about with."""
+        changes = version_changes(entry.get("versions", {}), running_versions())
+        if told := ", ".join(f"{name} {ran} (now {now})" for name, ran, now in changes):
+            logger.warning(
+                "going on from %s, made with %s; `make anew` has it made from its start", path, told
+            )
 
     def misfit(self, entry: dict[str, Any], most_steps: int) -> str:
         """Why a state cannot be gone on from, or ""."""
@@ -82,30 +121,42 @@ class StateFolder:
         `score`: of the last validation, lower is better; the lowest stays.
         """
         path = self.folder / f"state-{step:09d}.safetensors"
-        entry = {"code": self.key.code, "work": self.key.work, "step": step}
+        entry: dict[str, Any] = {"code": self.key.code, "work": self.key.work, "step": step}
+        entry["versions"] = running_versions()
         metadata = {"rsvp": json.dumps(entry | {"score": score, "values": values})}
         with atomic_path(path) as temporary:
             save_file({k: v.detach().contiguous() for k, v in tensors.items()}, temporary, metadata)
-        older = self.files()[:-KEEP]
-        best = min(older, key=state_score, default=None)
-        if best and not any(state_score(new) <= state_score(best) for new in self.files()[-KEEP:]):
+        self.remove_older()
+
+    def remove_older(self) -> None:
+        """Remove all states but the newest `KEEP` and the one with the best score."""
+        scores: dict[Path, float] = {}
+        for path in self.files():
+            try:
+                score = read_entry(path)["score"]
+            except BROKEN as error:
+                self.note_broken(path, error)
+                continue
+            scores[path] = math.inf if score is None else score
+        older, newest = list(scores)[:-KEEP], list(scores)[-KEEP:]
+        best = min(older, key=scores.__getitem__, default=None)
+        if best and not any(scores[new] <= scores[best] for new in newest):
             older.remove(best)
         for old in older:
             old.unlink()
 
 
 def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and JSON of a state file; raises when it is not whole."""
+    """Tensors and JSON of a state file; raises one of `BROKEN` when it is not whole."""
     with safe_open(path, "pt") as file:
         entry = json.loads(file.metadata()["rsvp"])
         return {key: file.get_tensor(key) for key in file.keys()}, entry  # noqa: SIM118
 
 
-def state_score(path: Path) -> float:
-    """The validation score in a state file, lower is better; infinite where there is none."""
+def read_entry(path: Path) -> dict[str, Any]:
+    """The JSON of a state file alone; raises one of `BROKEN` when it cannot be read."""
     with safe_open(path, "pt") as file:
-        score = json.loads(file.metadata()["rsvp"])["score"]
-    return math.inf if score is None else score
+        return json.loads(file.metadata()["rsvp"])
 
 
 def accepted_codes(path: Path, code: str | None) -> set[str | None]:

@@ -32,6 +32,8 @@ def finished(tmp_path_factory) -> Project:
             made = tiny_project(folder / "unfinished")
             answer = made.snakemake(guard_log=made.folder / GUARD_LOG)
             assert answer.code == 0, answer.text
+            # The next plan forgets the journals of what is finished.
+            assert made.snakemake("-n").code == 0
             made.folder.rename(project.folder)
     return project
 

@@ -236,7 +236,7 @@ def compare(found: Path, expected: Path) -> int:
             continue
         if any(part.startswith(".") for part in place.parts) or path.suffix == ".html":
             continue
-        if place.parts[0] == "report" and re.search("cost|time|second", place.name):
+        if place.parts[0] == "report" and re.search("cost|budget|time|second", place.name):
             continue
         assert (found / place).exists(), place
         if path.name == "history.csv":

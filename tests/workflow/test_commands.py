@@ -7,10 +7,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from accept import restored_on_error
 from projects import Project
+from snakemake.io import IOFile
+from snakemake.persistence.file import FilePersistence
 from tiny import CONFIG, moving_squares, write_config, write_lossless
 
 from rsvp.data.sources import share_of
+from rsvp.errors import UserError
 
 TRAINED = "predictors/rsvp-m/seed0"
 PREDICTED = "predictions/rsvp-m/seed0"
@@ -122,6 +126,67 @@ def test_accept_wants_results_and_a_reason(project):
         assert answer.code == 2
         assert answer.errors == [answer.text.strip()]
         assert f"{missing}: missing" in answer.text
+
+
+def test_accepting_is_undone_where_it_fails(tmp_path):
+    record, new = tmp_path / "run.json", tmp_path / "state/accepted.json"
+    record.write_text("before")
+    new.parent.mkdir()
+    with pytest.raises(UserError), restored_on_error([record, new]):
+        record.write_text("after")
+        new.write_text("after")
+        raise UserError("snakemake --touch failed")
+    assert record.read_text() == "before" and list(new.parent.iterdir()) == []
+
+
+def test_results_are_made_anew_from_their_start_when_asked(moved):
+    """A training goes on from no state, and what stands on it follows."""
+    assert "no result of this config" in moved.tool("anew", "--results", "x/y").errors[0]
+    assert "Nothing to be done" in moved.snakemake("-n").text
+    answer = moved.tool("anew", "--results", TRAINED)
+    assert answer.code == 0, answer.text
+    assert "train_diffusion rsvp-m seed 0: asked for by make anew" in moved.tool("why").text
+    jobs = moved.snakemake("-n").jobs
+    assert "Train the predictor rsvp-m (seed 0)" in jobs and "Write the report" in jobs
+    assert not any("autoencoder" in job or "latents" in job for job in jobs)
+    before = (moved.folder / "results" / TRAINED / "weights.safetensors").read_bytes()
+    log = moved.folder / "results" / TRAINED / "log.txt"
+    log.write_text("")
+    answer = moved.snakemake(f"{TRAINED}/index.json")
+    assert answer.code == 0, answer.text
+    assert "continuing after" not in log.read_text()
+    assert (moved.folder / "results" / TRAINED / "weights.safetensors").read_bytes() == before
+    listed = moved.tool("orphans").text
+    assert re.search(rf"B  {TRAINED}  \(states set aside, put away or broken\)$", listed, re.M)
+    # That was it: it is not made anew once more.
+    assert not any("Train" in job for job in moved.snakemake("-n").jobs)
+
+
+def test_stage_whose_snakemake_died_at_its_very_end_finds_its_work_done(moved, monkeypatch):
+    """Killed when the run record stood, but before Snakemake noted that."""
+    results = moved.folder / "results"
+    index, frames = (
+        results / PREDICTED / "index.json",
+        results / PREDICTED / "frames-00000.safetensors",
+    )
+    assert moved.tool("anew", "--results", PREDICTED).code == 0
+    assert moved.snakemake(f"{PREDICTED}/index.json").code == 0
+    before, journal = index.read_bytes(), results / PREDICTED / "state/journal.json"
+    assert journal.exists()
+    written = frames.stat().st_mtime_ns
+    monkeypatch.chdir(results)
+    store = FilePersistence(path=Path(".snakemake").absolute())
+    for name in ("index.json", "run.json"):
+        store.cleanup_metadata(IOFile(f"{PREDICTED}/{name}"))
+        store._mark_incomplete(f"{PREDICTED}/{name}", None)
+    answer = moved.snakemake(f"{PREDICTED}/index.json")
+    assert answer.code == 0, answer.text
+    assert answer.rules == {"predict": 1}
+    assert (index.read_bytes(), frames.stat().st_mtime_ns) == (before, written)
+    # Now it is noted, and the journal goes: --forcerun would do all the work again.
+    assert journal.exists()
+    moved.snakemake("-n")
+    assert not journal.exists()
 
 
 def files(folder: Path) -> set[str]:

@@ -56,7 +56,7 @@ def test_snakemake_packs_its_own_report(finished):
         names = {Path(name).name for name in packed.namelist()}
     for category, files in {
         "Report": ["report.html"],
-        "Plots": ["horizon.svg", "learning.svg"],
+        "Plots": ["horizon.svg", "learning.svg", "copies.svg"],
         "Tables": ["results.csv", "comparisons.csv", "cost.csv"],
     }.items():
         assert f'"{category}"' in text
@@ -66,6 +66,7 @@ def test_snakemake_packs_its_own_report(finished):
 
 
 ROWS = ["rsvp-m", "rsvp.reconstruction", "tiny.copy-last", "tiny.real"]
+COPIES = "Check predictions on tiny for copies"
 RESCORED = [
     "Compute features of the real clips of tiny",
     *(f"Evaluate {row} (seed 0)" for row in ROWS),
@@ -82,7 +83,7 @@ def test_weights_train_nothing_when_they_come_later(moved):
     (moved.folder / "weights/i3d-0123abcd.safetensors").write_bytes(b"not looked into yet")
     answer = moved.snakemake("-n")
     assert answer.code == 0, answer.text
-    assert answer.jobs == sorted(RESCORED), answer.text
+    assert answer.jobs == sorted([*RESCORED, COPIES]), answer.text
 
 
 @pytest.mark.parametrize("perceptual", ["sliced_wasserstein", "lpips"])
@@ -101,6 +102,29 @@ def test_lpips_trains_only_where_an_autoencoder_asks_for_it(moved, perceptual):
     rescored.append("Measure the semantics of rsvp (seed 0)")
     assert set(rescored) <= set(jobs)
     assert trained or jobs == sorted(rescored)
+
+
+def test_lpips_is_scored_later_and_trains_nothing(moved, shared):
+    files = {
+        "lpips_backbone": str(shared / "weights/alexnet_features_imagenet1k_v1.safetensors"),
+        "lpips_linear": str(shared / "weights/lpips_lin_v0.1_alex.safetensors"),
+    }
+    (moved.folder / "change.yaml").write_text(yaml.safe_dump({"weights": files}))
+    results = moved.folder / "results"
+    kept = [results / PREDICTIONS, *results.rglob("weights.safetensors")]
+    before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in kept}
+    answer = moved.snakemake("--configfile", "config.yaml", "change.yaml")
+    assert answer.code == 0, answer.text
+    jobs = [job for job in answer.jobs if not job.startswith("Settings of ")]
+    rescored = [job for job in RESCORED if "real clips" not in job]
+    assert jobs == sorted([*rescored, "Measure the semantics of rsvp (seed 0)"])
+    assert before == {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in kept}
+    table = pd.read_csv(results / "report/tables/results.csv")
+    lpips = table[(table["metric"] == "lpips") & (table["sampling"] == "single")]
+    values = lpips.set_index("row")["value"]
+    assert (values[["rsvp-m", "rsvp.reconstruction", "tiny.copy-last"]] > 0).all()
+    assert lpips["protocol"].str.contains("LPIPS: AlexNet").all()
+    assert "LPIPS of AlexNet" in (results / "report/tables/results.md").read_text()
 
 
 def test_predictions_do_not_see_the_future(finished, moved):

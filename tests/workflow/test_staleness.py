@@ -187,6 +187,7 @@ CHANGES: dict[str, tuple[Edit, list[str]]] = {
             *["Evaluate rsvp.reconstruction (seed 0)", *PREDICTED],
         ],
     ),
+    "interval between states": (set_values(compute={"save_seconds": 7.0}), []),
     "title of the report": (
         set_values(report={"title": "other"}),
         [settings("report", "report"), *REPORT],
@@ -288,4 +289,4 @@ def test_other_versions_warn_and_nothing_runs(moved):
     torch, python = sorted(answer.errors, reverse=True)
     assert "1 stage (predictors/rsvp-m/seed0) ran with torch 1.0.0, now it is " in torch
     assert "ran with python 3.10, now it is 3." in python
-    assert python.endswith("snakemake --forcerun train_diffusion")
+    assert python.endswith("make anew RESULTS='predictors/rsvp-m/seed0'")

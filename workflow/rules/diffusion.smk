@@ -5,11 +5,46 @@ out: predictors/{predictor}/seed{seed}/, predictions/{row}/seed{seed}/index.json
 """
 
 
+rule calibrate_diffusion:
+    """Find how many steps of training fit into a predictor's seconds, where the config sets them."""
+    input:
+        settings="settings/calibrate_diffusion/{predictor}/seed{seed}.json",
+        latents=PLAN.latents,
+    output:
+        calibration="predictors/{predictor}/seed{seed}/calibration/index.json",
+        record="predictors/{predictor}/seed{seed}/calibration/run.json",
+    log:
+        "predictors/{predictor}/seed{seed}/calibration/log.txt",
+    benchmark:
+        "predictors/{predictor}/seed{seed}/calibration/benchmark.tsv"
+    conda:
+        "../../envs/rsvp.yaml"
+    threads: PLAN.threads
+    resources:
+        gpu=PLAN.gpu,
+        mem_mb=16000,
+        runtime="2h",
+    params:
+        *code_files("rsvp.calibrate_diffusion"),
+        code=planned_code("rsvp.calibrate_diffusion"),
+    message:
+        "Calibrate the training of {wildcards.predictor} (seed {wildcards.seed})"
+    shell:
+        '"$PYTHON" -m rsvp.calibrate_diffusion'
+        " --settings {input.settings}"
+        " --latents {input.latents}"
+        " --calibration {output.calibration}"
+        " --record {output.record}"
+        " --code {params.code}"
+        " --log {log}"
+
+
 rule train_diffusion:
     """Train a predictor on cached latents."""
     input:
         settings="settings/train_diffusion/{predictor}/seed{seed}.json",
         latents=PLAN.latents,
+        calibration=PLAN.calibration("train_diffusion"),
     output:
         weights="predictors/{predictor}/seed{seed}/weights.safetensors",
         index="predictors/{predictor}/seed{seed}/index.json",
@@ -37,6 +72,7 @@ rule train_diffusion:
         '"$PYTHON" -m rsvp.train_diffusion'
         " --settings {input.settings}"
         " --latents {input.latents}"
+        " --calibration {input.calibration}"
         " --state {params.state}"
         " --weights {output.weights}"
         " --index {output.index}"

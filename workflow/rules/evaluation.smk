@@ -139,7 +139,7 @@ rule evaluate:
         "evaluation/{row}/seed{seed}/benchmark.tsv"
     conda:
         "../../envs/rsvp.yaml"
-    threads: 1
+    threads: PLAN.threads
     resources:
         gpu=PLAN.gpu,
         mem_mb=8000,
@@ -223,12 +223,15 @@ rule check_memorisation:
         "memorisation/{dataset}/benchmark.tsv"
     conda:
         "../../envs/rsvp.yaml"
-    threads: 1
+    threads: PLAN.threads
     resources:
-        mem_mb=4000,
+        gpu=PLAN.gpu,
+        mem_mb=8000,
         runtime="12h",
     params:
         *code_files("rsvp.check_memorisation"),
+        weights=PLAN.i3d,
+        state="memorisation/{dataset}/state",
         code=planned_code("rsvp.check_memorisation"),
     message:
         "Check predictions on {wildcards.dataset} for copies"
@@ -238,6 +241,7 @@ rule check_memorisation:
         " --dataset {input.dataset}"
         " --predictions {input.predictions}"
         " --index {output.index}"
+        " --state {params.state}"
         " --record {output.record}"
         " --code {params.code}"
         " --log {log}"

@@ -10,11 +10,7 @@ rule report:
     input:
         settings="settings/report/report.json",
         evaluations=expand("evaluation/{row}/index.json", row=PLAN.rows),
-        predictions=expand(
-            "predictions/{predictor}/seed{seed}/index.json",
-            predictor=PLAN.predictors,
-            seed=PLAN.seeds,
-        ),
+        predictions=expand("predictions/{row}/index.json", row=PLAN.rows),
         semantics=expand("{folder}/index.json", folder=PLAN.semantics_folders),
         copies=expand("memorisation/{dataset}/index.json", dataset=PLAN.datasets),
         histories=expand("{folder}/history.csv", folder=PLAN.trained_folders),
@@ -70,6 +66,13 @@ rule report:
             labels={"table": "nearest training clips"},
         ),
         memorisation_more=multiext("report/tables/memorisation", ".parquet", ".md", ".tex"),
+        budgets=report(
+            "report/tables/budgets.csv",
+            caption="../report/budgets.rst",
+            category="Tables",
+            labels={"table": "budgets"},
+        ),
+        budgets_more=multiext("report/tables/budgets", ".parquet", ".md", ".tex"),
         cost=report(
             "report/tables/cost.csv",
             caption="../report/cost.rst",
@@ -94,6 +97,12 @@ rule report:
             caption="../report/learning.rst",
             category="Plots",
             labels={"plot": "learning curves"},
+        ),
+        copies_plot=report(
+            "report/plots/copies.svg",
+            caption="../report/copies.rst",
+            category="Plots",
+            labels={"plot": "nearest training clips"},
         ),
         record="report/run.json",
     log:
@@ -128,10 +137,12 @@ rule report:
         " --curves {output.curves} {output.curves_more}"
         " --decomposition {output.decomposition} {output.decomposition_more}"
         " --memorisation {output.memorisation} {output.memorisation_more}"
+        " --budgets {output.budgets} {output.budgets_more}"
         " --cost {output.cost} {output.cost_more}"
         " --horizon-plot {output.horizon_plot}"
         " --curves-plot {output.curves_plot}"
         " --learning-plot {output.learning_plot}"
+        " --copies-plot {output.copies_plot}"
         " --record {output.record}"
         " --code {params.code}"
         " --log {log}"

@@ -1,0 +1,117 @@
+"""Adaptive discriminator augmentation of clips: all frames of a clip are transformed alike.
+
+Karras et al., "Training generative adversarial networks with limited data", 2020: what the
+discriminators see, real and fake, is transformed with a probability that rises while they overfit.
+The transformations are those of the paper's appendix B that suit small frames, with its strengths,
+and each is differentiable, since the generator learns through them.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+MOST = 0.8  # of p: above it transformations may show in what is generated (section 2)
+
+
+@dataclass(frozen=True)
+class Transformation:
+    """What becomes of a clip (T, 3, H, H) in [-1, 1]; by default nothing."""
+
+    mirrored: bool = False  # left and right
+    turns: int = 0  # by 90 degrees
+    shift: tuple[int, int] = (0, 0)  # pixels down and right; the edges are reflected
+    brightness: float = 0.0  # added
+    contrast: float = 1.0  # times
+    saturation: float = 1.0  # times the difference from the mean of the three colours
+    hole: tuple[int, int] | None = None  # row and column of the middle of a gray square of size H/2
+
+    def __call__(self, clip: Tensor) -> Tensor:
+        """The clip, transformed; every frame in the same way."""
+        if self.mirrored:
+            clip = clip.flip(-1)
+        if self.turns:
+            clip = clip.rot90(self.turns, (-2, -1))
+        if self.shift != (0, 0):
+            rows, columns = (reflected(clip.shape[-1], s, clip.device) for s in self.shift)
+            clip = clip[..., rows, :][..., columns]
+        if self.brightness:
+            clip = clip + self.brightness
+        if self.contrast != 1.0:
+            clip = self.contrast * clip
+        if self.saturation != 1.0:
+            gray = clip.mean(-3, keepdim=True)
+            clip = gray + self.saturation * (clip - gray)
+        if self.hole is not None:
+            size = clip.shape[-1]
+            places = torch.arange(size, device=clip.device) + size // 4
+            rows, columns = ((places - x >= 0) & (places - x < size // 2) for x in self.hole)
+            clip = clip.masked_fill(rows[:, None] & columns, 0.0)
+        return clip
+
+
+def draw_transformation(p: float, size: int, random: torch.Generator) -> Transformation:
+    """A transformation of frames of `size` pixels, each of its parts done with probability `p`.
+
+    The generator is left in the same place whatever `p` is.
+    """
+    done = (torch.rand(7, generator=random) < p).tolist()
+    mirror, turn, down, right, row, column = torch.rand(6, generator=random).tolist()
+    brightness, contrast, saturation = torch.randn(3, generator=random).tolist()
+    shift = (round((down - 0.5) * size / 4), round((right - 0.5) * size / 4))
+    return Transformation(
+        mirrored=done[0] and mirror < 0.5,
+        turns=int(4 * turn) if done[1] else 0,
+        shift=shift if done[2] else (0, 0),
+        brightness=0.2 * brightness if done[3] else 0.0,
+        contrast=2.0 ** (0.5 * contrast) if done[4] else 1.0,
+        saturation=2.0**saturation if done[5] else 1.0,
+        hole=(int(size * row), int(size * column)) if done[6] else None,
+    )
+
+
+class AdaptiveAugmentation(nn.Module):
+    """Transforms clips with probability `p`, which is part of the training state.
+
+    target: share of the sign of real clips' logits that `p` is adapted to (section 3).
+    clips: how many the discriminators see while `p` rises from 0 to 1.
+    """
+
+    p: Tensor
+
+    def __init__(self, target: float, clips: int) -> None:
+        super().__init__()
+        self.target, self.clips = target, clips
+        self.register_buffer("p", torch.zeros(()))
+
+    def forward(self, fake: Tensor, real: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Both (B, T, 3, H, H), each clip and its reconstruction transformed alike.
+
+        Alike, so that the features of the two can still be matched.
+        """
+        p = float(self.p)
+        if p == 0.0:
+            return fake, real
+        drawn = [draw_transformation(p, real.shape[-1], random) for _ in real]
+        fake, real = (
+            torch.stack([change(clip) for change, clip in zip(drawn, clips, strict=True)])
+            for clips in (fake, real)
+        )
+        return fake, real
+
+    @torch.no_grad()
+    def adapt(self, reals: list[Tensor]) -> dict[str, Tensor]:
+        """Move `p` by the sign heuristic r_t = E[sign(D(real))] (equation 1); returns both.
+
+        reals: logits of real clips of each discriminator, the last one's a row per clip.
+        """
+        overfit = torch.stack([logits.sign().float().mean() for logits in reals]).mean()
+        change = (overfit - self.target).sign() * len(reals[-1]) / self.clips
+        self.p.add_(change.to(self.p)).clamp_(0.0, MOST)
+        return {"overfit": overfit, "augmented": self.p.clone()}
+
+
+def reflected(size: int, shift: int, device: torch.device) -> Tensor:
+    """Where each of `size` pixels comes from when all move by `shift`, reflected at the edges."""
+    places = (torch.arange(size, device=device) - shift).abs()
+    return size - 1 - (size - 1 - places).abs()

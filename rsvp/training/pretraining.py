@@ -1,0 +1,101 @@
+"""Stage one, reconstruction: what its training consists of, and what one step does."""
+
+from collections.abc import Iterator
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
+
+from rsvp.config import Settings
+from rsvp.data.clips import Clips
+from rsvp.data.contexts import contexts_of
+from rsvp.models.autoencoders import autoencoder_arguments, make_autoencoder
+from rsvp.models.bundle import start_from
+from rsvp.models.clip_autoencoder import ClipAutoencoder
+from rsvp.training.batches import ClipBatches, in_context, to_float
+from rsvp.training.compute import loader_workers
+from rsvp.training.ema import ramped_average
+from rsvp.training.reconstruction import frame_weights, reconstruct, reconstruction_loss
+from rsvp.training.run import Part, generator, learning_rate, set_learning_rate
+from rsvp.training.watch import Watch, load_perceptual
+
+
+class Pretraining:
+    """Trains a fresh autoencoder to give frames of clips back, in `steps` steps.
+
+    `parts` is what changes; `arguments` are those of the autoencoder's constructor.
+    """
+
+    validate_every: int | None = None  # the validation split is looked at when all is done
+
+    def __init__(self, settings: Settings, clips: Clips, fabric: Fabric, steps: int) -> None:
+        self.config, self.seed, self.weights = (
+            settings.autoencoder.pretrain, settings.seed, settings.weights
+        )  # fmt: skip
+        self.clips, self.fabric, self.total = clips, fabric, steps
+        self.contexts = contexts_of(clips.context_frames, settings.contexts)
+        self.arguments = autoencoder_arguments(settings.autoencoder)
+        autoencoder = make_autoencoder(**self.arguments).to(memory_format=torch.channels_last)
+        if settings.autoencoder.init_from:
+            key = f"autoencoders.{settings.name}.init_from"
+            start_from(autoencoder, self.arguments, settings.autoencoder.init_from, key)
+        optimizer = torch.optim.AdamW(
+            autoencoder.parameters(), betas=(0.9, 0.98), weight_decay=self.config.weight_decay
+        )
+        self.network, self.optimizer = fabric.setup(autoencoder, optimizer)
+        for method in autoencoder.forward_methods:
+            self.network.mark_forward_method(method)
+        self.autoencoder = autoencoder
+        self.perceptual = load_perceptual(settings.weights, fabric.device)
+        self.parts: dict[str, Part] = {
+            "autoencoder": autoencoder,
+            "optimizer": self.optimizer.optimizer,
+        }
+        self.average: AveragedModel | None = None
+        if self.config.ema_decay is not None:
+            averaged = ramped_average(self.config.ema_decay)
+            self.average = AveragedModel(autoencoder, multi_avg_fn=averaged)
+            self.parts["average"] = self.average
+
+    @property
+    def kept(self) -> ClipAutoencoder:
+        """The autoencoder that is kept: with averaged weights where the config asks for them."""
+        return self.autoencoder if self.average is None else self.average.module
+
+    def batches(self, first: int) -> Iterator[Tensor]:
+        """The clips of the steps from `first` on, uint8 (B, T, 3, H, H)."""
+        clips, size = self.clips, self.config.batch_size
+        batches = ClipBatches(clips, self.seed, size, clips.augment, "pretrain")
+        return batches.batches(first, self.total, loader_workers(self.fabric))
+
+    def step(self, step: int, batch: Tensor) -> dict[str, Tensor]:
+        """One update; returns its losses."""
+        config = self.config
+        set_learning_rate(
+            self.optimizer,
+            learning_rate(step, self.total, config.learning_rate, config.warmup_steps),
+        )
+        clip = to_float(batch.to(self.fabric.device))
+        clip, context = in_context(clip, self.contexts, self.seed, step, "pretrain")
+        random = generator(self.seed, step, "pretrain")
+        targets = torch.randperm(clip.shape[1], generator=random)[: config.target_frames]
+        weights = frame_weights(config)
+        result = reconstruct(
+            self.network, clip, context.first + context.last, targets, random, weights.scale > 0
+        )
+        loss, parts = reconstruction_loss(result, self.perceptual, config.lpips, weights)
+        self.optimizer.zero_grad()
+        self.fabric.backward(loss)
+        self.fabric.clip_gradients(
+            self.network, self.optimizer, max_norm=1.0, error_if_nonfinite=False
+        )
+        self.optimizer.step()
+        if self.average is not None:
+            self.average.update_parameters(self.autoencoder)
+        return {"loss": loss, **parts}
+
+    def validate(self) -> dict[str, object]:
+        """How well validation clips are given back, for an index."""
+        watch = Watch(self.clips.index_path, self.weights, self.fabric.device)
+        return watch.summary(watch.measure(self.kept))

@@ -1,0 +1,143 @@
+"""Both stages of an autoencoder with every option: killed runs end as others, and what is kept."""
+
+from argparse import Namespace
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from rsvp import finetune_autoencoder, pretrain_autoencoder
+from rsvp.config import load, read_settings, stage_settings
+from rsvp.resume import SAVE_SECONDS
+from rsvp.training import watch
+from rsvp.training.run import TrainingRun
+from tests import squares
+
+CONTEXT, FUTURE, SIZE = 2, 4, 32
+SPLITS = ["train"] * 4 + ["validation"] * 2
+STEPS = 8
+PRETRAIN = {"l1": 0.5, "scale_equivariance": 0.5, "ema_decay": 0.9}
+ADVERSARIAL = {"adaptive_weight": True, "augment": "ada", "ada_target": 0.001, "ada_clips": 8}
+FINETUNE = {
+    "r1": ADVERSARIAL | {"regularisation": "r1", "r1_every": 3},
+    "lecam": ADVERSARIAL | {"regularisation": "lecam", "ema_decay": 0.5},
+}
+
+
+class Killed(Exception):
+    """Stands for the end of a process in the middle of a step."""
+
+
+def settings(stage, pretrain=None, finetune=None):
+    """A stage's settings, for a small autoencoder of frames."""
+    training = {"steps": STEPS, "batch_size": 2, "target_frames": 2}
+    finetune = training | {"validate_every": 4, "discriminator_width": 8} | (finetune or {})
+    dataset = {"path": "videos", "resolution": SIZE, "clip_frames": CONTEXT + FUTURE}
+    autoencoder = {"dataset": "d", "kind": "frames", "width": 16, "finetune": finetune}
+    values = {
+        "datasets": {"d": dataset | {"context_frames": CONTEXT}},
+        "autoencoders": {"a": autoencoder | {"pretrain": training | (pretrain or {})}},
+        "predictors": {"p": {"autoencoder": "a"}},
+        "compute": {"device": "cpu", "threads": 1},
+        "report": {"predictors": ["p"]},
+    }
+    return read_settings(stage_settings(load(values), stage, "a"))
+
+
+def run(stage, home, dataset, own, **files):
+    """The state, the weights and the history that a stage ends with."""
+    given = {"code": None, "state": home / "state", "dataset": dataset}
+    given |= {"weights": home / "weights.safetensors", "history": home / "history.csv"}
+    stage.run(Namespace(calibration=None, **given, index=home / "index.json", **files), own)
+    state = load_file(max((home / "state").glob("state-*.safetensors")))
+    history = pd.read_csv(home / "history.csv").drop(columns="seconds")
+    return state, load_file(home / "weights.safetensors"), history
+
+
+def run_killed(monkeypatch, *arguments, **files):
+    """`run`, killed in the middle of two steps and started again each time."""
+    log = TrainingRun.log
+    for last in (3, 6):
+
+        def kill(run, step, last=last, **losses):
+            if step == last:
+                raise Killed
+            log(run, step, **losses)
+
+        monkeypatch.setattr(TrainingRun, "log", kill)
+        with pytest.raises(Killed):
+            run(*arguments, **files)
+    monkeypatch.setattr(TrainingRun, "log", log)
+    return run(*arguments, **files)
+
+
+def assert_same(found, expected):
+    for tensors, others in zip(found[:2], expected[:2], strict=True):
+        assert tensors.keys() == others.keys()
+        for name, tensor in tensors.items():
+            assert torch.equal(tensor, others[name]), name
+    pd.testing.assert_frame_equal(found[2], expected[2])
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return squares.make_dataset(tmp_path_factory.mktemp("d"), SPLITS, CONTEXT, FUTURE, SIZE)
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory, dataset):
+    home = tmp_path_factory.mktemp("pretrained")
+    own = settings("pretrain_autoencoder", PRETRAIN)
+    return home / "index.json", run(pretrain_autoencoder, home, dataset, own)
+
+
+@pytest.fixture(autouse=True)
+def save_always(monkeypatch):
+    monkeypatch.setenv(SAVE_SECONDS, "0")
+
+
+def test_pretraining_keeps_its_average_and_resumes(tmp_path, dataset, pretrained, monkeypatch):
+    _, (state, weights, history) = pretrained
+    last = 0
+    for name, tensor in weights.items():
+        assert torch.equal(tensor, state[f"average/module.{name}"]), name
+        last += (tensor - state[f"autoencoder/{name}"]).abs().sum().item()
+    assert last > 0 and history["scale"].notna().all()
+    own = settings("pretrain_autoencoder", PRETRAIN)
+    again = run_killed(monkeypatch, pretrain_autoencoder, tmp_path, dataset, own)
+    assert_same(again, (state, weights, history))
+
+
+@pytest.mark.parametrize("penalty", FINETUNE)
+def test_finetuning_with_all_options_resumes(penalty, tmp_path, dataset, pretrained, monkeypatch):
+    own = settings("finetune_autoencoder", PRETRAIN, FINETUNE[penalty])
+    arguments = finetune_autoencoder, dataset, own
+    stage, *rest = arguments
+    whole = run(stage, tmp_path / "whole", *rest, pretrained=pretrained[0])
+    state, _, history = whole
+    assert {"adaptive_weight", "overfit", "augmented", "scale", penalty} <= set(history)
+    assert state["discriminators/augmentation.p"] > 0
+    if penalty == "lecam":
+        assert state["discriminators/penalty.real"].abs().min() > 0
+    killed = run_killed(monkeypatch, stage, tmp_path / "k", *rest, pretrained=pretrained[0])
+    assert_same(killed, whole)
+
+
+def test_lpips_counts_in_finetuning_where_it_is_there(tmp_path, dataset, pretrained, monkeypatch):
+    class Distance(torch.nn.Module):
+        def forward(self, predicted, real):
+            return (predicted - real).abs().mean((1, 2, 3))
+
+    rows = []
+    for weight in (0.0, 0.7):
+        monkeypatch.setattr(watch, "load_perceptual", lambda weights, device: Distance())
+        own = settings("finetune_autoencoder", finetune={"steps": 2})
+        own.autoencoder.finetune.lpips = weight  # the config would ask for the network's files
+        home = tmp_path / str(weight)
+        history = run(finetune_autoencoder, home, dataset, own, pretrained=pretrained[0])[2]
+        rows.append(history[history["step"] == 1].iloc[0])
+    assert "lpips" not in rows[0]
+    assert rows[1]["lpips"] == pytest.approx(rows[1]["l1"], abs=1e-5)
+    gain = rows[1]["reconstruction"] - rows[0]["reconstruction"]
+    assert gain == pytest.approx(0.7 * rows[1]["lpips"], abs=1e-5)

@@ -1,0 +1,67 @@
+"""What each row cost: the sum of its stages, and of what they share."""
+
+import pytest
+
+from rsvp.reporting.budgets import budget_grids, budget_table, budgets
+
+
+def record(stage, name, seed=0, seconds=10.0, **more):
+    """A run record of a training stage."""
+    settings = {"name": name} | more.pop("settings", {})
+    return {"stage": stage, "seed": seed, "settings": settings, "steps": 40} | (
+        {"training_seconds": seconds} | more
+    )
+
+
+def predictor(name, autoencoder, seed=0, **more):
+    settings = {"predictor": {"autoencoder": autoencoder}}
+    return record("train_diffusion", name, seed, settings=settings, **more)
+
+
+RECORDS = [
+    {"stage": "decode", "seconds": 5.0},
+    record("calibrate_pretraining", "ae"),
+    record("pretrain_autoencoder", "ae", seconds=100.0, calibration={"seconds": 102.0}),
+    record("finetune_autoencoder", "ae", seconds=20.0, stopped_by="patience"),
+    record("pretrain_autoencoder", "other", seconds=7.0),
+    record("finetune_autoencoder", "other", seconds=3.0, stopped_by="steps"),
+    record("pretrain_autoencoder", "ae", seed=1, seconds=1000.0),
+    predictor("a", "ae", seconds=1.0),
+    predictor("b", "ae", seconds=2.0),
+    predictor("c", "other", seconds=4.0),
+    predictor("a", "ae", seed=1, seconds=1.0),
+]
+
+
+def test_shared_autoencoder_counts_in_full_for_each_row():
+    sums = {(line.row, line.seed): line.seconds for line in budgets(RECORDS)}
+    assert sums == {("a", 0): 121.0, ("b", 0): 122.0, ("c", 0): 14.0, ("a", 1): None}
+
+
+def test_table_holds_both_stages_and_what_was_asked():
+    table = budget_table(budgets(RECORDS)).set_index(["row", "seed"])
+    first = table.loc[("a", 0)]
+    assert first["stage_one_seconds"] == 120.0 and first["stage_two_seconds"] == 1.0
+    assert first["pretraining_asked"] == 102.0 and first["pretraining_steps"] == 40
+    assert table["finetuning_asked"].isna().all()
+    assert table.loc[("c", 0), "stopped_by"] == "steps"
+
+
+def test_stage_that_stopped_early_says_so():
+    (grid,) = budget_grids(budgets(RECORDS))
+    shown = {line[0].text: [cell.text for cell in line] for line in grid.lines[:3]}
+    assert "(stopped early: patience)" in shown["a"][4] and "stopped" not in " ".join(shown["c"])
+    assert shown["a"][3] == "1 min 40 s of 1 min 42 s, 40 steps"
+    assert shown["a"][-1] == "2 min 01 s"
+
+
+def test_what_is_not_known_is_not_summed():
+    (grid,) = budget_grids(budgets(RECORDS)[-1:])
+    assert [cell.text for cell in grid.lines[0]][4:6] == ["–", "–"]
+    assert grid.lines[0][-1].text == "–"
+
+
+@pytest.mark.parametrize("records", [[], RECORDS[:3]])
+def test_nothing_trained_is_no_table(records):
+    assert budget_grids(budgets(records)) == []
+    assert budget_table(budgets(records)).empty

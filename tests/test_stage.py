@@ -1,0 +1,37 @@
+"""What a run record says of the machine."""
+
+import sys
+from types import SimpleNamespace
+
+import cv2  # noqa: F401  (what is loaded is recorded)
+import pytest
+import scipy  # noqa: F401
+import torch
+
+from rsvp.stage import package_versions, run_record, torch_facts
+
+
+def test_packages_that_make_numbers_are_recorded() -> None:
+    assert {"torch", "numpy", "scipy", "opencv-python-headless"} <= set(package_versions())
+
+
+def test_threads_are_those_that_were_used() -> None:
+    assert run_record("rsvp.split", {}, None)["threads"] == torch.get_num_threads()
+
+
+def test_what_ran_without_torch_has_no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "torch")
+    assert torch_facts() == {}
+
+
+@pytest.mark.parametrize("used", [0, 3 * 2**20])
+def test_a_gpu_is_recorded_where_it_was_used(monkeypatch: pytest.MonkeyPatch, used: int) -> None:
+    cuda = SimpleNamespace(
+        is_available=lambda: True,
+        max_memory_allocated=lambda: used,
+        get_device_name=lambda: "NVIDIA H100",
+    )
+    fake = SimpleNamespace(get_num_threads=lambda: 4, cuda=cuda)
+    monkeypatch.setitem(sys.modules, "torch", fake)
+    gpu = {"gpu": "NVIDIA H100", "gpu_peak_memory_mb": 3.0} if used else {}
+    assert torch_facts() == {"threads": 4} | gpu

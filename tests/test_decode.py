@@ -177,7 +177,7 @@ def test_small_files_and_leftovers(tmp_path, videos):
     index, frames = read_frame_cache(path)
     assert index["frames_per_shard"] == 21
     assert [shard["frames"] for shard in index["shards"]] == [21, 21, 21, 12]
-    names = {"index.json", "other.txt"} | {shard["file"] for shard in index["shards"]}
+    names = {"index.json", "other.txt", "state"} | {shard["file"] for shard in index["shards"]}
     assert {path.name for path in folder.iterdir()} == names
     assert all((folder / s["file"]).stat().st_size <= 2**20 for s in index["shards"])
     assert len(frames) == 75

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from rsvp.data.clips import Clips
 from rsvp.data.predictions import Predictions
@@ -78,7 +79,7 @@ def examples(
     places = {clip: i for i, clip in enumerate(clips.table["clip"])}
     ranks = {clip: rank for rank, clip in enumerate(psnr.index, start=1)}
     shown = []
-    for place, clip in pick(list(psnr.index), wanted):
+    for place, clip in tqdm(pick(list(psnr.index), wanted), desc="films", unit="clip", delay=2):
         truth = clips.frames(places[clip]).numpy()
         futures = predicted.frames(predicted.clips.index(clip)).numpy()
         samples = [np.concatenate([truth[:context], future]) for future in futures[:SAMPLES]]

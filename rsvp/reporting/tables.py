@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
+from tqdm import tqdm
 
 from rsvp.config import Protocol, Scores
 from rsvp.metrics.distribution import SUBSETS
@@ -164,7 +165,7 @@ def make_tables(
         for name, protocol in protocols.items()
         if protocol.scores is Scores.frames
     }
-    for row in rows:
+    for row in tqdm(rows, desc="tables", unit="row", delay=2):
         for name in tables.frame_protocols:
             add_scores(tables, row, scored[row.name, name], name, resamples)
         for (key, name), distance in distances[row.name].items():

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from rsvp.config import Weights
 from rsvp.data.clips import Clips, evaluation_clips
@@ -47,7 +48,8 @@ class Watch:
     def measure(self, autoencoder: ClipAutoencoder) -> Scores:
         """Watched score and PSNR of each clip, over its future frames."""
         watched, quality = [], []
-        for first in range(0, len(self.indices), BATCH):
+        firsts = range(0, len(self.indices), BATCH)
+        for first in tqdm(firsts, desc="validate", unit="batch", leave=False, delay=2):
             indices = self.indices[first : first + BATCH]
             frames = torch.stack([self.clips.frames(i) for i in indices]).to(self.device)
             clips = to_float(frames.permute(0, 1, 4, 2, 3))

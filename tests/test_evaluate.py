@@ -193,7 +193,8 @@ def test_one_thread_and_two_give_equal_scores(
     (scores, features), (scores_2, features_2) = used
     pd.testing.assert_frame_equal(scores, scores_2, check_exact=True)
     for name, values in features.items():
-        np.testing.assert_allclose(values, features_2[name], rtol=1e-5, atol=1e-6)
+        least = 1e-5 * np.abs(values).max()  # logits near 0 are differences of large sums
+        np.testing.assert_allclose(values, features_2[name], rtol=0, atol=least)
     fvd = [frechet_distance(f["i3d_predicted"], f["i3d_real"]) for f in (features, features_2)]
     assert FVD.text(fvd[0]) == FVD.text(fvd[1]) and fvd[0] > 0
 

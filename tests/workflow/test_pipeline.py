@@ -45,8 +45,10 @@ def test_no_stage_reached_the_network_or_loaded_a_pickle(finished):
     assert {f"watched by -m {stage}" for stage in ran} <= set(lines)
     assert [line for line in lines if not line.startswith("watched by ")] == []
     foreign = {".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".npy", ".npz"}
-    found = [p for p in (finished.folder / "results").rglob("*") if p.suffix in foreign]
-    assert not found, found
+    results = finished.folder / "results"
+    found = [p for p in results.rglob("*") if p.suffix in foreign]
+    # Snakemake may keep a cache of its own, which no stage reads.
+    assert all(p.is_relative_to(results / ".snakemake/iocache") for p in found), found
 
 
 def test_snakemake_packs_its_own_report(finished):

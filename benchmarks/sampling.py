@@ -20,6 +20,7 @@ import torch
 from rsvp.config import Guidance, Sampler
 from rsvp.data.clips import Clips, evaluation_clips
 from rsvp.data.latents import LatentStatistics
+from rsvp.data.layout import Layout
 from rsvp.diffusion.objectives import OBJECTIVES
 from rsvp.diffusion.packing import Packing
 from rsvp.diffusion.samplers import Drawing
@@ -28,7 +29,7 @@ from rsvp.metrics.intervals import paired_interval
 from rsvp.models.autoencoders import load_autoencoder
 from rsvp.models.bundle import read_bundle
 from rsvp.models.denoiser import LatentDenoiser
-from rsvp.predict import future_noise, predict, step_noise
+from rsvp.predict import TrainedPredictor, future_noise, predict, step_noise
 from rsvp.training.batches import to_bytes, to_float
 
 REFERENCE = Sampler(name="heun", steps=100)
@@ -72,6 +73,7 @@ class Setup:
         self.denoiser = LatentDenoiser(**self.facts["arguments"]).eval()
         self.denoiser.load_state_dict(tensors)
         self.packing = Packing(self.facts["arguments"]["targets"])
+        self.layout = Layout(**self.facts["layout"])
         folder = results / "autoencoders" / arguments.autoencoder / seed
         self.autoencoder = load_autoencoder(folder / "finetuned" / "index.json")
         self.statistics = {k: LatentStatistics(**v) for k, v in self.facts["statistics"].items()}
@@ -89,16 +91,10 @@ class Setup:
         drawing = self.drawing(sampler)
         noise = future_noise(self.packing.shape, self.seed, self.indices, 1)
         fresh = partial(step_noise, noise[:, 0], self.seed, self.indices)
-        futures = predict(
-            self.autoencoder,
-            self.denoiser,
-            self.statistics,
-            self.packing,
-            self.context,
-            noise,
-            drawing,
-            fresh,
+        network = TrainedPredictor(
+            self.autoencoder, self.denoiser, self.statistics, self.layout, self.packing, drawing
         )
+        futures = predict(network, self.context, noise, fresh)
         predicted = to_bytes(futures[:, 0]).permute(0, 1, 3, 4, 2)
         found = {}
         for name, metric in (("psnr", psnr), ("ssim", ssim)):

@@ -32,6 +32,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from rsvp.config import Augment, Config, load, read_settings, stage_settings
 from rsvp.data.clips import Clips
+from rsvp.data.contexts import PREFIX
 from rsvp.data.latents import Latents, LatentStatistics
 from rsvp.diffusion.objectives import OBJECTIVES
 from rsvp.diffusion.packing import Packing
@@ -39,9 +40,9 @@ from rsvp.diffusion.samplers import Drawing
 from rsvp.models.autoencoders import autoencoder_arguments, make_autoencoder
 from rsvp.models.clip_autoencoder import ClipAutoencoder
 from rsvp.models.denoiser import LatentDenoiser
-from rsvp.predict import BATCH, future_noise, predict, step_noise
+from rsvp.predict import BATCH, TrainedPredictor, future_noise, predict, step_noise
 from rsvp.stage import peak_memory_mb, processor
-from rsvp.training.batches import to_float
+from rsvp.training.batches import LatentBatches, to_float
 from rsvp.training.compute import device_name, make_fabric
 from rsvp.training.cost import autoencoder_flops, forward_flops
 from rsvp.training.denoising import Denoising, denoiser_arguments
@@ -172,6 +173,11 @@ class RandomLatents(Latents):
 
     def __init__(self, autoencoder: ClipAutoencoder, clips: RandomClips) -> None:
         self.extents, self.context_frames = autoencoder.extents, clips.context_frames
+        self.facts = {
+            "extents": {name: extent.value for name, extent in autoencoder.extents.items()},
+            "over_time": list(autoencoder.over_time),
+            "clip_frames": clips.clip_frames,
+        }
         shapes = latent_shapes(autoencoder, clips)
         random = torch.Generator().manual_seed(SEED)
         self.stored = {
@@ -185,7 +191,7 @@ class RandomLatents(Latents):
     def __len__(self) -> int:
         return CLIPS
 
-    def batch(self, indices: Any) -> dict[str, Tensor]:
+    def batch(self, indices: Any, context: str = PREFIX) -> dict[str, Tensor]:
         return {name: values[list(indices)] for name, values in self.stored.items()}
 
 
@@ -272,14 +278,15 @@ def sampling(
     packing = Packing(denoising.arguments["targets"])
     noise = future_noise(packing.shape, SEED, list(range(BATCH)), 1).to(fabric.device)
     fresh = partial(step_noise, noise[:, 0], SEED, list(range(BATCH)))
-    denoiser, statistics_ = denoising.average.module.eval(), denoising.latents.statistics
+    network = TrainedPredictor(
+        autoencoder, denoising.average.module.eval(), denoising.drawn.latents.statistics,
+        denoising.layout, packing, drawing,
+    )  # fmt: skip
 
     @torch.no_grad()
     def sample() -> Tensor:
         with fabric.autocast():
-            return predict(
-                autoencoder, denoiser, statistics_, packing, context, noise, drawing, fresh
-            )
+            return predict(network, context, noise, fresh)
 
     return sample
 
@@ -295,7 +302,7 @@ def operations(config: Config, row: str) -> dict[str, Any]:
         own = config.autoencoders[predictor.autoencoder]
         autoencoder = make_autoencoder(**autoencoder_arguments(own)).eval()
         latents = RandomLatents(autoencoder, clips)
-        shape = denoiser_arguments(predictor, latents)
+        shape = denoiser_arguments(predictor, LatentBatches(latents, SEED, BATCH))
         denoiser = LatentDenoiser(**shape).eval()
         noisy, observed = (
             {name: torch.zeros(1, *size) for name, size in shape[part].items()}

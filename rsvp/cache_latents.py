@@ -1,4 +1,4 @@
-"""Encode every clip once, with statistics of the training split."""
+"""Encode every clip once in each context, with statistics of the training split."""
 
 import argparse
 from pathlib import Path
@@ -6,8 +6,9 @@ from typing import Any
 
 import torch
 
-from rsvp.config import Augment, Settings
+from rsvp.config import Augment, Settings, to_plain
 from rsvp.data.clips import Clips
+from rsvp.data.contexts import PREFIX, clip_order, contexts_of
 from rsvp.data.latents import LatentWriter
 from rsvp.files import sha256_of_file
 from rsvp.models.autoencoders import load_autoencoder
@@ -35,6 +36,8 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         "autoencoder": sha256_of_file(arguments.autoencoder),
         "dataset": sha256_of_file(arguments.dataset),
         "extents": {name: extent.value for name, extent in autoencoder.extents.items()},
+        "over_time": list(autoencoder.over_time),
+        "contexts": to_plain(settings.contexts or {}),  # beside the prefix
     }
     key = state_key(arguments.code, settings, arguments.dataset, arguments.autoencoder)
     journal = Journal(arguments.state, key)
@@ -53,7 +56,14 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
             symmetries = [(i + 3 * copy) % 8 for i, copy in batch]
             frames = [turned(f, s, augment) for f, s in zip(frames, symmetries, strict=True)]
             clip = to_float(torch.stack(frames).to(fabric.device))
-            latents, _ = autoencoder.encode_clip(clip, clips.context_frames)
+            latents = {}
+            for context, observed in contexts_of(clips.context_frames, settings.contexts).items():
+                ordered = (
+                    clip if context == PREFIX else clip[:, clip_order(observed, clip.shape[1])]
+                )
+                made, _ = autoencoder.encode_clip(ordered, observed.first + observed.last)
+                before = "" if context == PREFIX else f"{context}/"
+                latents |= {before + name: value for name, value in made.items()}
             ids = [clips.table["clip"].iloc[i] for i, _ in batch]
             writer.add(split, ids, latents)
             writer.checkpoint()

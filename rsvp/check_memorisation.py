@@ -152,12 +152,8 @@ def nearest_clips(
 
 def futures_of(row: Predictions, test: Clips) -> list[Callable[[], Tensor]]:
     """What gives each predicted future (F, H, W, 3), then each real one of the same clips."""
-
-    def predicted(i: int) -> Tensor:
-        return row.frames(i)[0]
-
     real = partial(test.frames, start=test.context_frames)
-    return [partial(predicted, i) for i in range(len(row))] + [
+    return [partial(first_future, row, i, test) for i in range(len(row))] + [
         partial(real, number) for number in numbers_of(row, test)
     ]
 
@@ -170,6 +166,11 @@ def train_future(train: Clips, number: int) -> Tensor:
 def coarse(future: Tensor) -> np.ndarray:
     """The coarse colours (D,) of a future (F, H, W, 3)."""
     return memorisation.describe(future).flatten().numpy()
+
+
+def first_future(row: Predictions, i: int, test: Clips) -> Tensor:
+    """The first trajectory of the i-th clip, as far as the future of training clips goes."""
+    return row.frames(i)[0, : test.clip_frames - test.context_frames]
 
 
 def numbers_of(row: Predictions, test: Clips) -> list[int]:
@@ -200,13 +201,13 @@ def show(
     numbers = numbers_of(row, test)
     truths = (test.frames(number, test.context_frames) for number in numbers)
     quality = np.array(
-        [float(psnr(row.frames(i)[0], truth).mean()) for i, truth in enumerate(truths)]
+        [float(psnr(first_future(row, i, test), truth).mean()) for i, truth in enumerate(truths)]
     )
     shown = []
     for place, i in memorisation.shown_clips(quality, predicted).items():
         training = train_future(train, int(nearest[i]))
         file = folder / f"{row.index['row']}-seed{row.index['seed']}-{place}.png"
-        write_picture(file, memorisation.strip(row.frames(i)[0], training))
+        write_picture(file, memorisation.strip(first_future(row, i, test), training))
         shown.append({
             "place": place, "clip": row.clips[i], "nearest": train.table["clip"].iloc[nearest[i]],
             "distance": float(predicted[i]), "real_distance": float(real[i]),

@@ -173,6 +173,14 @@ class Split:
 
 
 @dataclass
+class ObservedFrames:
+    """A context: how many of a clip's frames are observed at its beginning, and at its end."""
+
+    first: int = 0
+    last: int = 0
+
+
+@dataclass
 class Dataset:
     """Videos, and how clips are cut from them."""
 
@@ -186,6 +194,7 @@ class Dataset:
     target_fps: float | None = None  # instead of frame_stride: nearest stored frame in time
     clip_frames: int = 16
     context_frames: int = 4  # observed; the rest of the clip is the future
+    contexts: dict[str, ObservedFrames] | None = None  # others, that autoencoders name
     clip_stride: int = 16  # frames between starts of neighbouring clips of one video
     max_clips_per_video: int | None = None  # spread evenly over the video
     max_videos: int | None = None  # the first n by hash of their id, so that adding one moves few
@@ -308,6 +317,7 @@ class Autoencoder:
     )
     channels: int = 4  # triplane, frames: of the latent
     regulariser: Regulariser = field(default_factory=Regulariser)  # triplane, frames
+    contexts: list[str] | None = None  # beside the prefix: names of the dataset's
     latent_copies: int = 1  # cached per training clip, each another symmetry (datasets.*.augment)
     init_from: str | None = None  # folder of a finished autoencoder that pretraining starts from
     perceptual: Perceptual = Perceptual.sliced_wasserstein  # what fine-tuning watches
@@ -353,6 +363,8 @@ class Predictor:
     """Stage two: a diffusion model that continues latents."""
 
     autoencoder: str = ""
+    same_as: str | None = None  # the predictor that this one is, but for `ROW_KEYS`
+    context: str | None = None  # one of the autoencoder's; null: the prefix
     denoiser: Denoiser = field(default_factory=Denoiser)
     sampler: Sampler = field(default_factory=Sampler)
     guidance: Guidance = field(default_factory=Guidance)
@@ -408,6 +420,7 @@ class Evaluation:
     )
     trajectories: int = 4  # K futures per test clip
     max_clips: int | None = 256  # test clips, spread evenly over the test split
+    horizon: int | None = None  # future frames; null: as in training. More roll forward
     baselines: list[str] = field(default_factory=lambda: list(BASELINES))
     semantics_clips: int | None = 64  # for the meaning of scene, object and motion; spread evenly
     bootstrap: int = 2000  # resamples of groups
@@ -451,6 +464,7 @@ class Settings:
     predictor: Predictor = field(default_factory=Predictor)
     weights: Weights = field(default_factory=Weights)
     compute: Compute = field(default_factory=Compute)
+    contexts: dict[str, ObservedFrames] | None = None  # of the autoencoder, beside the prefix
     evaluation: Evaluation = field(default_factory=Evaluation)
     protocols: dict[str, Protocol] = field(default_factory=dict)  # those that the report prints
     windows: list[int | None] = field(default_factory=list)  # see `feature_windows`
@@ -472,7 +486,7 @@ FRAME_KEYS = (
     "shard_mb",
     "ffmpeg",
 )
-SAMPLER_KEYS = ("sampler", "guidance")  # of a predictor; the others shape its denoiser
+ROW_KEYS = ("sampler", "guidance", "context")  # of a predictor; the others shape its denoiser
 LPIPS_KEYS = ("lpips_backbone", "lpips_linear")
 NETWORK_KEYS = (*LPIPS_KEYS, "i3d")
 FETCH = "make weights downloads it (for another config: make weights CONFIG=FILE)"
@@ -487,7 +501,9 @@ BUDGETS = {  # where a training stage's settings hold its steps
     "finetune_autoencoder": ("autoencoder", "finetune"),
     "train_diffusion": ("predictor",),
 }
-DENOISER_KEYS = tuple(f.name for f in dataclasses.fields(Predictor) if f.name not in SAMPLER_KEYS)
+DENOISER_KEYS = tuple(
+    f.name for f in dataclasses.fields(Predictor) if f.name not in ("same_as", *ROW_KEYS)
+)
 
 
 # Fields of an autoencoder that are of some kinds only, and of a regulariser.
@@ -558,46 +574,55 @@ def stage_settings(config: Config, stage: str, name: str = "", seed: int = 0) ->
     elif stage == "decode":
         settings["dataset"] = pick(config.datasets[name], FRAME_KEYS)
     elif stage == "split":
-        settings["dataset"] = omit(config.datasets[name], "ffmpeg", "shard_mb")
+        settings["dataset"] = omit(config.datasets[name], "ffmpeg", "shard_mb", "contexts")
     elif stage == "pretrain_autoencoder":
         own = config.autoencoders[name]
-        autoencoder = omit(own, "finetune", "latent_copies", *foreign_keys(own))
+        autoencoder = omit(own, "finetune", "latent_copies", "contexts", *foreign_keys(own))
         autoencoder["pretrain"] = without_budget(own.pretrain)
         settings |= {"seed": seed, "autoencoder": autoencoder}
+        settings["contexts"] = to_plain(chosen_contexts(config, name))
         settings |= {"weights": training_weights(config, name), "compute": compute}
     elif stage == "finetune_autoencoder":
         own = config.autoencoders[name]
-        autoencoder = omit(own, "latent_copies", "init_from", *foreign_keys(own))
+        others = ("latent_copies", "init_from", "contexts")
+        autoencoder = omit(own, *others, *foreign_keys(own))
         autoencoder["pretrain"] = pick(own.pretrain, FRAME_LOSS_KEYS)
         autoencoder["finetune"] = without_budget(own.finetune)
         settings |= {"seed": seed, "autoencoder": autoencoder}
+        settings["contexts"] = to_plain(chosen_contexts(config, name))
         settings |= {"weights": training_weights(config, name), "compute": compute}
     elif stage in ("cache_latents", "reconstruct"):
         settings |= {"seed": seed, "compute": compute}
         if stage == "cache_latents":
             settings["autoencoder"] = pick(config.autoencoders[name], ("latent_copies",))
+            settings["contexts"] = to_plain(chosen_contexts(config, name))
         if stage == "reconstruct":
-            settings["evaluation"] = pick(config.evaluation, ("max_clips",))
+            settings["evaluation"] = pick(config.evaluation, ("max_clips", "horizon"))
     elif stage == "train_diffusion":
         own = config.predictors[name]
         predictor = pick(own, tuple(key for key in DENOISER_KEYS if key in without_budget(own)))
         settings |= {"seed": seed, "predictor": predictor, "compute": compute}
     elif stage == "predict":
-        settings |= {"seed": seed, "predictor": pick(config.predictors[name], SAMPLER_KEYS)}
+        settings |= {
+            "seed": seed,
+            "predictor": pick(config.predictors[name], (*ROW_KEYS, "same_as")),
+        }
         settings |= {"compute": compute}
-        settings["evaluation"] = pick(config.evaluation, ("trajectories", "max_clips", "videos"))
+        settings["evaluation"] = pick(
+            config.evaluation, ("trajectories", "max_clips", "horizon", "videos")
+        )
     elif stage == "predict_baseline":
-        settings["evaluation"] = pick(config.evaluation, ("max_clips",))
+        settings["evaluation"] = pick(config.evaluation, ("max_clips", "horizon"))
     elif stage == "real_features":
         settings["weights"] = omit(measuring_weights(config.weights), *LPIPS_KEYS)
         settings |= {"compute": compute, "windows": feature_windows(config)}
-        settings["evaluation"] = pick(config.evaluation, ("max_clips",))
+        settings["evaluation"] = pick(config.evaluation, ("max_clips", "horizon"))
     elif stage == "check_memorisation":
         settings["evaluation"] = pick(config.evaluation, ("bootstrap",))
         settings["weights"] = {"i3d": weights_files(config.weights).get("i3d")}
         settings["compute"] = compute
     elif stage == "measure_semantics":
-        keys = ("max_clips", "semantics_clips", "bootstrap")
+        keys = ("max_clips", "horizon", "semantics_clips", "bootstrap")
         settings |= {"seed": seed, "evaluation": pick(config.evaluation, keys)}
         files = weights_files(config.weights)
         settings |= {"weights": {key: files.get(key) for key in LPIPS_KEYS}, "compute": compute}
@@ -650,6 +675,16 @@ def without_unset(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dic
         nested = isinstance(value, Mapping) and isinstance(default, Mapping)
         kept[key] = without_unset(value, default) if nested else value
     return kept
+
+
+def chosen_contexts(config: Config, autoencoder: str) -> dict[str, ObservedFrames] | None:
+    """The contexts that an autoencoder is trained for beside the prefix; None where it names none.
+
+    A dataset's contexts that no autoencoder names train nothing again.
+    """
+    own = config.autoencoders[autoencoder]
+    known = config.datasets[own.dataset].contexts or {}
+    return {name: known[name] for name in own.contexts or ()} or None
 
 
 def chosen_protocols(config: Config) -> dict[str, Protocol]:
@@ -757,9 +792,37 @@ def load(values: Mapping[str, Any]) -> Config:
 
     Raises UserError with the key's path, its value, what is allowed and the nearest valid key.
     """
-    config = structured(Config, values)
+    config = structured(Config, with_shared_training(values))
     check(config)
     return config
+
+
+def with_shared_training(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The values with all keys of the other predictor given to those that are the same as it."""
+    named = values.get("predictors")
+    if not isinstance(named, Mapping):
+        return values
+    resolved = dict(named)
+    for name, own in named.items():
+        other = own.get("same_as") if isinstance(own, Mapping) else None
+        if not isinstance(other, str):
+            continue  # not set, or of a type that is refused with all others
+        path = f"predictors.{shorten(str(name))}"
+        check_reference(f"{path}.same_as", other, named)
+        trained = named[other]
+        if other == name or not isinstance(trained, Mapping) or trained.get("same_as"):
+            raise UserError(
+                f"config: {path}.same_as: {other} is trained by itself nowhere; name one"
+            )
+        foreign = [key for key in own if key not in ("same_as", *ROW_KEYS)]
+        if foreign:
+            allowed = ", ".join(ROW_KEYS)
+            raise UserError(
+                f"config: {path}.{foreign[0]}: {other}, the same_as, has it already; remove it (its"
+                f" own may be {allowed})"
+            )
+        resolved[name] = {k: v for k, v in trained.items() if k != "context"} | dict(own)
+    return {**values, "predictors": resolved}
 
 
 def load_measuring(values: Mapping[str, Any]) -> Config:
@@ -784,6 +847,10 @@ def structured(kind: type[Section], values: Mapping[str, Any]) -> Section:
 
 def check_keys(kind: Any, values: Any, path: str) -> None:
     """Refuse keys that the definition lacks, and values of another shape than it has."""
+    if type(None) in get_args(kind):
+        if values is None:
+            return
+        kind = next(inner for inner in get_args(kind) if inner is not type(None))
     if get_origin(kind) is dict:
         check_mapping(values, path)
         for name, item in values.items():
@@ -885,6 +952,7 @@ def check_dataset(path: str, dataset: Dataset) -> None:
         dataset.context_frames,
         f"1 to {dataset.clip_frames - 1} (clip_frames - 1)",
     )
+    check_observed(path, dataset)
     for key in ("validation_fraction", "test_fraction"):
         value = getattr(dataset.split, key)
         check_that(0 < value < 1, f"{path}.split.{key}", value, "between 0 and 1")
@@ -907,6 +975,18 @@ def check_dataset(path: str, dataset: Dataset) -> None:
     )
 
 
+def check_observed(path: str, dataset: Dataset) -> None:
+    """Contexts that leave something to predict, under names of their own."""
+    for name, context in (dataset.contexts or {}).items():
+        where, most = f"{path}.contexts.{name}", dataset.clip_frames - 1
+        check_that(name != "prefix", where, name, "another name; it is the first context_frames")
+        check_numbers(where, context)
+        count = context.first + context.last
+        check_that(
+            count <= most, where, count, f"{most} observed frames (clip_frames - 1) or fewer"
+        )
+
+
 def check_autoencoder(path: str, autoencoder: Autoencoder, config: Config) -> None:
     """References, sizes, and no keys of other kinds, which would do nothing."""
     check_reference(f"{path}.dataset", autoencoder.dataset, config.datasets)
@@ -919,6 +999,7 @@ def check_autoencoder(path: str, autoencoder: Autoencoder, config: Config) -> No
         frames = getattr(autoencoder, stage).target_frames
         check_that(frames <= future, f"{path}.{stage}.target_frames", frames, f"1 to {future}")
         check_budget(f"{path}.{stage}", getattr(autoencoder, stage))
+    check_contexts(path, autoencoder, dataset)
     kind, default = autoencoder.kind.name, Autoencoder()
     for key, kinds in foreign_keys(autoencoder).items():
         check_unset(path, key, autoencoder, default, f"kind {' or '.join(kinds)}, not {kind}")
@@ -973,6 +1054,27 @@ def check_budget(path: str, section: Pretrain | Finetune | Predictor) -> None:
         )
 
 
+COPYING = (AutoencoderKind.rsvp, AutoencoderKind.joint)  # their decoders copy from the context
+
+
+def check_contexts(path: str, autoencoder: Autoencoder, dataset: Dataset) -> None:
+    """Contexts that the dataset defines, and that an autoencoder of the kind can work from."""
+    names = autoencoder.contexts or []
+    check_that(len(set(names)) == len(names), f"{path}.contexts", names, "each name once")
+    for name in names:
+        known = dataset.contexts or {}
+        check_reference(f"{path}.contexts", name, known)
+        if autoencoder.kind in COPYING and known[name].first + known[name].last == 0:
+            raise UserError(
+                f"config: {path}.contexts: {name} observes nothing, and kind"
+                f" {autoencoder.kind.name} makes frames from what is observed; take kind frames or"
+                " triplane"
+            )
+        most = dataset.clip_frames - known[name].last
+        frames = autoencoder.finetune.target_frames
+        check_that(frames <= most, f"{path}.finetune.target_frames", frames, f"1 to {most}")
+
+
 def check_regulariser(path: str, autoencoder: Autoencoder) -> None:
     """Levels for each channel, a codebook, and no keys of other regularisers."""
     regulariser, path = autoencoder.regulariser, f"{path}.regulariser"
@@ -1017,6 +1119,8 @@ def check_predictor(path: str, predictor: Predictor, config: Config) -> None:
         denoiser.patch,
         f"a divisor of the latent's {cells} cells (resolution / 8)",
     )
+    contexts = ["prefix", *(config.autoencoders[predictor.autoencoder].contexts or ())]
+    check_reference(f"{path}.context", predictor.context or "prefix", dict.fromkeys(contexts))
     check_sampling(path, predictor)
     for key in ("ema_decay", "drop_context"):
         value = getattr(predictor, key)
@@ -1088,6 +1192,30 @@ def check_report(config: Config) -> None:
     for name in config.evaluation.baselines:
         check_reference("evaluation.baselines", name, dict.fromkeys(BASELINES))
     check_numbers("evaluation", config.evaluation)
+    for predictor in report.predictors:
+        context = config.predictors[predictor].context
+        if context not in (None, "prefix"):
+            raise UserError(
+                f"config: report.predictors: {predictor} predicts from the context {context}, and"
+                " the report compares rows of the prefix; take it out, and ask for its scores:"
+                f" snakemake evaluation/{predictor}/seed0/index.json"
+            )
+        name = config.autoencoders[config.predictors[predictor].autoencoder].dataset
+        check_horizon(config.evaluation.horizon, name, config.datasets[name])
+
+
+def check_horizon(horizon: int | None, name: str, dataset: Dataset) -> None:
+    """A horizon is that of training, or longer; generated videos are long enough for it."""
+    if horizon is None:
+        return
+    trained = dataset.clip_frames - dataset.context_frames
+    allowed = f"{trained} or more, the future frames of datasets.{name}"
+    check_that(horizon >= trained, "evaluation.horizon", horizon, allowed)
+    span = (dataset.context_frames + horizon - 1) * dataset.frame_stride + 1
+    if dataset.source is SourceKind.generated and dataset.target_fps is None:
+        for key in ("held_out_frames", "frames"):
+            frames, path = getattr(dataset.generated, key), f"datasets.{name}.generated.{key}"
+            check_that(frames >= span, path, frames, f"{span} or more, for evaluation.horizon")
 
 
 SHA256 = re.compile(r"[0-9a-fA-F]{64}")
@@ -1168,6 +1296,8 @@ MAY_BE_ZERO = {
     "schema",
     "videos",
     "examples",
+    "first",
+    "last",
     "turn",
     "spin",
     "max_psnr_drop",

@@ -6,6 +6,7 @@ What has no weights is not computed; the index says so, with the reason and what
 """
 
 import argparse
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from tqdm import tqdm
 from rsvp.config import Settings
 from rsvp.data.clips import Clips
 from rsvp.data.parts import Parts
-from rsvp.data.predictions import Predictions
+from rsvp.data.predictions import Predictions, task_in
 from rsvp.data.splits import spread
 from rsvp.errors import UserError
 from rsvp.files import read_json, sha256_of_file
@@ -43,13 +44,17 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     """Write scores, features and the index of one row."""
     device = start_measuring(settings.compute)
     predictions = Predictions(arguments.predictions)
-    test = Clips(arguments.dataset, "test")
-    own = test if predictions.index["paired"] else Clips(arguments.dataset, "train")
+    frames = 1 + max(max(places, default=0) for places in astuple(task_in(predictions.index)))
+    horizon = frames - read_json(arguments.dataset)["context_frames"]
+    test = Clips(arguments.dataset, "test", horizon)
+    own = test if predictions.index["paired"] else Clips(arguments.dataset, "train", horizon)
     row = Row(own, predictions)
     networks = load_networks(settings.weights, row.facts["resolution"], device)
     inputs = (arguments.dataset, arguments.predictions, arguments.real)
     check_real(arguments.real, arguments.dataset, settings.windows, networks)
     real = real_side(arguments.real, test, row.facts)
+    if not row.prefix:
+        real = replace(real, features={})  # they are of the prefix's future
     parts = Parts(Journal(arguments.state, state_key(arguments.code, settings, *inputs)))
     rest = range(parts.items, len(row))
     for number in tqdm(rest, desc="evaluate", initial=parts.items, total=len(row), unit="clip"):

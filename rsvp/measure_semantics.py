@@ -76,7 +76,8 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     table = measure(autoencoder, clips, indices, means, loaded.network)
     with atomic_path(arguments.scores) as path:
         table.to_parquet(path, index=False)
-    shown = evaluation_clips(clips, evaluation.max_clips)
+    predicted = Clips(arguments.dataset, "test", evaluation.horizon)
+    shown = evaluation_clips(predicted, evaluation.max_clips)
     folder = fresh_folder(arguments.index.parent / "views")
     views = write_views(autoencoder, clips, shown, folder, fabric.device)
     index = {

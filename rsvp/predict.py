@@ -1,8 +1,12 @@
-"""Predict: sample K futures for each test clip from its context frames alone."""
+"""Predict: sample K futures for each test clip from its context frames alone.
+
+A horizon beyond that of training rolls forward, block by block (`rsvp.models.rolling`).
+"""
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +16,9 @@ from torch import Tensor
 
 from rsvp.config import Settings
 from rsvp.data.clips import Clips, evaluation_clips
-from rsvp.data.latents import LatentStatistics, split_latents
+from rsvp.data.contexts import PREFIX, task_of
+from rsvp.data.latents import LatentStatistics
+from rsvp.data.layout import Layout
 from rsvp.data.predictions import RowWriter
 from rsvp.diffusion.condition import null_condition
 from rsvp.diffusion.objectives import OBJECTIVES
@@ -22,6 +28,7 @@ from rsvp.models.autoencoders import load_autoencoder
 from rsvp.models.bundle import read_bundle
 from rsvp.models.clip_autoencoder import ClipAutoencoder
 from rsvp.models.denoiser import LatentDenoiser
+from rsvp.models.rolling import blocks_of, roll
 from rsvp.resume import Journal, batches, state_key
 from rsvp.stage import resumable_parser, run_stage
 from rsvp.training.batches import to_bytes, to_float
@@ -44,7 +51,7 @@ def main() -> None:
 @torch.no_grad()
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     fabric = make_fabric(settings.compute, settings.seed)
-    clips = Clips(arguments.dataset, "test")
+    clips = Clips(arguments.dataset, "test", settings.evaluation.horizon)
     indices = evaluation_clips(clips, settings.evaluation.max_clips)
     tensors, facts = read_bundle(arguments.denoiser)
     denoiser = LatentDenoiser(**facts["arguments"])
@@ -52,9 +59,15 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     denoiser = denoiser.to(fabric.device).eval()
     autoencoder = load_autoencoder(arguments.autoencoder).to(fabric.device)
     statistics = {k: LatentStatistics(**v) for k, v in facts["statistics"].items()}
-    packing = Packing(facts["arguments"]["targets"])
+    layout, packing = Layout(**facts["layout"]), Packing(facts["arguments"]["targets"])
     config, trajectories = settings.predictor, settings.evaluation.trajectories
     drawing = Drawing(OBJECTIVES[facts["objective"]], config.sampler, config.guidance)
+    context_name = config.context or PREFIX
+    network = TrainedPredictor(
+        autoencoder, denoiser, statistics, layout, packing, drawing, context_name
+    )
+    task = task_of(layout.contexts[context_name], layout.frames, clips.clip_frames)
+    observed, horizon = len(task.observed), len(task.predicted)
     key = state_key(
         arguments.code, settings, arguments.dataset, arguments.autoencoder, arguments.denoiser
     )
@@ -67,90 +80,129 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         trajectories=trajectories,
         videos=settings.evaluation.videos,
         journal=Journal(arguments.state, key),
+        task=task,
     )
     started, drawn = time.perf_counter(), (len(indices) - writer.done) * trajectories
     with writer:
         for first in batches(writer.done, len(indices), BATCH, "predict"):
             batch = indices[first : first + BATCH]
-            frames = torch.stack([clips.frames(i, 0, clips.context_frames) for i in batch])
-            context = to_float(frames.permute(0, 1, 4, 2, 3).to(fabric.device))
-            noise = future_noise(packing.shape, settings.seed, batch, trajectories)
-            noise = noise.to(fabric.device)
-            fresh = partial(step_noise, noise[:, 0], settings.seed, batch)
+            frames = torch.stack([clips.frames_at(i, task.observed) for i in batch])
+            context = frames.permute(0, 1, 4, 2, 3).to(fabric.device)
+            block = partial(predict_block, network, settings.seed, batch)
             with fabric.autocast():
-                futures = predict(
-                    autoencoder, denoiser, statistics, packing, context, noise, drawing, fresh
-                )
-            futures = to_bytes(futures).permute(0, 1, 2, 4, 5, 3).cpu()
+                futures = roll(block, context, trajectories, horizon)
+            futures = futures.permute(0, 1, 2, 4, 5, 3).cpu()
             for index, future in zip(batch, futures, strict=True):
                 writer.add(index, future)
             writer.checkpoint()
     seconds = time.perf_counter() - started
-    shape = (1, clips.context_frames, 3, clips.resolution, clips.resolution)
-    context = torch.zeros(shape, device=fabric.device)
-    noise = future_noise(packing.shape, 0, [0], 1).to(fabric.device)
-    fresh = partial(step_noise, noise[:, 0], 0, [0])
+    shape = (1, observed, 3, clips.resolution, clips.resolution)
+    context = torch.zeros(shape, dtype=torch.uint8, device=fabric.device)
     flops = forward_flops(
-        lambda: predict(autoencoder, denoiser, statistics, packing, context, noise, drawing, fresh)
+        lambda: roll(partial(predict_block, network, 0, [0]), context, 1, horizon)
     )
     return {
         "clips": len(indices),
         "device": device_name(fabric),
-        "network_evaluations": drawing.network_evaluations(),
+        "network_evaluations": drawing.network_evaluations()
+        * blocks_of(horizon, layout.frames - observed),
         "parameters": facts["parameters"],
         "flops_forward": flops,
         "samples_per_second": per_second(drawn, seconds),
     }
 
 
-def future_noise(shape: tuple[int, ...], seed: int, clips: list[int], trajectories: int) -> Tensor:
-    """Noise (B, K, *shape), a function of the seed, the clip and the trajectory alone."""
+@dataclass(frozen=True)
+class TrainedPredictor:
+    """What it takes to predict from context frames."""
+
+    autoencoder: ClipAutoencoder
+    denoiser: LatentDenoiser
+    statistics: dict[str, LatentStatistics]
+    layout: Layout
+    packing: Packing  # of the layout's targets
+    drawing: Drawing
+    context: str = PREFIX
+
+
+def predict_block(
+    network: TrainedPredictor,
+    seed: int,
+    clips: list[int],
+    context: Tensor,
+    block: int,
+    trajectories: Sequence[int],
+) -> Tensor:
+    """Futures (B, K, F, 3, H, H) for `trajectories` of clips with the context (B, Tc, 3, H, H), all
+    uint8; chance is a function of the seed, the clip, the trajectory and the block alone."""
+    shape = network.packing.shape
+    noise = future_noise(shape, seed, clips, max(trajectories) + 1, block)[:, list(trajectories)]
+    noise = noise.to(context.device)
+
+    def fresh(place: int, step: int) -> Tensor:
+        return step_noise(noise[:, 0], seed, clips, trajectories[place], step, block)
+
+    return to_bytes(predict(network, to_float(context), noise, fresh))
+
+
+def future_noise(
+    shape: tuple[int, ...], seed: int, clips: list[int], trajectories: int, block: int = 0
+) -> Tensor:
+    """Noise (B, K, *shape), a function of seed, clip, trajectory and block alone."""
+    purpose = "sample" + in_block(block)
     return torch.stack(
         [
-            torch.randn((trajectories, *shape), generator=generator(seed, clip, "sample"))
+            torch.randn((trajectories, *shape), generator=generator(seed, clip, purpose))
             for clip in clips
         ]
     )
 
 
-def step_noise(like: Tensor, seed: int, clips: list[int], trajectory: int, step: int) -> Tensor:
+def in_block(block: int) -> str:
+    """What later blocks add to the purpose of their noise; the first is as if there were no others,
+    so that a longer horizon begins as a shorter one."""
+    return f", block {block}" if block else ""
+
+
+def step_noise(
+    like: Tensor, seed: int, clips: list[int], trajectory: int, step: int, block: int = 0
+) -> Tensor:
     """Noise of the shape of `like` (B, …) that a sampler adds in one step; it is a function of the
-    seed, the clip, the trajectory and the step alone."""
-    purpose = f"trajectory {trajectory}, step {step}"
+    seed, the clip, the trajectory, the step and the block alone."""
+    purpose = f"trajectory {trajectory}, step {step}" + in_block(block)
     shape = like.shape[1:]
     noise = [torch.randn(shape, generator=generator(seed, clip, purpose)) for clip in clips]
     return torch.stack(noise).to(like.device)
 
 
 def predict(
-    autoencoder: ClipAutoencoder,
-    denoiser: LatentDenoiser,
-    statistics: dict[str, LatentStatistics],
-    packing: Packing,
+    network: TrainedPredictor,
     context: Tensor,
     noise: Tensor,
-    drawing: Drawing,
     fresh: Callable[[int, int], Tensor],
 ) -> Tensor:
     """Futures (B, K, F, 3, H, H) of context frames (B, Tc, 3, H, H) from packed noise (B, K, …).
 
-    `fresh(trajectory, step)` is the noise (B, …) that a step may add.
+    The context's frames are in the order of `rsvp.data.contexts`. `fresh(trajectory, step)` is the
+    noise (B, …) that a step may add.
     """
-    latents, seen = autoencoder.encode_clip(context, context.shape[1])
+    layout, packing, statistics = network.layout, network.packing, network.statistics
+    latents, seen = network.autoencoder.encode_clip(context, context.shape[1])
     latents = {name: statistics[name].normalise(value) for name, value in latents.items()}
-    observed, _ = split_latents(latents, autoencoder.extents, context.shape[1])
+    observed, _, wanted = layout.parts(latents, network.context, len(context)).to(context.device)
+    asked = None if wanted is None else packing.pack(wanted)
     unseen = null_condition(observed)
     futures = []
     for k in range(noise.shape[1]):
-        drawn = drawing.sample(
-            packing.network(denoiser, observed),
-            packing.network(denoiser, unseen),
+        drawn = network.drawing.sample(
+            packing.network(network.denoiser, observed, asked),
+            packing.network(network.denoiser, unseen, asked),
             noise[:, k],
             partial(fresh, k),
         )
-        future = packing.unpack(drawn)
+        future = layout.take(packing.unpack(drawn), network.context)
         future = {name: statistics[name].restore(value) for name, value in future.items()}
-        futures.append(autoencoder.decode_future(future, seen))
+        futures.append(network.autoencoder.decode_future(future, seen))
     return torch.stack(futures, 1)
 
 

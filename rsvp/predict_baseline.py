@@ -35,10 +35,10 @@ def main() -> None:
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     """Write the predictions of one baseline, or the clips of the floor."""
     floor = arguments.baseline == FLOOR
-    clips = Clips(arguments.dataset, "test")
+    clips = Clips(arguments.dataset, "test", settings.evaluation.horizon)
     indices = evaluation_clips(clips, settings.evaluation.max_clips)
     if floor:
-        clips = Clips(arguments.dataset, "train")
+        clips = Clips(arguments.dataset, "train", settings.evaluation.horizon)
         indices = evaluation_clips(clips, len(indices))
     if not indices:
         raise UserError(

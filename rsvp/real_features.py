@@ -4,6 +4,7 @@ Distances between sets of videos need them, and each row would compute the same 
 """
 
 import argparse
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from rsvp.metrics.features import clip_features, protocol
 from rsvp.metrics.networks import load_detectors, start_measuring
 from rsvp.resume import Journal, state_key
 from rsvp.stage import resumable_parser, run_stage
+
+logger = logging.getLogger("rsvp.real_features")  # by hand: `python -m` runs this as __main__
 
 
 def main() -> None:
@@ -34,8 +37,14 @@ def main() -> None:
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     """Write the features of the clips that rows predict, and their index."""
     device = start_measuring(settings.compute)
-    clips = Clips(arguments.dataset, "test")
+    clips = Clips(arguments.dataset, "test", settings.evaluation.horizon)
     chosen = evaluation_clips(clips, settings.evaluation.max_clips)
+    if short := len(clips) - len(clips.fitting):
+        # Said here on the terminal, once for all rows; the others' logs have it too.
+        logger.warning(
+            "%d of %d test clips of %s are left out: their videos are too short for"
+            " evaluation.horizon", short, len(clips), clips.index["dataset"],
+        )  # fmt: skip
     detectors = load_detectors(settings.weights, device)
     key = state_key(arguments.code, settings, arguments.dataset)
     parts = Parts(Journal(arguments.state, key))

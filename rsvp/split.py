@@ -33,7 +33,7 @@ from rsvp.stage import run_stage, stage_parser
 logger = logging.getLogger("rsvp.split")  # by hand: `python -m` runs this as __main__
 
 CLIP_COLUMNS = (
-    "clip", "video", "class", "group", "split", "share", "offset", "start", "stride",
+    "clip", "video", "class", "group", "split", "share", "offset", "start", "stride", "stop",
 )  # fmt: skip
 VIDEO_COLUMNS = (
     "id", "class", "group", "split", "frames", "fps", "width", "height", "sha256", "path",
@@ -132,7 +132,7 @@ def cut_clips(segments: Sequence[Segment], rows: Mapping[str, Row], dataset: Dat
                 "clip": f"{video.id}@{start:06d}", "video": video.id, "class": video.class_name,
                 "group": video.group, "split": segment.side, "share": rows[video.id]["share"],
                 "offset": rows[video.id]["offset"], "start": start,
-                "stride": frame_stride(dataset, video.fps),
+                "stride": frame_stride(dataset, video.fps), "stop": segment.stop,
             })  # fmt: skip
     return clips
 

@@ -46,8 +46,9 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     facts |= {"context_frames": latents.context_frames}
     facts |= {"future_frames": latents.facts["clip_frames"] - latents.context_frames}
     facts |= {"statistics": latents.facts["statistics"], "objective": config.objective.name}
+    facts |= {"layout": trainer.layout.facts}
     save_bundle(arguments.weights, arguments.index, trainer.average.module, facts)
-    one = latents.batch([0])
+    one = trainer.drawn.parts([0], [0])
     return {
         "steps": run.done,
         "plans": run.memory["plans"],

@@ -23,9 +23,14 @@ def square(number: int, frames: int, size: int) -> tuple[np.ndarray, np.ndarray]
     return clip, mask
 
 
-def make_dataset(folder: Path, splits: Sequence[str], context: int, future: int, size: int) -> Path:
-    """Write clips of the named splits, two to a group; returns the dataset's index."""
-    length = context + future
+def make_dataset(
+    folder: Path, splits: Sequence[str], context: int, future: int, size: int, beyond: int = 0
+) -> Path:
+    """Write clips of the named splits, two to a group; returns the dataset's index.
+
+    Each video has one clip, and `beyond` frames after it.
+    """
+    length = context + future + beyond
     clips, masks = zip(*(square(n, length, size) for n in range(len(splits))), strict=True)
     with ShardWriter(folder / "frames" / "0", (size, size, 3), 50) as writer:
         writer.append(np.concatenate(clips))
@@ -34,10 +39,11 @@ def make_dataset(folder: Path, splits: Sequence[str], context: int, future: int,
         shard["frames"] = shard.pop("items")
     write_json(folder / "frames/0/index.json", {"shards": shards, "videos": [], "rejected": []})
     rows = [
-        (f"v{n}@000000", f"v{n}", "", f"g{n // 2}", split, 0, n * length, 0, 1)
+        (f"v{n}@000000", f"v{n}", "", f"g{n // 2}", split, 0, n * length, 0, 1, length)
         for n, split in enumerate(splits)
     ]
     names = ["clip", "video", "class", "group", "split", "share", "offset", "start", "stride"]
+    names.append("stop")
     pd.DataFrame(rows, columns=names).to_csv(folder / "clips.csv", index=False)
     truth = {f"v{n}/alpha": 255 * mask[:, None] for n, mask in enumerate(masks)}
     truth |= {f"v{n}/positions": np.zeros((length, 1, 3), np.float32) for n in range(len(masks))}
@@ -45,7 +51,8 @@ def make_dataset(folder: Path, splits: Sequence[str], context: int, future: int,
     save_file(truth, folder / "truth.safetensors")
     write_json(folder / "truth.json", {"file": "truth.safetensors"})
     index = {
-        "dataset": folder.name, "resolution": size, "clip_frames": length,
+        "dataset": folder.name, "resolution": size,
+        "clip_frames": context + future,
         "context_frames": context, "frame_rate": 25.0, "augment": "none",
         "files": {"clips.csv": sha256_of_file(folder / "clips.csv")},
         "shares": [{"index": "frames/0/index.json",

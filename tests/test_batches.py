@@ -184,23 +184,24 @@ def test_bytes_survive_floats():
 def test_latent_batches(tmp_path):
     journal = Journal(tmp_path / "state", StateKey(None, ""))
     kinds = ("scene", "object", "motion")
-    facts = {"extents": dict.fromkeys(kinds, "context"), "context_frames": 2}
+    facts = {"extents": dict.fromkeys(kinds, "context"), "context_frames": 2, "clip_frames": 5}
     writer = LatentWriter(tmp_path / "index.json", facts, 0.1, journal)
     writer.add("train", list("abcdef"), {kind: torch.randn(6, 2, 4, 4) for kind in kinds})
     writer.flush("train")
     writer.finish()
     items = LatentBatches(Latents(tmp_path / "index.json", "train"), 0, 5)
-    assert {kind: value.shape for kind, value in items[3].items()} == {
-        kind: (5, 2, 4, 4) for kind in kinds
+    assert {kind: value.shape for kind, value in items[3].observed.items()} == {
+        kind: (5, 1, 2, 4, 4) for kind in kinds
     }
-    ahead = list(items.batches(3, 5, 0))
+    ahead = [parts.observed for parts in items.batches(3, 5, 0)]
+    third = items[3].observed
     for kind in kinds:
-        assert torch.equal(ahead[0][kind], items[3][kind])
+        assert torch.equal(ahead[0][kind], third[kind])
         assert not torch.equal(ahead[0][kind], ahead[1][kind])
     # All kinds are of the same clips.
     everything = items.latents.batch(range(6))
     which = [
-        [int((everything[kind] == row).flatten(1).all(1).nonzero()) for row in items[3][kind]]
+        [int((everything[kind] == row).flatten(1).all(1).nonzero()) for row in third[kind]]
         for kind in kinds
     ]
     assert which[0] == which[1] == which[2]

@@ -211,6 +211,42 @@ def test_evaluation_clips_are_spread(tmp_path):
     assert len(set(clips.table["video"].iloc[chosen])) >= 2
 
 
+@pytest.mark.parametrize("options", [{}, {"frame_stride": 2}, {"target_fps": 12.5}])
+def test_longer_clips_end_where_their_videos_do(tmp_path, options):
+    """Of the same numbers and names; those that do not fit are left out, in one line."""
+    truth = frame_cache(tmp_path, lengths(frames=66))
+    assert split(tmp_path, clip_stride=4, **options) == (0, [])
+    stride, horizon = 2 if options else 1, 20
+    clips = Clips(tmp_path / "index.json", "test", horizon)
+    short = Clips(tmp_path / "index.json", "test")
+    assert (clips.clip_frames, len(clips)) == (24, len(short))
+    chosen, span = evaluation_clips(clips, None), 23 * stride + 1
+    ends = clips.table["start"] + span
+    assert chosen == [i for i, v in enumerate(clips.table["video"]) if ends[i] <= len(truth[v])]
+    assert 0 < len(chosen) < len(clips)
+    for i in chosen:
+        start = clips.table["start"].iloc[i]
+        expected = truth[clips.table["video"].iloc[i]][start : start + span : stride]
+        assert np.array_equal(clips.frames(i).numpy(), expected)
+        assert torch.equal(clips.frames(i)[:16], short.frames(i))
+    assert set(evaluation_clips(clips, 3)) <= set(chosen)
+    with pytest.raises(UserError, match=r"evaluation\.horizon: no test clip of d can go on to 99"):
+        evaluation_clips(Clips(tmp_path / "index.json", "test", 99), None)
+
+
+def test_longer_clips_stay_on_their_side_of_a_cut_in_time(tmp_path):
+    frame_cache(tmp_path, {"long": 600}, shares=1)
+    split(tmp_path, shares=1, split={"kind": "time", "gap_seconds": 1}, clip_stride=1)
+    starts = []
+    for side in ("train", "validation", "test"):
+        clips = Clips(tmp_path / "index.json", side, 40)
+        places = clips.table["start"].iloc[evaluation_clips(clips, None)]
+        starts.append((places.min(), places.max() + 44))
+    plain = [Clips(tmp_path / "index.json", s).table["start"] for s in ("train", "validation")]
+    assert [end for _, end in starts[:2]] == [table.max() + 16 for table in plain]
+    assert starts[2][1] == 600
+
+
 def test_splitting_loads_no_torch():
     code = "import sys, rsvp.split; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -14,9 +14,11 @@ import yaml
 
 from rsvp.config import (
     BUDGETS,
+    LAYER_KEYS,
     PROTOCOLS,
     Column,
     Config,
+    ObservedFrames,
     SourceKind,
     load,
     read_settings,
@@ -185,6 +187,48 @@ REFUSED = {
         "evaluation.protocols",
         ["prediction", "fvd256"],
         "evaluation.protocols: 'fvd256' is not defined; did you mean 'fvd256_16f'?",
+    ),
+    "context that the dataset lacks": (
+        "autoencoders.rsvp.contexts",
+        ["ends"],
+        "autoencoders.rsvp.contexts: 'ends' is not defined; defined: none",
+    ),
+    "context that observes all": (
+        "datasets.shapes.contexts",
+        {"ends": {"first": 8, "last": 8}},
+        "datasets.shapes.contexts.ends: 16 is not possible; allowed: 15 observed frames",
+    ),
+    "context called as the prefix": (
+        "datasets.shapes.contexts",
+        {"prefix": {"first": 8}},
+        "datasets.shapes.contexts.prefix: 'prefix' is not possible",
+    ),
+    "predictor from a context without training": (
+        "predictors.rsvp-m.context",
+        "ends",
+        "predictors.rsvp-m.context: 'ends' is not defined; defined: prefix",
+    ),
+    "same as nothing": (
+        "predictors.other",
+        {"same_as": "rsvp"},
+        "predictors.other.same_as: 'rsvp' is not defined; did you mean 'rsvp-m'?",
+    ),
+    "same as another, and not": (
+        "predictors.other",
+        {"same_as": "rsvp-m", "steps": 7},
+        "predictors.other.steps: rsvp-m, the same_as, has it already; remove it",
+    ),
+    "horizon below training's": (
+        "evaluation.horizon",
+        8,
+        "evaluation.horizon: 8 is not possible; allowed: 12 or more, the future frames of"
+        " datasets.shapes",
+    ),
+    "horizon beyond generated videos": (
+        "evaluation.horizon",
+        28,
+        "datasets.shapes.generated.held_out_frames: 16 is not possible; allowed: 32 or more, for"
+        " evaluation.horizon",
     ),
     "protocol named twice": ("evaluation.protocols", ["prediction"] * 2, "each name once"),
     "built-in protocol changed": (
@@ -425,6 +469,7 @@ DEPENDS = {
     ("datasets.shapes.resize", "area"): {"decode", "split"},
     ("datasets.shapes.generated.seed", 5): {"generate_videos", "decode", "split"},
     ("evaluation.trajectories", 2): {"predict"},
+    ("evaluation.horizon", 12): {"predict", "predict_baseline", "reconstruct", "real_features"},
     ("evaluation.bootstrap", 100): {"check_memorisation", "report"},
     ("weights.i3d", "i3d.safetensors"): {"real_features", "evaluate", "check_memorisation"},
     ("compute.save_seconds", 7.0): set(),
@@ -519,6 +564,61 @@ def test_protocols_reach_the_stages_that_depend_on_them():
     assert read_settings(evaluate).windows == [None, 12, 16]
     values["protocols"]["mine"]["clips"] = 60
     assert stage_settings(load(values), "evaluate") == evaluate, "clips are chosen in the report"
+
+
+def with_contexts(**predictor):
+    """The demo with two more contexts, one of which its autoencoder is trained for."""
+    values = demo()
+    contexts = {"ends": {"first": 2, "last": 2}, "none": {}}
+    values["datasets"]["shapes"]["contexts"] = contexts
+    values["autoencoders"]["rsvp"]["contexts"] = ["ends"]
+    values["predictors"]["ends"] = {"same_as": "rsvp-m", "context": "ends"} | predictor
+    return values
+
+
+def test_a_context_reaches_what_is_trained_for_it():
+    before, after = load(demo()), load(with_contexts())
+    stages = {
+        stage
+        for stage, name in STAGES.items()
+        if stage_settings(before, stage, name) != stage_settings(after, stage, name)
+    }
+    assert stages == {"pretrain_autoencoder", "finetune_autoencoder", "cache_latents"}
+    settings = read_settings(stage_settings(after, "cache_latents", "rsvp"))
+    assert settings.contexts == {"ends": ObservedFrames(2, 2)}
+    # Defined, and named by nobody.
+    values = with_contexts()
+    values["datasets"]["shapes"]["contexts"]["short"] = {"first": 1}
+    for stage, name in STAGES.items():
+        assert stage_settings(load(values), stage, name) == stage_settings(after, stage, name)
+
+
+def test_a_row_shares_the_training_of_another_and_has_its_own_context_and_sampler():
+    config = load(with_contexts(sampler={"name": "euler", "steps": 3}))
+    own, other = config.predictors["ends"], config.predictors["rsvp-m"]
+    assert own.denoiser == other.denoiser and own.autoencoder == "rsvp"
+    assert (own.sampler.steps, own.guidance) == (3, other.guidance)
+    settings = stage_settings(config, "predict", "ends")["predictor"]
+    assert settings["context"] == "ends" and settings["sampler"]["name"] == "euler"
+    assert "context" not in stage_settings(config, "predict", "rsvp-m")["predictor"]
+
+
+def test_decoders_that_copy_from_the_context_need_one():
+    values = with_contexts()
+    values["autoencoders"]["rsvp"]["contexts"] = ["ends", "none"]
+    with pytest.raises(UserError, match=r"contexts: none observes nothing, and kind rsvp makes"):
+        load(values)
+    for key in LAYER_KEYS:
+        values["autoencoders"]["rsvp"].pop(key, None)
+    values["autoencoders"]["rsvp"]["kind"] = "triplane"
+    load(values)
+
+
+def test_the_report_has_rows_of_the_prefix_alone():
+    values = with_contexts()
+    values["report"]["predictors"] = ["rsvp-m", "ends"]
+    with pytest.raises(UserError, match="ends predicts from the context ends, and the report"):
+        load(values)
 
 
 def test_unset_options_leave_no_trace_in_settings():

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from rsvp.config import Predictor
+from rsvp.data.layout import Parts
 from rsvp.models.denoiser import LatentDenoiser
 from rsvp.training.denoising import future_loss
 from rsvp.training.run import generator
@@ -31,34 +32,32 @@ def batch(count=4, frames=7):
     shapes = {"scene": (1, 3), "object": (1, 2), "motion": (frames, 4)}
     latents = {k: torch.randn(count, *s, 4, 4, generator=random) for k, s in shapes.items()}
     future = {"motion": latents["motion"][:, CONTEXT:]}
-    return latents | {"motion": latents["motion"][:, :CONTEXT]}, future
+    return Parts(latents | {"motion": latents["motion"][:, :CONTEXT]}, future, None)
 
 
 def test_training_goes_as_it_went_when_motion_was_all_there_was():
     """Losses of six steps, and the weights then, as the motion denoiser had them before latents
-    were generic."""
-    denoiser, (observed, future) = network(depth=2, awake=False), batch()
-    own = [p for name, p in denoiser.named_parameters() if "skip" not in name]
-    denoiser.skip.requires_grad_(False)  # it came later
-    denoiser.skip_gate.requires_grad_(False)
+    were generic; and before what is observed went straight to its output, which is taken out."""
+    denoiser, parts = network(depth=2, awake=False), batch()
+    denoiser.skip.clear()
     optimizer = torch.optim.AdamW(denoiser.parameters(), lr=1e-2)
     losses = []
     for step in range(6):
-        loss = future_loss(denoiser, observed, future, Predictor(), generator(0, step, "diffusion"))
+        loss = future_loss(denoiser, parts, Predictor(), generator(0, step, "diffusion"))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
     known = [2.0410285, 1.9885027, 1.9136533, 1.8176036, 1.7912440, 1.7888819]
     assert losses == pytest.approx(known, abs=1e-5)
-    weights = sum(p.double().abs().sum().item() for p in own)
+    weights = sum(p.double().abs().sum().item() for p in denoiser.parameters())
     assert weights == pytest.approx(2905.83612, rel=1e-6)
 
 
 def test_default_is_flow_matching_at_logit_normal_times():
     """Bit for bit what it was before there were other objectives."""
     denoiser, clips, config = network(), batch(), Predictor()
-    found = future_loss(denoiser, *clips, config, generator(5, 7, "diffusion"))
+    found = future_loss(denoiser, clips, config, generator(5, 7, "diffusion"))
     random = generator(5, 7, "diffusion")
     observed, future = clips[0], clips[1]["motion"]
     noise = torch.randn(future.shape, generator=random)
@@ -68,7 +67,7 @@ def test_default_is_flow_matching_at_logit_normal_times():
     assert torch.equal(found, (output - (future - noise)).square().mean())
     # Nothing dropped is nothing changed.
     none = torch.zeros(4, dtype=torch.bool)
-    again = future_loss(denoiser, *clips, config, generator(5, 7, "diffusion"), none)
+    again = future_loss(denoiser, clips, config, generator(5, 7, "diffusion"), none)
     assert torch.equal(found, again)
 
 
@@ -78,7 +77,7 @@ def test_clips_without_context_are_trained_on_their_future_alone(dropped):
 
     def loss(clips):
         random = generator(0, 0, "diffusion")
-        return future_loss(denoiser, *clips, Predictor(), random, mask)
+        return future_loss(denoiser, clips, Predictor(), random, mask)
 
     clips, others = batch(), batch()
     for value in others[0].values():

@@ -33,8 +33,11 @@ METHODS = {
 }
 
 
-def config(method):
+def config(method, contexts=None, context=None, **evaluation):
     dataset = {"path": "videos", "resolution": SIZE, "clip_frames": CONTEXT + FUTURE}
+    dataset["contexts"] = {
+        "short": {"first": 1}, "ends": {"first": 2, "last": 1}, "back": {"last": 2}, "none": {}
+    }  # fmt: skip
     finetune = TRAINING | {"validate_every": 1, "discriminator_width": 8}
     autoencoder = {"dataset": "d", "width": 16, "pretrain": TRAINING, "finetune": finetune}
     predictor = {"autoencoder": "a", "steps": 2, "batch_size": 2, "drop_context": 0.5}
@@ -42,15 +45,17 @@ def config(method):
     predictor |= {"sampler": {"steps": 2}, "guidance": {"scale": 1.5}}
     return load({
         "datasets": {"d": dataset | {"context_frames": CONTEXT}},
-        "autoencoders": {"a": autoencoder | METHODS[method]},
-        "predictors": {"p": predictor},
+        "autoencoders": {"a": autoencoder | METHODS[method] | {"contexts": contexts}},
+        "predictors": {"p": predictor, "q": {"same_as": "p", "context": context}},
         "compute": {"device": "cpu", "threads": 1},
-        "evaluation": {"trajectories": 2, "videos": 0},
+        "evaluation": {"trajectories": 2, "videos": 0} | evaluation,
         "report": {"predictors": ["p"]},
     })  # fmt: skip
 
 
-def run(stage, method, folder, dataset, name="a", **files):
+def run(
+    stage, method, folder, dataset, name="a", horizon=None, contexts=None, context=None, **files
+):
     """Run a stage as its rule does, with its output in a folder of its own; returns its record."""
     home = folder / stage.__name__.removeprefix("rsvp.")
     given = {
@@ -62,7 +67,8 @@ def run(stage, method, folder, dataset, name="a", **files):
     }
     given |= {"weights": home / "weights.safetensors", "history": home / "history.csv"}
     given |= {"predictions": home / "index.json"} | files
-    settings = read_settings(stage_settings(config(method), home.name, name))
+    whole = config(method, contexts, context, horizon=horizon)
+    settings = read_settings(stage_settings(whole, home.name, name))
     return stage.run(Namespace(**given), settings)
 
 
@@ -106,6 +112,93 @@ def test_a_method_goes_through_all_stages_and_sees_no_future(method, tmp_path, m
             assert not torch.equal(before[name][:, CONTEXT:], after[name][:, CONTEXT:]), name
         else:
             assert torch.equal(before[name], after[name]) is (extent == "context"), name
+
+
+def frames_of(folder, stage):
+    return load_file(folder / stage / "frames-00000.safetensors")["frames"]
+
+
+@pytest.mark.parametrize("method", ["rsvp-m", "rsvp-s", "pvdm", "frame-ldm"])
+def test_a_longer_horizon_begins_as_the_trained_one_and_sees_no_future(
+    method, tmp_path, monkeypatch
+):
+    """Two and a half blocks, of what was trained for one; the second block sees the first's end."""
+    far, homes = 15, [tmp_path / name for name in ("near", "far", "other")]
+    dataset = squares.make_dataset(homes[0] / "d", SPLITS, CONTEXT, FUTURE, SIZE, far - FUTURE)
+    run(pretrain_autoencoder, method, homes[0], dataset)
+    autoencoder = homes[0] / "pretrain_autoencoder/index.json"
+    run(cache_latents, method, homes[0], dataset, autoencoder=autoencoder)
+    latents = homes[0] / "cache_latents/index.json"
+    run(train_diffusion, method, homes[0], dataset, name="p", latents=latents)
+    trained = {"autoencoder": autoencoder}
+    both = trained | {"denoiser": homes[0] / "train_diffusion/index.json"}
+    plain = squares.square
+
+    def inverted(number, frames, size):
+        clip, mask = plain(number, frames, size)
+        clip[CONTEXT:] = 255 - clip[CONTEXT:]
+        return clip, mask
+
+    near = run(predict, method, homes[0], dataset, name="p", **both)
+    run(reconstruct, method, homes[0], dataset, **trained)
+    record = run(predict, method, homes[1], dataset, name="p", horizon=far, **both)
+    run(reconstruct, method, homes[1], dataset, horizon=far, **trained)
+    assert record["network_evaluations"] == 3 * near["network_evaluations"]
+    monkeypatch.setattr(squares, "square", inverted)
+    dataset = squares.make_dataset(homes[2] / "d", SPLITS, CONTEXT, FUTURE, SIZE, far - FUTURE)
+    run(predict, method, homes[2], dataset, name="p", horizon=far, **both)
+    short, long, other = (frames_of(home, "predict") for home in homes)
+    assert long.shape == (2, 2, far, SIZE, SIZE, 3)
+    assert torch.equal(long[:, :, :FUTURE], short) and torch.equal(long, other)
+    assert not torch.equal(long[:, :, FUTURE : 2 * FUTURE], short)
+    ceilings = [frames_of(home, "reconstruct") for home in homes[:2]]
+    assert torch.equal(ceilings[1][:, :, :FUTURE], ceilings[0]) and ceilings[1].shape[2] == far
+
+
+@pytest.mark.parametrize("method", ["rsvp-m", "rsvp-s", "pvdm", "frame-ldm"])
+def test_one_model_predicts_from_each_context_that_it_was_trained_for(
+    method, tmp_path, monkeypatch
+):
+    """And sees nothing else: other frames than the observed ones leave the prediction as it is."""
+    contexts = ["short", "ends", "back"] + ["none"] * (method in ("pvdm", "frame-ldm"))
+    observed = {"prefix": [0, 1], "short": [0], "ends": [7, 0, 1], "back": [7, 6], "none": []}
+    first, beyond = tmp_path / "first", 4
+    dataset = squares.make_dataset(first / "d", SPLITS, CONTEXT, FUTURE, SIZE, beyond)
+    home = {"folder": first, "dataset": dataset, "contexts": contexts}
+    run(pretrain_autoencoder, method, **home)
+    pretrained = first / "pretrain_autoencoder/index.json"
+    run(finetune_autoencoder, method, **home, pretrained=pretrained)
+    trained = {"autoencoder": first / "finetune_autoencoder/index.json"}
+    run(cache_latents, method, **home, **trained)
+    latents = first / "cache_latents/index.json"
+    run(train_diffusion, method, **home, name="p", latents=latents)
+    trained["denoiser"] = first / "train_diffusion/index.json"
+    plain = squares.square
+    for context in ("prefix", *contexts):
+        places = observed[context]
+
+        def changed(number, frames, size, places=places):
+            clip, mask = plain(number, frames, size)
+            others = [frame for frame in range(frames) if frame not in places]
+            clip[others] = 255 - clip[others]
+            return clip, mask
+
+        found, indexes = [], []
+        for square, name in ((plain, "own"), (changed, "other")):
+            monkeypatch.setattr(squares, "square", square)
+            folder = tmp_path / context / name
+            data = squares.make_dataset(folder / "d", SPLITS, CONTEXT, FUTURE, SIZE, beyond)
+            more = {"contexts": contexts, "context": context, "horizon": FUTURE + beyond}
+            run(predict, method, folder, data, name="q", **more, **trained)
+            found.append(frames_of(folder, "predict"))
+            indexes.append(read_json(folder / "predict/index.json"))
+        assert torch.equal(*found), context
+        rolls = context in ("prefix", "short")
+        last = CONTEXT + FUTURE + beyond * rolls
+        predicted = [frame for frame in range(last) if frame not in places]
+        assert found[0].shape[2] == indexes[0]["future_frames"] == len(predicted)
+        assert indexes[0].get("predicted", predicted) == predicted
+        assert indexes[0].get("observed", places) == places
 
 
 class Killed(Exception):

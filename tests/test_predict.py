@@ -7,15 +7,20 @@ import torch
 
 from rsvp.config import Guidance, Sampler
 from rsvp.data.latents import LatentStatistics
+from rsvp.data.layout import Layout
 from rsvp.diffusion.objectives import OBJECTIVES
 from rsvp.diffusion.packing import Packing
 from rsvp.diffusion.samplers import Drawing
 from rsvp.models.autoencoder import Autoencoder
 from rsvp.models.denoiser import LatentDenoiser
-from rsvp.predict import future_noise, predict, step_noise
+from rsvp.predict import TrainedPredictor, future_noise, predict, step_noise
 
 SHAPE = (6, 4, 4, 4)
 MOTION = Packing({"motion": SHAPE})
+LAYOUT = Layout(
+    {"scene": "context", "object": "context", "motion": "frames"}, (), {"prefix": {"first": 3}}, 9,
+    {"scene": [3, 4, 4], "object": [4, 4, 4], "motion": [4, 4, 4]},
+)  # fmt: skip
 
 
 def test_noise_is_of_seed_clip_and_trajectory_alone():
@@ -64,7 +69,8 @@ def test_latents_are_normalised_for_the_denoiser_and_restored_for_the_decoder():
     drawing = Drawing(OBJECTIVES["flow"], Sampler(name="euler", steps=1), Guidance())
     fresh = partial(step_noise, noise[:, 0], 0, [0, 1])
     denoiser = Straight(noise)
-    futures = predict(autoencoder, denoiser, statistics, MOTION, context, noise, drawing, fresh)
+    network = TrainedPredictor(autoencoder, denoiser, statistics, LAYOUT, MOTION, drawing)
+    futures = predict(network, context, noise, fresh)
     assert futures.shape == (2, 2, 6, 3, 32, 32)
     seen = autoencoder.encode_context(context)
     last = autoencoder.encode_motion(context, seen)[:, -1:]
@@ -103,7 +109,8 @@ def test_guidance_shows_zeros_in_place_of_the_context():
         return torch.zeros_like(noise[:, 0])
 
     autoencoder = Autoencoder(16, 3, 4, 4)
-    predict(autoencoder, denoiser, statistics, MOTION, context, noise, drawing, fresh)
+    network = TrainedPredictor(autoencoder, denoiser, statistics, LAYOUT, MOTION, drawing)
+    predict(network, context, noise, fresh)
     assert len(denoiser.seen) == drawing.network_evaluations() == 4
     empty = [all(not part.any() for part in seen.values()) for seen in denoiser.seen]
     assert empty == [False, True, False, True]
@@ -129,8 +136,8 @@ def test_a_clip_is_predicted_alike_alone_and_beside_others(objective):
     def futures(places, clips):
         noise = future_noise(SHAPE, 0, clips, 2)
         fresh = partial(step_noise, noise[:, 0], 0, clips)
-        seen = context[places]
-        return predict(autoencoder, denoiser, statistics, MOTION, seen, noise, drawing, fresh)
+        network = TrainedPredictor(autoencoder, denoiser, statistics, LAYOUT, MOTION, drawing)
+        return predict(network, context[places], noise, fresh)
 
     together, alone = futures([0, 1, 2], [4, 7, 9]), futures([1], [7])
     assert together.isfinite().all()

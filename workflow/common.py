@@ -62,6 +62,7 @@ class Plan:
         self.config = config = load(values)
         self.results = resolve_path(config.results, base)
         self.predictors = unique(config.report.predictors)
+        self.trained = unique(config.predictors[p].same_as or p for p in self.predictors)
         self.autoencoders = unique(config.predictors[p].autoencoder for p in self.predictors)
         self.datasets = unique(config.autoencoders[a].dataset for a in self.autoencoders)
         self.seeds = config.report.seeds
@@ -99,7 +100,7 @@ class Plan:
         sections = {
             f"autoencoders.{name}": self.config.autoencoders[name] for name in self.autoencoders
         }
-        sections |= {f"predictors.{name}": self.config.predictors[name] for name in self.predictors}
+        sections |= {f"predictors.{name}": self.config.predictors[name] for name in self.trained}
         hashes = {}
         for name, section in sections.items():
             if section.init_from:
@@ -145,9 +146,7 @@ class Plan:
     @property
     def trainings(self) -> list[tuple[str, str, int]]:
         """What is trained: the stage, the autoencoder or predictor, and the seed."""
-        stages = {stage: self.autoencoders for stage in TRAINED} | {
-            "train_diffusion": self.predictors
-        }
+        stages = {stage: self.autoencoders for stage in TRAINED} | {"train_diffusion": self.trained}
         return [(stage, n, s) for stage, names in stages.items() for n in names for s in self.seeds]
 
     @property
@@ -264,6 +263,15 @@ class Plan:
         """The latents that a predictor learns, under the same seed."""
         name = self.config.predictors[wildcards.predictor].autoencoder
         return f"autoencoders/{name}/seed{wildcards.seed}/latents/index.json"
+
+    def denoiser(self, wildcards: Any) -> str:
+        """The index of the trained denoiser that a predictor draws with, under the same seed."""
+        name = self.config.predictors[wildcards.predictor].same_as or wildcards.predictor
+        return f"predictors/{name}/seed{wildcards.seed}/index.json"
+
+    def denoiser_weights(self, wildcards: Any) -> str:
+        """That denoiser's weights."""
+        return self.denoiser(wildcards).replace("index.json", "weights.safetensors")
 
     def autoencoder(self, wildcards: Any) -> str:
         """The index of the autoencoder below a predictor, under the same seed."""

@@ -1,5 +1,7 @@
 """The clips of one side of a dataset, read from the memory-mapped frame cache."""
 
+import logging
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,23 +17,28 @@ from rsvp.data.splits import SIDES, clip_rows, spread
 from rsvp.errors import UserError
 from rsvp.files import read_json, sha256_of_file
 
+logger = logging.getLogger(__name__)
+
 
 class Clips:
     """The clips of one split: "train", "validation" or "test".
 
     `table`: their rows of clips.csv. `frames(i)`: their pictures. Can be sent to other processes:
-    frames and truth stay on disk.
+    frames and truth stay on disk. With `horizon`, clips go on to so many future frames; those
+    whose videos end before are in the table still, and not in `fitting`.
     """
 
-    def __init__(self, index_path: str | Path, split: str) -> None:
+    def __init__(self, index_path: str | Path, split: str, horizon: int | None = None) -> None:
         if split not in SIDES:
             raise ValueError(f"split is one of {', '.join(SIDES)}, not {split!r}")
         self.index_path = Path(index_path)
         self.folder = self.index_path.parent
         self.index: dict[str, Any] = read_json(index_path)
         self.split = split
-        self.clip_frames: int = self.index["clip_frames"]
         self.context_frames: int = self.index["context_frames"]
+        self.clip_frames: int = (
+            self.context_frames + horizon if horizon else self.index["clip_frames"]
+        )
         self.resolution: int = self.index["resolution"]
         self.augment = Augment[self.index["augment"]]
         table = read_clips(self.folder / "clips.csv", self.index["files"]["clips.csv"])
@@ -41,6 +48,12 @@ class Clips:
             zip(self.table["share"], self.table["offset"] + self.table["start"],
                 self.table["stride"], strict=True)
         )  # fmt: skip
+        self.fitting = list(range(len(self.table)))  # numbers of the clips that can be read
+        if self.clip_frames > self.index["clip_frames"]:
+            # Frames after a clip's stop are another side's, or another video's.
+            self.fitting = [
+                i for i in self.fitting if self.last_row(i) < self.table["stop"].iloc[i]
+            ]
         self.caches: dict[int, ShardReader] = {}
 
     def __len__(self) -> int:
@@ -49,11 +62,24 @@ class Clips:
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key != "truth_file"}
 
+    def last_row(self, i: int) -> int:
+        """The place of clip `i`'s last frame in its video."""
+        return int(self.table["start"].iloc[i] + clip_rows(self.clip_frames, self.places[i][2])[-1])
+
     def frames(self, i: int, start: int = 0, stop: int | None = None) -> torch.Tensor:
         """Frames `start` to `stop` - 1 of clip `i`: uint8 (T, R, R, 3), a copy."""
         share, first, stride = self.places[i]
         rows = clip_rows(self.clip_frames, stride)[start:stop]
         return torch.from_numpy(self.cache(share).rows(first + rows))
+
+    def frames_at(self, i: int, places: Sequence[int]) -> torch.Tensor:
+        """The frames of clip `i` at `places`, in their order: uint8 (n, R, R, 3), a copy."""
+        if not places:
+            return torch.empty(0, self.resolution, self.resolution, 3, dtype=torch.uint8)
+        share, first, stride = self.places[i]
+        return torch.from_numpy(
+            self.cache(share).rows(first + clip_rows(self.clip_frames, stride)[list(places)])
+        )
 
     def cache(self, share: int) -> ShardReader:
         """The frames of one decode share, which must be those that were split."""
@@ -119,5 +145,17 @@ def check_hash(path: Path, sha256: str) -> None:
 
 
 def evaluation_clips(clips: Clips, max_clips: int | None) -> list[int]:
-    """Which clips are predicted and scored: all, or `max_clips` spread evenly over the split."""
-    return spread(len(clips), max_clips)
+    """Which clips are predicted and scored: those whose videos are long enough, all or `max_clips`
+    spread evenly over the split. UserError where there are none."""
+    if clips.table.empty or len(clips.fitting) == len(clips):
+        return spread(len(clips), max_clips)
+    future = clips.clip_frames - clips.context_frames
+    if not clips.fitting:
+        raise UserError(
+            f"config: evaluation.horizon: no {clips.split} clip of {clips.index['dataset']} can"
+            f" go on to {future} future frames; take fewer, or longer videos"
+        )
+    short = len(clips) - len(clips.fitting)
+    logger.info("%d of %d %s clips left out: their videos end before %d future frames",
+                short, len(clips), clips.split, future)  # fmt: skip
+    return [clips.fitting[place] for place in spread(len(clips.fitting), max_clips)]

@@ -16,6 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from rsvp.data.contexts import PREFIX
 from rsvp.files import atomic_path, read_json, sha256_of_file, write_json
 from rsvp.resume import Journal
 
@@ -132,12 +133,16 @@ class LatentWriter:
         return sum(len(entry["clips"]) for entry in self.files.get(split, []))
 
     def add(self, split: str, clips: Sequence[str], latents: dict[str, Tensor]) -> None:
-        """Append a batch: each kind (B, …, C, h, w); the ids name the B clips."""
+        """Append a batch: each kind (B, …, C, h, w); the ids name the B clips.
+
+        A kind is called as its latent, in another context than the prefix "context/latent".
+        """
         self.split = split
         entries = self.files.setdefault(split, [])
         if split == "train":
             for kind, values in latents.items():
-                self.statistics.setdefault(kind, Statistics()).add(values)
+                # A latent is normalised alike in all contexts that it is made in.
+                self.statistics.setdefault(kind.rpartition("/")[2], Statistics()).add(values)
         bytes_each = sum(values[0].numel() * 4 for values in latents.values())
         most = max(1, FILE_BYTES // bytes_each)
         for row, clip in enumerate(clips):
@@ -221,21 +226,26 @@ class Latents:
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         return (self.batch([index]) for index in range(len(self)))
 
-    def batch(self, indices: Sequence[int]) -> dict[str, Tensor]:
-        """Normalised latents of clips, by kind: (B, …, C, h, w)."""
+    def batch(self, indices: Sequence[int], context: str = PREFIX) -> dict[str, Tensor]:
+        """Normalised latents of clips in one context, by kind: (B, …, C, h, w).
+
+        Those of the frames of a context that observes none are not there.
+        """
         rows = [(self.slices(file), row) for file, row in (self.places[i] for i in indices)]
+        before = "" if context == PREFIX else f"{context}/"
         return {
             kind: statistics.normalise(
-                torch.cat([slices[kind][row : row + 1] for slices, row in rows])
+                torch.cat([slices[before + kind][row : row + 1] for slices, row in rows])
             )
             for kind, statistics in self.statistics.items()
+            if before + kind in rows[0][0]
         }
 
     def slices(self, file: str) -> dict[str, Any]:
         """The mapped tensors of a file."""
         if file not in self.opened:
             opened = safe_open(self.folder / file, "pt")
-            self.opened[file] = {kind: opened.get_slice(kind) for kind in self.statistics}
+            self.opened[file] = {kind: opened.get_slice(kind) for kind in opened.keys()}  # noqa: SIM118
         return self.opened[file]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from rsvp.data.clips import Clips
+from rsvp.data.contexts import Task, prefix_task
 from rsvp.data.frames import ShardReader, ShardWriter, remove_leftovers
 from rsvp.data.videos import side_by_side, write_video
 from rsvp.files import fresh_folder, read_json, write_json
@@ -97,7 +98,8 @@ class RowWriter:
 
     clips: where the row's clips come from; kind: predictor, baseline, ceiling or floor (whose clips
     are not the predictions' truth); trajectories: K; videos: how many clips get a video, the first
-    trajectory beside the truth. Leaving the `with` block without an error finishes the row.
+    trajectory beside the truth (of prefixes alone); task: which frames, by default those after
+    the context. Leaving the `with` block without an error finishes the row.
     """
 
     def __init__(
@@ -110,10 +112,13 @@ class RowWriter:
         trajectories: int,
         videos: int,
         journal: Journal,
+        task: Task | None = None,
     ) -> None:
-        self.clips, self.most_videos = clips, videos
+        prefix = prefix_task(clips.context_frames, clips.clip_frames)
+        task = task or prefix
+        # Side by side, what is observed comes first.
+        self.clips, self.most_videos = clips, videos if task == prefix else 0
         self.folder = Path(index_path).parent / "videos"
-        future = clips.clip_frames - clips.context_frames
         header = {
             "row": row,
             "kind": kind,
@@ -121,9 +126,11 @@ class RowWriter:
             "dataset": clips.index["dataset"],
             "split": clips.split,
             "paired": kind != "floor",
-            "context_frames": clips.context_frames,
+            "context_frames": len(task.observed),
         }
-        shape = (trajectories, future, clips.resolution, clips.resolution, 3)
+        if task != prefix:
+            header |= {"observed": task.observed, "predicted": task.predicted}
+        shape = (trajectories, len(task.predicted), clips.resolution, clips.resolution, 3)
         self.writer = PredictionWriter(index_path, header, shape, journal)
         self.videos = self.writer.videos  # [{"clip", "file"}] beside the index
 
@@ -163,6 +170,13 @@ class RowWriter:
         name = f"{len(self.videos):05d}.mp4"
         write_video(self.folder / name, film, VIDEO_RATE)
         self.videos.append({"clip": clip, "file": f"videos/{name}"})
+
+
+def task_in(index: dict[str, Any]) -> Task:
+    """Which frames of its clips the row of an index predicts."""
+    if "predicted" in index:
+        return Task(index["observed"], index["predicted"])
+    return prefix_task(index["context_frames"], index["context_frames"] + index["future_frames"])
 
 
 class Predictions:

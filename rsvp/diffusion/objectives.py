@@ -192,14 +192,18 @@ def denoising_loss(
     data: Tensor,
     noise: Tensor,
     times: Tensor,
+    wanted: Tensor | None = None,
 ) -> Tensor:
-    """Weighted mean squared error of the network's output at x_t, of `times` (B,)."""
+    """Weighted mean squared error of the network's output at x_t, of `times` (B,).
+
+    The mean is over all values, or over those where `wanted` (B, …) is true.
+    """
     noisy, velocity = interpolate(data, noise, times)
     output = objective.ask(network, noisy, times)
     error = (output - objective.target(noisy, velocity, times)).square()
     if weighting is Weighting.min_snr:
         error = per_sample(min_snr_weights(objective, times), error) * error
-    return error.mean()
+    return error.mean() if wanted is None else error[wanted].mean()
 
 
 def min_snr_weights(objective: Objective, t: Tensor) -> Tensor:

@@ -39,10 +39,17 @@ class Packing:
             for (name, shape), part in zip(self.shapes.items(), parts, strict=True)
         }
 
-    def network(self, denoiser: Denoiser, observed: dict[str, Tensor]) -> Network:
-        """The denoiser with that condition, for objectives and samplers: packed in, packed out."""
+    def network(
+        self, denoiser: Denoiser, observed: dict[str, Tensor], wanted: Tensor | None = None
+    ) -> Network:
+        """The denoiser with that condition, for objectives and samplers: packed in, packed out.
+
+        Where `wanted` (B, …) is false it is shown zeros: what is not predicted has no noise.
+        """
 
         def network(x: Tensor, time: Tensor) -> Tensor:
+            if wanted is not None:
+                x = x.masked_fill(~wanted, 0.0)
             return self.pack(denoiser(self.unpack(x), time, observed)).float()
 
         return network

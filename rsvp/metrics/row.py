@@ -57,6 +57,11 @@ class Row:
         self.clips, self.predictions = clips, predictions
         self.facts = predictions.index
         self.paired: bool = self.facts["paired"]
+        observed, future = self.facts["context_frames"], self.facts["future_frames"]
+        self.prefix = "predicted" not in self.facts
+        self.predicted: list[int] = self.facts.get(
+            "predicted", list(range(observed, observed + future))
+        )
         self.places = clip_places(clips, self.facts["clips"], self.facts["row"])
         self.groups = self.clips.table["group"].astype(str).to_numpy()[self.places]
         self.group_codes = group_codes(self.clips)[self.places]
@@ -71,17 +76,19 @@ class Row:
         place, context = self.places[number], self.facts["context_frames"]
         frames = self.clips.frames(place)
         futures = self.predictions.frames(number)
-        measured = features.clip_features(
-            torch.cat([frames[:context], futures[0]]), context, windows, networks.detectors.present
-        )
+        film = frames[: 1 + max([*range(context), *self.predicted])].clone()
+        film[self.predicted] = futures[0]
+        if not self.prefix:
+            windows = []  # their frames are the first of a clip
+        measured = features.clip_features(film, context, windows, networks.detectors.present)
         measured = {FEATURES + name: values[None] for name, values in measured.items()}
         measured[FEATURES + "groups"] = self.group_codes[number : number + 1]
         if self.paired:
             truth = self.clips.truth(place)
             scores = scoring.score_clip(
                 futures,
-                frames[context:],
-                None if truth is None else torch.as_tensor(truth["mask"])[context:],
+                frames[self.predicted],
+                None if truth is None else torch.as_tensor(truth["mask"])[self.predicted],
                 networks.perceptual.network,
                 sampled=self.facts["kind"] == "predictor",
             )
@@ -166,6 +173,8 @@ def row_index(facts: dict[str, Any], networks: Networks, groups: int) -> dict[st
             "clips": len(facts["clips"]),
             "trajectories": facts["trajectories"],
             **{key: facts[key] for key in shape},
+            # Where other frames than the first are observed: which, and which are scored.
+            **{key: facts[key] for key in ("observed", "predicted") if key in facts},
             **scoring.protocol(backbone),
             **features.protocol(detectors.present),
             "weights": perceptual.hashes | detectors.hashes,

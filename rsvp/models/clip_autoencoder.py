@@ -15,10 +15,12 @@ class ClipAutoencoder(nn.Module, ABC):
 
     B clips, T frames of which the first Tc are the context and F the future, H = W the resolution.
     What is said of the context, here and in latents, is encoded from the context frames alone.
+    Other contexts than a prefix come with their frames first (`rsvp.data.contexts`).
     Latents are raw; whoever stores them normalises them by the statistics of the training split.
     """
 
     extents: dict[str, Extent]  # of its latents, by name
+    over_time: ClassVar[tuple[str, ...]] = ()  # of context or future, with each of its frames
     latent_noise: float  # standard deviation of the noise that its decoder is trained with
     forward_methods: ClassVar[tuple[str, ...]]  # those that training calls
 

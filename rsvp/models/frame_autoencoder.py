@@ -27,6 +27,8 @@ class FrameAutoencoder(PlainAutoencoder):
         return self.decoder.last_layer
 
     def encode_clip(self, clips: Tensor, context_frames: int) -> tuple[dict[str, Tensor], None]:
+        if not clips.shape[1]:
+            return {}, None  # of a context that observes nothing
         return {"image": self.regulariser.encode(self.encode(clips))}, None
 
     def decode_future(self, latents: dict[str, Tensor], context: None) -> Tensor:

@@ -116,6 +116,8 @@ class TriplaneDecoder(nn.Module):
 class TriplaneAutoencoder(PlainAutoencoder):
     """Latents "xy", "xt" and "yt" of the future, and of the context under "context_xy", …"""
 
+    over_time = ("context_xt", "context_yt", "xt", "yt")
+
     def __init__(self, width: int, channels: int, regulariser: dict[str, Any]) -> None:
         super().__init__()
         self.extents = {f"context_{name}": Extent.context for name in PLANES}
@@ -130,8 +132,10 @@ class TriplaneAutoencoder(PlainAutoencoder):
         return self.decoder.image.last_layer
 
     def encode_clip(self, clips: Tensor, context_frames: int) -> tuple[dict[str, Tensor], None]:
-        observed = self.encoder(clips[:, :context_frames])
-        planes = {f"context_{name}": plane for name, plane in observed.items()}
+        planes = {}
+        if context_frames:
+            observed = self.encoder(clips[:, :context_frames])
+            planes = {f"context_{name}": plane for name, plane in observed.items()}
         if clips.shape[1] > context_frames:
             planes |= self.encoder(clips[:, context_frames:])
         return {name: self.regulariser.encode(plane) for name, plane in planes.items()}, None
@@ -150,6 +154,8 @@ class TriplaneAutoencoder(PlainAutoencoder):
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         features, smaller, losses = [], [], []
         for clip in (clips[:, :context_frames], clips[:, context_frames:]):
+            if not clip.shape[1]:
+                continue
             shown = {}
             for name, plane in self.encoder(clip).items():
                 shown[name], loss = self.regulariser.train_pass(plane, random)

@@ -74,7 +74,7 @@ def examples(
         for other in others
         if other.kind == "baseline" and (found := prediction_of(other, predictions))
     }
-    clips = Clips(datasets[row.index["dataset"]], "test")
+    clips = Clips(datasets[row.index["dataset"]], "test", row.index["future_frames"])
     context = clips.context_frames
     places = {clip: i for i, clip in enumerate(clips.table["clip"])}
     ranks = {clip: rank for rank, clip in enumerate(psnr.index, start=1)}

@@ -112,11 +112,13 @@ def read_records(paths: Iterable[Path]) -> list[dict[str, Any]]:
 
 def autoencoder_of(predictor: str, records: Iterable[dict[str, Any]]) -> str:
     """The autoencoder that a predictor was trained on; empty where no record says so."""
-    for record in records:
-        settings = record.get("settings") or {}
-        if record.get("stage") == "train_diffusion" and settings.get("name") == predictor:
-            return settings.get("predictor", {}).get("autoencoder", "")
-    return ""
+    found = {
+        (record.get("stage"), settings["name"]): settings.get("predictor", {})
+        for record in records
+        if "name" in (settings := record.get("settings") or {})
+    }
+    trained = found.get(("predict", predictor), {}).get("same_as", predictor)
+    return found.get(("train_diffusion", trained), {}).get("autoencoder", "")
 
 
 def resize_of(dataset: str, records: Iterable[dict[str, Any]]) -> str:

@@ -1,7 +1,7 @@
 """Batches of clips for training: what a step sees is a function of (seed, step) alone."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -9,9 +9,11 @@ from einops import rearrange
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from rsvp.config import Augment
+from rsvp.config import Augment, ObservedFrames
 from rsvp.data.clips import Clips
+from rsvp.data.contexts import PREFIX, clip_order
 from rsvp.data.latents import Latents
+from rsvp.data.layout import Layout, Parts, joined
 from rsvp.training.run import STOP_SIGNALS, generator
 
 
@@ -61,15 +63,52 @@ class ClipBatches(StepBatches):
 
 
 class LatentBatches(StepBatches):
-    """Normalised latents of training clips by kind, (B, …, C, h, h), drawn with replacement."""
+    """Normalised latents of training clips, drawn with replacement, each in a random context."""
 
     def __init__(self, latents: Latents, seed: int, batch_size: int) -> None:
         self.latents, self.seed, self.batch_size = latents, seed, batch_size
+        self.layout = layout_of(latents)
 
-    def __getitem__(self, step: int) -> dict[str, Tensor]:
+    def __getitem__(self, step: int) -> Parts:
         random = generator(self.seed, step, "latents")
         drawn = torch.randint(len(self.latents), (self.batch_size,), generator=random)
-        return self.latents.batch(drawn.tolist())
+        contexts = torch.randint(len(self.layout.contexts), (self.batch_size,), generator=random)
+        return self.parts(drawn.tolist(), contexts.tolist())
+
+    def parts(self, clips: Sequence[int], contexts: Sequence[int]) -> Parts:
+        """Those clips, each in the context of that number."""
+        names = list(self.layout.contexts)
+        if len(names) == 1:
+            return self.layout.parts(self.latents.batch(clips), names[0], len(clips))
+        return joined([
+            self.layout.parts(self.latents.batch([clip], names[number]), names[number], 1)
+            for clip, number in zip(clips, contexts, strict=True)
+        ])  # fmt: skip
+
+
+def layout_of(latents: Latents) -> Layout:
+    """The layout of what a cache holds."""
+    facts = latents.facts
+    contexts = {PREFIX: {"first": latents.context_frames}} | facts.get("contexts", {})
+    cells = {name: value.shape[-3:] for name, value in latents.batch([0]).items()}
+    return Layout(
+        facts["extents"], facts.get("over_time", ()), contexts, facts["clip_frames"], cells
+    )
+
+
+def in_context(
+    clips: Tensor,
+    contexts: Mapping[str, ObservedFrames],
+    seed: int,
+    step: int,
+    purpose: str,
+) -> tuple[Tensor, ObservedFrames]:
+    """Clips (B, T, …) in the order of one of the contexts, and that one, drawn by (seed, step)."""
+    random = generator(seed, step, f"{purpose} context")
+    names = list(contexts)
+    name = names[int(torch.randint(len(names), (1,), generator=random))]
+    context = contexts[name]
+    return (clips if name == PREFIX else clips[:, clip_order(context, clips.shape[1])]), context
 
 
 def turned(clip: Tensor, symmetry: int, augment: Augment) -> Tensor:

@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from rsvp.config import Predictor, Settings
-from rsvp.data.latents import Latents, split_latents
+from rsvp.data.latents import Latents
+from rsvp.data.layout import Parts
 from rsvp.diffusion.condition import drop_condition
 from rsvp.diffusion.objectives import OBJECTIVES, denoising_loss, training_times
 from rsvp.diffusion.packing import Packing
@@ -37,8 +38,12 @@ class Denoising:
         self, settings: Settings, latents: Latents, held_out: Latents, fabric: Fabric, steps: int
     ) -> None:
         self.config, self.seed = settings.predictor, settings.seed
-        self.latents, self.held_out, self.fabric, self.total = latents, held_out, fabric, steps
-        self.arguments = denoiser_arguments(self.config, latents)
+        self.fabric, self.total = fabric, steps
+        self.drawn, self.held_out = (
+            LatentBatches(of, self.seed, self.config.batch_size) for of in (latents, held_out)
+        )
+        self.layout = self.drawn.layout
+        self.arguments = denoiser_arguments(self.config, self.drawn)
         self.denoiser = LatentDenoiser(**self.arguments)
         if self.config.init_from:
             key = f"predictors.{settings.name}.init_from"
@@ -55,20 +60,19 @@ class Denoising:
             "optimizer": self.optimizer.optimizer,
         }
 
-    def batches(self, first: int) -> Iterator[dict[str, Tensor]]:
-        """The latents of the steps from `first` on, by name, normalised."""
-        batches = LatentBatches(self.latents, self.seed, self.config.batch_size)
-        return batches.batches(first, self.total, loader_workers(self.fabric))
+    def batches(self, first: int) -> Iterator[Parts]:
+        """The latents of the steps from `first` on, normalised."""
+        return self.drawn.batches(first, self.total, loader_workers(self.fabric))
 
-    def step(self, step: int, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    def step(self, step: int, batch: Parts) -> dict[str, Tensor]:
         """One update, of the average too; returns the loss."""
         config, seed = self.config, self.seed
         rate = learning_rate(step, self.total, config.learning_rate, config.warmup_steps)
         set_learning_rate(self.optimizer, rate)
         random = generator(seed, step, "diffusion")
         dropped = torch.rand(config.batch_size, generator=generator(seed, step, "null condition"))
-        parts = self.parts_of(batch)
-        loss = future_loss(self.network, *parts, config, random, dropped < config.drop_context)
+        parts = batch.to(self.fabric.device)
+        loss = future_loss(self.network, parts, config, random, dropped < config.drop_context)
         self.optimizer.zero_grad()
         self.fabric.backward(loss)
         self.fabric.clip_gradients(
@@ -83,27 +87,21 @@ class Denoising:
 
         The same noise and times at every validation, so that losses can be compared.
         """
-        batch = self.held_out.batch(range(min(len(self.held_out), VALIDATION_CLIPS)))
+        clips = range(min(len(self.held_out.latents), VALIDATION_CLIPS))
+        contexts = [clip % len(self.layout.contexts) for clip in clips]
+        batch = self.held_out.parts(clips, contexts)
         with torch.no_grad(), self.fabric.autocast():
             return float(self.averaged_loss(batch, "validation"))
 
-    def averaged_loss(self, batch: dict[str, Tensor], purpose: str) -> Tensor:
+    def averaged_loss(self, batch: Parts, purpose: str) -> Tensor:
         """The loss of the averaged weights on latents; noise depends on `purpose` alone."""
         random = generator(0, 0, purpose)
-        return future_loss(self.average.module, *self.parts_of(batch), self.config, random)
-
-    def parts_of(self, batch: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """What is observed and what is to be predicted of latents by name, on the device."""
-        batch = {name: value.to(self.fabric.device) for name, value in batch.items()}
-        return split_latents(batch, self.latents.extents, self.latents.context_frames)
+        return future_loss(self.average.module, batch.to(self.fabric.device), self.config, random)
 
 
-def denoiser_arguments(config: Predictor, latents: Latents) -> dict[str, Any]:
+def denoiser_arguments(config: Predictor, batches: LatentBatches) -> dict[str, Any]:
     """The arguments of the denoiser's constructor, as JSON values."""
-    seen, future = split_latents(latents.batch([0]), latents.extents, latents.context_frames)
-    return {
-        "observed": {name: list(value.shape[1:]) for name, value in seen.items()},
-        "targets": {name: list(value.shape[1:]) for name, value in future.items()},
+    return batches.parts([0], [0]).shapes() | {
         "width": config.denoiser.width,
         "depth": config.denoiser.depth,
         "heads": config.denoiser.heads,
@@ -114,30 +112,32 @@ def denoiser_arguments(config: Predictor, latents: Latents) -> dict[str, Any]:
 
 def future_loss(
     network: torch.nn.Module,
-    observed: dict[str, torch.Tensor],
-    future: dict[str, torch.Tensor],
+    parts: Parts,
     config: Predictor,
     random: torch.Generator,
     dropped: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """The objective's loss over future latents; clips where `dropped` (B,) see no context.
+    """The objective's loss over wanted targets; clips where `dropped` (B,) see no context.
 
-    Both (B, T, C, h, w) by name. All latents' values count alike, so larger latents count more.
+    All latents' values count alike, so larger latents count more.
     """
+    observed, future, wanted = parts
     if dropped is not None:
         observed = drop_condition(observed, dropped)
     packing = Packing({name: value.shape[1:] for name, value in future.items()})
     data = packing.pack(future)
+    counted = None if wanted is None else packing.pack(wanted)
     noise = torch.randn(data.shape, generator=random)
     objective = OBJECTIVES[config.objective.name]
     times = training_times(
         objective, config.times, config.time_mean, config.time_std, len(data), random
     )
     return denoising_loss(
-        packing.network(network, observed),
+        packing.network(network, observed, counted),
         objective,
         config.weighting,
         data,
         noise.to(data.device),
         times.to(data.device),
+        counted,
     )

@@ -10,8 +10,9 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from rsvp.config import Autoencoder, Settings
+from rsvp.config import Autoencoder, ObservedFrames, Settings
 from rsvp.data.clips import Clips
+from rsvp.data.contexts import contexts_of
 from rsvp.models.clip_autoencoder import ClipAutoencoder
 from rsvp.training.adversarial import (
     Discriminators,
@@ -20,7 +21,7 @@ from rsvp.training.adversarial import (
     generator_loss,
     make_discriminators,
 )
-from rsvp.training.batches import ClipBatches, to_float
+from rsvp.training.batches import ClipBatches, in_context, to_float
 from rsvp.training.compute import loader_workers
 from rsvp.training.ema import ramped_average
 from rsvp.training.reconstruction import frame_weights, reconstruct, reconstruction_loss
@@ -46,6 +47,7 @@ class Finetuning:
         self.settings, self.seed = settings.autoencoder, settings.seed
         self.config = self.settings.finetune
         self.clips, self.fabric, self.total = clips, fabric, steps
+        self.contexts = contexts_of(clips.context_frames, settings.contexts)
         self.validate_every = self.config.validate_every
         self.autoencoder = autoencoder.to(fabric.device)
         self.autoencoder.requires_grad_(True)
@@ -78,10 +80,10 @@ class Finetuning:
         rate = learning_rate(step, self.total, config.learning_rate, config.warmup_steps)
         set_learning_rate(self.optimizer, rate)
         clip = to_float(batch.to(self.fabric.device))
+        clip, context = in_context(clip, self.contexts, self.seed, step, "finetune")
         losses = adversarial_step(
             self.fabric, self.settings, self.watch.perceptual, step, self.seed, clip,
-            self.clips.context_frames, self.autoencoder, self.discriminators, self.optimizer,
-            self.opponent,
+            context, self.autoencoder, self.discriminators, self.optimizer, self.opponent,
         )  # fmt: skip
         self.average.update_parameters(self.autoencoder)
         return losses
@@ -119,7 +121,7 @@ def adversarial_step(
     step: int,
     seed: int,
     clip: Tensor,
-    context_frames: int,
+    context: ObservedFrames,
     autoencoder: ClipAutoencoder,
     discriminators: Discriminators,
     optimizer: torch.optim.Optimizer,
@@ -128,11 +130,15 @@ def adversarial_step(
     """One update of the autoencoder, then one of the discriminators, on consecutive frames."""
     config, weights = settings.finetune, frame_weights(settings.pretrain)
     random = generator(seed, step, "finetune")
-    first = torch.randint(clip.shape[1] - config.target_frames + 1, (1,), generator=random)
+    # The observed frames that follow what is predicted stand at the front, out of time's order.
+    starts = clip.shape[1] - context.last - config.target_frames + 1
+    first = context.last + torch.randint(starts, (1,), generator=random)
     targets = first + torch.arange(config.target_frames)
     discriminators.requires_grad_(False)
     with fabric.autocast():
-        result = reconstruct(autoencoder, clip, context_frames, targets, random, weights.scale > 0)
+        result = reconstruct(
+            autoencoder, clip, context.first + context.last, targets, random, weights.scale > 0
+        )
         loss, parts = reconstruction_loss(result, perceptual, config.lpips, weights)
         fake, real = discriminators.augmented(
             result.predicted, result.frames, generator(seed, step, "augment")

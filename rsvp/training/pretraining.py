@@ -9,10 +9,11 @@ from torch.optim.swa_utils import AveragedModel
 
 from rsvp.config import Settings
 from rsvp.data.clips import Clips
+from rsvp.data.contexts import contexts_of
 from rsvp.models.autoencoders import autoencoder_arguments, make_autoencoder
 from rsvp.models.bundle import start_from
 from rsvp.models.clip_autoencoder import ClipAutoencoder
-from rsvp.training.batches import ClipBatches, to_float
+from rsvp.training.batches import ClipBatches, in_context, to_float
 from rsvp.training.compute import loader_workers
 from rsvp.training.ema import ramped_average
 from rsvp.training.reconstruction import frame_weights, reconstruct, reconstruction_loss
@@ -33,6 +34,7 @@ class Pretraining:
             settings.autoencoder.pretrain, settings.seed, settings.weights
         )  # fmt: skip
         self.clips, self.fabric, self.total = clips, fabric, steps
+        self.contexts = contexts_of(clips.context_frames, settings.contexts)
         self.arguments = autoencoder_arguments(settings.autoencoder)
         autoencoder = make_autoencoder(**self.arguments).to(memory_format=torch.channels_last)
         if settings.autoencoder.init_from:
@@ -75,11 +77,12 @@ class Pretraining:
             learning_rate(step, self.total, config.learning_rate, config.warmup_steps),
         )
         clip = to_float(batch.to(self.fabric.device))
+        clip, context = in_context(clip, self.contexts, self.seed, step, "pretrain")
         random = generator(self.seed, step, "pretrain")
         targets = torch.randperm(clip.shape[1], generator=random)[: config.target_frames]
         weights = frame_weights(config)
         result = reconstruct(
-            self.network, clip, self.clips.context_frames, targets, random, weights.scale > 0
+            self.network, clip, context.first + context.last, targets, random, weights.scale > 0
         )
         loss, parts = reconstruction_loss(result, self.perceptual, config.lpips, weights)
         self.optimizer.zero_grad()

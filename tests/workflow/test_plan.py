@@ -46,6 +46,22 @@ def test_predictors_share_what_they_stand_on(project):
     assert answer.rules["decode"] == 2
 
 
+def test_a_row_of_another_context_shares_all_training(project):
+    """And is predicted and scored when it is asked for, though the report leaves it out."""
+    more = [
+        "datasets={shapes: {contexts: {ends: {first: 2, last: 2}}}}",
+        "autoencoders={rsvp: {contexts: [ends]}}",
+        "predictors={ends: {same_as: rsvp-m, context: ends}}",
+    ]
+    answer = project.snakemake(
+        "-n", "--config", *more, "--", "all", "evaluation/ends/seed0/index.json"
+    )
+    assert answer.code == 0, answer.text
+    assert answer.rules == DEMO | {
+        "settings": DEMO["settings"] + 1, "predict": 2, "evaluate": DEMO["evaluate"] + 1
+    }  # fmt: skip
+
+
 def test_named_config_replaces_the_demo(project):
     """Snakemake would merge the two, and the demo's keys would survive."""
     (project.folder / "other.yaml").write_text(

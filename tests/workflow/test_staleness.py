@@ -177,6 +177,16 @@ CHANGES: dict[str, tuple[Edit, list[str]]] = {
         set_values(datasets={"tiny": {"clip_stride": 3}}),
         [settings("split", "tiny"), *DIVIDED],
     ),
+    "a longer horizon": (
+        set_values(evaluation={"horizon": 9}),
+        [
+            *[settings(stage, "rsvp/seed0") for stage in ("reconstruct", "measure_semantics")],
+            *[settings(stage, "tiny") for stage in ("predict_baseline", "real_features")],
+            settings("predict", "rsvp-m/seed0"),
+            *[FEATURES, *BASELINES, SEMANTICS, "Reconstruct with rsvp (seed 0)"],
+            *["Evaluate rsvp.reconstruction (seed 0)", *PREDICTED],
+        ],
+    ),
     "interval between states": (set_values(compute={"save_seconds": 7.0}), []),
     "title of the report": (
         set_values(report={"title": "other"}),

@@ -89,8 +89,8 @@ rule predict:
         dataset=PLAN.dataset,
         autoencoder=PLAN.autoencoder,
         autoencoder_weights=ancient(PLAN.autoencoder_weights),
-        denoiser="predictors/{predictor}/seed{seed}/index.json",
-        denoiser_weights=ancient("predictors/{predictor}/seed{seed}/weights.safetensors"),
+        denoiser=PLAN.denoiser,
+        denoiser_weights=ancient(PLAN.denoiser_weights),
     output:
         predictions="predictions/{predictor}/seed{seed}/index.json",
         record="predictions/{predictor}/seed{seed}/run.json",

@@ -1,0 +1,136 @@
+"""How the latents of a clip become what a denoiser is shown and what it is asked for.
+
+With one context that is its observed latents and its future ones. A model of several contexts has
+one shape for all: places for each frame that some context observes, and for each that some context
+predicts. What a context lacks there is zero, and a channel of each observed latent says where it
+is not.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from rsvp.config import ObservedFrames
+from rsvp.data.contexts import observed_frames, predicted_frames
+from rsvp.data.latents import Extent, split_latents
+
+
+class Parts(NamedTuple):
+    """Latents (B, T, C, h, w) by name."""
+
+    observed: dict[str, Tensor]
+    targets: dict[str, Tensor]
+    wanted: dict[str, Tensor] | None  # bool, of the targets' shapes: what counts; None is all
+
+    def to(self, device: torch.device) -> "Parts":
+        """The same on another device."""
+        return Parts(*(part and {k: v.to(device) for k, v in part.items()} for part in self))
+
+    def shapes(self) -> dict[str, dict[str, list[int]]]:
+        """The shapes (T, C, h, w) that the denoiser is made for."""
+        return {
+            name: {kind: list(value.shape[1:]) for kind, value in part.items()}
+            for name, part in (("observed", self.observed), ("targets", self.targets))
+        }
+
+
+class Layout:
+    """The places of each context's latents. All arguments are JSON values but for the contexts'.
+
+    extents: by name. over_time: the latents of context or future that have a frame for each of
+    its frames. frames: of a clip. cells: shapes (C, h, w) by name.
+    """
+
+    def __init__(
+        self,
+        extents: Mapping[str, str],
+        over_time: Sequence[str],
+        contexts: Mapping[str, Mapping[str, int]],
+        frames: int,
+        cells: Mapping[str, Sequence[int]],
+    ) -> None:
+        self.facts: dict[str, Any] = {
+            "extents": dict(extents), "over_time": list(over_time), "frames": frames,
+            "contexts": {name: dict(value) for name, value in contexts.items()},
+            "cells": {name: list(shape) for name, shape in cells.items()},
+        }  # fmt: skip
+        self.extents = {name: Extent(value) for name, value in extents.items()}
+        self.over_time, self.frames, self.cells = set(over_time), frames, cells
+        self.contexts = {name: ObservedFrames(**value) for name, value in contexts.items()}
+        self.observed = {n: observed_frames(c, frames) for n, c in self.contexts.items()}
+        self.predicted = {n: predicted_frames(c, frames) for n, c in self.contexts.items()}
+        self.observed_places = sorted(set().union(*self.observed.values()))
+        self.predicted_places = sorted(set().union(*self.predicted.values()))
+
+    def parts(self, latents: dict[str, Tensor], context: str, count: int) -> Parts:
+        """The parts of `count` clips' latents (B, …, C, h, w), which were encoded in that context's
+        order; without future frames, with no targets."""
+        observed, future = split_latents(latents, self.extents, len(self.observed[context]))
+        if len(self.contexts) == 1:
+            return Parts(observed, future, None)
+        device = next(iter(latents.values())).device if latents else torch.device("cpu")
+        shown = {
+            name: self.spread(name, observed.get(name), self.observed[context],
+                              self.observed_places, count, device)
+            for name, extent in self.extents.items() if extent is not Extent.future
+        }  # fmt: skip
+        targets = {
+            name: self.spread(name, value, self.predicted[context],
+                              self.predicted_places, count, device)[:, :, :-1]
+            for name, value in future.items()
+        }  # fmt: skip
+        return Parts(shown, targets, self.wanted(context, count))
+
+    def spread(
+        self,
+        name: str,
+        value: Tensor | None,
+        frames: Sequence[int],
+        places: Sequence[int],
+        count: int,
+        device: torch.device,
+    ) -> Tensor:
+        """A latent of `frames` at its places (B, T, C + 1, h, w); the last channel is 1 there."""
+        channels, *grid = self.cells[name]
+        timed = self.timed(name)
+        laid = torch.zeros(count, len(places) if timed else 1, channels + 1, *grid, device=device)
+        if value is not None and value.shape[1]:
+            there = [places.index(frame) for frame in frames] if timed else [0]
+            laid[:, there, :channels] = value.to(laid.dtype)
+            laid[:, there, channels] = 1.0
+        return laid
+
+    def timed(self, name: str) -> bool:
+        """Whether a latent has a frame for each of the frames that it speaks of."""
+        return self.extents[name] is Extent.frames or name in self.over_time
+
+    def wanted(self, context: str, count: int) -> dict[str, Tensor] | None:
+        """What of the targets a context predicts, (B, T, C, h, w) bool by name; None is all."""
+        if len(self.contexts) == 1:
+            return None
+        wanted = {}
+        for name, extent in self.extents.items():
+            if extent is Extent.context:
+                continue
+            asked = [place in self.predicted[context] for place in self.predicted_places]
+            there = torch.tensor(asked if self.timed(name) else [True]).view(1, -1, 1, 1, 1)
+            wanted[name] = there.expand(count, -1, *self.cells[name])
+        return wanted
+
+    def take(self, targets: dict[str, Tensor], context: str) -> dict[str, Tensor]:
+        """Of targets (B, T, C, h, w) the frames that a context predicts, as decoders take them."""
+        if len(self.contexts) == 1:
+            return targets
+        there = [self.predicted_places.index(frame) for frame in self.predicted[context]]
+        return {n: value[:, there] if self.timed(n) else value for n, value in targets.items()}
+
+
+def joined(parts: Sequence[Parts]) -> Parts:
+    """The parts of several clips, one after the other."""
+    observed, targets, wanted = (
+        column[0] and {name: torch.cat([part[name] for part in column]) for name in column[0]}
+        for column in zip(*parts, strict=True)
+    )
+    return Parts(observed, targets, wanted)

@@ -1,0 +1,32 @@
+"""Rolling forward beyond the horizon of training: the last frames made become the next context."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+# (context (B, Tc, 3, H, W), number of the block, trajectories) -> (B, their count, F, 3, H, W)
+Block = Callable[[Tensor, int, Sequence[int]], Tensor]
+
+
+def roll(block: Block, context: Tensor, trajectories: int, horizon: int) -> Tensor:
+    """Futures (B, K, horizon, 3, H, W) of context frames (B, Tc, 3, H, W), all uint8.
+
+    Block 0 makes all K trajectories from the one context. Each further block continues one
+    trajectory from the last Tc of its frames, made or observed, as they are stored: what it sees
+    can be read back from the files. The last block's surplus frames are dropped.
+    """
+    futures = block(context, 0, range(trajectories))
+    observed = context[:, None].expand(-1, trajectories, *context.shape[1:])
+    number = 1
+    while futures.shape[2] < horizon:
+        seen = torch.cat([observed, futures], 2)[:, :, -context.shape[1] :]
+        made = [block(seen[:, k], number, [k]) for k in range(trajectories)]
+        futures = torch.cat([futures, torch.cat(made, 1)], 2)
+        number += 1
+    return futures[:, :, :horizon]
+
+
+def blocks_of(horizon: int, block_frames: int) -> int:
+    """How many blocks of so many future frames a horizon takes."""
+    return -(-horizon // block_frames)

@@ -73,7 +73,7 @@ def test_ctrl_c_saves_and_the_same_command_continues_with_more_steps(moved):
 
 def test_trainer_whose_snakemake_died_is_taken_over(moved):
     change(moved, steps=LONG)
-    run = Run(moved, 12.0, (INDEX,))
+    run = Run(moved, 30.0, (INDEX,))  # longer than a start on a busy machine
     until(run, "train_diffusion", SHORT + 2)
     (orphan,) = run.processes("train_diffusion")
     os.kill(run.process.pid, signal.SIGKILL)

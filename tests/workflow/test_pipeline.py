@@ -44,8 +44,11 @@ def test_no_stage_reached_the_network_or_loaded_a_pickle(finished):
     ran = {stage for stage in STAGES if "calibrate" not in stage} - {"rsvp.generate_videos"}
     assert {f"watched by -m {stage}" for stage in ran} <= set(lines)
     assert [line for line in lines if not line.startswith("watched by ")] == []
-    suffixes = {path.suffix for path in (finished.folder / "results").rglob("*")}
-    assert not suffixes & {".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".npy", ".npz"}
+    foreign = {".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".npy", ".npz"}
+    results = finished.folder / "results"
+    found = [p for p in results.rglob("*") if p.suffix in foreign]
+    # Snakemake may keep a cache of its own, which no stage reads.
+    assert all(p.is_relative_to(results / ".snakemake/iocache") for p in found), found
 
 
 def test_snakemake_packs_its_own_report(finished):

@@ -584,8 +584,9 @@ def test_a_context_reaches_what_is_trained_for_it():
         if stage_settings(before, stage, name) != stage_settings(after, stage, name)
     }
     assert stages == {"pretrain_autoencoder", "finetune_autoencoder", "cache_latents"}
-    settings = read_settings(stage_settings(after, "cache_latents", "rsvp"))
-    assert settings.contexts == {"ends": ObservedFrames(2, 2)}
+    for stage in ("cache_latents", "calibrate_pretraining", "calibrate_finetuning"):
+        settings = read_settings(stage_settings(after, stage, "rsvp"))
+        assert settings.contexts == {"ends": ObservedFrames(2, 2)}, stage
     # Defined, and named by nobody.
     values = with_contexts()
     values["datasets"]["shapes"]["contexts"]["short"] = {"first": 1}

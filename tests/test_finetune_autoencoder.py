@@ -10,7 +10,8 @@ from safetensors.torch import load_file
 from rsvp import finetune_autoencoder, pretrain_autoencoder
 from rsvp.config import load, read_settings, stage_settings
 from rsvp.resume import SAVE_SECONDS
-from rsvp.training import watch
+from rsvp.training import finetuning, pretraining, watch
+from rsvp.training.reconstruction import reconstruct
 from rsvp.training.run import TrainingRun
 from tests import squares
 
@@ -29,12 +30,14 @@ class Killed(Exception):
     """Stands for the end of a process in the middle of a step."""
 
 
-def settings(stage, pretrain=None, finetune=None):
+def settings(stage, pretrain=None, finetune=None, contexts=None):
     """A stage's settings, for a small autoencoder of frames."""
     training = {"steps": STEPS, "batch_size": 2, "target_frames": 2}
     finetune = training | {"validate_every": 4, "discriminator_width": 8} | (finetune or {})
     dataset = {"path": "videos", "resolution": SIZE, "clip_frames": CONTEXT + FUTURE}
+    dataset |= {"contexts": contexts}
     autoencoder = {"dataset": "d", "kind": "frames", "width": 16, "finetune": finetune}
+    autoencoder |= {"contexts": contexts and list(contexts)}
     values = {
         "datasets": {"d": dataset | {"context_frames": CONTEXT}},
         "autoencoders": {"a": autoencoder | {"pretrain": training | (pretrain or {})}},
@@ -122,6 +125,26 @@ def test_finetuning_with_all_options_resumes(penalty, tmp_path, dataset, pretrai
         assert state["discriminators/penalty.real"].abs().min() > 0
     killed = run_killed(monkeypatch, stage, tmp_path / "k", *rest, pretrained=pretrained[0])
     assert_same(killed, whole)
+
+
+def test_both_stages_are_trained_in_each_context(tmp_path, dataset, pretrained, monkeypatch):
+    """What follows the predicted frames stands at the front, and fine-tuning leaves it out."""
+    trainings = ((pretrain_autoencoder, pretraining), (finetune_autoencoder, finetuning))
+    for stage, trainer in trainings:
+        name, seen = stage.__name__.removeprefix("rsvp."), []
+
+        def spied(network, clips, count, targets, *more, seen=seen):
+            seen.append((count, int(targets.min())))
+            return reconstruct(network, clips, count, targets, *more)
+
+        monkeypatch.setattr(trainer, "reconstruct", spied)
+        long = {"steps": 3 * STEPS}  # each context is drawn
+        own = settings(name, long, long, {"back": {"last": 3}, "none": {}})
+        given = {"pretrained": pretrained[0]} if trainer is finetuning else {}
+        run(stage, tmp_path / name, dataset, own, **given)
+        assert len(seen) == 3 * STEPS and {count for count, _ in seen} == {CONTEXT, 3, 0}
+        if trainer is finetuning:
+            assert min(first for count, first in seen if count == 3) >= 3
 
 
 def test_lpips_counts_in_finetuning_where_it_is_there(tmp_path, dataset, pretrained, monkeypatch):

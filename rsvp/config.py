@@ -276,6 +276,7 @@ class Finetune:
     feature_matching: float = 10.0  # weight of the distance of the discriminators' features
     adaptive_weight: bool = False  # `adversarial` is a share of the reconstruction's gradient
     lpips: float = 0.0  # weight of LPIPS; needs `perceptual: lpips`
+    sliced_wasserstein: float = 0.0  # weight of the distance of image patches
     discriminator_width: int = 32
     regularisation: Regularisation = Regularisation.none  # of the discriminators
     r1_weight: float = 1.0  # r1: gamma
@@ -1281,8 +1282,10 @@ MAY_BE_ZERO = {
     "l1",
     "l2",
     "lpips",
+    "sliced_wasserstein",
     "scale_equivariance",
     "adversarial",
+    "feature_matching",
     "gap_seconds",
     "max_rejected_fraction",
     "kl_weight",

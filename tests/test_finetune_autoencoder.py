@@ -22,7 +22,7 @@ PRETRAIN = {"l1": 0.5, "scale_equivariance": 0.5, "ema_decay": 0.9}
 ADVERSARIAL = {"adaptive_weight": True, "augment": "ada", "ada_target": 0.001, "ada_clips": 8}
 FINETUNE = {
     "r1": ADVERSARIAL | {"regularisation": "r1", "r1_every": 3},
-    "lecam": ADVERSARIAL | {"regularisation": "lecam", "ema_decay": 0.5},
+    "lecam": ADVERSARIAL | {"regularisation": "lecam", "ema_decay": 0.5, "sliced_wasserstein": 1.0},
 }
 
 
@@ -164,3 +164,15 @@ def test_lpips_counts_in_finetuning_where_it_is_there(tmp_path, dataset, pretrai
     assert rows[1]["lpips"] == pytest.approx(rows[1]["l1"], abs=1e-5)
     gain = rows[1]["reconstruction"] - rows[0]["reconstruction"]
     assert gain == pytest.approx(0.7 * rows[1]["lpips"], abs=1e-5)
+
+
+def test_patches_count_in_finetuning(tmp_path, dataset, pretrained):
+    rows = []
+    for weight in (0.0, 0.7):
+        own = settings("finetune_autoencoder", finetune={"sliced_wasserstein": weight})
+        home = tmp_path / str(weight)
+        history = run(finetune_autoencoder, home, dataset, own, pretrained=pretrained[0])[2]
+        rows.append(history[history["step"] == 1].iloc[0])
+    assert "patches" not in rows[0] and rows[1]["patches"] > 0
+    gain = rows[1]["reconstruction"] - rows[0]["reconstruction"]
+    assert gain == pytest.approx(0.7 * rows[1]["patches"], abs=1e-5)

@@ -69,3 +69,18 @@ def test_flat_clips_are_finite_and_wrong_shapes_refused(clips: torch.Tensor) -> 
         sliced_wasserstein(clips[:1], clips)
     with pytest.raises(ValueError, match="16 pixels"):
         sliced_wasserstein(clips[..., :8, :8], clips[..., :8, :8])
+
+
+def test_following_the_gradient_restores_lost_contrast_wherever_patches_are(
+    clips: torch.Tensor,
+) -> None:
+    """As a loss: a gain and an offset, found on some patches, hold on others."""
+    gain, offset = torch.tensor(0.6, requires_grad=True), torch.tensor(0.1, requires_grad=True)
+    optimizer = torch.optim.Adam([gain, offset], lr=0.05)
+    for step in range(60):
+        loss = sliced_wasserstein(gain * clips[:1] + offset, clips[:1], seed=step).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert gain.item() == pytest.approx(1.0, abs=0.05)
+    assert offset.item() == pytest.approx(0.0, abs=0.02)

@@ -13,6 +13,7 @@ from torch.optim.swa_utils import AveragedModel
 from rsvp.config import Autoencoder, ObservedFrames, Settings
 from rsvp.data.clips import Clips
 from rsvp.data.contexts import contexts_of
+from rsvp.metrics.sliced_wasserstein import sliced_wasserstein
 from rsvp.models.clip_autoencoder import ClipAutoencoder
 from rsvp.training.adversarial import (
     Discriminators,
@@ -144,8 +145,12 @@ def adversarial_step(
             result.predicted, result.frames, generator(seed, step, "augment")
         )
         adversarial, features = generator_loss(discriminators, fake, real)
+    if config.sliced_wasserstein:
+        drawn = int(torch.randint(2**31, (1,), generator=generator(seed, step, "patches")))
+        patches = sliced_wasserstein(result.predicted.float(), result.frames, drawn).mean()
+        loss, parts = loss + config.sliced_wasserstein * patches, parts | {"patches": patches}
     weight: Tensor | float = config.adversarial
-    shown = {name: parts[name] for name in ("lpips", "scale") if name in parts}
+    shown = {name: parts[name] for name in ("lpips", "scale", "patches") if name in parts}
     if config.adaptive_weight:
         shown["adaptive_weight"] = adaptive_weight(loss, adversarial, autoencoder.last_layer)
         weight = weight * shown["adaptive_weight"]

@@ -68,6 +68,9 @@ def test_why_names_settings_videos_and_stages(moved):
         "train_diffusion b seed 0: never run",
     ):
         assert line in lines, "\n".join(lines)
+    # Nor does the next call hash the other share's videos again.
+    kept = json.loads((moved.folder / "results/.hashes/tiny.json").read_text())
+    assert len(kept) == len(list(moved.folder.glob("videos/*/*")))
 
 
 def test_accepted_results_are_current_and_training_goes_on(moved):

@@ -13,7 +13,7 @@ import yaml
 from kills import VARYING, Run, progress, saved
 from projects import Project
 from safetensors.numpy import load_file
-from tiny import tiny_project
+from tiny import moving_squares, tiny_project, write_lossless
 
 PREDICTOR = "predictors/rsvp-m/seed0"
 INDEX = f"{PREDICTOR}/index.json"
@@ -161,6 +161,34 @@ def test_training_starts_from_a_finished_predictor(moved):
     index.unlink()
     answer = moved.snakemake("-n", INDEX)
     assert answer.code == 2 and "predictors.rsvp-m.init_from: no file" in answer.errors[0]
+
+
+def test_autoencoder_starts_from_a_finished_one_on_other_data(moved):
+    """A learning rate of next to nothing leaves it where it started, whatever it is shown."""
+    results = moved.folder / "results"
+    shutil.copytree(results / FINETUNED, moved.folder / "old")
+    for number in range(12):
+        frames = moving_squares(100 + number)[:, :, ::-1]
+        write_lossless(moved.folder / f"others/mirrored/v_g{number:02d}_c01.mkv", frames)
+    path = moved.folder / "config.yaml"
+    config = yaml.safe_load(path.read_text())
+    config["datasets"]["other"] = config["datasets"]["tiny"] | {"path": "others"}
+    config["autoencoders"]["rsvp"] |= {"dataset": "other", "init_from": "old"}
+    config["autoencoders"]["rsvp"]["pretrain"] |= {"learning_rate": 1e-12, "weight_decay": 0.0}
+    path.write_text(yaml.safe_dump(config))
+    target = f"{PRETRAINED}/index.json"
+    answer = moved.snakemake(target)
+    assert answer.code == 0, answer.text
+    assert answer.rules["decode"] == 2 and answer.rules["pretrain_autoencoder"] == 1
+    assert "is of other settings or inputs; set aside" in answer.text
+    old, new = (
+        load_file(folder / "weights.safetensors")
+        for folder in (moved.folder / "old", results / PRETRAINED)
+    )
+    assert old.keys() == new.keys()
+    assert all(abs(new[key] - old[key]).max() < 1e-6 for key in old)
+    settings = json.loads((results / PRETRAINED / "run.json").read_text())["settings"]
+    assert settings["autoencoder"]["dataset"] == "other"
 
 
 @pytest.fixture

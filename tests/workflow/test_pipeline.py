@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from projects import GUARD_LOG, STAGES
+from projects import GUARD_LOG, ROOT, STAGES
 from safetensors.torch import load_file
 from tiny import CONTEXT, moving_squares, write_lossless
 
@@ -47,8 +47,10 @@ def test_no_stage_reached_the_network_or_loaded_a_pickle(finished):
     foreign = {".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".npy", ".npz"}
     results = finished.folder / "results"
     found = [p for p in results.rglob("*") if p.suffix in foreign]
-    # Snakemake may keep a cache of its own, which no stage reads.
+    # Snakemake's dry runs leave an inventory, which it reads with --trust-io-cache only.
     assert all(p.is_relative_to(results / ".snakemake/iocache") for p in found), found
+    flags = [ROOT / "Makefile", *ROOT.glob("profiles/*/*"), *ROOT.glob("workflow/*.py")]
+    assert not any("trust-io-cache" in path.read_text(encoding="utf-8") for path in flags)
 
 
 def test_snakemake_packs_its_own_report(finished):

@@ -287,6 +287,7 @@ class Finetune:
     ada_clips: int = 4000  # ada: seen while the probability of a transformation rises from 0 to 1
     ema_decay: float = 0.98  # of the weights that are watched and kept, every step
     validate_every: int = 50  # steps
+    validation_clips: int = 32  # at most, spread evenly over the validation split
     patience: int = 4  # validations without improvement
     max_psnr_drop: float = 0.4  # dB on the validation split; weights below it are not kept
 

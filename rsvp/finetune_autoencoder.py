@@ -96,10 +96,10 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
 
 def validate(run: TrainingRun, step: int, trainer: Finetuning, stopping: EarlyStopping) -> None:
     """Measure on the validation split; keep the weights when they are the best so far."""
-    scores = trainer.validate()
+    scores = trainer.start if step == 0 else trainer.validate()
     score, psnr = float(scores.watched.mean()), float(scores.psnr.mean())
     if stopping.observe(step, score, psnr):
-        trainer.keep()
+        trainer.keep(scores)
     run.memory["stopping"] = stopping.state_dict()
     name = f"validation_{trainer.watch.name}"
     run.validated(step, score, **{name: score, "validation_psnr": psnr})

@@ -58,8 +58,10 @@ class Finetuning:
         averaged = ramped_average(self.config.ema_decay)
         self.average = AveragedModel(self.autoencoder, multi_avg_fn=averaged)
         self.best = copy.deepcopy(self.autoencoder)
-        self.watch = Watch(clips.index_path, settings.weights, fabric.device)
+        watched = self.config.validation_clips
+        self.watch = Watch(clips.index_path, settings.weights, fabric.device, watched)
         self.start = self.watch.measure(self.autoencoder)
+        self.kept: Scores | None = None  # of `best`, unless a run before this one kept them
         self.parts: dict[str, Part] = {
             "autoencoder": self.autoencoder,
             "average": self.average,
@@ -93,13 +95,14 @@ class Finetuning:
         """How well the averaged weights give validation clips back."""
         return self.watch.measure(self.average.module)
 
-    def keep(self) -> None:
-        """Make the averaged weights the best ones."""
+    def keep(self, scores: Scores) -> None:
+        """Make the averaged weights, which have these scores, the best ones."""
         self.best.load_state_dict(self.average.module.state_dict())
+        self.kept = scores
 
     def comparison(self) -> dict[str, Any]:
         """Before and after, and the paired improvement with its interval, for an index."""
-        before, after = self.start, self.watch.measure(self.best)
+        before, after = self.start, self.kept or self.watch.measure(self.best)
         gain = self.watch.improvement(before, after)
         return {
             "before": self.watch.summary(before),

@@ -34,11 +34,13 @@ class Scores:
 
 
 class Watch:
-    """Measures reconstructions of the future frames of the validation split's clips."""
+    """Measures reconstructions of the future frames of `clips` validation clips at most."""
 
-    def __init__(self, dataset: Path, weights: Weights, device: torch.device) -> None:
+    def __init__(
+        self, dataset: Path, weights: Weights, device: torch.device, clips: int = MOST_CLIPS
+    ) -> None:
         self.clips = Clips(dataset, "validation")
-        self.indices = evaluation_clips(self.clips, MOST_CLIPS)
+        self.indices = evaluation_clips(self.clips, clips)
         self.groups = self.clips.table["group"].iloc[self.indices].tolist()
         self.perceptual = load_perceptual(weights, device)
         self.name = "lpips" if self.perceptual is not None else "sliced_wasserstein"

@@ -1,4 +1,4 @@
-"""The motion statistic ranks what a motion statistic must rank."""
+"""The motion statistic, and distances of features of videos, rank what they must rank."""
 
 import cv2
 import numpy as np
@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from rsvp.errors import UserError
+from rsvp.metrics.distribution import frechet_distance, jackknife, kernel_distance
 from rsvp.metrics.motion import DIMENSIONS, motion_distance, motion_features
 
 
@@ -50,6 +51,30 @@ def test_ranking(clips: np.ndarray, real: np.ndarray) -> None:
     )
     assert floor < small < min(shuffle, freeze)
     assert floor < 5 < 20 < min(shuffle, freeze)
+
+
+@pytest.mark.parametrize("distance", [frechet_distance, kernel_distance])
+def test_copy_last_is_above_the_floor_whatever_sees_space_and_time(
+    clips: np.ndarray, distance
+) -> None:
+    """The floor are other real clips. The network is random, of filters that see change."""
+    torch.manual_seed(0)
+    filters = torch.randn(8, 3, 3, 4, 4)
+    filters -= filters.mean(2, keepdim=True)
+
+    def seen(clips: np.ndarray) -> np.ndarray:
+        values = torch.from_numpy(clips).permute(0, 4, 1, 2, 3) / 127.5 - 1.0
+        return torch.conv3d(values, filters).relu().mean((2, 3, 4)).double().numpy()
+
+    copied = clips.copy()
+    copied[:, 4:] = clips[:, 3:4]
+    real = seen(moving_clips(48, seed=1))
+    floor, copy = (
+        jackknife(distance, seen(side), real, range(48), range(48, 96)) for side in (clips, copied)
+    )
+    assert copy.low > floor.high
+    if distance is kernel_distance:
+        assert floor.low <= 0 <= floor.high < copy.low
 
 
 def test_direction_of_motion_counts(clips: np.ndarray, real: np.ndarray) -> None:

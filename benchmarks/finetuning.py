@@ -1,14 +1,14 @@
-"""What each part of the fine-tuning loss brings: the same pretrained autoencoder, fine-tuned with and
-without discriminators and patches, measured on the same validation clips.
+"""What each part of the fine-tuning loss brings.
 
-Needs finished results up to the pretrained autoencoder, and changes nothing there; about three minutes
-per variant on one CPU core.
+The same pretrained autoencoder is fine-tuned with and without discriminators and patches, and
+measured on the same validation clips. Needs finished results up to the pretrained autoencoder, and
+changes nothing there; about three minutes per variant on one CPU core.
 
     python benchmarks/finetuning.py results --csv finetuning.csv
 
 Columns: `gain`, how far the watched score fell, with its paired interval `low` to `high` (groups
-resampled); `psnr`, how far PSNR rose, in dB; `lpips`, how far LPIPS rose, which needs `--lpips BACKBONE
-LINEAR` and is trained on by none of the variants.
+resampled); `psnr`, how far PSNR rose, in dB; `lpips`, how far LPIPS rose, which needs `--lpips
+BACKBONE LINEAR` and is trained on by none of the variants.
 """
 
 import argparse

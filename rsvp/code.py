@@ -7,6 +7,7 @@ instead.
 
 import ast
 import hashlib
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -20,6 +21,7 @@ LEFT_OUT = {
     "rsvp.resume",
     "rsvp.stage",
 }
+BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")  # fields that hold statements
 TEMPLATES = (".jinja", ".css", ".js", ".json")
 
 
@@ -65,7 +67,7 @@ def import_closure(module: str) -> set[str]:
 def imports(module: str) -> tuple[str, ...]:
     """The rsvp modules that a module names in its import statements, wherever they stand."""
     names: set[str] = set()
-    for node in ast.walk(syntax_tree(module)):
+    for node in statements(syntax_tree(module)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -124,7 +126,7 @@ def syntax_tree(module: str) -> ast.Module:
     if path is None:
         raise FileNotFoundError(f"no module {module} below {ROOT}")
     tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-    for node in ast.walk(tree):
+    for node in statements(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             first = node.body[0] if node.body else None
             if (
@@ -134,6 +136,16 @@ def syntax_tree(module: str) -> ast.Module:
             ):
                 node.body = node.body[1:]
     return tree
+
+
+def statements(tree: ast.Module) -> Iterator[ast.AST]:
+    """The module and all statements in it, however deep; expressions, most of a tree, hold none."""
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        for name in BLOCKS:
+            waiting += getattr(node, name, ())
 
 
 def canonical(node: object) -> str:

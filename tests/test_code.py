@@ -1,5 +1,6 @@
 """What changes the digest of a stage's code, and what does not."""
 
+import ast
 import shutil
 import subprocess
 import sys
@@ -181,3 +182,28 @@ def test_report_is_in_no_stage_that_trains():
 def test_missing_module_is_named():
     with pytest.raises(FileNotFoundError, match=r"rsvp\.nothing"):
         code.code_digest("rsvp.nothing")
+
+
+def test_no_statement_is_overlooked():
+    """Whatever holds statements: walking every node finds the same ones."""
+    text = """
+async def f():
+    try:
+        with a: import b
+    except* c: import d
+    else:
+        match e:
+            case 1: import g
+    finally:
+        while h: import i
+        else: import j
+class K:
+    for l in m: import n
+    if o: pass
+    elif p: from q import r
+"""
+    for source in (text, *(path.read_text() for path in code.ROOT.glob("rsvp/**/*.py"))):
+        tree = ast.parse(source)
+        every = {node for node in ast.walk(tree) if isinstance(node, ast.stmt | ast.Module)}
+        found = list(code.statements(tree))
+        assert every <= set(found) and len(found) == len(set(found))

@@ -50,7 +50,10 @@ class Denoising:
             start_from(self.denoiser, self.arguments, self.config.init_from, key)
         average = AveragedModel(self.denoiser, multi_avg_fn=ramped_average(self.config.ema_decay))
         optimizer = torch.optim.AdamW(
-            self.denoiser.parameters(), betas=(0.9, 0.98), weight_decay=self.config.weight_decay
+            self.denoiser.parameters(),
+            betas=(0.9, 0.98),
+            weight_decay=self.config.weight_decay,
+            fused=True,
         )
         self.network, self.optimizer = fabric.setup(self.denoiser, optimizer)
         self.average = average.to(fabric.device)

@@ -40,6 +40,7 @@ class Pretraining:
         if settings.autoencoder.init_from:
             key = f"autoencoders.{settings.name}.init_from"
             start_from(autoencoder, self.arguments, settings.autoencoder.init_from, key)
+        # Not fused: it wants moments laid out as channels-last weights are; restored ones are not.
         optimizer = torch.optim.AdamW(
             autoencoder.parameters(), betas=(0.9, 0.98), weight_decay=self.config.weight_decay
         )

@@ -4,6 +4,7 @@ import fcntl
 import re
 
 import pytest
+import yaml
 from projects import ROOT
 
 DEMO = {
@@ -119,6 +120,29 @@ def test_methods_are_rows_of_one_table_on_real_clips(project, shared):
         "--config", f"datasets={{ucf101-mini: {paths}}}",
     )  # fmt: skip
     check_methods(answer, "ucf101-mini")
+
+
+def test_real_clips_are_planned_with_lpips(project, shared):
+    weights = shared / "weights"
+    files = {
+        "lpips_backbone": weights / "alexnet_features_imagenet1k_v1.safetensors",
+        "lpips_linear": weights / "lpips_lin_v0.1_alex.safetensors",
+    }
+    values = {
+        "datasets": {"ucf101-mini": {
+            "path": f"{shared}/data/ucf101-mini",
+            "split": {"lists": f"{shared}/data/ucfTrainTestlist"},
+        }},
+        "weights": {key: str(path) for key, path in files.items()}
+        | {f"{key}_sha256": None for key in files},
+    }  # fmt: skip
+    (project.folder / "mine.yaml").write_text(yaml.safe_dump(values))
+    answer = project.snakemake(
+        "-n", "--configfile", "configs/ucf101-mini.yaml", "configs/ucf101-mini-lpips.yaml",
+        "mine.yaml",
+    )  # fmt: skip
+    assert answer.code == 0, answer.text
+    assert answer.rules["pretrain_autoencoder"] == answer.rules["train_diffusion"] == 1
 
 
 UCF = ["--configfile", "configs/ucf101-mini.yaml", "--config"]

@@ -4,7 +4,7 @@ Every setting starts from the same noise, clip by clip, so differences are paire
 group are resampled together. The reference is Heun's method with 199 evaluations. Needs the results
 of a finished run; trains nothing.
 
-    python benchmarks/sampling.py results --csv benchmarks/sampling.csv
+    python benchmarks/sampling.py results --csv benchmarks/tables/sampling.csv
 
 The table kept beside it is of the demo (seed 0, 24 clips, each a group of its own), 2026-11-23.
 """

@@ -27,6 +27,8 @@ from rsvp.reporting.measures import (
     SPREAD_SKILL,
     SSIM,
 )
+from rsvp.reporting.page import explained_samplings
+from rsvp.reporting.parts import details
 from rsvp.reporting.rows import Row, read_rows
 from rsvp.reporting.tables import (
     Tables,
@@ -464,10 +466,43 @@ def test_protocols_of_fewer_frames_futures_and_clips(tmp_path):
     assert psnr("first").value == pytest.approx((26 + 20.5) / 2)
     assert psnr("one").value == pytest.approx((26 + 18) / 2)
     assert not psnr("one", "mean").known, "the mean is over two futures"
+    assert psnr("one", "mean").note == "not computed: it is kept for all 2 futures of a clip only"
     assert psnr("half").value == pytest.approx(19) and psnr("half").clips == 1
     assert psnr("five").note == (
         "not computed: the protocol takes 5 futures per clip, and 2 are sampled"
     )
+
+
+def test_best_of_k_names_the_k_of_its_protocol(tmp_path):
+    three = SAMPLED | {("a", "g1", 2): [40, 40], ("b", "g2", 2): [40, 40]}
+    paths = [
+        evaluation(tmp_path, "p", "predictor", three, crps=2.0),
+        evaluation(tmp_path, "d.still", "baseline", STILL, crps=3.0),
+    ]
+    chosen = {"prediction": PROTOCOLS["prediction"], "two": Protocol(trajectories=2)}
+    tables = make_tables(read_rows(paths, ["p"]), RESAMPLES, chosen)
+    assert tables.estimate(row(tables, "p"), PSNR, "best", "two").value == pytest.approx(23)
+    heads = {grid.name: grid.heads for grid in result_grids(tables)}
+    assert "PSNR, best of 3 (dB) ↑" in heads["prediction-1"]
+    assert "PSNR, best of 2 (dB) ↑" in heads["two-1"]
+    assert not any("mean of" in head for head in heads["two-1"]), "kept over three futures only"
+    assert "two-2" not in heads and tables.protocol_of(CRPS) == "prediction"
+    assert explained_samplings(tables, details(tables)).keys() == {
+        "no suffix", "mean of 3", "best of 3", "best of 2"
+    }  # fmt: skip
+    table = results_table(tables).query("metric == 'psnr' and sampling != 'mean'")
+    table["protocol"] = table["protocol"].str.partition(":")[0]
+    futures = table.groupby(["protocol", "row"])["trajectories"].agg(set).to_dict()
+    assert futures == {
+        ("prediction", "p"): {3}, ("prediction", "d.still"): {1},
+        ("two", "p"): {2}, ("two", "d.still"): {1},
+    }  # fmt: skip
+
+
+def test_one_future_shows_no_mean_and_no_best(tmp_path):
+    path = evaluation(tmp_path, "p", "predictor", STILL)
+    tables = make_tables(read_rows([path], ["p"]), RESAMPLES, CHOSEN)
+    assert not any("of 1" in head for grid in result_grids(tables) for head in grid.heads)
 
 
 def test_scores_of_all_futures_together(tmp_path):

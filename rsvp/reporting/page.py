@@ -137,11 +137,10 @@ def render(report: Report) -> str:
         settings=stage_settings(report.records),
         measures=[m for m in MEASURES if tables.measured(m)] + [
             m for m in MEASURES if not tables.measured(m)],
-        samplings=SAMPLINGS,
+        samplings=explained_samplings(tables, [top, *below]),
         explained_rows=[(method, EXPLAINED_ROWS[method])
                         for method in dict.fromkeys(row.method for row in tables.rows)
                         if method in EXPLAINED_ROWS],
-        trajectories=max(row.index["trajectories"] for row in tables.rows),
         resamples=report.resamples,
         version=metadata.version("rsvp"),
     )  # fmt: skip
@@ -160,6 +159,17 @@ def introduction(tables: Tables) -> str:
         "group is a set of clips that resemble each other (of one video or one scene), a baseline "
         "learns nothing, and the ceiling is what the autoencoder alone loses on the true future."
     )
+
+
+def explained_samplings(tables: Tables, parts: Sequence[Part]) -> dict[str, str]:
+    """What "mean of 4" and "best of 4" in the heads of columns mean, and none of them."""
+    found = {
+        sampled: SAMPLINGS[column.sampling]
+        for part in parts
+        for column in part.columns
+        if (sampled := column.sampled(tables))
+    }
+    return {"no suffix": SAMPLINGS["single"]} | found if found else {}
 
 
 def curve_names(histories: Sequence[History]) -> list[tuple[str, str]]:
@@ -249,12 +259,11 @@ def span(measure: Measure, estimate: Estimate, sign: bool = False) -> str:
 
 def column_head(tables: Tables, column: Column, several: bool) -> dict[str, Any]:
     """A header of a table of results; `several`: whether its columns differ in protocol."""
-    measure, futures = column.measure, max(row.index["trajectories"] for row in tables.rows)
-    sampled = f"{column.sampling} of {futures}" if column.sampling in ("mean", "best") else ""
+    measure = column.measure
     cells = [column.estimate(tables, row) for row in tables.rows]
     return {
         "label": measure.label,
-        "details": [*filter(None, (measure.unit, column.network(tables), sampled))],
+        "details": [*filter(None, (measure.unit, column.network(tables), column.sampled(tables)))],
         "protocol": column.protocol if several else "",
         "better": measure.better,
         "arrow": measure.arrow,

@@ -88,6 +88,13 @@ class Tables:
         """The protocols that score frame by frame."""
         return [name for name, item in self.protocols.items() if item.scores is Scores.frames]
 
+    def futures(self, name: str) -> int:
+        """K: how many futures of each clip count under a protocol."""
+        protocol = self.protocols[name]
+        if protocol.scores is not Scores.frames:
+            return 1  # sets are made of the first futures
+        return protocol.trajectories or max(row.index["trajectories"] for row in self.rows)
+
     def protocol_of(self, measure: Measure) -> str:
         """The protocol that stands for a measure: the last named one with a value, else the first.
 
@@ -178,11 +185,16 @@ def make_tables(
 
 def add_scores(tables: Tables, row: Row, scored: Row | str, name: str, resamples: int) -> None:
     """A row's estimates under one protocol of frames, or the reason why there are none."""
+    sampled = max(other.index["trajectories"] for other in tables.rows)
+    fewer = tables.futures(name) < sampled
     for measure in (*PAIRED, *ENSEMBLE):
         for sampling in samplings(row, measure):
             cell = (row.name, measure.key, sampling)
-            if isinstance(scored, str):
-                tables.headline[*cell, name] = Estimate(note=f"not computed: {scored}")
+            reason = scored if isinstance(scored, str) else ""
+            if fewer and sampling in ("mean", "all"):
+                reason = reason or f"it is kept for all {sampled} futures of a clip only"
+            if reason:
+                tables.headline[*cell, name] = Estimate(note=f"not computed: {reason}")
                 continue
             estimate = clip_estimate(scored, measure, sampling, resamples)
             tables.headline[*cell, name] = estimate
@@ -252,8 +264,7 @@ def protocol_text(name: str, tables: Tables, measures: Sequence[Measure] = ()) -
     future = (protocol.frames or observed + index["future_frames"]) - observed
     clips = index["clips"] if protocol.clips is None else protocol.clips
     if protocol.scores is Scores.frames:
-        futures = protocol.trajectories or index["trajectories"]
-        scored = f"future frames only, K = {futures}"
+        scored = f"future frames only, K = {tables.futures(name)}"
     else:
         scored = "first future of each clip; future frames only, or where it says so with context"
     networks = dict.fromkeys(
@@ -276,9 +287,10 @@ def results_table(tables: Tables) -> pd.DataFrame:
     for (name, key, sampling, protocol), estimate in tables.headline.items():
         row = next(row for row in tables.rows if row.name == name)
         measure = next(measure for measure in MEASURES if measure.key == key)
+        futures = min(row.index["trajectories"], tables.futures(protocol))
         lines.append(
             _row_columns(tables, row, protocol, measure)
-            | {"metric": key, "sampling": sampling, "trajectories": row.index["trajectories"]}
+            | {"metric": key, "sampling": sampling, "trajectories": futures}
             | _measure_columns(measure)
             | _estimate_columns(estimate)
         )

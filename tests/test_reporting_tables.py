@@ -28,7 +28,7 @@ from rsvp.reporting.measures import (
     SSIM,
 )
 from rsvp.reporting.page import explained_samplings
-from rsvp.reporting.parts import details
+from rsvp.reporting.parts import details, headline, notes
 from rsvp.reporting.rows import Row, read_rows
 from rsvp.reporting.tables import (
     Tables,
@@ -364,6 +364,22 @@ def test_the_floor_has_its_own_groups_and_one_group_has_no_interval(tmp_path):
                         RESAMPLES, CHOSEN)  # fmt: skip
     estimate = alone.estimate(alone.rows[0], MOTION)
     assert estimate.known and estimate.note == "one group: no interval can be given"
+
+
+def test_a_floor_of_fewer_clips_is_labelled(tmp_path):
+    real = np.random.default_rng(0).normal(size=(24, 3))
+    path = with_features(evaluation(tmp_path, "p", "predictor", SAMPLED), list(range(24)),
+                         motion_predicted=real + 1, motion_real=real)  # fmt: skip
+    paths = [path, floor(tmp_path, list(range(8)), list(range(8)))]
+    tables = make_tables(read_rows(paths, ["p"]), RESAMPLES, CHOSEN)
+    few = tables.estimate(row(tables, "d.real"), MOTION)
+    assert few.clips == 8 and few.note == "8 clips, the others 24: not at equal N"
+    assert not tables.estimate(row(tables, "p"), MOTION).note
+    printed = notes(tables, headline(tables).columns)
+    assert "Motion distance: 8 clips, the others 24: not at equal N." in printed
+    table = results_table(tables).query("metric == 'motion_frechet'").set_index("row")
+    training = table["protocol"].str.endswith("training clips in place of predictions")
+    assert training.to_dict() == {"p": False, "d.real": True}
 
 
 @pytest.mark.parametrize("groups", [1, 2, 3])

@@ -95,6 +95,11 @@ class Tables:
             return 1  # sets are made of the first futures
         return protocol.trajectories or max(row.index["trajectories"] for row in self.rows)
 
+    def clips(self, name: str) -> int:
+        """N: how many clips count under a protocol."""
+        clips = self.protocols[name].clips
+        return self.index["clips"] if clips is None else clips
+
     def protocol_of(self, measure: Measure) -> str:
         """The protocol that stands for a measure: the last named one with a value, else the first.
 
@@ -176,11 +181,20 @@ def make_tables(
         for name in tables.frame_protocols:
             add_scores(tables, row, scored[row.name, name], name, resamples)
         for (key, name), distance in distances[row.name].items():
-            tables.headline[row.name, key, "single", name] = distance.estimate
+            cell = (row.name, key, "single", name)
+            tables.headline[cell] = labelled(distance.estimate, tables.clips(name))
         for (key, name), curve in row_curves(row, protocols).items():
             tables.curves[row.name, key, name] = curve
     tables.comparisons = compare(tables, scored, distances, resamples)
     return tables
+
+
+def labelled(estimate: Estimate, clips: int) -> Estimate:
+    """A distance with a note where it is of another number of clips than the others, `clips`."""
+    if not estimate.known or estimate.clips == clips:
+        return estimate
+    note = f"{estimate.clips} clips, the others {clips}: not at equal N"
+    return replace(estimate, note="; ".join(filter(None, (estimate.note, note))))
 
 
 def add_scores(tables: Tables, row: Row, scored: Row | str, name: str, resamples: int) -> None:
@@ -262,7 +276,6 @@ def protocol_text(name: str, tables: Tables, measures: Sequence[Measure] = ()) -
     protocol, index = tables.protocols[name], tables.index
     observed = index["context_frames"]
     future = (protocol.frames or observed + index["future_frames"]) - observed
-    clips = index["clips"] if protocol.clips is None else protocol.clips
     if protocol.scores is Scores.frames:
         scored = f"future frames only, K = {tables.futures(name)}"
     else:
@@ -275,7 +288,8 @@ def protocol_text(name: str, tables: Tables, measures: Sequence[Measure] = ()) -
     resized = f" ({tables.resize})" if tables.resize else ""
     return "; ".join([
         f"{name}: {index['dataset']} {index['protocol'].get('split', 'test')} split, "
-        f"{clips} clips spread evenly, {observed} observed + {future} predicted frames, "
+        f"{tables.clips(name)} clips spread evenly, "
+        f"{observed} observed + {future} predicted frames, "
         f"{index['resolution']} px{resized}, {scored}",
         *networks,
     ])  # fmt: skip
@@ -365,9 +379,12 @@ def curves_table(tables: Tables) -> pd.DataFrame:
 
 
 def _row_columns(tables: Tables, row: Row, protocol: str, measure: Measure) -> dict[str, object]:
+    text = protocol_text(protocol, tables, [measure])
+    if row.kind == "floor":
+        text += "; training clips in place of predictions"
     return {
-        "protocol": protocol_text(protocol, tables, [measure]),
-        "row": row.name, "kind": row.kind, "seed_numbers": seed_numbers(row),
+        "protocol": text, "row": row.name, "kind": row.kind,
+        "seed_numbers": seed_numbers(row),
     }  # fmt: skip
 
 

@@ -462,9 +462,31 @@ def test_curves_over_the_number_of_clips_fall(tmp_path):
     assert (table["low"][100], table["high"][100]) == (whole.low, whole.high)
     assert table["low"][:3].isna().all() and table["note"][:3].str.contains("random subsets").all()
     assert table["protocol"].str.contains("Motion distance: motion statistic").all()
-    # All clips are one subset, which has no deviation.
-    texts = [cell.text for cell in curves_grid(tables).lines[0][3:]]
-    assert ["±" in text for text in texts] == [True, True, True, False]
+    # All clips are one subset, which has no deviation but an interval.
+    grid = curves_grid(tables)
+    assert ["±" in cell.text for cell in grid.lines[0][3:]] == [True, True, True, False]
+    ends = f"[{MOTION.text(whole.low)}, {MOTION.text(whole.high)}]"
+    assert [cell.interval for cell in grid.lines[0][3:]] == ["", "", "", ends]
+
+
+def test_curves_say_what_they_stand_on_and_below_which_number_fvd_is_not_comparable(tmp_path):
+    random = np.random.default_rng(0)
+    features = {name: random.normal(size=(260, 3)) for name in ("predicted", "real")}
+    paths = [
+        with_features(evaluation(tmp_path, "p", "predictor", SAMPLED, seed), list(range(260)),
+                      **{f"{kind}_{side}": values for side, values in features.items()
+                         for kind in ("motion", "i3d", "i3d_context")})
+        for seed in (4, 7)
+    ]  # fmt: skip
+    tables = make_tables(read_rows(paths, ["p"]), RESAMPLES, CHOSEN)
+    table = curves_table(tables).set_index(["metric", "clips"])["note"]
+    few = "256 clips, below 256: not comparable with published values"
+    assert table["fvd", 128].endswith(f"; {few.replace('256', '128', 1)}")
+    assert "comparable" not in table["fvd", 256] + table["fvd", 260] + table["motion_frechet", 128]
+    caption = curves_grid(tables).caption
+    assert "distribution: d test split, 260 clips spread evenly, 4 observed" in caption
+    assert "260 clips in 260 groups" in caption and "first seed only (4)" in caption
+    assert caption.endswith("FVD below 256 clips is not comparable with published values.")
 
 
 def test_protocols_of_fewer_frames_futures_and_clips(tmp_path):

@@ -43,6 +43,8 @@ from rsvp.reporting.rows import Row
 from rsvp.reporting.tables import (
     Comparison,
     Tables,
+    curves_basis,
+    horizon_basis,
     protocol_text,
     sample_text,
     scored_cells,
@@ -114,7 +116,9 @@ def render(report: Report) -> str:
         absent=absent(tables),
         comparisons=comparison_parts(tables),
         horizon=horizon_figures(tables),
+        horizon_basis=horizon_basis(tables, horizon_measures(tables)),
         curves=curves_figure(tables),
+        curves_basis=curves_basis(tables),
         galleries=report.galleries,
         decomposition=report.decomposition,
         conclusions=report.conclusions,

@@ -8,10 +8,11 @@ import pandas as pd
 from tqdm import tqdm
 
 from rsvp.config import Protocol, Scores
-from rsvp.metrics.distribution import SUBSETS
+from rsvp.metrics.distribution import COMPARABLE_CLIPS, SUBSETS
 from rsvp.reporting.distances import (
     Distance,
     distance_difference,
+    few_clips,
     measures_of,
     row_curves,
     row_distances,
@@ -356,19 +357,10 @@ def curves_table(tables: Tables) -> pd.DataFrame:
     most.
     """
     lines = []
-    for (name, key, protocol), curve in tables.curves.items():
+    for name, key, protocol in tables.curves:
         row = next(row for row in tables.rows if row.name == name)
         measure = next(measure for measure in MEASURES if measure.key == key)
-        whole = tables.headline[name, key, "single", protocol]
-        for clips, value, deviation in curve:
-            last = clips == whole.clips
-            estimate = replace(
-                whole, value=value, clips=clips, groups=min(clips, whole.groups), seeds=1,
-                seed_std=NAN,
-                low=whole.low if last and whole.seeds == 1 else NAN,
-                high=whole.high if last and whole.seeds == 1 else NAN,
-                note=whole.note if last else f"mean over {SUBSETS} random subsets of all clips",
-            )  # fmt: skip
+        for estimate, deviation in curve_points(tables, row, measure, protocol):
             lines.append(
                 _row_columns(tables, row, protocol, measure)
                 | {"seed_numbers": str(row.index["seed"]), "metric": key, "deviation": deviation}
@@ -376,6 +368,25 @@ def curves_table(tables: Tables) -> pd.DataFrame:
                 | _estimate_columns(estimate)
             )
     return pd.DataFrame(lines, columns=None if lines else ["row", "metric", "clips", "value"])
+
+
+def curve_points(
+    tables: Tables, row: Row, measure: Measure, protocol: str
+) -> list[tuple[Estimate, float]]:
+    """(estimate, deviation over subsets) at each number of clips, all clips last."""
+    whole = tables.headline[row.name, measure.key, "single", protocol]
+    points = []
+    for clips, value, deviation in tables.curves[row.name, measure.key, protocol]:
+        last = clips == whole.clips
+        subsets = f"mean over {SUBSETS} random subsets of all clips"
+        low, high = (whole.low, whole.high) if last and whole.seeds == 1 else (NAN, NAN)
+        note = "; ".join(filter(None, (subsets, few_clips(measure, clips))))
+        estimate = replace(
+            whole, value=value, low=low, high=high, clips=clips, groups=min(clips, whole.groups),
+            seeds=1, seed_std=NAN, note=whole.note if last else note,
+        )  # fmt: skip
+        points.append((estimate, deviation))
+    return points
 
 
 def _row_columns(tables: Tables, row: Row, protocol: str, measure: Measure) -> dict[str, object]:
@@ -409,6 +420,37 @@ def scored_cells(tables: Tables) -> list[Estimate]:
     """The headline's numbers but the floor's, whose clips are of the training side."""
     floors = {row.name for row in tables.rows if row.kind == "floor"}
     return [cell for (row, *_), cell in tables.headline.items() if cell.known and row not in floors]
+
+
+def basis(tables: Tables, measures: dict[str, list[Measure]]) -> str:
+    """What numbers stand on: protocols, of which `measures` are shown, clips, groups and seeds."""
+    protocols = [protocol_text(name, tables, those) for name, those in measures.items()]
+    return f"{'; '.join(protocols)}. {sample_text(tables)}"
+
+
+def horizon_basis(tables: Tables, measures: Sequence[Measure]) -> str:
+    """What the measures per future frame stand on."""
+    return basis(tables, {name: list(measures) for name in tables.frame_protocols[:1]})
+
+
+def curves_basis(tables: Tables) -> str:
+    """What the curves over the number of clips stand on; empty where there are none."""
+    if not tables.curves:
+        return ""
+    measures: dict[str, list[Measure]] = {}
+    for _, key, name in tables.curves:
+        measure = next(measure for measure in MEASURES if measure.key == key)
+        if measure not in measures.setdefault(name, []):
+            measures[name].append(measure)
+    seeds = sorted({row.index["seed"] for row in tables.rows})
+    text = (
+        f"{basis(tables, measures)} Of each row’s first seed only ({', '.join(map(str, seeds))})."
+    )
+    points = ((key, clips) for (_, key, _), curve in tables.curves.items() for clips, *_ in curve)
+    by_key = {measure.key: measure for those in measures.values() for measure in those}
+    if any(few_clips(by_key[key], clips) for key, clips in points):
+        text += f" FVD below {COMPARABLE_CLIPS} clips is not comparable with published values."
+    return text
 
 
 def sample_text(tables: Tables) -> str:

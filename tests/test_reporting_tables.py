@@ -154,6 +154,21 @@ def test_the_printed_horizon_is_thin_and_has_a_table_for_each_measure(tmp_path):
     assert horizon_grids(Tables(tables.rows, only_sets)) == []
 
 
+def test_the_printed_horizon_marks_the_best_predictor_or_baseline_of_each_frame(tmp_path):
+    better = {("a", "g1", 0): [1.0, 90.0], ("b", "g2", 0): [1.0, 90.0]}
+    paths = [
+        evaluation(tmp_path, "p", "predictor", SAMPLED),
+        evaluation(tmp_path, "d.late", "baseline", better),
+        evaluation(tmp_path, "x.reconstruction", "ceiling", {k: [95.0, 95.0] for k in STILL}),
+    ]
+    tables = make_tables(read_rows(paths, ["p"]), RESAMPLES, CHOSEN)
+    grids = {grid.name: grid for grid in horizon_grids(tables)}
+    best = {name: [[cell.best for cell in line[1:]] for line in grid.lines]
+            for name, grid in grids.items()}  # fmt: skip
+    assert best["horizon-psnr"] == [[True, False], [False, True], [False, False]]
+    assert best["horizon-mse"] == best["horizon-psnr"], "a smaller error is better"
+
+
 def test_comparisons_are_paired_and_mark_the_best_baseline(tables):
     table = comparisons_table(tables).set_index(["other", "metric"])
     still = table.loc[("d.still", "psnr")]

@@ -11,6 +11,7 @@ from rsvp.reporting.estimates import Estimate
 from rsvp.reporting.measures import ENSEMBLE, MEASURES, PAIRED, Measure
 from rsvp.reporting.parts import Column, Part, absent, details, headline, notes
 from rsvp.reporting.records import count, duration
+from rsvp.reporting.rows import Row
 from rsvp.reporting.tables import (
     Tables,
     curve_points,
@@ -128,22 +129,38 @@ def horizon_grids(tables: Tables) -> list[Grid]:
     chosen = sorted({round(place) for place in np.linspace(1, future, HORIZON_FRAMES)})
     grids = []
     for measure in (*PAIRED, *ENSEMBLE):
+        curves = [
+            (row, estimates) for row in tables.rows
+            if (estimates := tables.horizon.get((row.name, measure.key, measure.sampling)))
+        ]  # fmt: skip
+        best = {frame: best_at(measure, curves, frame) for frame in chosen}
         lines = [
             [Cell(row.name, number=False),
-             *(number(measure, estimates[frame - 1]) for frame in chosen)]
-            for row in tables.rows
-            if (estimates := tables.horizon.get((row.name, measure.key, measure.sampling)))
+             *(number(measure, estimates[frame - 1], best=row is best[frame]) for frame in chosen)]
+            for row, estimates in curves
         ]  # fmt: skip
         if lines:
             protocol = tables.frame_protocols[0]
             heading = Column(measure, measure.sampling, protocol).heading(tables)
             caption = (
                 f"{heading} by future frame, of {future}. {horizon_basis(tables, [measure])} "
-                "Brackets: 95 % intervals."
+                "Brackets: 95 % intervals. Bold: the best predictor or baseline of a frame."
             )
             frames = [f"frame {frame}" for frame in chosen]
             grids.append(Grid(f"horizon-{measure.key}", caption, ["row", *frames], lines))
     return grids
+
+
+def best_at(measure: Measure, curves: list[tuple[Row, list[Estimate]]], frame: int) -> Row | None:
+    """The best predictor or baseline at a future frame; None where none is better than another."""
+    known = [
+        (estimates[frame - 1].value, row) for row, estimates in curves
+        if row.kind in ("predictor", "baseline") and estimates[frame - 1].known
+    ]  # fmt: skip
+    if not known or not measure.ranked:
+        return None
+    best = max if measure.higher_is_better else min
+    return best(known, key=lambda item: item[0])[1]
 
 
 def curves_grid(tables: Tables) -> Grid:

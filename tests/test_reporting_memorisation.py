@@ -39,6 +39,7 @@ def test_pictures_are_of_predictors_first_seeds(tmp_path):
     titles = [title.splitlines()[0] for title, _ in pictures]
     assert [title.split(",")[0] for title in titles] == ["p"] * 3
     assert titles[2] == "p, nearest to training: v2"
+    assert pictures[2][0].endswith("training: t2, 5.1 grey levels away (its truth 7.4)")
     assert all(picture.shape == (128, 256, 3) for _, picture in pictures)
 
 

@@ -28,12 +28,15 @@ PLACES = {"best": "best in PSNR", "worst": "worst in PSNR", "nearest": "nearest 
 def read_memorisation(paths: Iterable[Path]) -> list[dict[str, Any]]:
     """The rows of all indexes memorisation/<dataset>/index.json, one per row and seed.
 
-    Each with "protocol", in one line, and with "folder", from which its pictures are named.
+    Each with "protocol", in one line, with the "unit" of its distances, and with "folder", from
+    which its pictures are named.
     """
     rows = []
     for path in paths:
         index = read_json(path)
-        facts = {"protocol": protocol_text(index), "folder": Path(path).parent}
+        described = index["protocol"]["described_by"]
+        unit = f"in {described}" if described.startswith("features") else "grey levels"
+        facts = {"protocol": protocol_text(index), "folder": Path(path).parent, "unit": unit}
         rows += [row | facts for row in index["rows"]]
     return rows
 
@@ -114,7 +117,8 @@ def nearest_pictures(rows: Sequence[dict[str, Any]]) -> list[tuple[str, Any]]:
     return [
         (
             f"{name}, {PLACES[shown['place']]}: {shown['clip']}\nnearest in training: "
-            f"{shown['nearest']}",
+            f"{shown['nearest']}, {shown['distance']:.3g} {row['unit']} away "
+            f"(its truth {shown['real_distance']:.3g})",
             read_picture(row["folder"] / shown["picture"]),
         )
         for name, row in reversed(first.items())

@@ -97,6 +97,15 @@ def test_every_section_with_numbers_says_what_they_stand_on(page):
         assert "6 clips in 3 groups, 1 seed." in said, name
 
 
+def test_page_names_the_code_that_made_it_beside_that_of_the_stages(tmp_path, monkeypatch):
+    """A report made again by newer code says so."""
+    monkeypatch.setattr("rsvp.reporting.records.git_commit", lambda: "fedcba98+")
+    made = make_report(make_results(tmp_path, clips=3, groups=3, predictions=False))
+    (line,) = re.findall(r"<dt>this report</dt><dd>([^<]*)</dd>", made.read_text())
+    assert line.startswith("commit fedcba98+; python ")
+    assert f"pandas {pd.__version__}" in line and "matplotlib" in line
+
+
 def test_page_says_what_was_not_computed(page, poor):
     said = r"</b>: not computed; weights\.{} is not set\."
     assert re.search(r"<b>FVD[^<]*" + said.format("i3d"), page.read_text())

@@ -36,6 +36,7 @@ from rsvp.reporting.records import (
     autoencoder_of,
     count,
     duration,
+    made_by,
     provenance,
     sampler_of,
 )
@@ -138,6 +139,7 @@ def render(report: Report) -> str:
         samplers=[(row.label, text) for row in tables.rows if row.kind == "predictor"
                   if (text := sampler_of(row.name, report.records))],
         provenance=provenance(list(report.records)),
+        made_by=made_by(),
         settings=stage_settings(report.records),
         measures=[m for m in MEASURES if tables.measured(m)] + [
             m for m in MEASURES if not tables.measured(m)],

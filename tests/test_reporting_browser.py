@@ -204,8 +204,7 @@ def test_print_folds_again_what_it_has_opened(browser):
 
 
 WIDE = """[...document.querySelectorAll("table")]
-  .filter((table) => table.offsetWidth > table.parentElement.clientWidth
-    || table.parentElement.scrollWidth > table.parentElement.clientWidth)
+  .filter((table) => table.offsetWidth > table.parentElement.clientWidth)
   .map((table) => `${table.offsetWidth} of ${table.parentElement.clientWidth} px: `
     + table.textContent.trim().slice(0, 60))"""
 

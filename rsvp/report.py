@@ -54,7 +54,9 @@ from rsvp.reporting.semantics import (
 from rsvp.reporting.tables import (
     Tables,
     comparisons_table,
+    curves_basis,
     curves_table,
+    horizon_basis,
     horizon_table,
     make_tables,
     results_table,
@@ -149,8 +151,9 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         (arguments.cost, cost_table(lines), [cost_grid(lines)]),
     ):
         write_table(paths, frame, grids, config.title)
-    write_text(arguments.horizon_plot, horizon_plot(tables, horizon_measures(tables)))
-    write_text(arguments.curves_plot, curves_plot(tables))
+    drawn = horizon_measures(tables)
+    write_text(arguments.horizon_plot, horizon_plot(tables, drawn, horizon_basis(tables, drawn)))
+    write_text(arguments.curves_plot, curves_plot(tables, curves_basis(tables)))
     write_text(arguments.learning_plot, learning_plot(histories))
     write_text(arguments.copies_plot, nearest)
     write_text(arguments.page, page)

@@ -240,6 +240,7 @@ def write_memorisation(home: Path, rows: list[tuple[str, int]]) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(file), np.vstack([picture, picture]))
         shown.append({"place": place, "clip": f"v{number}", "nearest": f"t{number}",
+                      "distance": 7.1 - number, "real_distance": 7.4,
                       "picture": f"pictures/{place}.png"})  # fmt: skip
     entries = [
         {"row": row, "kind": "predictor", "seed": seed, "clips": 8, "groups": 4,

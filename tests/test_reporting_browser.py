@@ -192,3 +192,30 @@ def test_print_shows_stills_instead_of_films(browser):
     assert browser.run(shown.format(".film")) == [False] * 3
     assert browser.run("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert browser.pdf().startswith(b"%PDF")
+
+
+def test_print_folds_again_what_it_has_opened(browser):
+    opened = "[...document.querySelectorAll('details')].map((item) => item.open)"
+    before = browser.run(opened)
+    browser.run("dispatchEvent(new Event('beforeprint'))")
+    assert not all(before) and all(browser.run(opened))
+    browser.run("dispatchEvent(new Event('afterprint'))")
+    assert browser.run(opened) == before
+
+
+WIDE = """[...document.querySelectorAll("table")]
+  .filter((table) => table.offsetWidth > table.parentElement.clientWidth)
+  .map((table) => `${table.offsetWidth} of ${table.parentElement.clientWidth} px: `
+    + table.textContent.trim().slice(0, 60))"""
+
+
+def test_tables_fit_the_paper(browser):
+    browser.run("dispatchEvent(new Event('beforeprint'))")
+    browser.resize(718, 1000)  # A4 without its margins
+    browser.prefer(media="print")
+    assert browser.run("document.querySelectorAll('#comparisons thead th').length") == 7
+    assert browser.run(WIDE) == []
+    assert browser.run("document.documentElement.scrollWidth") <= 718
+    sizes = browser.run("""["verdict", "value"].map((name) =>
+      parseFloat(getComputedStyle(document.querySelector("#comparisons td ." + name)).fontSize))""")
+    assert sizes[0] <= sizes[1], "verdicts are no larger than the numbers"

@@ -7,7 +7,7 @@ import pytest
 from rsvp.errors import UserError
 from rsvp.reporting.formats import write_table
 from rsvp.reporting.grids import Cell, Grid
-from rsvp.reporting.latex import escape, latex
+from rsvp.reporting.latex import escape, heading, latex
 from rsvp.reporting.markdown import markdown
 
 GRID = Grid(
@@ -42,6 +42,16 @@ def test_latex_has_rules_aligned_columns_and_intervals_below():
     ]
     assert r"\caption{50 \% of a\_b \& \{c\}}" in text and r"\label{tab:results}" in text
     assert r"100 \% \textless{}not\textgreater{} comparable" in text
+
+
+def test_latex_breaks_long_heads_at_commas_and_brackets_first():
+    """Else ten columns of 'mean of 4' and 'best of 4' are wider than any page."""
+    assert heading("row", "l") == r"\textbf{row}"
+    long = r"\shortstack[r]{\textbf{PSNR,}\\\textbf{best of 4}\\\textbf{(dB) $\uparrow$}}"
+    assert heading("PSNR, best of 4 (dB) ↑", "r") == long
+    broken = heading("LPIPS of SqueezeNet, mean of 4 ↓", "r")
+    lines = re.findall(r"\\textbf\{([^}]*)\}", broken.replace(r"$\downarrow$", "v"))
+    assert max(map(len, lines)) <= 14 and " ".join(lines) == "LPIPS of SqueezeNet, mean of 4 v"
 
 
 def test_latex_environments_and_braces_close():

@@ -83,6 +83,29 @@ def test_cells_carry_the_numbers_they_sort_by(page):
     assert floor.count("not computed") >= 4, "an empty cell says why"
 
 
+def test_every_section_with_numbers_says_what_they_stand_on(page):
+    """Protocol, clips, groups and seeds, beside the numbers: nobody scrolls for them."""
+    text = page.read_text()
+    parts = {name: text.split(f'<section id="{name}">')[1].split("</section>")[0]
+             for name in ("results", "comparisons", "horizon")}  # fmt: skip
+    parts["in short"] = text.split('aria-label="In short">')[1].split("</section>")[0]
+    svg = (page.parent / "plots/horizon.svg").read_text()
+    parts["horizon.svg"] = " ".join(re.findall(r"<(?:text|tspan)[^>]*>([^<]*)<", svg))
+    for name, part in parts.items():
+        said = re.sub(r"\s+", " ", part)
+        assert "prediction: fake test split, 6 clips spread evenly, 4 observed + 12" in said, name
+        assert "6 clips in 3 groups, 1 seed." in said, name
+
+
+def test_page_names_the_code_that_made_it_beside_that_of_the_stages(tmp_path, monkeypatch):
+    """A report made again by newer code says so."""
+    monkeypatch.setattr("rsvp.reporting.records.git_commit", lambda: "fedcba98+")
+    made = make_report(make_results(tmp_path, clips=3, groups=3, predictions=False))
+    (line,) = re.findall(r"<dt>this report</dt><dd>([^<]*)</dd>", made.read_text())
+    assert line.startswith("commit fedcba98+; python ")
+    assert f"pandas {pd.__version__}" in line and "matplotlib" in line
+
+
 def test_page_says_what_was_not_computed(page, poor):
     said = r"</b>: not computed; weights\.{} is not set\."
     assert re.search(r"<b>FVD[^<]*" + said.format("i3d"), page.read_text())

@@ -27,6 +27,8 @@ from rsvp.reporting.measures import (
     SPREAD_SKILL,
     SSIM,
 )
+from rsvp.reporting.page import explained_samplings
+from rsvp.reporting.parts import details, headline, notes
 from rsvp.reporting.rows import Row, read_rows
 from rsvp.reporting.tables import (
     Tables,
@@ -150,6 +152,21 @@ def test_the_printed_horizon_is_thin_and_has_a_table_for_each_measure(tmp_path):
     assert grid.lines[0][2].text == PSNR.text(curve[2].value)
     only_sets = {"distribution": PROTOCOLS["distribution"]}
     assert horizon_grids(Tables(tables.rows, only_sets)) == []
+
+
+def test_the_printed_horizon_marks_the_best_predictor_or_baseline_of_each_frame(tmp_path):
+    better = {("a", "g1", 0): [1.0, 90.0], ("b", "g2", 0): [1.0, 90.0]}
+    paths = [
+        evaluation(tmp_path, "p", "predictor", SAMPLED),
+        evaluation(tmp_path, "d.late", "baseline", better),
+        evaluation(tmp_path, "x.reconstruction", "ceiling", {k: [95.0, 95.0] for k in STILL}),
+    ]
+    tables = make_tables(read_rows(paths, ["p"]), RESAMPLES, CHOSEN)
+    grids = {grid.name: grid for grid in horizon_grids(tables)}
+    best = {name: [[cell.best for cell in line[1:]] for line in grid.lines]
+            for name, grid in grids.items()}  # fmt: skip
+    assert best["horizon-psnr"] == [[True, False], [False, True], [False, False]]
+    assert best["horizon-mse"] == best["horizon-psnr"], "a smaller error is better"
 
 
 def test_comparisons_are_paired_and_mark_the_best_baseline(tables):
@@ -364,6 +381,22 @@ def test_the_floor_has_its_own_groups_and_one_group_has_no_interval(tmp_path):
     assert estimate.known and estimate.note == "one group: no interval can be given"
 
 
+def test_a_floor_of_fewer_clips_is_labelled(tmp_path):
+    real = np.random.default_rng(0).normal(size=(24, 3))
+    path = with_features(evaluation(tmp_path, "p", "predictor", SAMPLED), list(range(24)),
+                         motion_predicted=real + 1, motion_real=real)  # fmt: skip
+    paths = [path, floor(tmp_path, list(range(8)), list(range(8)))]
+    tables = make_tables(read_rows(paths, ["p"]), RESAMPLES, CHOSEN)
+    few = tables.estimate(row(tables, "d.real"), MOTION)
+    assert few.clips == 8 and few.note == "8 clips, the others 24: not at equal N"
+    assert not tables.estimate(row(tables, "p"), MOTION).note
+    printed = notes(tables, headline(tables).columns)
+    assert "Motion distance: 8 clips, the others 24: not at equal N." in printed
+    table = results_table(tables).query("metric == 'motion_frechet'").set_index("row")
+    training = table["protocol"].str.endswith("training clips in place of predictions")
+    assert training.to_dict() == {"p": False, "d.real": True}
+
+
 @pytest.mark.parametrize("groups", [1, 2, 3])
 def test_few_groups_have_values_and_say_what_is_missing(tmp_path, groups):
     real, other = np.random.default_rng(0).normal(size=(2, 24, 3)) * [[[1.0]], [[2.0]]]
@@ -444,9 +477,31 @@ def test_curves_over_the_number_of_clips_fall(tmp_path):
     assert (table["low"][100], table["high"][100]) == (whole.low, whole.high)
     assert table["low"][:3].isna().all() and table["note"][:3].str.contains("random subsets").all()
     assert table["protocol"].str.contains("Motion distance: motion statistic").all()
-    # All clips are one subset, which has no deviation.
-    texts = [cell.text for cell in curves_grid(tables).lines[0][3:]]
-    assert ["±" in text for text in texts] == [True, True, True, False]
+    # All clips are one subset, which has no deviation but an interval.
+    grid = curves_grid(tables)
+    assert ["±" in cell.text for cell in grid.lines[0][3:]] == [True, True, True, False]
+    ends = f"[{MOTION.text(whole.low)}, {MOTION.text(whole.high)}]"
+    assert [cell.interval for cell in grid.lines[0][3:]] == ["", "", "", ends]
+
+
+def test_curves_say_what_they_stand_on_and_below_which_number_fvd_is_not_comparable(tmp_path):
+    random = np.random.default_rng(0)
+    features = {name: random.normal(size=(260, 3)) for name in ("predicted", "real")}
+    paths = [
+        with_features(evaluation(tmp_path, "p", "predictor", SAMPLED, seed), list(range(260)),
+                      **{f"{kind}_{side}": values for side, values in features.items()
+                         for kind in ("motion", "i3d", "i3d_context")})
+        for seed in (4, 7)
+    ]  # fmt: skip
+    tables = make_tables(read_rows(paths, ["p"]), RESAMPLES, CHOSEN)
+    table = curves_table(tables).set_index(["metric", "clips"])["note"]
+    few = "256 clips, below 256: not comparable with published values"
+    assert table["fvd", 128].endswith(f"; {few.replace('256', '128', 1)}")
+    assert "comparable" not in table["fvd", 256] + table["fvd", 260] + table["motion_frechet", 128]
+    caption = curves_grid(tables).caption
+    assert "distribution: d test split, 260 clips spread evenly, 4 observed" in caption
+    assert "260 clips in 260 groups" in caption and "first seed only (4)" in caption
+    assert caption.endswith("FVD below 256 clips is not comparable with published values.")
 
 
 def test_protocols_of_fewer_frames_futures_and_clips(tmp_path):
@@ -464,10 +519,43 @@ def test_protocols_of_fewer_frames_futures_and_clips(tmp_path):
     assert psnr("first").value == pytest.approx((26 + 20.5) / 2)
     assert psnr("one").value == pytest.approx((26 + 18) / 2)
     assert not psnr("one", "mean").known, "the mean is over two futures"
+    assert psnr("one", "mean").note == "not computed: it is kept for all 2 futures of a clip only"
     assert psnr("half").value == pytest.approx(19) and psnr("half").clips == 1
     assert psnr("five").note == (
         "not computed: the protocol takes 5 futures per clip, and 2 are sampled"
     )
+
+
+def test_best_of_k_names_the_k_of_its_protocol(tmp_path):
+    three = SAMPLED | {("a", "g1", 2): [40, 40], ("b", "g2", 2): [40, 40]}
+    paths = [
+        evaluation(tmp_path, "p", "predictor", three, crps=2.0),
+        evaluation(tmp_path, "d.still", "baseline", STILL, crps=3.0),
+    ]
+    chosen = {"prediction": PROTOCOLS["prediction"], "two": Protocol(trajectories=2)}
+    tables = make_tables(read_rows(paths, ["p"]), RESAMPLES, chosen)
+    assert tables.estimate(row(tables, "p"), PSNR, "best", "two").value == pytest.approx(23)
+    heads = {grid.name: grid.heads for grid in result_grids(tables)}
+    assert "PSNR, best of 3 (dB) ↑" in heads["prediction-1"]
+    assert "PSNR, best of 2 (dB) ↑" in heads["two-1"]
+    assert not any("mean of" in head for head in heads["two-1"]), "kept over three futures only"
+    assert "two-2" not in heads and tables.protocol_of(CRPS) == "prediction"
+    assert explained_samplings(tables, details(tables)).keys() == {
+        "no suffix", "mean of 3", "best of 3", "best of 2"
+    }  # fmt: skip
+    table = results_table(tables).query("metric == 'psnr' and sampling != 'mean'")
+    table["protocol"] = table["protocol"].str.partition(":")[0]
+    futures = table.groupby(["protocol", "row"])["trajectories"].agg(set).to_dict()
+    assert futures == {
+        ("prediction", "p"): {3}, ("prediction", "d.still"): {1},
+        ("two", "p"): {2}, ("two", "d.still"): {1},
+    }  # fmt: skip
+
+
+def test_one_future_shows_no_mean_and_no_best(tmp_path):
+    path = evaluation(tmp_path, "p", "predictor", STILL)
+    tables = make_tables(read_rows([path], ["p"]), RESAMPLES, CHOSEN)
+    assert not any("of 1" in head for grid in result_grids(tables) for head in grid.heads)
 
 
 def test_scores_of_all_futures_together(tmp_path):

@@ -178,10 +178,8 @@ def run_distance(measure: Measure, sets: Sets | str) -> Distance:
         return Distance(Estimate(note=f"not computed: {sets}"))
     clips = len(sets.predicted)
     notes = [sets.note] if sets.note else []
-    if measure in (FVD, FVD_CONTEXT) and clips < COMPARABLE_CLIPS:
-        notes.append(
-            f"{clips} clips, below {COMPARABLE_CLIPS}: not comparable with published values"
-        )
+    if few := few_clips(measure, clips):
+        notes.append(few)
     groups = [sets.predicted_groups] if sets.paired else [sets.predicted_groups, sets.real_groups]
     missing = no_interval(measure, groups)
     if missing:
@@ -199,6 +197,13 @@ def run_distance(measure: Measure, sets: Sets | str) -> Distance:
         groups=len(np.unique(sets.predicted_groups)), seeds=1, note="; ".join(notes),
     )  # fmt: skip
     return Distance(estimate.within(measure.possible), None if missing else found)
+
+
+def few_clips(measure: Measure, clips: int) -> str:
+    """Why a distance is not to be held beside published ones; empty where it may be."""
+    if measure not in (FVD, FVD_CONTEXT) or clips >= COMPARABLE_CLIPS:
+        return ""
+    return f"{clips} clips, below {COMPARABLE_CLIPS}: not comparable with published values"
 
 
 def no_interval(measure: Measure, groups: list[np.ndarray]) -> str:

@@ -2,16 +2,23 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from rsvp.reporting.costs import Cost
-from rsvp.reporting.estimates import NAN, Estimate
+from rsvp.reporting.estimates import Estimate
 from rsvp.reporting.measures import ENSEMBLE, MEASURES, PAIRED, Measure
 from rsvp.reporting.parts import Column, Part, absent, details, headline, notes
 from rsvp.reporting.records import count, duration
-from rsvp.reporting.tables import Tables, protocol_text, sample_text
+from rsvp.reporting.rows import Row
+from rsvp.reporting.tables import (
+    Tables,
+    curve_points,
+    curves_basis,
+    horizon_basis,
+    sample_text,
+)
 
 HORIZON_FRAMES = 6  # columns of the table over the horizon, at most; the CSV has all
 UNKNOWN = "\N{EN DASH}"
@@ -122,43 +129,58 @@ def horizon_grids(tables: Tables) -> list[Grid]:
     chosen = sorted({round(place) for place in np.linspace(1, future, HORIZON_FRAMES)})
     grids = []
     for measure in (*PAIRED, *ENSEMBLE):
+        curves = [
+            (row, estimates) for row in tables.rows
+            if (estimates := tables.horizon.get((row.name, measure.key, measure.sampling)))
+        ]  # fmt: skip
+        best = {frame: best_at(measure, curves, frame) for frame in chosen}
         lines = [
             [Cell(row.name, number=False),
-             *(number(measure, estimates[frame - 1]) for frame in chosen)]
-            for row in tables.rows
-            if (estimates := tables.horizon.get((row.name, measure.key, measure.sampling)))
+             *(number(measure, estimates[frame - 1], best=row is best[frame]) for frame in chosen)]
+            for row, estimates in curves
         ]  # fmt: skip
         if lines:
             protocol = tables.frame_protocols[0]
             heading = Column(measure, measure.sampling, protocol).heading(tables)
             caption = (
-                f"{heading} by future frame, of {future}. "
-                f"{protocol_text(protocol, tables, [measure])}. {sample_text(tables)} "
-                "Brackets: 95 % intervals."
+                f"{heading} by future frame, of {future}. {horizon_basis(tables, [measure])} "
+                "Brackets: 95 % intervals. Bold: the best predictor or baseline of a frame."
             )
             frames = [f"frame {frame}" for frame in chosen]
             grids.append(Grid(f"horizon-{measure.key}", caption, ["row", *frames], lines))
     return grids
 
 
+def best_at(measure: Measure, curves: list[tuple[Row, list[Estimate]]], frame: int) -> Row | None:
+    """The best predictor or baseline at a future frame; None where none is better than another."""
+    known = [
+        (estimates[frame - 1].value, row) for row, estimates in curves
+        if row.kind in ("predictor", "baseline") and estimates[frame - 1].known
+    ]  # fmt: skip
+    if not known or not measure.ranked:
+        return None
+    best = max if measure.higher_is_better else min
+    return best(known, key=lambda item: item[0])[1]
+
+
 def curves_grid(tables: Tables) -> Grid:
     """How distances between sets of videos change with the number of clips."""
     sizes = sorted({clips for curve in tables.curves.values() for clips, _, _ in curve})
     lines = []
-    for (name, key, protocol), curve in tables.curves.items():
+    for name, key, protocol in tables.curves:
+        row = next(row for row in tables.rows if row.name == name)
         measure = next(measure for measure in MEASURES if measure.key == key)
-        values = {clips: (value, deviation) for clips, value, deviation in curve}
-        cells = [Cell(measure.label, number=False), Cell(name, number=False),
-                 Cell(protocol, number=False)]  # fmt: skip
-        for size in sizes:
-            value, deviation = values.get(size, (NAN, NAN))
-            known = value == value
-            text = measure.text(value) if known else UNKNOWN
-            if deviation == deviation:  # all clips have one subset, which has no deviation
-                text += f" ± {measure.text(deviation)}"
-            cells.append(Cell(text, number=known))
-        lines.append(cells)
-    caption = "By the number of clips: mean ± standard deviation over random subsets of them."
+        points = {
+            estimate.clips: number(measure, replace(estimate, seed_std=deviation))
+            for estimate, deviation in curve_points(tables, row, measure, protocol)
+        }
+        names = [Cell(text, number=False) for text in (measure.label, name, protocol)]
+        unknown = Cell(UNKNOWN, number=False)
+        lines.append([*names, *(points.get(size, unknown) for size in sizes)])
+    caption = (
+        "By the number of clips: mean ± standard deviation over random subsets of them; of all "
+        f"clips with the 95 % interval. {curves_basis(tables)}"
+    )
     return Grid("curves", caption, ["measure", "row", "protocol", *map(str, sizes)], lines)
 
 

@@ -1,6 +1,11 @@
 r"""Tables as LaTeX that needs only `\usepackage{booktabs}` and UTF-8 input."""
 
+import re
+import textwrap
+
 from rsvp.reporting.grids import Cell, Grid
+
+HEAD = 14  # characters in a line of a column's head, where words allow it
 
 ESCAPES = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#",
@@ -21,7 +26,7 @@ def escape(text: str) -> str:
 def latex(grid: Grid) -> str:
     """The grid as a table environment with caption, label, rules and notes."""
     columns = "".join("r" if numeric else "l" for numeric in grid.numeric)
-    heads = " & ".join(rf"\textbf{{{escape(head)}}}" for head in grid.heads)
+    heads = " & ".join(map(heading, grid.heads, columns))
     lines = [
         r"% needs \usepackage{booktabs}",
         r"\begin{table}", r"\centering", r"\small",
@@ -40,6 +45,16 @@ def latex(grid: Grid) -> str:
         notes = r"\\ ".join(escape(note) for note in grid.notes)
         lines.append(rf"\par\smallskip\footnotesize {notes}")
     return "\n".join([*lines, r"\end{table}", ""])
+
+
+def heading(text: str, side: str) -> str:
+    """A column's head, broken where it would make the column wide; `side` is l or r."""
+    if len(text) <= HEAD:
+        return rf"\textbf{{{escape(text)}}}"
+    parts = re.split(r"(?<=,) | (?=\()", text)  # after a comma, before a bracket
+    lines = [line for part in parts for line in textwrap.wrap(part, HEAD, break_long_words=False)]
+    bold = r"\\".join(rf"\textbf{{{escape(line)}}}" for line in lines)
+    return rf"\shortstack[{side}]{{{bold}}}"
 
 
 def value(cell: Cell) -> str:

@@ -7,10 +7,13 @@ from typing import Any
 import pandas as pd
 
 from rsvp.files import read_json
+from rsvp.reporting.estimates import NO_SPREAD, ONE_GROUP
 from rsvp.reporting.grids import UNKNOWN, Cell, Grid
 from rsvp.reporting.views import read_picture
 
-STATISTICS = ("ratio", "nearer", "copied")
+HEADS = {
+    "ratio": "distance to training, of real", "nearer": "nearer than real", "copied": "copied"
+}  # fmt: skip
 NOTES = (
     "distance to training, of real: how far the predicted futures are from the nearest training "
     "clip, relative to the real futures of the same clips; 1 where nothing is copied",
@@ -25,12 +28,15 @@ PLACES = {"best": "best in PSNR", "worst": "worst in PSNR", "nearest": "nearest 
 def read_memorisation(paths: Iterable[Path]) -> list[dict[str, Any]]:
     """The rows of all indexes memorisation/<dataset>/index.json, one per row and seed.
 
-    Each with "protocol", in one line, and with "folder", from which its pictures are named.
+    Each with "protocol", in one line, with the "unit" of its distances, and with "folder", from
+    which its pictures are named.
     """
     rows = []
     for path in paths:
         index = read_json(path)
-        facts = {"protocol": protocol_text(index), "folder": Path(path).parent}
+        described = index["protocol"]["described_by"]
+        unit = f"in {described}" if described.startswith("features") else "grey levels"
+        facts = {"protocol": protocol_text(index), "folder": Path(path).parent, "unit": unit}
         rows += [row | facts for row in index["rows"]]
     return rows
 
@@ -52,10 +58,11 @@ def memorisation_table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
         {key: row[key] for key in ("protocol", "row", "kind", "seed", "clips", "groups")}
         | {
             name if end == "mean" else f"{name}_{end}": row[name][end]
-            for name in STATISTICS
+            for name in HEADS
             for end in ("mean", "low", "high")
         }
         | {"criterion": CRITERION, "flagged": row["flagged"]}
+        | {"note": "; ".join(f"{HEADS[name]}: {why}" for name, why in without_interval(row))}
         for row in rows
     ]
     return pd.DataFrame(lines, columns=None if lines else ["row", "seed", "flagged"])
@@ -65,18 +72,31 @@ def memorisation_grids(rows: Sequence[dict[str, Any]]) -> list[Grid]:
     """The same for people."""
     if not rows:
         return []
-    heads = ["row", "seed", "distance to training, of real", "nearer than real", "copied", "clips",
-             "flagged where", "flagged"]  # fmt: skip
+    heads = ["row", "seed", *HEADS.values(), "clips", "flagged where", "flagged"]
     lines = [
         [
             Cell(row["row"], number=False), Cell(str(row["seed"])),
-            *(with_interval(row[name]) for name in STATISTICS),
+            *(with_interval(row[name]) for name in HEADS),
             Cell(str(row["clips"])), Cell(CRITERION, number=False), Cell(flag(row), number=False),
         ]
         for row in rows
     ]  # fmt: skip
     protocols = dict.fromkeys(row["protocol"] for row in rows)
-    return [Grid("memorisation", f"{'; '.join(protocols)}.", heads, lines, notes=list(NOTES))]
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        for name, why in without_interval(row):
+            reasons.setdefault((name, why), []).append(f"{row['row']} (seed {row['seed']})")
+    notes = [
+        f"{HEADS[name]} of {', '.join(names)}: {why}" for (name, why), names in reasons.items()
+    ]
+    caption = f"{'; '.join(protocols)}."
+    return [Grid("memorisation", caption, heads, lines, notes=[*NOTES, *notes])]
+
+
+def without_interval(row: dict[str, Any]) -> list[tuple[str, str]]:
+    """(name, reason) of the statistics of a row that have no interval."""
+    why = NO_SPREAD if row["groups"] > 1 else ONE_GROUP
+    return [(name, why) for name in HEADS if None in (row[name]["low"], row[name]["high"])]
 
 
 def flag(row: dict[str, Any]) -> str:
@@ -97,7 +117,8 @@ def nearest_pictures(rows: Sequence[dict[str, Any]]) -> list[tuple[str, Any]]:
     return [
         (
             f"{name}, {PLACES[shown['place']]}: {shown['clip']}\nnearest in training: "
-            f"{shown['nearest']}",
+            f"{shown['nearest']}, {shown['distance']:.3g} {row['unit']} away "
+            f"(its truth {shown['real_distance']:.3g})",
             read_picture(row["folder"] / shown["picture"]),
         )
         for name, row in reversed(first.items())

@@ -86,7 +86,12 @@ addEventListener("resize", markScrolling);
 document.addEventListener("toggle", markScrolling, true);
 markScrolling();
 
-// Paper has no switches: open everything that is folded.
+// Paper has no switches: open everything that is folded, and fold it again.
+const unfolded = [];
 addEventListener("beforeprint", () => {
-  document.querySelectorAll("details").forEach((item) => (item.open = true));
+  unfolded.push(...document.querySelectorAll("details:not([open])"));
+  unfolded.forEach((item) => (item.open = true));
+});
+addEventListener("afterprint", () => {
+  unfolded.splice(0).forEach((item) => (item.open = false));
 });

@@ -36,6 +36,7 @@ from rsvp.reporting.records import (
     autoencoder_of,
     count,
     duration,
+    made_by,
     provenance,
     sampler_of,
 )
@@ -43,6 +44,8 @@ from rsvp.reporting.rows import Row
 from rsvp.reporting.tables import (
     Comparison,
     Tables,
+    curves_basis,
+    horizon_basis,
     protocol_text,
     sample_text,
     scored_cells,
@@ -114,7 +117,9 @@ def render(report: Report) -> str:
         absent=absent(tables),
         comparisons=comparison_parts(tables),
         horizon=horizon_figures(tables),
+        horizon_basis=horizon_basis(tables, horizon_measures(tables)),
         curves=curves_figure(tables),
+        curves_basis=curves_basis(tables),
         galleries=report.galleries,
         decomposition=report.decomposition,
         conclusions=report.conclusions,
@@ -134,14 +139,14 @@ def render(report: Report) -> str:
         samplers=[(row.label, text) for row in tables.rows if row.kind == "predictor"
                   if (text := sampler_of(row.name, report.records))],
         provenance=provenance(list(report.records)),
+        made_by=made_by(),
         settings=stage_settings(report.records),
         measures=[m for m in MEASURES if tables.measured(m)] + [
             m for m in MEASURES if not tables.measured(m)],
-        samplings=SAMPLINGS,
+        samplings=explained_samplings(tables, [top, *below]),
         explained_rows=[(method, EXPLAINED_ROWS[method])
                         for method in dict.fromkeys(row.method for row in tables.rows)
                         if method in EXPLAINED_ROWS],
-        trajectories=max(row.index["trajectories"] for row in tables.rows),
         resamples=report.resamples,
         version=metadata.version("rsvp"),
     )  # fmt: skip
@@ -160,6 +165,17 @@ def introduction(tables: Tables) -> str:
         "group is a set of clips that resemble each other (of one video or one scene), a baseline "
         "learns nothing, and the ceiling is what the autoencoder alone loses on the true future."
     )
+
+
+def explained_samplings(tables: Tables, parts: Sequence[Part]) -> dict[str, str]:
+    """What "mean of 4" and "best of 4" in the heads of columns mean, and none of them."""
+    found = {
+        sampled: SAMPLINGS[column.sampling]
+        for part in parts
+        for column in part.columns
+        if (sampled := column.sampled(tables))
+    }
+    return {"no suffix": SAMPLINGS["single"]} | found if found else {}
 
 
 def curve_names(histories: Sequence[History]) -> list[tuple[str, str]]:
@@ -249,12 +265,11 @@ def span(measure: Measure, estimate: Estimate, sign: bool = False) -> str:
 
 def column_head(tables: Tables, column: Column, several: bool) -> dict[str, Any]:
     """A header of a table of results; `several`: whether its columns differ in protocol."""
-    measure, futures = column.measure, max(row.index["trajectories"] for row in tables.rows)
-    sampled = f"{column.sampling} of {futures}" if column.sampling in ("mean", "best") else ""
+    measure = column.measure
     cells = [column.estimate(tables, row) for row in tables.rows]
     return {
         "label": measure.label,
-        "details": [*filter(None, (measure.unit, column.network(tables), sampled))],
+        "details": [*filter(None, (measure.unit, column.network(tables), column.sampled(tables)))],
         "protocol": column.protocol if several else "",
         "better": measure.better,
         "arrow": measure.arrow,

@@ -36,8 +36,13 @@ class Column:
         return tables.estimate(row, self.measure, "single" if one else self.sampling, self.protocol)
 
     def measured(self, tables: Tables) -> bool:
-        """Whether any row has a value."""
-        return any(self.estimate(tables, row).known for row in tables.rows)
+        """Whether any row has a value; one future alone has no mean and no best."""
+        if self.sampling in ("mean", "best") and tables.futures(self.protocol) == 1:
+            return False
+        return any(
+            tables.estimate(row, self.measure, self.sampling, self.protocol).known
+            for row in tables.rows
+        )
 
     def best(self, tables: Tables) -> Row | None:
         """The best predictor or baseline; None for a choice that looks at the truth."""
@@ -51,13 +56,18 @@ class Column:
         network = tables.network(self.measure, tables.protocols[self.protocol])
         return "" if network == "motion statistic" else network
 
+    def sampled(self, tables: Tables) -> str:
+        """ "best of 3" and the like; empty where futures count one by one, or all at once."""
+        if self.sampling not in ("mean", "best"):
+            return ""
+        return f"{self.sampling} of {tables.futures(self.protocol)}"
+
     def heading(self, tables: Tables) -> str:
         """Name, network, way of sampling, unit, and the direction that is better."""
         name, network = self.measure.label, self.network(tables)
         name += f" of {network}" if network else ""
-        futures = max(row.index["trajectories"] for row in tables.rows)
-        if self.sampling in ("mean", "best"):
-            name += f", {self.sampling} of {futures}"
+        if sampled := self.sampled(tables):
+            name += f", {sampled}"
         unit = f" ({self.measure.unit})" if self.measure.unit else ""
         return f"{name}{unit} {self.measure.arrow}".rstrip()
 

@@ -2,6 +2,7 @@
 
 import io
 import re
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -73,6 +74,7 @@ STYLE = {
     "lines.linewidth": 1.4,
 }
 PANEL = (5.6, 3.1)  # inches
+CHARACTERS = 15  # of a caption, per inch
 LEAST_DISTANCE = 1e-6  # a logarithmic axis has no 0
 
 
@@ -82,12 +84,16 @@ def horizon_measures(tables: Tables) -> list[Measure]:
     return [m for m in drawn if any(key[1:] == (m.key, m.sampling) for key in tables.horizon)]
 
 
-def horizon_plot(tables: Tables, measures: Sequence[Measure]) -> str:
-    """SVG: one panel per measure over the future frames, one line per row, bands for predictors."""
+def horizon_plot(tables: Tables, measures: Sequence[Measure], caption: str = "") -> str:
+    """SVG: one panel per measure over the future frames, one line per row, bands for predictors.
+
+    caption: what stands below, where nothing beside the figure says it.
+    """
     with matplotlib.rc_context(STYLE):
         figure, panels = grid(len(measures), columns=2, panel=PANEL)
         for axes, measure in zip(panels, measures, strict=True):
             draw_horizon(axes, tables, measure)
+        write_below(figure, caption)
         return svg(figure, "horizon-" + "-".join(measure.key for measure in measures))
 
 
@@ -140,16 +146,18 @@ def draw_line(axes: Axes, row: Row, estimates: list[Estimate], colour: str, mark
         axes.fill_between(frames, low, high, color=colour, alpha=0.16, linewidth=0)
 
 
-def curves_plot(tables: Tables) -> str:
+def curves_plot(tables: Tables, caption: str = "") -> str:
     """SVG: each distance between sets against the number of clips, both on logarithmic axes.
 
     Bands are ± one standard deviation over subsets; all clips have a bar, their 95 % interval.
+    caption: what stands below, where nothing beside the figure says it.
     """
     panels = list(dict.fromkeys((key, protocol) for _, key, protocol in tables.curves))
     with matplotlib.rc_context(STYLE):
         figure, all_axes = grid(len(panels), columns=2, panel=PANEL)
         for axes, (key, protocol) in zip(all_axes, panels, strict=True):
             draw_curves(axes, tables, next(m for m in MEASURES if m.key == key), protocol)
+        write_below(figure, caption)
         return svg(figure, "curves")
 
 
@@ -298,6 +306,13 @@ def grid(count: int, columns: int, panel: tuple[float, float]) -> tuple[Figure, 
     figure = Figure(figsize=(panel[0] * columns, panel[1] * rows), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
     return figure, [figure.add_subplot(rows, columns, i + 1) for i in range(count)]
+
+
+def write_below(figure: Figure, text: str) -> None:
+    """Write a caption below all panels, in lines as wide as the figure."""
+    if text:
+        lines = textwrap.fill(text, int(figure.get_figwidth() * CHARACTERS))
+        figure.supxlabel(lines, x=0.01, ha="left", fontsize=8, color=QUIET)
 
 
 def svg(figure: Figure, name: str) -> str:

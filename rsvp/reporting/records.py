@@ -1,6 +1,7 @@
 """What the report tells about the run itself: training histories, costs, data, provenance."""
 
 import math
+import platform
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from pandas.errors import EmptyDataError
 
 from rsvp.errors import UserError
 from rsvp.files import read_json
+from rsvp.stage import git_commit, installed_versions
 
 ROOTS = ("datasets", "autoencoders", "predictors", "predictions", "real_features", "evaluation",
          "semantics", "memorisation")  # fmt: skip
@@ -29,6 +31,8 @@ ORDER = ("generate_videos", "decode", "split", "calibrate_pretraining", "pretrai
          "train_diffusion", "predict", "predict_baseline", "reconstruct",
          "real_features", "evaluate", "measure_semantics",
          "check_memorisation", "report")  # fmt: skip
+
+MAKING = ("numpy", "scipy", "pandas", "matplotlib", "jinja2")  # packages that make the report
 
 
 @dataclass(frozen=True)
@@ -177,6 +181,13 @@ def provenance(records: list[dict[str, Any]]) -> dict[str, list[str]]:
     for name in packages:
         facts[name] = distinct((record.get("versions") or {}).get(name) for record in records)
     return {name: values for name, values in facts.items() if values}
+
+
+def made_by() -> str:
+    """The commit and the package versions that make the report itself, in one line."""
+    versions = {"python": platform.python_version()} | installed_versions(MAKING)
+    named = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return f"commit {git_commit() or 'not known (no git checkout)'}; {named}"
 
 
 SPLITS = {  # how a dataset was divided, by its index's "split"

@@ -8,10 +8,11 @@ import pandas as pd
 from tqdm import tqdm
 
 from rsvp.config import Protocol, Scores
-from rsvp.metrics.distribution import SUBSETS
+from rsvp.metrics.distribution import COMPARABLE_CLIPS, SUBSETS
 from rsvp.reporting.distances import (
     Distance,
     distance_difference,
+    few_clips,
     measures_of,
     row_curves,
     row_distances,
@@ -87,6 +88,18 @@ class Tables:
     def frame_protocols(self) -> list[str]:
         """The protocols that score frame by frame."""
         return [name for name, item in self.protocols.items() if item.scores is Scores.frames]
+
+    def futures(self, name: str) -> int:
+        """K: how many futures of each clip count under a protocol."""
+        protocol = self.protocols[name]
+        if protocol.scores is not Scores.frames:
+            return 1  # sets are made of the first futures
+        return protocol.trajectories or max(row.index["trajectories"] for row in self.rows)
+
+    def clips(self, name: str) -> int:
+        """N: how many clips count under a protocol."""
+        clips = self.protocols[name].clips
+        return self.index["clips"] if clips is None else clips
 
     def protocol_of(self, measure: Measure) -> str:
         """The protocol that stands for a measure: the last named one with a value, else the first.
@@ -169,20 +182,34 @@ def make_tables(
         for name in tables.frame_protocols:
             add_scores(tables, row, scored[row.name, name], name, resamples)
         for (key, name), distance in distances[row.name].items():
-            tables.headline[row.name, key, "single", name] = distance.estimate
+            cell = (row.name, key, "single", name)
+            tables.headline[cell] = labelled(distance.estimate, tables.clips(name))
         for (key, name), curve in row_curves(row, protocols).items():
             tables.curves[row.name, key, name] = curve
     tables.comparisons = compare(tables, scored, distances, resamples)
     return tables
 
 
+def labelled(estimate: Estimate, clips: int) -> Estimate:
+    """A distance with a note where it is of another number of clips than the others, `clips`."""
+    if not estimate.known or estimate.clips == clips:
+        return estimate
+    note = f"{estimate.clips} clips, the others {clips}: not at equal N"
+    return replace(estimate, note="; ".join(filter(None, (estimate.note, note))))
+
+
 def add_scores(tables: Tables, row: Row, scored: Row | str, name: str, resamples: int) -> None:
     """A row's estimates under one protocol of frames, or the reason why there are none."""
+    sampled = max(other.index["trajectories"] for other in tables.rows)
+    fewer = tables.futures(name) < sampled
     for measure in (*PAIRED, *ENSEMBLE):
         for sampling in samplings(row, measure):
             cell = (row.name, measure.key, sampling)
-            if isinstance(scored, str):
-                tables.headline[*cell, name] = Estimate(note=f"not computed: {scored}")
+            reason = scored if isinstance(scored, str) else ""
+            if fewer and sampling in ("mean", "all"):
+                reason = reason or f"it is kept for all {sampled} futures of a clip only"
+            if reason:
+                tables.headline[*cell, name] = Estimate(note=f"not computed: {reason}")
                 continue
             estimate = clip_estimate(scored, measure, sampling, resamples)
             tables.headline[*cell, name] = estimate
@@ -250,10 +277,8 @@ def protocol_text(name: str, tables: Tables, measures: Sequence[Measure] = ()) -
     protocol, index = tables.protocols[name], tables.index
     observed = index["context_frames"]
     future = (protocol.frames or observed + index["future_frames"]) - observed
-    clips = index["clips"] if protocol.clips is None else protocol.clips
     if protocol.scores is Scores.frames:
-        futures = protocol.trajectories or index["trajectories"]
-        scored = f"future frames only, K = {futures}"
+        scored = f"future frames only, K = {tables.futures(name)}"
     else:
         scored = "first future of each clip; future frames only, or where it says so with context"
     networks = dict.fromkeys(
@@ -264,7 +289,8 @@ def protocol_text(name: str, tables: Tables, measures: Sequence[Measure] = ()) -
     resized = f" ({tables.resize})" if tables.resize else ""
     return "; ".join([
         f"{name}: {index['dataset']} {index['protocol'].get('split', 'test')} split, "
-        f"{clips} clips spread evenly, {observed} observed + {future} predicted frames, "
+        f"{tables.clips(name)} clips spread evenly, "
+        f"{observed} observed + {future} predicted frames, "
         f"{index['resolution']} px{resized}, {scored}",
         *networks,
     ])  # fmt: skip
@@ -276,9 +302,10 @@ def results_table(tables: Tables) -> pd.DataFrame:
     for (name, key, sampling, protocol), estimate in tables.headline.items():
         row = next(row for row in tables.rows if row.name == name)
         measure = next(measure for measure in MEASURES if measure.key == key)
+        futures = min(row.index["trajectories"], tables.futures(protocol))
         lines.append(
             _row_columns(tables, row, protocol, measure)
-            | {"metric": key, "sampling": sampling, "trajectories": row.index["trajectories"]}
+            | {"metric": key, "sampling": sampling, "trajectories": futures}
             | _measure_columns(measure)
             | _estimate_columns(estimate)
         )
@@ -330,19 +357,10 @@ def curves_table(tables: Tables) -> pd.DataFrame:
     most.
     """
     lines = []
-    for (name, key, protocol), curve in tables.curves.items():
+    for name, key, protocol in tables.curves:
         row = next(row for row in tables.rows if row.name == name)
         measure = next(measure for measure in MEASURES if measure.key == key)
-        whole = tables.headline[name, key, "single", protocol]
-        for clips, value, deviation in curve:
-            last = clips == whole.clips
-            estimate = replace(
-                whole, value=value, clips=clips, groups=min(clips, whole.groups), seeds=1,
-                seed_std=NAN,
-                low=whole.low if last and whole.seeds == 1 else NAN,
-                high=whole.high if last and whole.seeds == 1 else NAN,
-                note=whole.note if last else f"mean over {SUBSETS} random subsets of all clips",
-            )  # fmt: skip
+        for estimate, deviation in curve_points(tables, row, measure, protocol):
             lines.append(
                 _row_columns(tables, row, protocol, measure)
                 | {"seed_numbers": str(row.index["seed"]), "metric": key, "deviation": deviation}
@@ -352,10 +370,32 @@ def curves_table(tables: Tables) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=None if lines else ["row", "metric", "clips", "value"])
 
 
+def curve_points(
+    tables: Tables, row: Row, measure: Measure, protocol: str
+) -> list[tuple[Estimate, float]]:
+    """(estimate, deviation over subsets) at each number of clips, all clips last."""
+    whole = tables.headline[row.name, measure.key, "single", protocol]
+    points = []
+    for clips, value, deviation in tables.curves[row.name, measure.key, protocol]:
+        last = clips == whole.clips
+        subsets = f"mean over {SUBSETS} random subsets of all clips"
+        low, high = (whole.low, whole.high) if last and whole.seeds == 1 else (NAN, NAN)
+        note = "; ".join(filter(None, (subsets, few_clips(measure, clips))))
+        estimate = replace(
+            whole, value=value, low=low, high=high, clips=clips, groups=min(clips, whole.groups),
+            seeds=1, seed_std=NAN, note=whole.note if last else note,
+        )  # fmt: skip
+        points.append((estimate, deviation))
+    return points
+
+
 def _row_columns(tables: Tables, row: Row, protocol: str, measure: Measure) -> dict[str, object]:
+    text = protocol_text(protocol, tables, [measure])
+    if row.kind == "floor":
+        text += "; training clips in place of predictions"
     return {
-        "protocol": protocol_text(protocol, tables, [measure]),
-        "row": row.name, "kind": row.kind, "seed_numbers": seed_numbers(row),
+        "protocol": text, "row": row.name, "kind": row.kind,
+        "seed_numbers": seed_numbers(row),
     }  # fmt: skip
 
 
@@ -380,6 +420,37 @@ def scored_cells(tables: Tables) -> list[Estimate]:
     """The headline's numbers but the floor's, whose clips are of the training side."""
     floors = {row.name for row in tables.rows if row.kind == "floor"}
     return [cell for (row, *_), cell in tables.headline.items() if cell.known and row not in floors]
+
+
+def basis(tables: Tables, measures: dict[str, list[Measure]]) -> str:
+    """What numbers stand on: protocols, of which `measures` are shown, clips, groups and seeds."""
+    protocols = [protocol_text(name, tables, those) for name, those in measures.items()]
+    return f"{'; '.join(protocols)}. {sample_text(tables)}"
+
+
+def horizon_basis(tables: Tables, measures: Sequence[Measure]) -> str:
+    """What the measures per future frame stand on."""
+    return basis(tables, {name: list(measures) for name in tables.frame_protocols[:1]})
+
+
+def curves_basis(tables: Tables) -> str:
+    """What the curves over the number of clips stand on; empty where there are none."""
+    if not tables.curves:
+        return ""
+    measures: dict[str, list[Measure]] = {}
+    for _, key, name in tables.curves:
+        measure = next(measure for measure in MEASURES if measure.key == key)
+        if measure not in measures.setdefault(name, []):
+            measures[name].append(measure)
+    seeds = sorted({row.index["seed"] for row in tables.rows})
+    text = (
+        f"{basis(tables, measures)} Of each row’s first seed only ({', '.join(map(str, seeds))})."
+    )
+    points = ((key, clips) for (_, key, _), curve in tables.curves.items() for clips, *_ in curve)
+    by_key = {measure.key: measure for those in measures.values() for measure in those}
+    if any(few_clips(by_key[key], clips) for key, clips in points):
+        text += f" FVD below {COMPARABLE_CLIPS} clips is not comparable with published values."
+    return text
 
 
 def sample_text(tables: Tables) -> str:

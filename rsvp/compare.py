@@ -42,6 +42,7 @@ from rsvp.metrics.folders import (
     FolderClips,
     FolderPredictions,
     check_lengths,
+    check_size,
     chosen_names,
     label,
 )
@@ -163,6 +164,7 @@ def folder_rows(arguments: argparse.Namespace, protocol: Protocol) -> tuple[list
     real_names, names = chosen_names(truth, samples, paired, protocol.clips)
     context, skip = arguments.context, 0 if arguments.futures_only else arguments.context
     real = FolderClips(truth, real_names, protocol.frames, arguments.group_pattern)
+    check_size(real)
     if not 0 <= context < real.shape[0]:
         raise UserError(f"--context: {context} is not possible; allowed: 0 to {real.shape[0] - 1}")
     most = protocol.frames and protocol.frames - context + skip

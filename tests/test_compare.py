@@ -147,14 +147,21 @@ def test_own_protocols_and_detectors_count(folders: Path) -> None:
 def misfits(folder: Path) -> dict[str, tuple[dict, str]]:
     """What is refused, and how."""
     small, fewer, short = folder / "small", folder / "fewer", folder / "short"
-    for side in (small, fewer, short):
+    tiny = folder / "tiny"
+    for side in (small, fewer, short, tiny):
         shutil.copytree(folder / "mine", side)
+    for path in tiny.iterdir():
+        np.save(path, np.load(path)[:, :10])
     for path in small.iterdir():
         np.save(path, np.load(path)[:, :16])
     next(iter(sorted(fewer.iterdir()))).unlink()
     np.save(short / "v_g03_c11.npy", moving(11)[:9])
     return {
         "size": ({"predicted": [small]}, "16 frames of 32×16 pixels, but 16 frames of 32×32"),
+        "tiny": (
+            {"real": tiny, "predicted": [tiny]},
+            "tiny: clips of 16 frames of 32×10 pixels; 11 pixels per side or more are needed",
+        ),
         "name": ({"predicted": [fewer]}, "lacks 1 of the 12 clips of .*, the first is 'v_g00_c00'"),
         "length": ({"predicted": [short]}, "v_g03_c11 is 9 frames .* all clips need one size"),
         "count": (

@@ -289,6 +289,8 @@ def test_the_floor_keeps_the_groups_of_both_its_sides(dataset: Path) -> None:
         ("weights", {"weights.i3d": "0" * 64}, "made with other detectors"),
         ("windows", [None, 12], "of other protocols' frames"),
         ("dataset_index", "0" * 64, "of another"),
+        ("clip_frames", CONTEXT + FUTURE + 1, "not of 4 observed and 9 future frames"),
+        ("context_frames", CONTEXT - 1, "not of 4 observed and 9 future frames"),
     ],
 )
 def test_real_features_of_something_else_are_refused(

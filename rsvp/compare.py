@@ -7,6 +7,7 @@ Videos are scored as they decode, so take lossless ones.
 
 import argparse
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -34,6 +35,7 @@ from rsvp.config import (
 )
 from rsvp.data.folders import ClipFolder
 from rsvp.data.parts import Parts
+from rsvp.data.splits import spread
 from rsvp.errors import UserError
 from rsvp.files import INDEX, read_yaml, write_json
 from rsvp.metrics.features import clip_features
@@ -42,17 +44,30 @@ from rsvp.metrics.folders import (
     FolderClips,
     FolderPredictions,
     check_lengths,
+    check_size,
     chosen_names,
     label,
 )
 from rsvp.metrics.networks import Networks, device_of, load_networks
 from rsvp.metrics.row import RealSide, Row, group_codes, write_row
 from rsvp.reporting.formats import FORMATS, write_table
-from rsvp.reporting.grids import comparison_grids, result_grids
+from rsvp.reporting.grids import comparison_grids, curves_grid, horizon_grids, result_grids
 from rsvp.reporting.rows import read_rows
-from rsvp.reporting.tables import Tables, comparisons_table, make_tables, results_table
+from rsvp.reporting.tables import (
+    Tables,
+    comparisons_table,
+    curves_table,
+    horizon_table,
+    make_tables,
+    results_table,
+)
 from rsvp.resume import Journal, StateKey
 from rsvp.stage import run_command
+
+NO_FLOOR = (
+    "No floor: how far other real clips are from these, more than 0 in a Fréchet distance; --floor "
+    "names a folder of such clips."
+)
 
 
 def main() -> None:
@@ -90,6 +105,9 @@ def main() -> None:
         help="scored beside the predictions where clips are paired and frames are observed "
         "(default: copy-last)",
     )
+    parser.add_argument(
+        "--floor", type=Path, help="other real clips, at least as many: scored as the floor"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda")
     run_command(parser, run)
 
@@ -99,6 +117,8 @@ def run(arguments: argparse.Namespace) -> None:
     config = load_measuring(read_yaml(arguments.config) if arguments.config else {})
     protocol = protocol_of(arguments.protocol, config)
     rows, real = folder_rows(arguments, protocol)
+    if arguments.floor:
+        rows.append(floor_row(arguments, protocol, rows[0].facts, real))
     networks = networks_of(config, arguments.device, min(real.shape[1:3]))
     windows = [protocol.frames] if protocol.scores is Scores.distribution else []
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -156,13 +176,14 @@ def folder_rows(arguments: argparse.Namespace, protocol: Protocol) -> tuple[list
     paired = not arguments.unpaired
     if not paired and protocol.scores is Scores.frames:
         raise UserError(f"--unpaired: the protocol {arguments.protocol} compares clip with clip")
-    for folder in (arguments.real, *arguments.predicted):
+    for folder in filter(None, (arguments.real, *arguments.predicted, arguments.floor)):
         if arguments.out.resolve().is_relative_to(folder.resolve()):
             raise UserError(f"--out: {arguments.out} lies in {folder}, whose clips are scored")
     truth, samples = ClipFolder(arguments.real), [ClipFolder(path) for path in arguments.predicted]
     real_names, names = chosen_names(truth, samples, paired, protocol.clips)
     context, skip = arguments.context, 0 if arguments.futures_only else arguments.context
     real = FolderClips(truth, real_names, protocol.frames, arguments.group_pattern)
+    check_size(real)
     if not 0 <= context < real.shape[0]:
         raise UserError(f"--context: {context} is not possible; allowed: 0 to {real.shape[0] - 1}")
     most = protocol.frames and protocol.frames - context + skip
@@ -179,13 +200,33 @@ def folder_rows(arguments: argparse.Namespace, protocol: Protocol) -> tuple[list
     return rows, real
 
 
+def floor_row(
+    arguments: argparse.Namespace, protocol: Protocol, facts: dict[str, Any], real: FolderClips
+) -> Row:
+    """As many other real clips in place of predictions; `facts` of these."""
+    if protocol.scores is Scores.frames:
+        raise UserError(f"--floor: the protocol {arguments.protocol} compares clip with clip")
+    folder, context, count = ClipFolder(arguments.floor), arguments.context, len(real.table)
+    if len(folder.names) < count:
+        raise UserError(
+            f"--floor: {folder.path} has {len(folder.names)} clips, and {count} are needed: as "
+            f"many as are scored of {real.index_path}"
+        )
+    names = [folder.names[i] for i in spread(len(folder.names), count)]
+    clips = FolderClips(folder, names, protocol.frames, arguments.group_pattern)
+    check_lengths(real, [clips], context, context)
+    own = {"row": f"{facts['dataset']}.floor", "kind": "floor", "paired": False}
+    own |= {"clips": names, "trajectories": 1}
+    return Row(clips, FolderPredictions([clips], facts | own, context))
+
+
 def row_facts(arguments: argparse.Namespace, real: FolderClips, names: list[str]) -> dict[str, Any]:
     """What `Row` has to know of the predictions."""
     frames, height, width = real.shape[:3]
     return {
         "row": label(arguments.predicted[0]),
         "kind": "predictor",
-        "seed": 0,
+        "seed": None,
         "dataset": label(arguments.real),
         "split": "whole",
         "paired": not arguments.unpaired,
@@ -211,16 +252,22 @@ def networks_of(config: Config, device: str, side: int) -> Networks:
 
 def write_results(arguments: argparse.Namespace, tables: Tables) -> None:
     """Print the tables, and write them: Markdown and LaTeX, CSV and Parquet, and JSON."""
-    folder, name = arguments.out, tables.rows[0].name
+    folder, title = arguments.out, tables.rows[0].name
     results, compared = results_table(tables), comparisons_table(tables)
-    paths = [folder / f"results{suffix}" for suffix in FORMATS]
-    write_table(paths, results, result_grids(tables), name)
-    if len(compared):
-        paths = [folder / f"comparisons{suffix}" for suffix in FORMATS]
-        write_table(paths, compared, comparison_grids(tables), name)
+    grids = result_grids(tables)
+    if not tables.frame_protocols and not arguments.floor:
+        grids[0] = replace(grids[0], notes=[*grids[0].notes, NO_FLOOR])
+    for name, frame, shown in (
+        ("results", results, grids),
+        ("comparisons", compared, comparison_grids(tables)),
+        ("horizon", horizon_table(tables), horizon_grids(tables)),
+        ("curves", curves_table(tables), [curves_grid(tables)]),
+    ):
+        write_table([folder / f"{name}{suffix}" for suffix in FORMATS], frame, shown, title)
     known = {
         "real": str(arguments.real),
         "predicted": [str(path) for path in arguments.predicted],
+        "floor": str(arguments.floor) if arguments.floor else None,
         "rows": [row.index for row in tables.rows],
         "results": records(results),
         "comparisons": records(compared),

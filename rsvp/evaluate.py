@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     row = Row(own, predictions)
     networks = load_networks(settings.weights, row.facts["resolution"], device)
     inputs = (arguments.dataset, arguments.predictions, arguments.real)
-    check_real(arguments.real, arguments.dataset, settings.windows, networks)
+    check_real(arguments.real, arguments.dataset, settings.windows, networks, row)
     real = real_side(arguments.real, test, row.facts)
     if not row.prefix:
         real = replace(real, features={})  # they are of the prefix's future
@@ -64,7 +64,9 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     return {"clips": len(row), "device": str(device)}
 
 
-def check_real(path: Path, dataset: Path, windows: list[int | None], networks: Networks) -> None:
+def check_real(
+    path: Path, dataset: Path, windows: list[int | None], networks: Networks, row: Row
+) -> None:
     """UserError where the real features are not of what the row's are made of, and alike."""
     index = read_json(path)
     expected = {
@@ -72,6 +74,10 @@ def check_real(path: Path, dataset: Path, windows: list[int | None], networks: N
         "windows": (list(windows), "of other protocols' frames"),
         "dataset_index": (sha256_of_file(dataset), f"of another {dataset}"),
     }
+    if row.prefix:  # with others no distances are made
+        observed, future = row.facts["context_frames"], row.facts["future_frames"]
+        what = f"not of {observed} observed and {future} future frames"
+        expected |= {"context_frames": (observed, what), "clip_frames": (observed + future, what)}
     for key, (value, what) in expected.items():
         if index.get(key) != value:
             raise UserError(f"{path}: {what}; run the stage real_features again")

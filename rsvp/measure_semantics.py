@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     fabric = make_fabric(settings.compute, settings.seed)
     clips = Clips(arguments.dataset, "test")
     autoencoder = load_autoencoder(arguments.autoencoder).to(fabric.device)
-    if set(autoencoder.extents) != set(semantics.LATENTS):
+    if not set(semantics.LATENTS) <= set(autoencoder.extents):
         raise UserError(
             f"{arguments.autoencoder}: its latents are {', '.join(autoencoder.extents)}; only an "
             "autoencoder of scene, object and motion is measured"
@@ -86,7 +86,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         "dataset": clips.index["dataset"],
         "truth": clips.index["truth"] is not None,
         **semantics.summarise(table, evaluation.bootstrap),
-        "protocol": protocol(clips, table, loaded),
+        "protocol": protocol(clips, table, loaded, semantics.has_future(autoencoder)),
         **views,
         "files": {arguments.scores.name: sha256_of_file(arguments.scores)},
     }
@@ -229,9 +229,9 @@ def draw(context: Context, decoded: Decoded, place: int) -> tuple[dict[str, np.n
 
 
 def protocol(
-    clips: Clips, table: pd.DataFrame, perceptual: Loaded[PerceptualDistance]
+    clips: Clips, table: pd.DataFrame, perceptual: Loaded[PerceptualDistance], future: bool
 ) -> dict[str, Any]:
-    """What the numbers depend on."""
+    """What the numbers depend on; `future`: there are scene and object of the future, too."""
     return {
         "split": clips.split,
         "clips": len(table),
@@ -244,6 +244,7 @@ def protocol(
         "mask_threshold": semantics.MASK_THRESHOLD,
         "another_clip": "of another group, of the same batch of 8",
         "motion": "encoded from the true future",
+        "scene_and_object": "of the context and of the true future" if future else None,
     }
 
 

@@ -53,6 +53,7 @@ def run(folder: Path, protocol: str = "prediction", **changed: object) -> pd.Dat
         "unpaired": False,
         "group_pattern": r"_g(\d+)",
         "baselines": ["copy-last"],
+        "floor": None,
         "device": "cpu",
     }
     compare.run(Namespace(**arguments | changed))
@@ -75,6 +76,11 @@ def test_scores_are_those_of_scikit_image(folders: Path, capsys) -> None:
     line = table[(table["row"] == "mine") & (table["metric"] == "psnr")].iloc[0]
     assert (line["clips"], line["groups"], line["protocol"].split(":")[0]) == (12, 4, "prediction")
     assert line["low"] <= line["value"] <= line["high"]
+    assert np.isnan(line["seed_numbers"])
+    assert "4 groups. " in (folders / "out" / "results.md").read_text()
+    horizon = pd.read_csv(folders / "out" / "horizon.csv")
+    of_mine = horizon[(horizon["row"] == "mine") & (horizon["metric"] == "psnr")]
+    np.testing.assert_allclose(of_mine["value"], np.mean(expected, axis=0), atol=1e-4)
     assert "| mine | predictor | **" in capsys.readouterr().out
     stored = json.loads((folders / "out" / "results.json").read_text())
     assert stored["rows"][0]["protocol"]["psnr"]["cap_db"] == 100.0
@@ -109,6 +115,26 @@ def test_a_set_against_itself_has_no_distance(folders: Path) -> None:
     assert value(table, "real", "motion_frechet") == pytest.approx(0, abs=1e-6)
     missing = table[(table["row"] == "real") & (table["metric"] == "fvd")].iloc[0]
     assert np.isnan(missing["value"]) and "weights.i3d is not set" in missing["note"]
+    assert "No floor: " in (folders / "out" / "results.md").read_text()
+
+
+def test_other_real_clips_are_the_floor(folders: Path) -> None:
+    """Twenty clips against themselves are at 0, others are not, at each number of clips."""
+    for side in ("real", "others"):
+        (folders / side).mkdir(exist_ok=True)
+        for number in range(CLIPS, 20):
+            np.save(folders / side / f"v_g{number % 4:02d}_c{number:02d}.npy", moving(number))
+    for number in range(CLIPS):
+        np.save(folders / "others" / f"w_g{number % 5:02d}_c{number:02d}.npy", moving(50 + number))
+    table = run(folders, "distribution", predicted=[folders / "real"], floor=folders / "others",
+                baselines=[])  # fmt: skip
+    assert "No floor: " not in (folders / "out" / "results.md").read_text()
+    line = table[(table["row"] == "real.floor") & (table["metric"] == "motion_frechet")].iloc[0]
+    assert (line["kind"], line["clips"]) == ("floor", 20) and line["value"] > 1e-3
+    curves = pd.read_csv(folders / "out" / "curves.csv")
+    of_floor = curves[(curves["row"] == "real.floor") & (curves["metric"] == "motion_frechet")]
+    assert of_floor["clips"].tolist() == [16, 20] and curves["seed_numbers"].isna().all()
+    assert of_floor["value"].iloc[-1] == pytest.approx(line["value"])
 
 
 def test_sets_without_pairs_have_distances_only(folders: Path) -> None:
@@ -147,14 +173,21 @@ def test_own_protocols_and_detectors_count(folders: Path) -> None:
 def misfits(folder: Path) -> dict[str, tuple[dict, str]]:
     """What is refused, and how."""
     small, fewer, short = folder / "small", folder / "fewer", folder / "short"
-    for side in (small, fewer, short):
+    tiny = folder / "tiny"
+    for side in (small, fewer, short, tiny):
         shutil.copytree(folder / "mine", side)
+    for path in tiny.iterdir():
+        np.save(path, np.load(path)[:, :10])
     for path in small.iterdir():
         np.save(path, np.load(path)[:, :16])
     next(iter(sorted(fewer.iterdir()))).unlink()
     np.save(short / "v_g03_c11.npy", moving(11)[:9])
     return {
         "size": ({"predicted": [small]}, "16 frames of 32×16 pixels, but 16 frames of 32×32"),
+        "tiny": (
+            {"real": tiny, "predicted": [tiny]},
+            "tiny: clips of 16 frames of 32×10 pixels; 11 pixels per side or more are needed",
+        ),
         "name": ({"predicted": [fewer]}, "lacks 1 of the 12 clips of .*, the first is 'v_g00_c00'"),
         "length": ({"predicted": [short]}, "v_g03_c11 is 9 frames .* all clips need one size"),
         "count": (
@@ -166,6 +199,11 @@ def misfits(folder: Path) -> dict[str, tuple[dict, str]]:
         "context": ({"context": 16}, "--context: 16 is not possible; allowed: 0 to 15"),
         "baseline": ({"baselines": ["none"]}, "--baselines: no 'none'; allowed: copy-last"),
         "folder": ({"predicted": [folder / "none"]}, "no such folder"),
+        "floor": ({"floor": folder / "real"}, "--floor: the protocol prediction compares clip"),
+        "floor's clips": (
+            {"floor": fewer, "protocol": "distribution"},
+            "--floor: .*fewer has 11 clips, and 12 are needed: as many as are scored of .*real",
+        ),
         "output": ({"out": folder / "mine" / "out"}, "--out: .* whose clips are scored"),
         "config": ({"config": folder / "none.yaml"}, "No such file"),
     }

@@ -19,9 +19,10 @@ from rsvp.data.predictions import Predictions, RowWriter
 from rsvp.errors import UserError
 from rsvp.files import sha256_of_file, write_json
 from rsvp.metrics import i3d
-from rsvp.metrics.distribution import frechet_distance
 from rsvp.metrics.motion import motion_distance, motion_features
-from rsvp.reporting.measures import FVD
+from rsvp.reporting.distances import Sets, run_distance
+from rsvp.reporting.estimates import Estimate
+from rsvp.reporting.measures import FVD, KVD, Measure
 from rsvp.resume import SAVE_SECONDS, Journal, StateKey, forget
 from tests.squares import make_dataset, square
 
@@ -176,15 +177,18 @@ def test_i3d_features_of_both_sides(
 
 
 def test_one_thread_and_two_give_equal_scores(
-    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Distances too, with their intervals, as the report prints them."""
+    splits = [*["train"] * 2, *["test"] * 6]  # KVD's interval needs three groups
+    dataset = make_dataset(tmp_path / "datasets" / "squares", splits, CONTEXT, FUTURE, SIZE)
     weights = tmp_path / "i3d.safetensors"
     save_file(seeded_variables(), weights)
     monkeypatch.setattr(i3d, "check_manifest", i3d.check_shapes)  # seeded, not pretrained
     settings = Settings()
     settings.weights.i3d = str(weights)
-    settings.evaluation.max_clips = 2
-    path = predict(dataset, "copy-last", clips=2)
+    settings.evaluation.max_clips = 3
+    path = predict(dataset, "copy-last", clips=3)
     used = []
     for threads in (1, 2):
         _, scores, features = score(dataset, path, settings, threads)
@@ -194,8 +198,18 @@ def test_one_thread_and_two_give_equal_scores(
     pd.testing.assert_frame_equal(scores, scores_2, check_exact=True)
     for name, values in features.items():
         assert np.linalg.norm(values - features_2[name]) < 1e-5 * np.linalg.norm(values), name
-    fvd = [frechet_distance(f["i3d_predicted"], f["i3d_real"]) for f in (features, features_2)]
-    assert FVD.text(fvd[0]) == FVD.text(fvd[1]) and fvd[0] > 0
+    for measure in (FVD, KVD):
+        one, two = (i3d_distance(measure, found) for found in (features, features_2))
+        assert one.clips == one.groups == 3 and one.has_interval and one.value != 0
+        for name in ("value", "low", "high"):
+            assert measure.text(getattr(one, name)) == measure.text(getattr(two, name)), name
+
+
+def i3d_distance(measure: Measure, features: dict[str, np.ndarray]) -> Estimate:
+    """The distance of a paired row, as the report makes it of its features."""
+    kept = [features[f"{name}_{side}"] for name in ("i3d", "groups")
+            for side in ("predicted", "real")]  # fmt: skip
+    return run_distance(measure, Sets(*kept, paired=True, note="")).estimate
 
 
 def test_predictions_of_another_dataset_are_refused(dataset: Path) -> None:
@@ -289,6 +303,8 @@ def test_the_floor_keeps_the_groups_of_both_its_sides(dataset: Path) -> None:
         ("weights", {"weights.i3d": "0" * 64}, "made with other detectors"),
         ("windows", [None, 12], "of other protocols' frames"),
         ("dataset_index", "0" * 64, "of another"),
+        ("clip_frames", CONTEXT + FUTURE + 1, "not of 4 observed and 9 future frames"),
+        ("context_frames", CONTEXT - 1, "not of 4 observed and 9 future frames"),
     ],
 )
 def test_real_features_of_something_else_are_refused(

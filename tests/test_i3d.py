@@ -1,5 +1,6 @@
 """The I3D port against logits of the official TensorFlow graph, and the proof of its weights."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from seeded_i3d import seeded_variables
 from rsvp.errors import UserError
 from rsvp.metrics import i3d
 from rsvp.metrics.crc32c import crc32c
+from rsvp.metrics.distribution import frechet_distance
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +45,41 @@ def test_logits_of_the_official_graph(shared: Path, network: i3d.I3D, case: str)
     with torch.no_grad():
         logits = network(torch.from_numpy(clips_of(case)).permute(0, 4, 1, 2, 3)).numpy()
     assert np.linalg.norm(logits - expected) / np.linalg.norm(expected) < 1e-5
+
+
+@pytest.fixture(scope="module")
+def pretrained() -> i3d.I3D:
+    """The network of the FVD literature, from the file that RSVP_I3D names; else skips."""
+    if not os.environ.get("RSVP_I3D"):
+        pytest.skip("no pretrained I3D (RSVP_I3D names its file, docs/weights.md)")
+    path = Path(os.environ["RSVP_I3D"])
+    variables = i3d.load_variables(path)
+    i3d.check_manifest(variables, path)
+    return i3d.I3D(variables)
+
+
+def test_published_distance_of_black_from_white(pretrained: i3d.I3D) -> None:
+    """google-research's example: 16 videos of 0, 16 of 255, 15 frames, 64×64: "around 131"."""
+    black, white = (
+        pretrained.features(torch.full((1, 15, 64, 64, 3), grey, dtype=torch.uint8))
+        for grey in (0, 255)
+    )
+    # Equal clips have equal features: one of each says all.
+    distance = frechet_distance(np.repeat(black, 16, axis=0), np.repeat(white, 16, axis=0))
+    assert distance == pytest.approx(131, rel=0.03)
+
+
+@pytest.mark.soak
+def test_published_distance_of_noise_from_noise(pretrained: i3d.I3D) -> None:
+    """fvd-comparison, both of whose networks agree to 1e-6; values in [0, 1] go in unscaled."""
+    sides = []
+    for seed in (1, 2):
+        random = np.random.RandomState(seed)  # clip by clip: the same numbers as all at once
+        clips = (random.rand(1, 16, 224, 224, 3).astype(np.float32) for _ in range(128))
+        with torch.no_grad():
+            found = [pretrained(torch.from_numpy(clip).permute(0, 4, 1, 2, 3)) for clip in clips]
+        sides.append(torch.cat(found).numpy())
+    assert frechet_distance(*sides) == pytest.approx(10.138085, rel=1e-3)
 
 
 def test_features_scale_and_resize_uint8_clips(network: i3d.I3D) -> None:

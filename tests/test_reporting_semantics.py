@@ -3,6 +3,7 @@
 import pandas as pd
 import pytest
 
+from rsvp.files import read_json, write_json
 from rsvp.reporting.estimates import Estimate
 from rsvp.reporting.measures import PSNR
 from rsvp.reporting.semantics import (
@@ -90,6 +91,18 @@ def test_grids_for_people(indexes):
         "scene", "other", "+11.00", "+0.220", "+0.500"
     ]  # fmt: skip
     assert ablated.lines[0][2].interval.startswith("[+10.")
+
+
+def test_two_autoencoders_stand_side_by_side_each_with_its_protocol(indexes):
+    index = read_json(indexes[1])
+    index["protocol"]["scene_and_object"] = "of the true future"
+    write_json(indexes[1], index | {"autoencoder": "joint"})
+    truth, ablated = semantics_grids(read_semantics(indexes, 200))
+    for grid in (truth, ablated):
+        assert [cells[0].text for cells in grid.lines[:: len(grid.lines) // 2]] == ["rsvp", "joint"]
+        assert "rsvp: semantics: fake test split, 8 clips; joint: semantics" in grid.caption
+        assert "8 clips, scene and object of the true future." in grid.caption
+        assert len(set(grid.notes)) == len(grid.notes) > 0
 
 
 def test_what_idle_latents_mean_is_said(indexes):

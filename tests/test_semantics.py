@@ -14,7 +14,7 @@ import torch
 from generated_dataset import CONTEXT, FUTURE, SIZE, make_dataset
 
 from rsvp import measure_semantics
-from rsvp.config import Generated, Settings
+from rsvp.config import Autoencoder, Generated, Settings, structured
 from rsvp.data import generated
 from rsvp.data.clips import object_mask
 from rsvp.data.generated import GeneratedVideo, generate_video
@@ -24,6 +24,7 @@ from rsvp.files import sha256_of_file, write_json
 from rsvp.metrics import semantics
 from rsvp.metrics.intervals import verdict
 from rsvp.models.autoencoder import Context, Decoded
+from rsvp.models.autoencoders import autoencoder_arguments, make_autoencoder
 
 SETTINGS = Generated(size=SIZE)
 LAST = CONTEXT - 1
@@ -112,6 +113,25 @@ class Eraser(Oracle):
         return dataclasses.replace(decoded, frames=frames, mask=empty)
 
 
+class Joint(Oracle):
+    """One whose context says nothing of scene and objects: only the future's latents do."""
+
+    extents: ClassVar = dict.fromkeys((*semantics.LATENTS, *semantics.FUTURE))
+
+    def encode_context(self, frames, scene=None, object_=None) -> Context:
+        context = super().encode_context(frames, scene, object_)
+        empty = torch.zeros_like(context.background)
+        return dataclasses.replace(context, background=empty, mask=torch.zeros_like(context.mask))
+
+    def encode_future(self, frames) -> dict[str, torch.Tensor]:
+        found = [self.number(clip[-1], CONTEXT + FUTURE - 1) for clip in frames]
+        numbers = torch.tensor(found).float().view(-1, 1, 1, 1)
+        return {"future_scene": numbers, "future_object": numbers}
+
+    def with_future(self, context, latents) -> Context:
+        return super().encode_context(context.frames, *(latents[name] for name in semantics.FUTURE))
+
+
 class Frozen(Oracle):
     """One whose decoder ignores motion."""
 
@@ -123,7 +143,7 @@ def measured(tmp_path: Path, oracle: type[Oracle], **dataset) -> tuple[dict, pd.
     """Index and table of the stage on a few clips."""
     index, videos = make_dataset(tmp_path / "dataset", ["train", *["test"] * 6], **dataset)
     folder = tmp_path / "semantics"
-    latents = {kind: {"mean": [0.0], "deviation": [1.0]} for kind in ("scene", "object", "motion")}
+    latents = {kind: {"mean": [0.0], "deviation": [1.0]} for kind in oracle.extents}
     write_json(tmp_path / "latents.json", {"statistics": latents})
     settings = Settings(name="oracle")
     settings.compute.device, settings.compute.threads = "cpu", 1
@@ -201,6 +221,35 @@ def test_without_truth_there_are_ablations_only(tmp_path):
     assert index["scores"] == {} and not index["truth"]
     assert index["ablations"][0]["psnr"]["mean"] > 0
     assert "scene_psnr" not in table
+
+
+def test_scene_and_object_of_the_future_count(tmp_path):
+    """What only they say is in scores, ablations and pictures, and goes with what is replaced."""
+    expected, table = measured(tmp_path / "context", Oracle)
+    index, joint_table = measured(tmp_path / "future", Joint)
+    pd.testing.assert_frame_equal(joint_table, table)
+    assert index["protocol"].pop("scene_and_object") == "of the context and of the true future"
+    assert expected["protocol"].pop("scene_and_object") is None
+    for key in ("scores", "ablations", "protocol", "views"):
+        assert index[key] == expected[key]
+    for view in index["views"]:
+        for name in ("scene", "mask", "motion"):
+            pictures = (
+                tmp_path / side / "semantics" / view[name] for side in ("context", "future")
+            )
+            assert len({picture.read_bytes() for picture in pictures}) == 1
+
+
+@pytest.mark.parametrize("kind", ["rsvp", "joint"])
+@torch.no_grad()
+def test_intact_frames_are_those_of_the_reconstruction(kind):
+    torch.manual_seed(0)
+    arguments = autoencoder_arguments(structured(Autoencoder, {"kind": kind, "width": 16}))
+    model = make_autoencoder(**arguments).eval()
+    clips = 2 * torch.rand(1, CONTEXT + 3, 3, 32, 32) - 1
+    own = semantics.encode(model, clips, CONTEXT, [CONTEXT, CONTEXT + 2])
+    frames = model.decode(own.future, own.context).frames
+    torch.testing.assert_close(frames, model.reconstruct_future(clips, CONTEXT)[:, [0, 2]])
 
 
 def test_other_latents_are_refused(tmp_path):

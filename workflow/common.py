@@ -173,7 +173,8 @@ class Plan:
     def semantics_folders(self) -> list[str]:
         """The folders of what scene, object and motion mean, of the autoencoders that have them."""
         named = self.config.autoencoders
-        having = [a for a in self.autoencoders if named[a].kind is AutoencoderKind.rsvp]
+        kinds = (AutoencoderKind.rsvp, AutoencoderKind.joint)
+        having = [a for a in self.autoencoders if named[a].kind in kinds]
         return [f"semantics/{a}/seed{s}" for a in having for s in self.seeds]
 
     def predicted(self, wildcards: Any) -> list[str]:

@@ -11,6 +11,7 @@ from rsvp.config import Split
 from rsvp.data.folders import ClipFolder
 from rsvp.data.splits import describe, spread
 from rsvp.errors import UserError
+from rsvp.metrics.frame import SSIM_KERNEL
 from rsvp.models import baselines
 
 
@@ -117,6 +118,15 @@ def check_same(folder: ClipFolder, other: ClipFolder) -> None:
                 f"{second.path}, the first is '{lacking[0]}'; clips are paired by name, "
                 "unless --unpaired says otherwise"
             )
+
+
+def check_size(clips: FolderClips) -> None:
+    """UserError where frames are smaller than the window of SSIM, the largest that measures."""
+    if min(clips.shape[1:3]) < SSIM_KERNEL:
+        raise UserError(
+            f"{clips.index_path}: clips of {size(clips.shape)}; {SSIM_KERNEL} pixels per side or "
+            "more are needed, by the window of SSIM"
+        )
 
 
 def check_lengths(

@@ -8,6 +8,9 @@ as they do, over A's background.
 Real videos have no such truth. There a latent is taken away, and what the reconstruction loses is
 what it explained.
 
+An autoencoder of kind joint has scene and object of the future, too (`FUTURE`). They come from the
+true future, as motion does, and what is said of scene or object is then of both its latents.
+
 Frames are uint8 (T, H, W, 3) here, clips as models see them float (B, T, 3, H, W) in [-1, 1]. F
 counts the future frames that are scored; a clip or truth cut to them begins with the last context
 frame, so it has F + 1.
@@ -15,7 +18,7 @@ frame, so it has F + 1.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import pandas as pd
@@ -28,8 +31,10 @@ from rsvp.metrics.motion import MINIMUM_FRAMES, motion_features
 from rsvp.metrics.perceptual import PerceptualDistance
 from rsvp.metrics.scoring import score_frames
 from rsvp.models.autoencoder import Autoencoder, Context
+from rsvp.models.joint_autoencoder import JointAutoencoder
 
 LATENTS = ("scene", "object", "motion")
+FUTURE = ("future_scene", "future_object")  # beside these, of the kind joint
 SCORED_FRAMES = 4  # of each clip's future
 MASK_THRESHOLD = 0.5  # of the object mask, above which a pixel counts as object
 GOALS = {  # what a decomposition is held to
@@ -69,7 +74,8 @@ ABLATIONS = {  # latent and what takes its place -> what is done
 class Encoded:
     """The latents of B clips."""
 
-    context: Context
+    context: Context  # as the decoder takes it
+    still: dict[str, Tensor]  # `FUTURE`, (B, C, h, h) each; empty where there are none
     last: Tensor  # (B, 1, Cm, h, h), motion of the last context frame
     future: Tensor  # (B, F, Cm, h, h), motion of the scored future frames
 
@@ -90,7 +96,20 @@ def encode(
     """Latents of clips (B, T, 3, H, W); scene and object see the context frames alone."""
     context = autoencoder.encode_context(clips[:, :context_frames])
     motion = autoencoder.encode_motion(clips[:, [context_frames - 1, *scored]], context)
-    return Encoded(context, motion[:, :1], motion[:, 1:])
+    still = {}
+    if has_future(autoencoder):
+        still = autoencoder.encode_future(clips[:, context_frames:])
+    return Encoded(for_decoder(autoencoder, context, still), still, motion[:, :1], motion[:, 1:])
+
+
+def has_future(autoencoder: Autoencoder) -> TypeGuard[JointAutoencoder]:
+    """Whether the autoencoder has scene and object of the future, too."""
+    return set(FUTURE) <= set(autoencoder.extents)
+
+
+def for_decoder(autoencoder: Autoencoder, context: Context, still: dict[str, Tensor]) -> Context:
+    """The context, with what scene and object of the future add to it where there are such."""
+    return autoencoder.with_future(context, still) if has_future(autoencoder) else context
 
 
 def truth_at(truth: dict[str, np.ndarray], times: Sequence[int]) -> dict[str, np.ndarray]:
@@ -103,7 +122,8 @@ def taken(encoded: Encoded, places: Sequence[int]) -> Encoded:
     """The latents of the clips at `places` of a batch."""
     chosen = list(places)
     context = {f.name: getattr(encoded.context, f.name)[chosen] for f in fields(Context)}
-    return Encoded(Context(**context), encoded.last[chosen], encoded.future[chosen])
+    still = {name: latent[chosen] for name, latent in encoded.still.items()}
+    return Encoded(Context(**context), still, encoded.last[chosen], encoded.future[chosen])
 
 
 def recombine(scene: Context, objects: Context) -> Context:
@@ -123,13 +143,10 @@ def ablations(
     `other`: the clips that those of `own` are mixed with; without it, what needs them is left out.
     `means`: the training mean of each latent, (C, 1, 1).
     """
-    frames, future = own.context.frames, own.future
-    scene, objects = (
-        means[kind].expand_as(getattr(own.context, kind)) for kind in ("scene", "object")
-    )
+    future = own.future
     replaced = {
-        ("scene", "mean"): (autoencoder.encode_context(frames, scene=scene), future),
-        ("object", "mean"): (autoencoder.encode_context(frames, object_=objects), future),
+        ("scene", "mean"): (without(autoencoder, own, "scene", means), future),
+        ("object", "mean"): (without(autoencoder, own, "object", means), future),
         ("motion", "mean"): (own.context, means["motion"].expand_as(future)),
         ("motion", "frozen"): (own.context, own.last.expand_as(future)),
     }
@@ -143,6 +160,20 @@ def ablations(
         if name in replaced:
             context, motion = replaced[name]
             yield name, autoencoder.decode(motion, context).frames
+
+
+def without(
+    autoencoder: Autoencoder, own: Encoded, latent: str, means: dict[str, Tensor]
+) -> Context:
+    """The context with the training mean as its scene or object, and as that of the future."""
+    mean = means[latent].expand_as(getattr(own.context, latent))
+    name = {"scene": "scene", "object": "object_"}[latent]
+    context = autoencoder.encode_context(own.context.frames, **{name: mean})
+    still = {
+        kind: means[kind].expand_as(value) if kind == f"future_{latent}" else value
+        for kind, value in own.still.items()
+    }
+    return for_decoder(autoencoder, context, still)
 
 
 def partners(groups: Sequence[str]) -> list[int] | None:

@@ -196,7 +196,7 @@ def semantics_grids(scores: Sequence[SemanticsScore]) -> list[Grid]:
     truth = [score for score in scores if not score.latent]
     ablated = [score for score in scores if score.latent]
     names = list(dict.fromkeys(score.autoencoder for score in scores))
-    protocols = "; ".join(dict.fromkeys(score.protocol for score in scores))
+    protocols = protocols_text(scores)
     grids = []
     if truth:
         grids.append(
@@ -205,7 +205,7 @@ def semantics_grids(scores: Sequence[SemanticsScore]) -> list[Grid]:
                 f"Scene, object and motion against the truth behind generated videos. {protocols}.",
                 ["autoencoder", "measure", "value", "clips", "goal", ""],
                 [truth_line(score) for score in truth],
-                notes=[f"{s.measure.label}: {s.measure.meaning}" for s in truth],
+                notes=list(dict.fromkeys(f"{s.measure.label}: {s.measure.meaning}" for s in truth)),
             )
         )
     if ablated:
@@ -227,6 +227,16 @@ def semantics_grids(scores: Sequence[SemanticsScore]) -> list[Grid]:
             )
         )
     return [without_first(grid, names[0]) for grid in grids] if len(names) == 1 else grids
+
+
+def protocols_text(scores: Sequence[SemanticsScore]) -> str:
+    """The protocol of all scores, or those that there are, each with its autoencoders."""
+    names: dict[str, dict[str, None]] = {}
+    for score in scores:
+        names.setdefault(score.protocol, {})[score.autoencoder] = None
+    if len(names) < 2:
+        return "".join(names)
+    return "; ".join(f"{', '.join(having)}: {protocol}" for protocol, having in names.items())
 
 
 def without_first(grid: Grid, name: str) -> Grid:

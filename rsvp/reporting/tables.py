@@ -363,7 +363,7 @@ def curves_table(tables: Tables) -> pd.DataFrame:
         for estimate, deviation in curve_points(tables, row, measure, protocol):
             lines.append(
                 _row_columns(tables, row, protocol, measure)
-                | {"seed_numbers": str(row.index["seed"]), "metric": key, "deviation": deviation}
+                | {"seed_numbers": seed_numbers(row, runs=1), "metric": key, "deviation": deviation}
                 | _measure_columns(measure)
                 | _estimate_columns(estimate)
             )
@@ -399,9 +399,10 @@ def _row_columns(tables: Tables, row: Row, protocol: str, measure: Measure) -> d
     }  # fmt: skip
 
 
-def seed_numbers(row: Row) -> str:
-    """Which seeds a row has: "0, 1"."""
-    return ", ".join(str(run.index["seed"]) for run in row.runs)
+def seed_numbers(row: Row, runs: int | None = None) -> str:
+    """Which seeds a row has, or its first `runs`: "0, 1"; empty where nobody knows."""
+    seeds = (run.index["seed"] for run in row.runs[:runs])
+    return ", ".join(str(seed) for seed in seeds if seed is not None)
 
 
 def _measure_columns(measure: Measure) -> dict[str, object]:
@@ -460,9 +461,10 @@ def sample_text(tables: Tables) -> str:
         return "Nothing was scored."
     most = max(cells, key=lambda cell: (cell.clips, cell.groups))
     seeds = max(cell.seeds for cell in cells)
+    known = f", {seeds} seed{'s' * (seeds != 1)}" if seed_numbers(tables.rows[0]) else ""
     return (
         f"{most.clips} clip{'s' * (most.clips != 1)} in {most.groups} "
-        f"group{'s' * (most.groups != 1)}, {seeds} seed{'s' * (seeds != 1)}."
+        f"group{'s' * (most.groups != 1)}{known}."
     )
 
 

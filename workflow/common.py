@@ -455,7 +455,7 @@ def run_own_code(config: Config) -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join(unique([str(ROOT), *filter(None, found)]))
     os.environ["PYTHONSAFEPATH"] = "1"
     os.environ[SAVE_SECONDS] = str(config.compute.save_seconds)
-    # Progress bars in a log file should not drown the rest.
+    # How often all bars are drawn: in a log file they should not drown the rest.
     os.environ.setdefault("TQDM_MININTERVAL", "0.5" if sys.stderr.isatty() else "10")
 
 

@@ -67,9 +67,7 @@ class TrainingRun:
 
         A second Ctrl-C ends at once.
         """
-        progress = tqdm(
-            initial=self.done, total=self.total, desc=name, unit="step", mininterval=0.5
-        )
+        progress = tqdm(initial=self.done, total=self.total, desc=name, unit="step")
         with progress, self.signals():
             while self.done < self.total and not self.memory.get("stopped"):
                 yield self.done

@@ -136,13 +136,7 @@ def decode_videos(
     goes into `journal` from time to time.
     """
     with (
-        tqdm(
-            initial=done["handled"],
-            total=len(share),
-            desc="decode",
-            unit="video",
-            mininterval=0.5,
-        ) as bar,
+        tqdm(initial=done["handled"], total=len(share), desc="decode", unit="video") as bar,
         closing(one_ahead(share[done["handled"] :], dataset)) as decodings,
     ):
         for decoding in decodings:

@@ -79,6 +79,18 @@ def read_json(path: str | Path) -> Any:
         raise UserError(f"{path}: not valid JSON ({error}); delete it and run again") from None
 
 
+def read_network_index(path: str | Path) -> dict[str, Any]:
+    """The facts in a trained network's index; UserError where it is missing or another stage's."""
+    facts = read_json(path)
+    kinds = {"weights": str, "sha256": str, "arguments": dict}
+    if isinstance(facts, dict) and all(isinstance(facts.get(k), t) for k, t in kinds.items()):
+        return facts
+    raise UserError(
+        f"{path}: not the index of a trained network; name a folder such as"
+        " autoencoders/NAME/seed0/finetuned or predictors/NAME/seed0"
+    )
+
+
 def read_yaml(path: str | Path) -> Any:
     """Read a YAML file; UserError names the file when it is missing or broken."""
     try:

@@ -107,7 +107,6 @@ def batches(done: int, count: int, size: int, name: str) -> tqdm:
         total=-(-count // size),
         desc=name,
         unit="batch" if size > 1 else "clip",
-        mininterval=0.5,
     )
 
 

@@ -34,10 +34,14 @@ PACKAGES = (
     "snakemake",
     "av",
     "imageio-ffmpeg",
+    "pillow",
+    "lpips",
+    "vector-quantize-pytorch",
 )
 STARTED = "started"  # begins what each run appends to the log
 STOPPED = "stopped"  # before the reason why it ended
-IMPORTED_AS = {"opencv-python-headless": "cv2"}  # where it is not the name with underscores
+# Where it is not the name with underscores.
+IMPORTED_AS = {"opencv-python-headless": "cv2", "pillow": "PIL"}
 logger = logging.getLogger(__name__)
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from rsvp.errors import UserError
-from rsvp.files import read_json, sha256_of_file
+from rsvp.files import read_json, sha256_of_file, write_json
 from rsvp.models.bundle import read_bundle, save_bundle, start_from
 
 
@@ -43,7 +43,7 @@ def test_folder_may_move(index, tmp_path):
 def test_channels_last_weights_are_kept(tmp_path):
     network = torch.nn.Conv2d(8, 8, 3).to(memory_format=torch.channels_last)
     index = tmp_path / "index.json"
-    save_bundle(tmp_path / "w.safetensors", index, network, {})
+    save_bundle(tmp_path / "w.safetensors", index, network, {"arguments": {}})
     assert torch.equal(read_bundle(index)[0]["weight"], network.weight)
 
 
@@ -68,6 +68,16 @@ def test_missing_index_is_one_line(index):
 def test_broken_index_is_one_line(index):
     os.truncate(index, 20)
     refused(index, f"{index}: not valid JSON")
+
+
+@pytest.mark.parametrize(
+    "facts", [[], {}, {"files": []}, {"weights": "w.safetensors", "sha256": "0"}, {"weights": 1}]
+)
+def test_index_of_another_stage_is_one_line(index, facts):
+    write_json(index, facts)
+    refused(index, f"{index}: not the index of a trained network; name a folder such as")
+    with pytest.raises(UserError, match="not the index of a trained network"):
+        start_from(torch.nn.Linear(2, 2), {}, str(index.parent), "predictors.p.init_from")
 
 
 def refused(index, text):

@@ -1,6 +1,7 @@
 """What changes the digest of a stage's code, and what does not."""
 
 import ast
+import os
 import shutil
 import subprocess
 import sys
@@ -144,15 +145,36 @@ DIGESTS = "from rsvp.code import code_digest; print(*map(code_digest, sys.argv[2
 
 
 def other_pythons() -> list[str]:
-    """Interpreters of other minor versions from 3.11 on, on PATH and where pyenv puts them."""
+    """Interpreters of other minor versions from 3.11 on, on PATH and where pyenv puts them.
+
+    `.ci/run` has an empty home: PYENV_ROOT, or the command on PATH, still tells where pyenv is.
+    """
     found = {}
+    roots = [Path.home() / ".pyenv", Path(os.environ.get("PYENV_ROOT", "nowhere"))]
+    if command := shutil.which("pyenv"):
+        roots.append(Path(command).parents[1])
     for minor in range(11, 16):
         name = f"python3.{minor}"
-        places = sorted(Path.home().glob(f".pyenv/versions/3.{minor}.*/bin/{name}"))
+        places = [p for r in roots for p in sorted(r.glob(f"versions/3.{minor}.*/bin/{name}"))]
         path = str(places[-1]) if places else shutil.which(name)
         if path and minor != sys.version_info.minor and answers(path):
             found[minor] = path
     return list(found.values())
+
+
+@pytest.mark.parametrize("known_by", ["PYENV_ROOT", "PATH", "HOME"])
+def test_other_pythons_are_found_where_pyenv_has_them(tmp_path, monkeypatch, known_by):
+    name = f"python3.{11 if sys.version_info.minor != 11 else 12}"
+    other = tmp_path / f".pyenv/versions/{name.removeprefix('python')}.1/bin/{name}"
+    for program in (other, tmp_path / ".pyenv/bin/pyenv"):
+        program.parent.mkdir(parents=True)
+        program.write_text("#!/bin/sh\n")
+        program.chmod(0o755)
+    places = {"PYENV_ROOT": ".pyenv", "PATH": ".pyenv/bin", "HOME": "."}
+    for variable, place in places.items():
+        folder = place if variable == known_by else "empty"
+        monkeypatch.setenv(variable, str(tmp_path / folder))
+    assert other_pythons() == [str(other)]
 
 
 def answers(python: str) -> bool:
@@ -163,7 +185,7 @@ def answers(python: str) -> bool:
 def test_digest_is_the_same_in_other_pythons():
     pythons = other_pythons()
     if not pythons:
-        pytest.skip("no other Python from 3.11 on, neither on PATH nor in ~/.pyenv/versions")
+        pytest.skip("no other Python from 3.11 on, neither on PATH nor of pyenv")
     expected = [code.code_digest(f"rsvp.{stage}") for stage in STAGES]
     script = f"import sys; sys.path.insert(0, sys.argv[1]); {DIGESTS}"
     arguments = [str(code.ROOT), *(f"rsvp.{stage}" for stage in STAGES)]

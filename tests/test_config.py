@@ -14,6 +14,7 @@ import yaml
 
 from rsvp.config import (
     BUDGETS,
+    CALIBRATIONS,
     LAYER_KEYS,
     PROTOCOLS,
     Column,
@@ -447,9 +448,14 @@ STAGES = {
     "real_features": "shapes",
     "evaluate": "shapes",
     "check_memorisation": "shapes",
+    "measure_semantics": "rsvp",
+    "calibrate_pretraining": "rsvp",
+    "calibrate_finetuning": "rsvp",
+    "calibrate_diffusion": "rsvp-m",
     "report": "report",
 }
-# For each change of the config, the stages whose own part of it changes.
+# For each change of the config, the stages whose own part of it changes; what changes a training
+# changes its calibration, too.
 DEPENDS = {
     ("report.title", "other"): {"report"},
     ("report.examples", 2): {"report"},
@@ -469,17 +475,20 @@ DEPENDS = {
     ("datasets.shapes.resize", "area"): {"decode", "split"},
     ("datasets.shapes.generated.seed", 5): {"generate_videos", "decode", "split"},
     ("evaluation.trajectories", 2): {"predict"},
-    ("evaluation.horizon", 12): {"predict", "predict_baseline", "reconstruct", "real_features"},
-    ("evaluation.bootstrap", 100): {"check_memorisation", "report"},
+    ("evaluation.horizon", 12): {
+        "predict", "predict_baseline", "reconstruct", "real_features", "measure_semantics"
+    },
+    ("evaluation.bootstrap", 100): {"check_memorisation", "measure_semantics", "report"},
+    ("evaluation.semantics_clips", 5): {"measure_semantics"},
     ("weights.i3d", "i3d.safetensors"): {"real_features", "evaluate", "check_memorisation"},
     ("compute.save_seconds", 7.0): set(),
-    ("weights.lpips_backbone", "alex.safetensors"): {"evaluate"},
+    ("weights.lpips_backbone", "alex.safetensors"): {"evaluate", "measure_semantics"},
     ("weights.detectors.mine.program", "mine.py"): {"real_features", "evaluate"},
     ("weights.i3d", "https://example.org/mirror"): set(),  # the same file from elsewhere
     ("weights.required", True): set(),
     ("autoencoders.rsvp.perceptual", "lpips"): {"pretrain_autoencoder", "finetune_autoencoder"},
     ("results", "elsewhere"): set(),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("change", DEPENDS, ids=lambda change: change[0])
@@ -490,7 +499,12 @@ def test_a_change_reaches_the_stages_that_depend_on_it(change):
         for stage, name in STAGES.items()
         if stage_settings(before, stage, name) != stage_settings(after, stage, name)
     }
-    assert stages == DEPENDS[change]
+    assert stages == with_calibrations(DEPENDS[change])
+
+
+def with_calibrations(stages: set[str]) -> set[str]:
+    """The stages, and the calibrations of those that train."""
+    return stages | {CALIBRATIONS[stage] for stage in stages & CALIBRATIONS.keys()}
 
 
 CALIBRATED = {
@@ -583,7 +597,8 @@ def test_a_context_reaches_what_is_trained_for_it():
         for stage, name in STAGES.items()
         if stage_settings(before, stage, name) != stage_settings(after, stage, name)
     }
-    assert stages == {"pretrain_autoencoder", "finetune_autoencoder", "cache_latents"}
+    trained = {"pretrain_autoencoder", "finetune_autoencoder"}
+    assert stages == with_calibrations(trained | {"cache_latents"})
     for stage in ("cache_latents", "calibrate_pretraining", "calibrate_finetuning"):
         settings = read_settings(stage_settings(after, stage, "rsvp"))
         assert settings.contexts == {"ends": ObservedFrames(2, 2)}, stage

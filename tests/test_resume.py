@@ -12,6 +12,7 @@ import time
 import pytest
 
 from rsvp import config, resume
+from rsvp.code import ROOT
 from rsvp.config import DetectorProgram, Settings, read_settings
 from rsvp.errors import UserError
 from rsvp.resume import SAVE_SECONDS, Journal, StateKey, forget, hold, state_key
@@ -79,6 +80,17 @@ def test_files_that_settings_name_count_by_content(tmp_path):
     start = state_key("a", values)
     program.write_text("2")
     assert state_key("a", values) != start
+
+
+def test_bars_are_drawn_as_often_as_the_environment_says():
+    """The workflow sets it, for terminals and log files; tqdm takes an argument before it."""
+    shown = "from rsvp.resume import batches; print(batches(0, 3, 1, 'test').mininterval)"
+    environment = os.environ | {"TQDM_MININTERVAL": "10"}
+    command = [sys.executable, "-c", shown]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.stdout == "10.0\n", done.stderr
+    sources = [path for path in (ROOT / "rsvp").rglob("*.py") if "mininterval" in path.read_text()]
+    assert sources == []
 
 
 def test_journal_holds_what_was_saved_last(tmp_path):

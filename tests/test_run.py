@@ -260,6 +260,8 @@ def test_loss_that_is_no_number_stops_and_spoils_no_state(tmp_path, clock, bad, 
     with pytest.raises(UserError) as error:
         train(tmp_path / "run", clock, hook=poison, seconds=1000.0)
     assert "learning rate" in str(error.value) and "\n" not in str(error.value)
+    kept = f"the state after {bad} steps is kept in {tmp_path}" if bad else "no state was saved yet"
+    assert kept in str(error.value)
     states = sorted((tmp_path / "run").glob("state-*"))
     assert max(saved_steps(tmp_path / "run"), default=0) == bad
     for tensor in itertools.chain.from_iterable(load_file(path).values() for path in states):

@@ -1,6 +1,7 @@
 """What a run record says of the machine."""
 
 import sys
+from importlib import metadata
 from types import SimpleNamespace
 
 import cv2  # noqa: F401  (what is loaded is recorded)
@@ -13,6 +14,19 @@ from rsvp.stage import package_versions, run_record, torch_facts
 
 def test_packages_that_make_numbers_are_recorded() -> None:
     assert {"torch", "numpy", "scipy", "opencv-python-headless"} <= set(package_versions())
+
+
+@pytest.mark.parametrize(
+    ("module", "package"),
+    [("lpips", "lpips"), ("vector_quantize_pytorch", "vector-quantize-pytorch"), ("PIL", "pillow")],
+)
+def test_packages_that_some_stages_load_are_recorded_there(
+    monkeypatch: pytest.MonkeyPatch, module: str, package: str
+) -> None:
+    monkeypatch.delitem(sys.modules, module, raising=False)
+    assert package not in package_versions()
+    monkeypatch.setitem(sys.modules, module, SimpleNamespace())
+    assert package_versions()[package] == metadata.version(package)
 
 
 def test_threads_are_those_that_were_used() -> None:

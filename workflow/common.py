@@ -34,7 +34,7 @@ from rsvp.config import (
 )
 from rsvp.data.sources import Source, content_hashes, list_sources, share_of, sources_digest
 from rsvp.errors import BAD_INPUT, UserError
-from rsvp.files import INDEX, sha256_of_file
+from rsvp.files import INDEX, read_network_index, sha256_of_file
 from rsvp.resume import SAVE_SECONDS, no_locks
 from rsvp.stage import STARTED, STOPPED
 
@@ -96,7 +96,10 @@ class Plan:
         return [sources_digest(share, hashes) for share in shares]
 
     def start_hashes(self) -> dict[str, str]:
-        """Content hashes of the bundles that trainings start from, by config key."""
+        """Content hashes of the bundles that trainings start from, by config key.
+
+        UserError where one is no trained network, or what the same training makes.
+        """
         sections = {
             f"autoencoders.{name}": self.config.autoencoders[name] for name in self.autoencoders
         }
@@ -105,7 +108,7 @@ class Plan:
         for name, section in sections.items():
             if section.init_from:
                 index = seen_from(self.results, f"{section.init_from}/{INDEX}")
-                check_file(f"{name}.init_from", index)
+                check_start(f"{name}.init_from", index, Path(self.results, *name.split(".")))
                 # The index holds the hash of the weights.
                 hashes[name] = sha256_of_file(index)
         return hashes
@@ -418,6 +421,21 @@ def check_file(key: str, path: Path) -> None:
         raise UserError(f"config: {key}: no file {os.path.normpath(path)}; correct the path")
 
 
+def check_start(key: str, index: Path, own: Path) -> None:
+    """UserError where `index` is no trained network's, or lies in `own`, which it would start."""
+    if os.path.realpath(index).startswith(f"{os.path.realpath(own)}/"):
+        # Each run would change what it starts from, so the next one would start anew.
+        raise UserError(
+            f"config: {key}: {index.parent} is made by the training that would start from it;"
+            " copy that folder to outside of results and name the copy"
+        )
+    check_file(key, index)
+    try:
+        read_network_index(index)
+    except UserError as error:
+        raise UserError(f"config: {key}: {error}") from None
+
+
 @contextmanager
 def stop_in_one_line() -> Iterator[None]:
     """Turn a UserError into one line on the terminal and exit code 2, before any job starts."""
@@ -438,7 +456,7 @@ def run_own_code(config: Config) -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join(unique([str(ROOT), *filter(None, found)]))
     os.environ["PYTHONSAFEPATH"] = "1"
     os.environ[SAVE_SECONDS] = str(config.compute.save_seconds)
-    # Progress bars in a log file should not drown the rest.
+    # How often all bars are drawn: in a log file they should not drown the rest.
     os.environ.setdefault("TQDM_MININTERVAL", "0.5" if sys.stderr.isatty() else "10")
 
 

@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from rsvp.errors import UserError
-from rsvp.files import INDEX, atomic_path, read_json, sha256_of_file, write_json
+from rsvp.files import INDEX, atomic_path, read_network_index, sha256_of_file, write_json
 
 
 def save_bundle(weights: Path, index: Path, network: nn.Module, facts: dict[str, Any]) -> None:
@@ -27,8 +27,9 @@ def save_bundle(weights: Path, index: Path, network: nn.Module, facts: dict[str,
 
 
 def read_bundle(index: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Weights and facts of a bundle; UserError when a file is missing, broken or of another one."""
-    facts = read_json(index)
+    """Weights and facts of a bundle; UserError when a file is missing, broken or of another
+    one, or where the index is another stage's."""
+    facts = read_network_index(index)
     path = index.parent / facts["weights"]
     try:
         tensors = load_file(path)

@@ -54,7 +54,7 @@ def time_training(trainer: Trainer, finish: Callable[[], None]) -> Timing:
     `finish` waits for the device.
     """
     ahead, seconds = trainer.batches(0), []
-    for step in tqdm(range(TRIAL_STEPS), desc="calibrate", unit="step", mininterval=0.5):
+    for step in tqdm(range(TRIAL_STEPS), desc="calibrate", unit="step"):
         started = time.perf_counter()
         trainer.step(step, next(ahead))
         finish()

@@ -67,9 +67,7 @@ class TrainingRun:
 
         A second Ctrl-C ends at once.
         """
-        progress = tqdm(
-            initial=self.done, total=self.total, desc=name, unit="step", mininterval=0.5
-        )
+        progress = tqdm(initial=self.done, total=self.total, desc=name, unit="step")
         with progress, self.signals():
             while self.done < self.total and not self.memory.get("stopped"):
                 yield self.done
@@ -113,8 +111,7 @@ class TrainingRun:
             if not math.isfinite(value):
                 raise NotFinite(
                     f"{name} is {value} at step {step}, maybe since up to {LOG_EVERY - 1} steps"
-                    " before, which were not looked at; the last good state is kept in"
-                    f" {self.states.folder}; lower the learning rate"
+                    f" before, which were not looked at; {self.kept()}; lower the learning rate"
                 )
         self.history.add(step + 1, **{name: round(value, 6) for name, value in values.items()})
 
@@ -152,9 +149,16 @@ class TrainingRun:
         for name, tensor in tensors.items():
             if not tensor.isfinite().all():
                 raise NotFinite(
-                    f"{name} is not finite after {self.done} steps; the last good state is kept in"
-                    f" {self.states.folder}; lower the learning rate"
+                    f"{name} is not finite after {self.done} steps; {self.kept()}; lower the"
+                    " learning rate"
                 )
+
+    def kept(self) -> str:
+        """What is said of the newest state on disk, which holds finite numbers only."""
+        if not (files := self.states.files()):
+            return "no state was saved yet"
+        step = int(files[-1].stem.removeprefix("state-"))
+        return f"the state after {step} steps is kept in {self.states.folder}"
 
 
 def plans(before: list[list[int]], done: int, steps: int) -> list[list[int]]:

@@ -5,7 +5,7 @@ import json
 
 import orphans
 import pytest
-from projects import Project
+from projects import GUARD_LOG, Project
 from tiny import CONFIG, tiny_project, write_config
 
 PRETRAINED = "autoencoders/rsvp/seed0/pretrained"
@@ -66,8 +66,12 @@ def record(project: Project) -> dict:
 def test_calibration_is_kept_and_more_seconds_continue_the_run(tmp_path):
     project = tiny_project(tmp_path / "project")
     write_config(project, with_seconds(pretrain=1))
-    answer = project.snakemake(INDEX)
+    log = project.folder / GUARD_LOG
+    answer = project.snakemake(INDEX, guard_log=log)
     assert answer.code == 0, answer.text
+    watched = log.read_text(encoding="utf-8").splitlines()
+    assert "watched by -m rsvp.calibrate_pretraining" in watched
+    assert [line for line in watched if not line.startswith("watched by ")] == []
     assert {CALIBRATE, PRETRAIN} <= set(answer.jobs)
     found, made = calibration(project), record(project)
     assert found["seconds"] == 1.0 and found["device"] == "cpu" and found["threads"] == 1

@@ -1,8 +1,14 @@
 """What is said of finished stages before a plan, and what Snakemake then does about them."""
 
 import json
+import re
+import tomllib
 
 import finished
+import pytest
+from projects import ROOT
+
+from rsvp.stage import minor
 
 RUNNING = {"python": "3.12.4", "torch": "2.15.0", "numpy": "2.4.6", "snakemake": "9.27.1"}
 
@@ -46,6 +52,16 @@ def test_missing_and_broken_records_are_passed_over(tmp_path):
     (tmp_path / "whole/run.json").write_text(json.dumps(record("split")))
     records = finished.read_records(str(tmp_path), ["missing", "broken", "whole"])
     assert list(records) == ["whole"]
+
+
+@pytest.mark.parametrize("package", ["snakemake", "torch", "torchvision"])
+def test_oldest_version_that_may_be_installed_is_one_that_was_run(package):
+    """Parts of Snakemake that this module imports are not in its first 9.x."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    (oldest,) = re.findall(rf"^{package}>=([\d.]+)", "\n".join(project["dependencies"]), re.M)
+    constraints = (ROOT / "envs/constraints.txt").read_text()
+    (ran,) = re.findall(rf"^{package}==([\d.]+)$", constraints, re.M)
+    assert minor(oldest) == minor(ran)
 
 
 def test_no_results_no_words(tmp_path, capsys):

@@ -119,8 +119,13 @@ def test_lpips_is_scored_later_and_trains_nothing(moved, shared):
     results = moved.folder / "results"
     kept = [results / PREDICTIONS, *results.rglob("weights.safetensors")]
     before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in kept}
-    answer = moved.snakemake("--configfile", "config.yaml", "change.yaml")
+    log = moved.folder / "lpips.log"
+    answer = moved.snakemake("--configfile", "config.yaml", "change.yaml", guard_log=log)
     assert answer.code == 0, answer.text
+    # The package lpips would download weights, and load its own by torch.load.
+    watched = log.read_text(encoding="utf-8").splitlines()
+    assert "watched by -m rsvp.evaluate" in watched
+    assert [line for line in watched if not line.startswith("watched by ")] == []
     jobs = [job for job in answer.jobs if not job.startswith("Settings of ")]
     rescored = [job for job in RESCORED if "real clips" not in job]
     assert jobs == sorted([*rescored, "Measure the semantics of rsvp (seed 0)"])

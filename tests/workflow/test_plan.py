@@ -189,6 +189,22 @@ REFUSED = {
         ["--config", f"weights={{i3d: config.yaml, i3d_sha256: {'0' * 64}}}"],
         "rsvp: config: weights.i3d: the SHA-256 of ",
     ),
+    "a start that is no network": (
+        ["--config", "predictors={rsvp-m: {init_from: empty}}"],
+        "rsvp: config: predictors.rsvp-m.init_from: no file",
+    ),
+    "a start that is another stage's": (
+        ["--config", "predictors={rsvp-m: {init_from: latents}}"],
+        "latents/index.json: not the index of a trained network; name a folder such as",
+    ),
+    "an autoencoder that starts from itself": (
+        ["--config", "autoencoders={rsvp: {init_from: results/autoencoders/rsvp/seed0/finetuned}}"],
+        "rsvp: config: autoencoders.rsvp.init_from: ",
+    ),
+    "a predictor that starts from itself": (
+        ["--config", "predictors={rsvp-m: {init_from: results/predictors/rsvp-m/seed0}}"],
+        "results/predictors/rsvp-m/seed0 is made by the training that would start from it; copy",
+    ),
     "weights to download first": (
         ["--config", "weights={required: true}"],
         "rsvp: config: weights.lpips_backbone: not there yet, but required; make weights downloads",
@@ -205,6 +221,8 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_bad_input_is_one_line_before_any_job(project, case, dry):
     (project.folder / "empty").mkdir()
+    (project.folder / "latents").mkdir()
+    (project.folder / "latents/index.json").write_text('{"clips": 3}')
     arguments, line = REFUSED[case]
     answer = project.snakemake(*(["-n"] if dry else []), *arguments)
     assert answer.code == 2

@@ -42,13 +42,24 @@ def make_videos(folder: Path, count: int = 8) -> None:
 
 @pytest.mark.parametrize("flags", [[], ["-n"]], ids=["run", "dry"])
 def test_second_call_does_nothing_and_is_quick(moved, flags):
-    """In seconds of this process's CPU, so that a busy machine does not count."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    answer = moved.snakemake(*flags, INDEX)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert answer.code == 0
-    assert "Nothing to be done" in answer.text
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 3.0
+    """The whole pipeline within 3 s of Snakemake's CPU time: waiting for others does not count.
+
+    The quicker of two calls, since noise only adds.
+    """
+    seconds = []
+    for _ in range(2):
+        before = children_seconds()
+        answer = moved.snakemake(*flags)
+        seconds.append(children_seconds() - before)
+        assert answer.code == 0
+        assert "Nothing to be done" in answer.text
+    assert min(seconds) < 3.0
+
+
+def children_seconds() -> float:
+    """CPU seconds of all processes that this one started and waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def test_bad_files_are_named_and_the_rest_goes_on(project):

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -68,6 +69,20 @@ def touch_everything(project: Project) -> None:
     for age, path in enumerate(files):
         moment = path.stat().st_mtime - 1000 - age
         os.utime(path, (moment, moment))
+
+
+def renew_backwards(project: Project) -> None:
+    """Gives every file a time of now, the results first: all they were made of is newer."""
+    files = [path for path in project.folder.rglob("*") if path.is_file()]
+    files.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+    began = time.time() - len(files)
+    for number, path in enumerate(files):
+        os.utime(path, (began + number, began + number))
+    report, video = (
+        next(project.folder.glob(place)).stat().st_mtime
+        for place in ("results/report/report.html", "videos/*/*")
+    )
+    assert report < video
 
 
 def write_video(number: int, content: int) -> Edit:
@@ -211,6 +226,7 @@ CHANGES: dict[str, tuple[Edit, list[str]]] = {
     "a new video": (write_video(90, 90), [decode("squares/v_g90_c01"), *DIVIDED]),
     "a video's content": (write_video(1, 91), [decode("squares/v_g01_c01"), *DIVIDED]),
     "times of all files": (touch_everything, []),
+    "all files are new, the oldest newest": (renew_backwards, []),
     "another branch and back": (other_branch_and_back, []),
 }  # fmt: skip
 

@@ -63,23 +63,32 @@ def import_closure(module: str) -> set[str]:
     return found
 
 
-@cache
 def imports(module: str) -> tuple[str, ...]:
     """The rsvp modules that a module names in its import statements, wherever they stand."""
+    return read_module(module)[0]
+
+
+def module_digest(module: str) -> str:
+    """Hex SHA-256 of a module's syntax tree."""
+    return read_module(module)[1]
+
+
+@cache
+def read_module(module: str) -> tuple[tuple[str, ...], str]:
+    """The `imports` and the `module_digest` of a module.
+
+    Its tree is dropped: kept, all trees together slow down each garbage collection of Snakemake.
+    """
+    tree = syntax_tree(module)
     names: set[str] = set()
-    for node in statements(syntax_tree(module)):
+    for node in statements(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names.add(node.module)
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return tuple(sorted(name for name in names if module_file(name)))
-
-
-@cache
-def module_digest(module: str) -> str:
-    """Hex SHA-256 of a module's syntax tree."""
-    return hashlib.sha256(canonical(syntax_tree(module)).encode()).hexdigest()
+    found = tuple(sorted(name for name in names if module_file(name)))
+    return found, hashlib.sha256(canonical(tree).encode()).hexdigest()
 
 
 @cache
@@ -119,7 +128,6 @@ def module_file(module: str) -> Path | None:
     return None
 
 
-@cache
 def syntax_tree(module: str) -> ast.Module:
     """A module's syntax tree without docstrings."""
     path = module_file(module)

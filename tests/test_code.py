@@ -53,7 +53,7 @@ def project(tmp_path, monkeypatch):
 
 def forget() -> None:
     """Digests are kept for the life of a process."""
-    for function in (code.imports, code.module_digest, code.template_digests, code.syntax_tree):
+    for function in (code.read_module, code.template_digests):
         function.cache_clear()
 
 

@@ -44,7 +44,7 @@ def make_videos(folder: Path, count: int = 8) -> None:
 def test_second_call_does_nothing_and_is_quick(moved, flags):
     """The quicker of two calls, in CPU time: waiting for others does not count.
 
-    It takes 2.5 s where nothing else runs; a busy processor takes longer for the same work.
+    A busy processor takes longer for the same work, so noise only adds.
     """
     seconds = []
     for _ in range(2):
@@ -53,7 +53,7 @@ def test_second_call_does_nothing_and_is_quick(moved, flags):
         seconds.append(children_seconds() - before)
         assert answer.code == 0
         assert "Nothing to be done" in answer.text
-    assert min(seconds) < 4.0
+    assert min(seconds) < 3.0
 
 
 def children_seconds() -> float:

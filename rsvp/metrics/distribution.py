@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from rsvp.errors import UserError
 
@@ -56,7 +56,7 @@ class Replicates:
         variance = sum(_jackknife_variance(self.value, side) for side in self.sides)
         if all(np.allclose(side.without, self.value, rtol=1e-12, atol=0) for side in self.sides):
             return Estimate(self.value, float("nan"), float("nan"), count)
-        margin = stats.t.ppf(0.5 + confidence / 2, count - 1) * np.sqrt(variance)
+        margin = special.stdtrit(count - 1, 0.5 + confidence / 2) * np.sqrt(variance)
         return Estimate(self.value, float(self.value - margin), float(self.value + margin), count)
 
     def _with(self, other: "Replicates", merge: Callable) -> "Replicates":

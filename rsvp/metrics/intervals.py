@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def ratio_interval(
     drawn = np.random.default_rng(seed).integers(count, size=(resamples, count))
     ratios = sums[drawn].sum(axis=1) / weights[drawn].sum(axis=1)
     tail = (1 - confidence) / 2
-    tail = stats.norm.cdf(np.sqrt(count / (count - 1)) * stats.t.ppf(tail, count - 1))
+    tail = special.ndtr(np.sqrt(count / (count - 1)) * special.stdtrit(count - 1, tail))
     low, high = np.quantile(ratios, [tail, 1 - tail])
     return Interval(mean, float(low), float(high), len(values), count)
 

@@ -14,23 +14,15 @@ import yaml
 from kills import VARYING, Run, progress, saved
 from projects import Project
 from safetensors.numpy import load_file, save_file
-from tiny import moving_squares, tiny_project, write_lossless
+from tiny import CONFIG, moving_squares, write_lossless
 
 PREDICTOR = "predictors/rsvp-m/seed0"
 INDEX = f"{PREDICTOR}/index.json"
 PRETRAINED = "autoencoders/rsvp/seed0/pretrained"
 FINETUNED = "autoencoders/rsvp/seed0/finetuned"
 LATENTS = "autoencoders/rsvp/seed0/latents"
-SHORT, LONG = 3, 40  # steps
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory) -> Project:
-    """A project whose predictor is trained for a few steps."""
-    project = tiny_project(tmp_path_factory.mktemp("finished") / "project")
-    answer = project.snakemake(INDEX)
-    assert answer.code == 0, answer.text
-    return project
+SHORT = CONFIG["predictors"]["rsvp-m"]["steps"]
+LONG = 40
 
 
 def change(project: Project, finetune: dict | None = None, **values) -> None:

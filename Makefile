@@ -9,7 +9,7 @@
 #               has these results made again from their start by the next snakemake
 # make orphans [REMOVE=yes]
 #               lists (removes) results that no row of the config needs
-# Another config: CONFIG=FILE; other flags for snakemake: ARGS='--cores 4'
+# Another config for all but the demo: CONFIG=FILE; other flags for snakemake: ARGS='--cores 4'
 PYTHON ?= python3
 VENV ?= .venv
 CONFIG ?= config.yaml
@@ -19,7 +19,7 @@ FLAGS = --configfile '$(CONFIG)' $(ARGS)
 .PHONY: demo check-demo weights test soak why accept anew orphans lint environment
 
 demo: environment
-	$(BIN)/snakemake
+	$(BIN)/snakemake $(ARGS)
 	@echo "The report: $(CURDIR)/results/report/report.html"
 
 # Do the demo's numbers hold what the README says of them?
@@ -33,7 +33,7 @@ weights: environment
 test: environment
 	$(BIN)/python -m pytest
 
-# Twenty kills at random moments, twice; takes about twenty minutes.
+# Twenty kills at random moments, in each of two runs; takes about twenty minutes.
 soak: environment
 	$(BIN)/python -m pytest -m soak -n 0 -s
 

@@ -7,7 +7,7 @@ Own memory is what the process cannot give back; the peak also counts pages of m
 which the system drops when it needs room (Linux only).
 I3D sees all of the clips, with seeded weights in place of the pretrained ones, which cost the same.
 
-    python benchmarks/evaluation.py --weights ../shared/weights --csv evaluation.csv
+    python -m benchmarks.evaluation --weights ../shared/weights --csv evaluation.csv
 """
 
 import argparse

@@ -61,9 +61,10 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
                 ordered = (
                     clip if context == PREFIX else clip[:, clip_order(observed, clip.shape[1])]
                 )
-                made, _ = autoencoder.encode_clip(ordered, observed.first + observed.last)
+                with fabric.autocast():  # as when predicting, so that latents are the same
+                    made, _ = autoencoder.encode_clip(ordered, observed.first + observed.last)
                 before = "" if context == PREFIX else f"{context}/"
-                latents |= {before + name: value for name, value in made.items()}
+                latents |= {before + name: value.float() for name, value in made.items()}
             ids = [clips.table["clip"].iloc[i] for i, _ in batch]
             writer.add(split, ids, latents)
             writer.checkpoint()

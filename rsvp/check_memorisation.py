@@ -23,23 +23,21 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from rsvp.config import Augment, Settings
+from rsvp.config import SYMMETRIES, Augment, Settings
 from rsvp.data.clips import Clips
 from rsvp.data.parts import Parts
 from rsvp.data.pictures import write_picture
 from rsvp.data.predictions import Predictions
-from rsvp.errors import UserError
 from rsvp.files import fresh_folder, write_json
 from rsvp.metrics import memorisation
 from rsvp.metrics.detectors import Detector, clip_feature
 from rsvp.metrics.frame import psnr
 from rsvp.metrics.memorisation import Nearest
 from rsvp.metrics.networks import load_detectors, start_measuring
+from rsvp.metrics.row import clip_places
 from rsvp.resume import Journal, StateKey, state_key
 from rsvp.stage import resumable_parser, run_stage
 from rsvp.training.batches import turned
-
-SYMMETRIES = {Augment.none: 1, Augment.horizontal: 2, Augment.all: 8}
 
 
 def main() -> None:
@@ -87,7 +85,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
 def protocol(train: Clips, test: Clips, detector: Detector | None) -> dict[str, Any]:
     """What the numbers depend on."""
     colours = f"{memorisation.FRAMES} frames of {memorisation.CELLS}×{memorisation.CELLS}"
-    count = SYMMETRIES[test.augment]
+    count = SYMMETRIES[test.augment.name]
     symmetries = f"{count} symmetr{'ies' if count > 1 else 'y'}"
     return {
         "split": test.split,
@@ -154,7 +152,7 @@ def futures_of(row: Predictions, test: Clips) -> list[Callable[[], Tensor]]:
     """What gives each predicted future (F, H, W, 3), then each real one of the same clips."""
     real = partial(test.frames, start=test.context_frames)
     return [partial(first_future, row, i, test) for i in range(len(row))] + [
-        partial(real, number) for number in numbers_of(row, test)
+        partial(real, number) for number in clip_places(test, row.clips, row.index["row"])
     ]
 
 
@@ -173,23 +171,11 @@ def first_future(row: Predictions, i: int, test: Clips) -> Tensor:
     return row.frames(i)[0, : test.clip_frames - test.context_frames]
 
 
-def numbers_of(row: Predictions, test: Clips) -> list[int]:
-    """The numbers of the clips that a row predicts; UserError where there are others."""
-    places = {clip: number for number, clip in enumerate(test.table["clip"])}
-    unknown = [clip for clip in row.clips if clip not in places]
-    if unknown:
-        raise UserError(
-            f"{row.index['row']}: predicts {unknown[0]}, which is not in the test split of "
-            f"{test.index_path}; predict again"
-        )
-    return [places[clip] for clip in row.clips]
-
-
 def symmetric(future: Tensor, augment: Augment) -> np.ndarray:
     """The description of a future (F, H, W, 3) under each symmetry that training saw, (S, D)."""
     colours = memorisation.describe(future)
     return torch.stack(
-        [turned(colours, number, augment).flatten() for number in range(SYMMETRIES[augment])]
+        [turned(colours, number, augment).flatten() for number in range(SYMMETRIES[augment.name])]
     ).numpy()
 
 
@@ -198,7 +184,7 @@ def show(
     predicted: np.ndarray, real: np.ndarray, nearest: np.ndarray, folder: Path,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Draw some predictions above their nearest training clips; what the index says of them."""
-    numbers = numbers_of(row, test)
+    numbers = clip_places(test, row.clips, row.index["row"])
     truths = (test.frames(number, test.context_frames) for number in numbers)
     quality = np.array(
         [float(psnr(first_future(row, i, test), truth).mean()) for i, truth in enumerate(truths)]

@@ -995,6 +995,9 @@ def check_autoencoder(path: str, autoencoder: Autoencoder, config: Config) -> No
     check_numbers(path, autoencoder)
     channels = autoencoder.motion_channels
     check_that(channels >= 2, f"{path}.motion_channels", channels, "2 or more")
+    # Features at half the resolution have half as many channels, normalised in groups of 8.
+    width = autoencoder.width
+    check_that(width % 16 == 0, f"{path}.width", width, "a multiple of 16")
     dataset = config.datasets[autoencoder.dataset]
     future = dataset.clip_frames - dataset.context_frames
     for stage in ("pretrain", "finetune"):
@@ -1002,6 +1005,14 @@ def check_autoencoder(path: str, autoencoder: Autoencoder, config: Config) -> No
         check_that(frames <= future, f"{path}.{stage}.target_frames", frames, f"1 to {future}")
         check_budget(f"{path}.{stage}", getattr(autoencoder, stage))
     check_contexts(path, autoencoder, dataset)
+    # More copies of a clip than there are symmetries would be the same again.
+    copies, most = autoencoder.latent_copies, SYMMETRIES[dataset.augment.name]
+    check_that(
+        copies <= most,
+        f"{path}.latent_copies",
+        copies,
+        f"1 to {most} where the dataset's augment is {dataset.augment.name}",
+    )
     kind, default = autoencoder.kind.name, Autoencoder()
     for key, kinds in foreign_keys(autoencoder).items():
         check_unset(path, key, autoencoder, default, f"kind {' or '.join(kinds)}, not {kind}")
@@ -1124,6 +1135,9 @@ def check_predictor(path: str, predictor: Predictor, config: Config) -> None:
     contexts = ["prefix", *(config.autoencoders[predictor.autoencoder].contexts or ())]
     check_reference(f"{path}.context", predictor.context or "prefix", dict.fromkeys(contexts))
     check_sampling(path, predictor)
+    if predictor.times is not Times.logit_normal:
+        for key in ("time_mean", "time_std"):
+            check_unset(path, key, predictor, Predictor(), "times logit_normal, not uniform")
     for key in ("ema_decay", "drop_context"):
         value = getattr(predictor, key)
         check_that(0 <= value < 1, f"{path}.{key}", value, "0 to below 1")
@@ -1308,6 +1322,7 @@ MAY_BE_ZERO = {
     "speed",
 }
 MAY_BE_NEGATIVE = {"time_mean"}
+SYMMETRIES = {"none": 1, "horizontal": 2, "all": 8}  # of clips, by a dataset's `augment`
 # Above these a stage could not begin; above the largest, any other number is a slip.
 MOST = {
     "resolution": 2048,

@@ -1,6 +1,5 @@
 """The one exception for what a user can mend, and what a stage exits with."""
 
-DONE = 0
 FAILED = 1
 BAD_INPUT = 2
 

@@ -1,7 +1,6 @@
 """Make the generated videos: files as a user would have them, and the truth behind them."""
 
 import argparse
-import os
 from functools import partial
 from multiprocessing import Pool
 from pathlib import Path
@@ -30,6 +29,7 @@ def main() -> None:
     parser.add_argument(
         "--truth", type=Path, required=True, help="JSON to write: of the truth file beside it"
     )
+    parser.add_argument("--jobs", type=int, default=1, help="videos made side by side")
     run_stage(parser, run)
 
 
@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     make = partial(make_video, settings, folder)
     tensors: dict[str, np.ndarray] = {}
     videos = []
-    with Pool(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None) as pool:
+    with Pool(arguments.jobs) as pool:
         made = pool.imap(make, jobs, chunksize=8)
         for video, truth in tqdm(made, total=len(jobs), desc="generate videos", unit="video"):
             videos.append(video)

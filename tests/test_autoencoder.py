@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from rsvp.config import Generated
 from rsvp.data.generated import generate_video
@@ -127,6 +128,29 @@ def test_matching_finds_where_content_went(x, y):
     inside = motion.find(own, there)[..., 3:-3, 3:-3]
     expected = torch.tensor([x, y]).view(1, 2, 1, 1).expand_as(inside)
     torch.testing.assert_close(inside, expected.float(), atol=1e-2, rtol=0)
+
+
+@torch.no_grad()
+def test_matching_keeps_no_matrix_of_all_pairs():
+    """A fused kernel takes it; of 256 pixels the matrix would have 67 MB per frame."""
+    motion, own = autoencoder().motion, torch.randn(2, 16, 8, 8)
+    with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
+        found = motion.find(own, own)
+    with sdpa_kernel(SDPBackend.MATH):
+        torch.testing.assert_close(found, motion.find(own, own), atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_matching_within_autocast_finds_the_same_places():
+    motion, random = autoencoder().motion, torch.Generator().manual_seed(0)
+    motion.log_sharpness.fill_(7.0)
+    own = torch.randn(1, 16, 8, 8, generator=random)
+    there = torch.roll(own, (3, -2), dims=(-2, -1))
+    expected = motion.find(own, there)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = motion.find(own, there)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected, atol=1e-2, rtol=0)
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 
 from rsvp import finetune_autoencoder, pretrain_autoencoder
 from rsvp.config import load, read_settings, stage_settings
+from rsvp.reporting.page import CURVES
 from rsvp.resume import SAVE_SECONDS
 from rsvp.training import finetuning, pretraining, watch
 from rsvp.training.reconstruction import reconstruct
@@ -107,6 +108,7 @@ def test_pretraining_keeps_its_average_and_resumes(tmp_path, dataset, pretrained
         assert torch.equal(tensor, state[f"average/module.{name}"]), name
         last += (tensor - state[f"autoencoder/{name}"]).abs().sum().item()
     assert last > 0 and history["scale"].notna().all()
+    assert set(history) - {"step"} <= set(CURVES)  # the report says what each is
     own = settings("pretrain_autoencoder", PRETRAIN)
     again = run_killed(monkeypatch, pretrain_autoencoder, tmp_path, dataset, own)
     assert_same(again, (state, weights, history))
@@ -120,6 +122,7 @@ def test_finetuning_with_all_options_resumes(penalty, tmp_path, dataset, pretrai
     whole = run(stage, tmp_path / "whole", *rest, pretrained=pretrained[0])
     state, _, history = whole
     assert {"adaptive_weight", "overfit", "augmented", "scale", penalty} <= set(history)
+    assert set(history) - {"step"} <= set(CURVES)
     assert state["discriminators/augmentation.p"] > 0
     if penalty == "lecam":
         assert state["discriminators/penalty.real"].abs().min() > 0
@@ -154,7 +157,7 @@ def test_lpips_counts_in_finetuning_where_it_is_there(tmp_path, dataset, pretrai
 
     rows = []
     for weight in (0.0, 0.7):
-        monkeypatch.setattr(watch, "load_perceptual", lambda weights, device: Distance())
+        monkeypatch.setattr(watch, "training_perceptual", lambda weights, device: Distance())
         own = settings("finetune_autoencoder", finetune={"steps": 2})
         own.autoencoder.finetune.lpips = weight  # the config would ask for the network's files
         home = tmp_path / str(weight)

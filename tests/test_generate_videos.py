@@ -19,7 +19,7 @@ SMALL = Generated(
 
 def make(folder, **changes):
     settings = Settings(dataset=Dataset(generated=dataclasses.replace(SMALL, **changes)))
-    files = argparse.Namespace(index=folder / "index.json", truth=folder / "truth.json")
+    files = argparse.Namespace(index=folder / "index.json", truth=folder / "truth.json", jobs=2)
     return run(files, settings)
 
 

@@ -16,6 +16,7 @@ from rsvp.data.clips import Clips
 from rsvp.errors import UserError
 from rsvp.files import write_json
 from rsvp.metrics import memorisation, networks
+from rsvp.metrics.row import clip_places
 from rsvp.resume import SAVE_SECONDS
 
 SPLITS = ["train"] * 12 + ["test"] * 8
@@ -198,4 +199,4 @@ def test_predictions_of_other_clips_are_refused(tmp_path):
     dataset, _ = make_dataset(tmp_path, SPLITS)
     write_json(tmp_path / "unused.json", {})
     with pytest.raises(UserError, match="predicts elsewhere"):
-        check_memorisation.numbers_of(Row(["elsewhere"], []), Clips(dataset, "test"))
+        clip_places(Clips(dataset, "test"), ["elsewhere"], "a row")

@@ -16,6 +16,9 @@ from rsvp import (
 )
 from rsvp.config import load, read_settings, stage_settings
 from rsvp.files import read_json
+from rsvp.models.autoencoder import ContextEncoder
+from rsvp.models.denoiser import LatentDenoiser
+from rsvp.models.layers import FrameEncoder
 from rsvp.resume import SAVE_SECONDS
 from rsvp.training.run import TrainingRun
 from tests import squares
@@ -54,8 +57,9 @@ def config(method, contexts=None, context=None, **evaluation):
 
 
 def run(
-    stage, method, folder, dataset, name="a", horizon=None, contexts=None, context=None, **files
-):
+    stage, method, folder, dataset, name="a", horizon=None, contexts=None, context=None,
+    precision="auto", **files,
+):  # fmt: skip
     """Run a stage as its rule does, with its output in a folder of its own; returns its record."""
     home = folder / stage.__name__.removeprefix("rsvp.")
     given = {
@@ -68,6 +72,7 @@ def run(
     given |= {"weights": home / "weights.safetensors", "history": home / "history.csv"}
     given |= {"predictions": home / "index.json"} | files
     whole = config(method, contexts, context, horizon=horizon)
+    whole.compute.precision = precision
     settings = read_settings(stage_settings(whole, home.name, name))
     return stage.run(Namespace(**given), settings)
 
@@ -112,6 +117,40 @@ def test_a_method_goes_through_all_stages_and_sees_no_future(method, tmp_path, m
             assert not torch.equal(before[name][:, CONTEXT:], after[name][:, CONTEXT:]), name
         else:
             assert torch.equal(before[name], after[name]) is (extent == "context"), name
+
+
+@pytest.mark.parametrize("method", ["rsvp-m", "rsvp-s", "pvdm", "frame-ldm"])
+def test_bfloat16_rounds_nothing_on_its_way_into_a_network(method, tmp_path, monkeypatch):
+    """Times have to be told apart, and places; training sees what prediction sees."""
+    seen = {"denoiser": set(), "encoder": set()}
+    forward, kind = LatentDenoiser.forward, METHODS[method].get("kind", "rsvp")
+    encoder = {"rsvp": ContextEncoder, "joint": ContextEncoder}.get(kind, FrameEncoder)
+    encode = encoder.forward
+
+    def noted_forward(self, noisy, time, observed):
+        seen["denoiser"] |= {x.dtype for x in (time, *noisy.values(), *observed.values())}
+        return forward(self, noisy, time, observed)
+
+    def noted_encode(self, frames, *latents):
+        seen["encoder"].add(frames.dtype)
+        return encode(self, frames, *latents)
+
+    monkeypatch.setattr(LatentDenoiser, "forward", noted_forward)
+    monkeypatch.setattr(encoder, "forward", noted_encode)
+    home = {"folder": tmp_path, "precision": "bf16-mixed"}
+    home["dataset"] = squares.make_dataset(tmp_path / "d", SPLITS, CONTEXT, FUTURE, SIZE)
+    run(pretrain_autoencoder, method, **home)
+    trained = {"autoencoder": tmp_path / "pretrain_autoencoder/index.json"}
+    run(cache_latents, method, **home, **trained)
+    assert seen["encoder"] == {torch.float32}
+    latents = tmp_path / "cache_latents/index.json"
+    run(train_diffusion, method, **home, name="p", latents=latents)
+    assert seen["denoiser"] == {torch.float32}
+    stored = load_file(tmp_path / "cache_latents/test-00000.safetensors")
+    assert all(value.isfinite().all() and value.dtype == torch.float32 for value in stored.values())
+    trained["denoiser"] = tmp_path / "train_diffusion/index.json"
+    run(predict, method, **home, name="p", **trained)
+    assert frames_of(tmp_path, "predict").shape == (2, 2, FUTURE, SIZE, SIZE, 3)
 
 
 def frames_of(folder, stage):

@@ -83,10 +83,23 @@ def test_kl_is_that_of_pytorch_and_samples_have_the_posterior_s_moments():
     assert (many.std(0) / deviation).mean().item() == pytest.approx(1.0, rel=0.02)
 
 
+def test_kl_knows_the_noise_that_its_decoder_looks_through():
+    """The posteriors' on average; in evaluation, as in fine-tuning, it stays."""
+    own, x = regulariser("kl").train(), output("kl", scale=0.1)
+    x[:, :, CHANNELS:] -= 3.0
+    for _ in range(400):
+        own.train_pass(x, generator(0))
+    variance = x[:, :, CHANNELS:].exp().mean().item()
+    assert own.latent_noise == pytest.approx(variance**0.5, rel=0.02)
+    own.eval().train_pass(0.0 * x, generator(0))
+    assert own.latent_noise == pytest.approx(variance**0.5, rel=0.02)
+
+
 @torch.no_grad()
 def test_fsq_has_as_many_values_per_channel_as_levels():
     own, x = regulariser("fsq").eval(), output("fsq", scale=5.0)
-    shown = own.decode(x)
+    shown = own.decode(own.encode(x))
+    assert own.encode(100.0 * x).abs().max() <= 1.0  # bounded, however far an encoder goes
     for channel, levels in enumerate(KINDS["fsq"]["levels"]):
         values = shown[:, :, channel].unique()
         assert len(values) == levels

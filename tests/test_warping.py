@@ -279,3 +279,23 @@ def test_compressing_nothing_is_smooth():
     assert torch.equal(small, torch.zeros_like(small))
     (expanded(small, 0.125).sum() + small.sum()).backward()
     torch.testing.assert_close(displacement.grad, torch.full((1, 2, 2, 2), 1.0 + 8.0))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_moves_things_to_the_same_places(dtype):
+    """Beyond 128 pixels bfloat16 has whole numbers alone; what it holds is taken exactly."""
+    random = torch.Generator().manual_seed(0)
+    image = torch.rand(1, 2, 8, 256, generator=random).to(dtype)
+    displacement = (2.0 * torch.rand(1, 2, 8, 256, generator=random) - 1.0).to(dtype)
+    for warp in (sample, splat):
+        expected = warp(image.float(), displacement.float())
+        assert torch.equal(warp(image, displacement), expected)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert torch.equal(warp(image, displacement), expected)
+    weight = image[:, :1]
+    for found, expected in zip(
+        backward_displacement(weight, displacement),
+        backward_displacement(weight.float(), displacement.float()),
+        strict=True,
+    ):
+        assert torch.equal(found, expected)

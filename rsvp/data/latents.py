@@ -21,6 +21,7 @@ from rsvp.files import atomic_path, read_json, sha256_of_file, write_json
 from rsvp.resume import Journal
 
 FILE_BYTES = 64 * 2**20
+CONSTANT = 1e-6  # least standard deviation that a channel is divided by
 logger = logging.getLogger(__name__)
 NOTHING = {"files": {}, "statistics": {}, "waiting": None, "split": None}
 
@@ -85,7 +86,7 @@ class Statistics:
         """
         mean = self.total / self.count
         variance = (self.squares / self.count - mean.square()).clamp(min=0.0)
-        deviation = (variance + noise**2).sqrt()
+        deviation = (variance + noise**2).sqrt().clamp(min=CONSTANT)
         return {"mean": mean.tolist(), "deviation": deviation.tolist()}
 
 

@@ -68,7 +68,8 @@ def ddim(
 @torch.no_grad()
 def dpm_solver(velocity: Velocity, noise: Tensor, times: Tensor) -> Tensor:
     """DPM-Solver++(2M), second order with one evaluation per step (Lu et al., "DPM-Solver++", 2022,
-    algorithm 2); its first step and the last, to data, are of first order."""
+    algorithm 2). Its first step and the last, to data, are of first order; from pure noise the
+    second is, too, since the first is infinitely long in log SNR."""
     x, before, length_before = noise, None, None
     for now, after in pairwise(times):
         data = x + (1.0 - now) * velocity(x, now.expand(len(x)))

@@ -26,11 +26,6 @@ class Interval:
     clips: int  # that carry a value
     groups: int
 
-    @property
-    def above_zero(self) -> bool:
-        """Whether the whole interval lies above 0."""
-        return self.low > 0
-
 
 def group_interval(
     values: Sequence[float],

@@ -13,7 +13,7 @@ FRAME_SCORES = ("psnr", "ssim", "mse", "lpips", "object_psnr")
 # Of all trajectories of a clip together; they stand on the lines of MEAN_TRAJECTORY.
 ENSEMBLE_SCORES = ("crps", "energy_score", "mean_error", "diversity", "lpips_diversity")
 SCORES = FRAME_SCORES + ENSEMBLE_SCORES
-COLUMNS = ("clip", "group", "trajectory", "frame", *SCORES)
+COLUMNS = ("clip", "group", "trajectory", "frame", *SCORES)  # of the score table
 
 
 def score_clip(

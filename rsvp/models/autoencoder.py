@@ -212,22 +212,25 @@ class MotionEncoder(nn.Module):
         attention whose values are places, so that nothing of size q^4 need be kept.
         """
         q = own.shape[-1]
-        grid = pixel_grid(q, q, own).flatten(1).T.expand(len(own), -1, -1)  # (N, q q, 2)
         sharpness, nearness = self.log_sharpness.exp(), self.log_nearness.exp()
+        # In the weights' type: places need more digits than bfloat16 has.
+        grid = pixel_grid(q, q, sharpness).flatten(1).T.expand(len(own), -1, -1)  # (N, q q, 2)
         query, key = (
-            rearrange(F.normalize(self.match(x), dim=1), "n c h w -> n (h w) c")
+            rearrange(F.normalize(self.match(x), dim=1), "n c h w -> n (h w) c").to(grid)
             for x in (own, there)
         )
         # -nearness |x - y|^2 / 2 = nearness (x y - y^2 / 2), but for a term that softmax drops.
         square = -0.5 * grid.square().sum(-1, keepdim=True)
         query = torch.cat([sharpness * query, nearness * grid, nearness.expand_as(square)], -1)
         key = torch.cat([key, grid, square], -1)
-        # Places need more digits than bfloat16 has.
+        # Kernels that keep no matrix want queries and values of one width, a multiple of 8.
+        width = -(-query.shape[-1] // 8) * 8
+        query, key, value = (
+            F.pad(x, (0, width - x.shape[-1]))[:, None] for x in (query, key, grid)
+        )
         with torch.autocast(own.device.type, enabled=False):
-            place = F.scaled_dot_product_attention(
-                query.float()[:, None], key.float()[:, None], grid.float()[:, None], scale=1.0
-            )[:, 0]
-        return rearrange((place - grid).to(own.dtype), "n (h w) c -> n c h w", h=q)
+            place = F.scaled_dot_product_attention(query, key, value, scale=1.0)[:, 0, :, :2]
+        return rearrange(place - grid, "n (h w) c -> n c h w", h=q)
 
 
 class Decoder(nn.Module):
@@ -311,7 +314,6 @@ class Autoencoder(ClipAutoencoder):
     """Scene, object and motion of a clip, and back (see the module's text)."""
 
     latent_noise = 0.02  # in latent units: what the predictor gets wrong by less stays small
-    forward_methods = ("encode_context", "encode_motion", "decode")
 
     def __init__(
         self,

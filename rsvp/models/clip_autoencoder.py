@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rsvp.data.latents import Extent, split_latents
+from rsvp.models.regularisers import Regulariser
 
 
 class ClipAutoencoder(nn.Module, ABC):
@@ -22,7 +23,6 @@ class ClipAutoencoder(nn.Module, ABC):
     extents: dict[str, Extent]  # of its latents, by name
     over_time: ClassVar[tuple[str, ...]] = ()  # of context or future, with each of its frames
     latent_noise: float  # standard deviation of the noise that its decoder is trained with
-    forward_methods: ClassVar[tuple[str, ...]]  # those that training calls
 
     @abstractmethod
     def encode_clip(self, clips: Tensor, context_frames: int) -> tuple[dict[str, Tensor], Any]:
@@ -51,7 +51,11 @@ class ClipAutoencoder(nn.Module, ABC):
 class PlainAutoencoder(ClipAutoencoder):
     """One that is judged by its frames alone, and by what its regulariser says."""
 
-    forward_methods = ("train_pass",)
+    regulariser: Regulariser
+
+    @property
+    def latent_noise(self) -> float:
+        return self.regulariser.latent_noise
 
     @abstractmethod
     def train_pass(

@@ -18,7 +18,6 @@ class FrameAutoencoder(PlainAutoencoder):
         super().__init__()
         self.extents = {"image": Extent.frames}
         self.regulariser = make_regulariser(channels=channels, **regulariser)
-        self.latent_noise = self.regulariser.latent_noise
         self.encoder = ImageEncoder(width, self.regulariser.outputs_per_channel * channels)
         self.decoder = ImageDecoder(width, channels)
 

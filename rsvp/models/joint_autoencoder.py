@@ -19,8 +19,6 @@ from rsvp.models.layers import ResidualBlock, head
 class JointAutoencoder(Autoencoder):
     """Latents as `Autoencoder` has them, and "future_scene" and "future_object" (B, C, h, h)."""
 
-    forward_methods = (*Autoencoder.forward_methods, "encode_future", "with_future")
-
     def __init__(
         self,
         width: int,

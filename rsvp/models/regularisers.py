@@ -13,12 +13,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+VARIANCE_SHARE = 0.02  # of each training step in the moving average
+ALMOST_ONE = 1.0 - 1e-6
+
 
 class Regulariser(nn.Module, ABC):
     """Between an encoder and its decoder."""
 
     outputs_per_channel = 1  # of the encoder, for each channel of the latent
-    latent_noise = 0.0  # standard deviation of the noise that `train_pass` adds to latents
+
+    @property
+    def latent_noise(self) -> float:
+        """Standard deviation of the noise that the decoder was trained to look through."""
+        return 0.0
 
     @abstractmethod
     def encode(self, x: Tensor) -> Tensor:
@@ -38,7 +45,9 @@ class Tanh(Regulariser):
     latent space", 2023, section 3.1), decoded in training with noise, which bounds what they carry.
     """
 
-    latent_noise = 0.1
+    @property
+    def latent_noise(self) -> float:
+        return 0.1
 
     def encode(self, x: Tensor) -> Tensor:
         return x.tanh()
@@ -60,6 +69,13 @@ class Kl(Regulariser):
     def __init__(self, weight: float) -> None:
         super().__init__()
         self.weight = weight
+        # Of the posteriors, on average: what is cached is their mean, without this noise.
+        self.register_buffer("variance", torch.ones(()))
+        self.variance: Tensor
+
+    @property
+    def latent_noise(self) -> float:
+        return self.variance.sqrt().item()
 
     def encode(self, x: Tensor) -> Tensor:
         return x.chunk(2, -3)[0]
@@ -71,6 +87,8 @@ class Kl(Regulariser):
         mean, log_variance = x.chunk(2, -3)
         log_variance = log_variance.clamp(-30.0, 20.0)  # as latent diffusion: exp must be finite
         divergence = 0.5 * (mean.square() + log_variance.exp() - 1.0 - log_variance).mean()
+        if self.training:
+            self.variance.lerp_(log_variance.detach().float().exp().mean(), VARIANCE_SHARE)
         latents = mean + (0.5 * log_variance).exp() * noise_like(mean, random)
         return latents, self.weight * divergence
 
@@ -109,7 +127,11 @@ class Vq(Regulariser):
 
 class Fsq(Regulariser):
     """Each channel is bounded and rounded to few levels (Mentzer et al., "Finite scalar
-    quantization: VQ-VAE made simple", 2024, section 3.1)."""
+    quantization: VQ-VAE made simple", 2024, section 3.1).
+
+    Latents are in [-1, 1], bounded and not rounded yet: an encoder's output may grow far beyond
+    what rounding tells apart.
+    """
 
     def __init__(self, levels: list[int]) -> None:
         super().__init__()
@@ -118,13 +140,18 @@ class Fsq(Regulariser):
         self.rounding = FSQ(list(levels), return_indices=False)
 
     def encode(self, x: Tensor) -> Tensor:
-        return x
+        return x.float().tanh()
 
     def decode(self, latents: Tensor) -> Tensor:
-        return by_place(latents.float(), self.rounding.quantize).to(latents.dtype)
+        # The library bounds by tanh as well, shifted where the number of levels is even.
+        return self.quantised(latents.float().clamp(-ALMOST_ONE, ALMOST_ONE).atanh())
 
     def train_pass(self, x: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
-        return self.decode(x), x.new_zeros(())
+        return self.quantised(x), x.new_zeros(())
+
+    def quantised(self, x: Tensor) -> Tensor:
+        """An encoder's output, bounded and rounded, in [-1, 1]."""
+        return by_place(x.float(), self.rounding.quantize).to(x.dtype)
 
 
 def make_regulariser(kind: str, channels: int, **arguments: Any) -> Regulariser:

@@ -123,7 +123,6 @@ class TriplaneAutoencoder(PlainAutoencoder):
         self.extents = {f"context_{name}": Extent.context for name in PLANES}
         self.extents |= dict.fromkeys(PLANES, Extent.future)
         self.regulariser = make_regulariser(channels=channels, **regulariser)
-        self.latent_noise = self.regulariser.latent_noise
         self.encoder = TriplaneEncoder(width, self.regulariser.outputs_per_channel * channels)
         self.decoder = TriplaneDecoder(width, channels)
 

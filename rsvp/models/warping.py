@@ -1,6 +1,7 @@
 """Moving pixels: bilinear splatting forward, bilinear sampling backward.
 
-Displacements are (…, 2, H, W) in pixels, x (right) first, then y (down).
+Displacements are (…, 2, H, W) in pixels, x (right) first, then y (down). Places are computed in 32
+bits at least, also within autocast: in bfloat16 those beyond 128 pixels are whole numbers.
 """
 
 import torch
@@ -15,12 +16,18 @@ def pixel_grid(height: int, width: int, like: Tensor) -> Tensor:
     return torch.stack(torch.meshgrid(x, y, indexing="xy"))
 
 
+def precise(x: Tensor) -> Tensor:
+    """`x` in 32 bits, where it has fewer."""
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+
+
 def sample(image: Tensor, displacement: Tensor, mode: str = "bilinear") -> Tensor:
     """`image` (N, C, H, W) read at each pixel plus `displacement` (N, 2, H, W): backward warping.
 
     `mode`: bilinear, or bicubic, which keeps more detail between pixels and may overshoot. Outside
     of the image its border is repeated.
     """
+    image, displacement = precise(image), precise(displacement)
     height, width = image.shape[-2:]
     place = pixel_grid(height, width, displacement) + displacement
     if image.is_cuda and torch.are_deterministic_algorithms_enabled():
@@ -76,6 +83,7 @@ def splat(values: Tensor, displacement: Tensor) -> Tensor:
     Niklaus and Liu, "Softmax splatting for video frame interpolation", 2020, equation 2); what
     leaves the image is dropped. A displacement that is no number gives values that are none.
     """
+    values, displacement = precise(values), precise(displacement)
     count, channels, height, width = values.shape
     place = pixel_grid(height, width, displacement) + displacement
     corner = place.detach().floor()
@@ -106,6 +114,7 @@ def backward_displacement(weight: Tensor, displacement: Tensor) -> tuple[Tensor,
     (N, 1, H, W). Splatting displacements instead of colours leaves no holes where content is
     stretched or turned: the small blur fills them, and colours are sampled once, from the source.
     """
+    weight, displacement = precise(weight), precise(displacement)
     moved = splat(torch.cat([weight, -displacement * weight], 1), displacement)
     moved = F.avg_pool2d(moved, 3, 1, 1, count_include_pad=False)
     coverage = moved[:, :1]
@@ -118,6 +127,7 @@ def compressed(displacement: Tensor, scale: float) -> Tensor:
     That is linear up to about `scale`, then logarithmic: an error of it is one of r in proportion
     to r, but small where nothing moves.
     """
+    displacement = precise(displacement)
     length = displacement.norm(dim=1, keepdim=True)
     # The limit at 0 is 1 / scale.
     near = length < 1e-4 * scale
@@ -127,6 +137,7 @@ def compressed(displacement: Tensor, scale: float) -> Tensor:
 
 def expanded(compressed: Tensor, scale: float, most: float = 7.0) -> Tensor:
     """The displacement that `compressed` stands for; its length is cut at `most`, 548 scales."""
+    compressed = precise(compressed)
     length = compressed.norm(dim=1, keepdim=True)
     near = length < 1e-4
     safe = length.masked_fill(near, 1.0)
@@ -148,6 +159,7 @@ def refine(
     def around(values: Tensor) -> Tensor:
         return F.avg_pool2d(values, 5, 1, 2, count_include_pad=False)
 
+    displacement, image, target, weight = map(precise, (displacement, image, target, weight))
     found, start = displacement, around(weight * difference(image, target, displacement))
     for _ in range(steps):
         moved = sample(target, found)

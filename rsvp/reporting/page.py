@@ -56,8 +56,7 @@ CURVES = {  # columns of histories
     "validation_loss": "the same on the validation clips",
     "validation_psnr": "PSNR of reconstructions of the validation clips, in dB",
     "validation_lpips": "LPIPS of them",
-    "validation_sliced_wasserstein": "how far their local patterns are from real ones; it chooses "
-    "the weights that are kept",
+    "validation_sliced_wasserstein": "how far their local patterns are from real ones",
     "reconstruction": "what the reconstructions miss, perceptual terms included",
     "l1": "mean absolute error of the reconstructed pixels",
     "l2": "mean squared error of the reconstructed pixels",
@@ -68,6 +67,15 @@ CURVES = {  # columns of histories
     "adversarial": "how well the discriminator tells reconstructions from real frames",
     "features": "how far its features of reconstructions are from those of real frames",
     "discriminator": "the discriminator’s own loss",
+    "adaptive_weight": "what the adversarial loss is multiplied by, to pull as hard as asked",
+    "r1": "the penalty on its gradient at real frames",
+    "lecam": "how far its logits are from the averages of the other side",
+    "overfit": "mean sign of its logits of real frames: towards 1 it knows them by heart",
+    "augmented": "the probability that what it sees is transformed",
+    "patches": "how far local patterns of reconstructions are from those of their frames",
+    "lpips": "LPIPS of the reconstructions",
+    "regulariser": "what bounds the latents: KL’s divergence, or VQ’s commitment",
+    "scale": "how far frames from latents of half the size are from frames of half the size",
 }
 CLASSES = {"better": "better", "worse": "worse"}  # of a verdict; others stay quiet
 EN_DASH, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"

@@ -11,10 +11,9 @@ from rsvp.config import Protocol
 from rsvp.data.splits import spread
 from rsvp.errors import UserError
 from rsvp.files import read_json
+from rsvp.metrics.scoring import COLUMNS
 
 KINDS = ("predictor", "baseline", "ceiling", "floor")
-COLUMNS = ("clip", "group", "trajectory", "frame", "psnr", "ssim", "mse", "lpips", "object_psnr",
-           "crps", "energy_score", "mean_error", "diversity", "lpips_diversity")  # fmt: skip
 ROW_KEYS = ("row", "kind", "seed", "dataset", "paired", "trajectories", "clips", "groups",
             "context_frames", "future_frames", "resolution", "protocol")  # fmt: skip
 

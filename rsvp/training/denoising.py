@@ -44,19 +44,21 @@ class Denoising:
         )
         self.layout = self.drawn.layout
         self.arguments = denoiser_arguments(self.config, self.drawn)
-        self.denoiser = LatentDenoiser(**self.arguments)
+        denoiser = LatentDenoiser(**self.arguments)
         if self.config.init_from:
             key = f"predictors.{settings.name}.init_from"
-            start_from(self.denoiser, self.arguments, self.config.init_from, key)
-        average = AveragedModel(self.denoiser, multi_avg_fn=ramped_average(self.config.ema_decay))
+            start_from(denoiser, self.arguments, self.config.init_from, key)
+        self.denoiser = denoiser.to(fabric.device)
+        averaged = ramped_average(self.config.ema_decay)
+        self.average = AveragedModel(denoiser, multi_avg_fn=averaged).to(fabric.device)
         optimizer = torch.optim.AdamW(
-            self.denoiser.parameters(),
+            denoiser.parameters(),
             betas=(0.9, 0.98),
             weight_decay=self.config.weight_decay,
             fused=True,
         )
-        self.network, self.optimizer = fabric.setup(self.denoiser, optimizer)
-        self.average = average.to(fabric.device)
+        # The module is not wrapped: Fabric would round what goes in, times too, to bfloat16.
+        self.optimizer = fabric.setup_optimizers(optimizer)
         self.parts: dict[str, Part] = {
             "denoiser": self.denoiser,
             "average": self.average,
@@ -75,11 +77,12 @@ class Denoising:
         random = generator(seed, step, "diffusion")
         dropped = torch.rand(config.batch_size, generator=generator(seed, step, "null condition"))
         parts = batch.to(self.fabric.device)
-        loss = future_loss(self.network, parts, config, random, dropped < config.drop_context)
+        with self.fabric.autocast():
+            loss = future_loss(self.denoiser, parts, config, random, dropped < config.drop_context)
         self.optimizer.zero_grad()
         self.fabric.backward(loss)
         self.fabric.clip_gradients(
-            self.network, self.optimizer, max_norm=1.0, error_if_nonfinite=False
+            self.denoiser, self.optimizer, max_norm=1.0, error_if_nonfinite=False
         )
         self.optimizer.step()
         self.average.update_parameters(self.denoiser)

@@ -18,7 +18,7 @@ from rsvp.training.compute import loader_workers
 from rsvp.training.ema import ramped_average
 from rsvp.training.reconstruction import frame_weights, reconstruct, reconstruction_loss
 from rsvp.training.run import Part, generator, learning_rate, set_learning_rate
-from rsvp.training.watch import Watch, load_perceptual
+from rsvp.training.watch import Watch, training_perceptual
 
 
 class Pretraining:
@@ -40,15 +40,15 @@ class Pretraining:
         if settings.autoencoder.init_from:
             key = f"autoencoders.{settings.name}.init_from"
             start_from(autoencoder, self.arguments, settings.autoencoder.init_from, key)
+        autoencoder = autoencoder.to(fabric.device)
         # Not fused: it wants moments laid out as channels-last weights are; restored ones are not.
         optimizer = torch.optim.AdamW(
             autoencoder.parameters(), betas=(0.9, 0.98), weight_decay=self.config.weight_decay
         )
-        self.network, self.optimizer = fabric.setup(autoencoder, optimizer)
-        for method in autoencoder.forward_methods:
-            self.network.mark_forward_method(method)
+        # The module is not wrapped: Fabric would round what goes in, places too, to bfloat16.
+        self.optimizer = fabric.setup_optimizers(optimizer)
         self.autoencoder = autoencoder
-        self.perceptual = load_perceptual(settings.weights, fabric.device)
+        self.perceptual = training_perceptual(settings.weights, fabric.device)
         self.parts: dict[str, Part] = {
             "autoencoder": autoencoder,
             "optimizer": self.optimizer.optimizer,
@@ -82,14 +82,14 @@ class Pretraining:
         random = generator(self.seed, step, "pretrain")
         targets = torch.randperm(clip.shape[1], generator=random)[: config.target_frames]
         weights = frame_weights(config)
-        result = reconstruct(
-            self.network, clip, context.first + context.last, targets, random, weights.scale > 0
-        )
-        loss, parts = reconstruction_loss(result, self.perceptual, config.lpips, weights)
+        observed, halved = context.first + context.last, weights.scale > 0
+        with self.fabric.autocast():
+            result = reconstruct(self.autoencoder, clip, observed, targets, random, halved)
+            loss, parts = reconstruction_loss(result, self.perceptual, config.lpips, weights)
         self.optimizer.zero_grad()
         self.fabric.backward(loss)
         self.fabric.clip_gradients(
-            self.network, self.optimizer, max_norm=1.0, error_if_nonfinite=False
+            self.autoencoder, self.optimizer, max_norm=1.0, error_if_nonfinite=False
         )
         self.optimizer.step()
         if self.average is not None:

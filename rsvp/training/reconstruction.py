@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from rsvp.config import Pretrain
 from rsvp.models.autoencoder import Autoencoder, Context, Decoded
-from rsvp.models.clip_autoencoder import ClipAutoencoder
+from rsvp.models.clip_autoencoder import ClipAutoencoder, PlainAutoencoder
+from rsvp.models.joint_autoencoder import JointAutoencoder
 from rsvp.models.warping import sample
 
 MASK_WEIGHT = 0.02  # what moves is as small as it can be
@@ -130,8 +131,7 @@ def reconstruct(
 
     halved: also from latents downsampled by 2, by the kinds that have a `train_pass`.
     """
-    # By what it can do: Fabric's wrapper hides what it is.
-    if "train_pass" in autoencoder.forward_methods:
+    if isinstance(autoencoder, PlainAutoencoder):
         shown = autoencoder.train_pass(clips, context_frames, targets, random, halved)
         return PlainReconstruction(clips[:, targets], *shown)
     return reconstruct_layers(autoencoder, clips, context_frames, targets, random)
@@ -158,7 +158,7 @@ def reconstruct_layers(
         return latents + autoencoder.latent_noise * noise
 
     shown, seen, future = noisy(motion), context, {}
-    if "encode_future" in autoencoder.forward_methods:
+    if isinstance(autoencoder, JointAutoencoder):
         future = autoencoder.encode_future(clips[:, context_frames:])
         seen = autoencoder.with_future(context, {k: noisy(v) for k, v in future.items()})
     decoded = autoencoder.decode(shown, seen)

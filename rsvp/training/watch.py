@@ -1,7 +1,8 @@
 """What training watches: how well an autoencoder gives validation clips back, perceptually.
 
-The watched score is LPIPS where its weights are given, else the sliced Wasserstein distance of
-Laplacian-pyramid patches; both are lower for better. The test split is never read here.
+The watched score is LPIPS where the autoencoder says `perceptual: lpips` (only then is a stage
+handed its weights), else the sliced Wasserstein distance of Laplacian-pyramid patches; both are
+lower for better. The test split is never read here.
 """
 
 from dataclasses import dataclass
@@ -42,7 +43,7 @@ class Watch:
         self.clips = Clips(dataset, "validation")
         self.indices = evaluation_clips(self.clips, clips)
         self.groups = self.clips.table["group"].iloc[self.indices].tolist()
-        self.perceptual = load_perceptual(weights, device)
+        self.perceptual = training_perceptual(weights, device)
         self.name = "lpips" if self.perceptual is not None else "sliced_wasserstein"
         self.device = device
 
@@ -89,8 +90,8 @@ def as_images(clips: Tensor) -> Tensor:
     return to_bytes(clips).flatten(0, 1).permute(0, 2, 3, 1)
 
 
-def load_perceptual(weights: Weights, device: torch.device) -> nn.Module | None:
-    """LPIPS where the config names its weights, else nothing."""
+def training_perceptual(weights: Weights, device: torch.device) -> nn.Module | None:
+    """LPIPS where the stage is handed its weights, else nothing."""
     if not weights.lpips_backbone or not weights.lpips_linear:
         return None
     return PerceptualDistance(Path(weights.lpips_backbone), Path(weights.lpips_linear)).to(device)

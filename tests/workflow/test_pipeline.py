@@ -15,6 +15,7 @@ from tiny import CONTEXT, moving_squares, write_lossless
 
 from rsvp.data.clips import Clips
 from rsvp.files import read_json
+from rsvp.reporting.page import CURVES
 
 PREDICTIONS = "predictions/rsvp-m/seed0/index.json"
 
@@ -36,6 +37,8 @@ def test_report_tables_and_provenance_come_out(finished):
         record = read_json(results / stage / "run.json")
         assert record["flops_forward"] > record["parameters"] > 0, stage
         assert record["samples_per_second"] > 0, stage
+    for history in results.rglob("history.csv"):  # the report says what each curve is
+        assert set(pd.read_csv(history)) - {"step", "seconds"} <= set(CURVES), history
 
 
 def test_no_stage_reached_the_network_or_loaded_a_pickle(finished):

@@ -39,7 +39,7 @@ rule generate_videos:
         "datasets/{dataset}/videos/benchmark.tsv"
     conda:
         "../../envs/rsvp.yaml"
-    threads: 1
+    threads: workflow.cores or 1
     resources:
         mem_mb=2000,
         runtime="1h",
@@ -53,6 +53,7 @@ rule generate_videos:
         " --settings {input.settings}"
         " --index {output.index}"
         " --truth {output.truth}"
+        " --jobs {threads}"
         " --record {output.record}"
         " --code {params.code}"
         " --log {log}"

@@ -6,7 +6,7 @@ of a finished run; trains nothing.
 
     python benchmarks/sampling.py results --csv benchmarks/tables/sampling.csv
 
-The table kept beside it is of an earlier demo (seed 0, 24 clips, each a group of its own; 2026-11-23).
+The table kept beside it is of an earlier demo (seed 0, 24 clips, each its own group; 2026-11-23).
 """
 
 import argparse

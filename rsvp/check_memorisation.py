@@ -24,7 +24,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from rsvp.config import SYMMETRIES, Augment, Settings
-from rsvp.data.clips import Clips
+from rsvp.data.clips import Clips, clip_places
 from rsvp.data.parts import Parts
 from rsvp.data.pictures import write_picture
 from rsvp.data.predictions import Predictions
@@ -34,7 +34,6 @@ from rsvp.metrics.detectors import Detector, clip_feature
 from rsvp.metrics.frame import psnr
 from rsvp.metrics.memorisation import Nearest
 from rsvp.metrics.networks import load_detectors, start_measuring
-from rsvp.metrics.row import clip_places
 from rsvp.resume import Journal, StateKey, state_key
 from rsvp.stage import resumable_parser, run_stage
 from rsvp.training.batches import turned

@@ -14,14 +14,14 @@ from safetensors.numpy import load_file
 from tqdm import tqdm
 
 from rsvp.config import Settings
-from rsvp.data.clips import Clips
+from rsvp.data.clips import Clips, clip_places
 from rsvp.data.parts import Parts
 from rsvp.data.predictions import Predictions, task_in
 from rsvp.data.splits import spread
 from rsvp.errors import UserError
 from rsvp.files import read_json, sha256_of_file
 from rsvp.metrics.networks import Networks, load_networks, start_measuring
-from rsvp.metrics.row import RealSide, Row, clip_places, group_codes, write_row
+from rsvp.metrics.row import RealSide, Row, group_codes, write_row
 from rsvp.resume import Journal, state_key
 from rsvp.stage import resumable_parser, run_stage
 

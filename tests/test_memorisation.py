@@ -12,11 +12,10 @@ from generated_dataset import CONTEXT, FUTURE, SIZE, make_dataset
 
 from rsvp import check_memorisation
 from rsvp.config import Settings
-from rsvp.data.clips import Clips
+from rsvp.data.clips import Clips, clip_places
 from rsvp.errors import UserError
 from rsvp.files import write_json
 from rsvp.metrics import memorisation, networks
-from rsvp.metrics.row import clip_places
 from rsvp.resume import SAVE_SECONDS
 
 SPLITS = ["train"] * 12 + ["test"] * 8

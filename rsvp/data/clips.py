@@ -159,3 +159,14 @@ def evaluation_clips(clips: Clips, max_clips: int | None) -> list[int]:
     logger.info("%d of %d %s clips left out: their videos end before %d future frames",
                 short, len(clips), clips.split, future)  # fmt: skip
     return [clips.fitting[place] for place in spread(len(clips.fitting), max_clips)]
+
+
+def clip_places(clips: Any, wanted: list[str], row: str) -> list[int]:
+    """Where the clips of a row stand in a dataset: `Clips`, or what has their table and path."""
+    place = {clip: number for number, clip in enumerate(clips.table["clip"])}
+    unknown = [clip for clip in wanted if clip not in place]
+    if unknown:
+        raise UserError(
+            f"{row}: predicts {unknown[0]}, which {clips.index_path} does not hold; predict again"
+        )
+    return [place[clip] for clip in wanted]

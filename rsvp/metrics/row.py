@@ -11,8 +11,8 @@ import torch
 from pyarrow import parquet
 from safetensors.numpy import save_file
 
+from rsvp.data.clips import clip_places
 from rsvp.data.parts import Parts
-from rsvp.errors import UserError
 from rsvp.files import atomic_path, sha256_of_file, write_json
 from rsvp.metrics import features, scoring
 from rsvp.metrics.networks import Networks
@@ -126,17 +126,6 @@ def score_lines(row: Row, part: dict[str, np.ndarray]) -> pa.Table:
     numbers = part[SCORES + "clip"]
     names = {"clip": np.array(row.facts["clips"])[numbers], "group": row.groups[numbers]}
     return pa.Table.from_pandas(pd.DataFrame(names | columns), SCHEMA, preserve_index=False)
-
-
-def clip_places(clips: RealClips, wanted: list[str], row: str) -> list[int]:
-    """Where the clips of a row stand in a dataset."""
-    place = {clip: number for number, clip in enumerate(clips.table["clip"])}
-    unknown = [clip for clip in wanted if clip not in place]
-    if unknown:
-        raise UserError(
-            f"{row}: predicts {unknown[0]}, which {clips.index_path} does not hold; predict again"
-        )
-    return [place[clip] for clip in wanted]
 
 
 def group_codes(clips: RealClips) -> np.ndarray:

@@ -144,7 +144,7 @@ GENERATED = {
 INJECTED = {
     "nothing": "",
     "a connection": "import socket; socket.create_connection(('127.0.0.1', 9))",
-    "a pickle": "import pickle; pickle.loads(pickle.dumps(os.getcwd))",
+    "a pickle": "import os, pickle; pickle.loads(pickle.dumps(os.getcwd))",
 }
 
 

@@ -149,7 +149,9 @@ def test_bfloat16_rounds_nothing_on_its_way_into_a_network(method, tmp_path, mon
     stored = load_file(tmp_path / "cache_latents/test-00000.safetensors")
     assert all(value.isfinite().all() and value.dtype == torch.float32 for value in stored.values())
     trained["denoiser"] = tmp_path / "train_diffusion/index.json"
+    seen["denoiser"].clear()
     run(predict, method, **home, name="p", **trained)
+    assert seen["denoiser"] == {torch.float32}
     assert frames_of(tmp_path, "predict").shape == (2, 2, FUTURE, SIZE, SIZE, 3)
 
 

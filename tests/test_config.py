@@ -96,6 +96,21 @@ REFUSED = {
         16,
         "context_frames: 16 is not possible; allowed: 1 to 15 (clip_frames - 1)",
     ),
+    "width that cannot be normalised": (
+        "autoencoders.rsvp.width",
+        50,
+        "autoencoders.rsvp.width: 50 is not possible; allowed: a multiple of 16",
+    ),
+    "more copies than symmetries": (
+        "autoencoders.rsvp.latent_copies",
+        9,
+        "latent_copies: 9 is not possible; allowed: 1 to 8 where the dataset's augment is all",
+    ),
+    "mean of uniform times": (
+        "predictors.rsvp-m.times",
+        "uniform",
+        "predictors.rsvp-m.time_mean: a key of times logit_normal, not uniform; remove it",
+    ),
     "zero steps": ("predictors.rsvp-m.steps", 0, "predictors.rsvp-m.steps: 0 is not possible"),
     "no seconds": ("predictors.rsvp-m.seconds", 0, "predictors.rsvp-m.seconds: 0.0 is not"),
     "steps and seconds": (

@@ -10,7 +10,14 @@ from dying import dies_at
 from safetensors import safe_open
 
 from rsvp.data import latents as latents_module
-from rsvp.data.latents import Extent, Latents, LatentStatistics, LatentWriter, split_latents
+from rsvp.data.latents import (
+    CONSTANT,
+    Extent,
+    Latents,
+    LatentStatistics,
+    LatentWriter,
+    split_latents,
+)
 from rsvp.files import read_json, sha256_of_file
 from rsvp.resume import SAVE_SECONDS, Journal, StateKey, forget
 
@@ -154,15 +161,16 @@ def test_training_latents_read_as_standard(tmp_path):
         assert (value.std(dims) <= 1.001).all() and (value.std(dims) > 0.97).all()
 
 
-def test_constant_channel_is_not_blown_up(tmp_path):
+@pytest.mark.parametrize("noise", [NOISE, 0.0])
+def test_constant_channel_is_not_blown_up(tmp_path, noise):
     journal = Journal(tmp_path / "state", StateKey(None, ""))
-    writer = LatentWriter(tmp_path / "index.json", FACTS, NOISE, journal)
+    writer = LatentWriter(tmp_path / "index.json", FACTS, noise, journal)
     still = {kind: torch.full((4, *shape), 7.0) for kind, shape in SHAPES.items()}
     writer.add("train", list("abcd"), still)
     writer.flush("train")
     writer.finish()
     read = Latents(tmp_path / "index.json", "train")
-    assert read.statistics["scene"].deviation == pytest.approx([NOISE] * 3)
+    assert read.statistics["scene"].deviation == pytest.approx([max(noise, CONSTANT)] * 3)
     assert all(value.abs().max() < 1e-5 for value in read.batch([0, 3]).values())
 
 

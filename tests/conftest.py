@@ -1,6 +1,7 @@
 """Fixtures that several test files use."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -38,3 +39,11 @@ def page(tmp_path_factory) -> Path:
 
     folder = tmp_path_factory.mktemp("results")
     return make_report(make_results(folder, clips=6, groups=3, views=True))
+
+
+@pytest.fixture
+def open_folder():
+    """A folder that everybody may look into."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        yield Path(folder)

@@ -4,7 +4,6 @@ import io
 import os
 import re
 import subprocess
-import tempfile
 from pathlib import Path
 
 import av
@@ -18,6 +17,7 @@ from rsvp.data import decoding
 from rsvp.data.decoding import Decoding, Rejected
 from rsvp.data.sources import list_sources
 from rsvp.errors import UserError
+from tests.another_user import said_to_another_user
 
 SIZE = 32
 
@@ -296,43 +296,6 @@ def test_damage_within_a_video_is_told(tmp_path):
 def test_line_shaped_pictures_are_rejected(tmp_path):
     picture(tmp_path / "a.mkv", "-c:v", "ffv1", size="2000x2")
     assert "2000x2" in reason(tmp_path)
-
-
-NOBODY = 65534
-
-
-def said_to_another_user(work):
-    """What an error says that `work` raises for a user who may read and write nothing of ours."""
-    if os.geteuid():
-        return said(work)
-    read, write = os.pipe()
-    child = os.fork()
-    if not child:
-        try:
-            os.setgroups([])
-            os.setgid(NOBODY)
-            os.setuid(NOBODY)
-            os.write(write, said(work).encode())
-        finally:
-            os._exit(0)
-    os.close(write)
-    os.waitpid(child, 0)
-    with open(read, encoding="utf-8") as stream:
-        return stream.read()
-
-
-def said(work):
-    with pytest.raises((Rejected, UserError)) as error:
-        work()
-    return str(error.value)
-
-
-@pytest.fixture
-def open_folder():
-    """A folder that everybody may look into."""
-    with tempfile.TemporaryDirectory() as folder:
-        os.chmod(folder, 0o755)
-        yield Path(folder)
 
 
 @pytest.mark.parametrize("mode", [0o000, 0o200])

@@ -26,6 +26,7 @@ from PIL import Image
 from projects import ROOT, Answer, Project, copy_project
 
 from rsvp.errors import UserError
+from tests.another_user import said_to_another_user
 from workflow.common import Plan
 from workflow.config_file import check_config_file
 
@@ -601,8 +602,8 @@ def test_impossible_results_folders(tmp_path, place):
     assert tree(tmp_path) == before
 
 
-@pytest.mark.skipif(ROOT_RUNS, reason="to root, all folders are writable")
-def test_results_folder_that_is_not_writable(tmp_path):
-    (tmp_path / "results").mkdir(mode=0o500)
-    with pytest.raises(UserError, match="not writable"):
-        Plan(yaml.safe_load(DEMO), str(tmp_path))
+def test_results_folder_that_is_not_writable(open_folder):
+    """To somebody who is not root, to whom all folders are writable."""
+    (open_folder / "results").mkdir(mode=0o555)
+    config = yaml.safe_load(DEMO)
+    assert "not writable" in said_to_another_user(lambda: Plan(config, str(open_folder)))

@@ -65,9 +65,9 @@ def measured(
     """The columns of the table, for one variant's settings."""
     fabric = make_fabric(settings.compute, settings.seed)
     steps = settings.autoencoder.finetune.steps
-    clips = Clips(dataset, "train")
-    trainer = Finetuning(settings, clips, load_autoencoder(pretrained), fabric, steps)
-    before = perceptual(trainer, dataset, trainer.autoencoder, lpips)
+    clips, held_out = (Clips(dataset, split) for split in ("train", "validation"))
+    trainer = Finetuning(settings, clips, held_out, load_autoencoder(pretrained), fabric, steps)
+    before = perceptual(trainer, held_out, trainer.autoencoder, lpips)
     for step, batch in zip(range(steps), trainer.batches(0), strict=False):
         trainer.step(step, batch)
     scores = trainer.validate()
@@ -79,20 +79,20 @@ def measured(
         "psnr": round(float((scores.psnr - trainer.start.psnr).mean()), 3),
     }  # fmt: skip
     if lpips:
-        after = perceptual(trainer, dataset, trainer.average.module, lpips)
+        after = perceptual(trainer, held_out, trainer.average.module, lpips)
         line["lpips"] = round(float((after - before).mean()), 5)
     return line
 
 
 def perceptual(
-    trainer: Finetuning, dataset: Path, autoencoder: ClipAutoencoder, files: list[Path] | None
+    trainer: Finetuning, held_out: Clips, autoencoder: ClipAutoencoder, files: list[Path] | None
 ) -> torch.Tensor:
     """LPIPS (N,) of the validation clips as the autoencoder gives them back; zeros without it."""
     if not files:
         return torch.zeros(1)
     weights = Weights(lpips_backbone=str(files[0]), lpips_linear=str(files[1]))
-    clips = trainer.config.validation_clips
-    return Watch(dataset, weights, trainer.fabric.device, clips).measure(autoencoder).watched
+    most = trainer.config.validation_clips
+    return Watch(held_out, weights, trainer.fabric.device, most).measure(autoencoder).watched
 
 
 if __name__ == "__main__":

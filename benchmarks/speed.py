@@ -1,16 +1,18 @@
 """How fast each method trains and samples, against what this machine could do at best.
 
-For every row of configs/methods.yaml: the steps of pretraining and of the denoiser's training
-(median time, operations of forward and backward per second as a share of this machine's rate of
-matrix products, wait for data), sampling (seconds per clip, network evaluations), peak memory; and
-the operations of one clip forward and of one evaluation of the denoiser at 64, 128 and 256 pixels,
-counted without computing them. Networks are fresh and data are seeded noise: nothing is read or
-kept. What is timed runs in a process of its own, so that its memory is its own.
+For every row of configs/methods.yaml and each of its phases (pretraining, adversarial fine-tuning,
+caching of latents, training of the denoiser, sampling): the median time of a step, its operations
+per second as a share of this machine's rate of matrix products, the wait for data, and the peak of
+memory; and the operations of one clip forward and of one evaluation of the denoiser at 64, 128 and
+256 pixels, counted without computing them. Networks are fresh and data are seeded noise: nothing is
+read or kept. Each phase runs in a process of its own, so that its memory is its own.
 
-    python benchmarks/speed.py --csv speed.csv
+    python benchmarks/speed.py --csv speed.csv --operations operations.csv
+    python benchmarks/speed.py --configs configs/methods.yaml configs/methods-gpu.yaml --compile
+    python benchmarks/speed.py --rows rsvp-m --phases pretrain denoise --profile profile.csv
 
 A clip has 16 frames, 4 observed. On a GPU steps run in bfloat16 at all three resolutions, on a CPU
-in 32 bit at 64 pixels.
+at 64 pixels and in 32 bit unless told otherwise.
 """
 
 import argparse
@@ -18,18 +20,22 @@ import multiprocessing
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
 import yaml
-from lightning_fabric import Fabric
+from snakemake.utils import update_config
 from torch import Tensor
 from torch._subclasses import FakeTensorMode
+from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
+from rsvp.cache_latents import BATCH as CACHED
 from rsvp.config import Augment, Config, load, read_settings, stage_settings
 from rsvp.data.clips import Clips
 from rsvp.data.contexts import PREFIX
@@ -40,18 +46,20 @@ from rsvp.diffusion.samplers import Drawing
 from rsvp.models.autoencoders import autoencoder_arguments, make_autoencoder
 from rsvp.models.clip_autoencoder import ClipAutoencoder
 from rsvp.models.denoiser import LatentDenoiser
-from rsvp.predict import BATCH, TrainedPredictor, future_noise, predict, step_noise
-from rsvp.stage import peak_memory_mb, processor
+from rsvp.predict import BATCH as PREDICTED
+from rsvp.predict import TrainedPredictor, future_noise, predict, step_noise
+from rsvp.stage import keep_freed_memory, peak_memory_mb, processor
 from rsvp.training.batches import LatentBatches, to_float
 from rsvp.training.compute import device_name, make_fabric
 from rsvp.training.cost import autoencoder_flops, forward_flops
 from rsvp.training.denoising import Denoising, denoiser_arguments
+from rsvp.training.finetuning import Finetuning
 from rsvp.training.pretraining import Pretraining
 
 METHODS = Path(__file__).parents[1] / "configs/methods.yaml"
 COUNTED = (64, 128, 256)  # pixels at which operations are counted
 CLIPS = 64  # different random clips
-WARM_UP = 2  # steps and samplings that are not timed
+WARM_UP = 2  # steps that are not timed
 SEED = 0
 # Limits at 256 px, in GFLOP: of one clip forward, and of one evaluation of the denoiser.
 LIMITS = {"autoencoder": 260.0, "denoiser": 40.0}
@@ -63,7 +71,7 @@ GIGA = 1e9
 
 
 def main() -> None:
-    """Print two tables, speed and operations, and write one CSV with a line per row and size."""
+    """Print what was timed and what was counted; write a line per row, size and phase."""
     arguments = parse()
     fabric = make_fabric(compute(arguments))
     rates = matmul_rates(fabric.device)
@@ -71,77 +79,90 @@ def main() -> None:
     print(f"{machine}, {torch.get_num_threads()} threads, torch {torch.__version__}.")
     print("Matrix products: " + ", ".join(f"{k} {v / GIGA:.1f} GFLOP/s" for k, v in rates.items()))
     sizes = arguments.resolutions or (COUNTED if fabric.device.type == "cuda" else COUNTED[:1])
-    lines = []
-    for row in arguments.rows or config_at(COUNTED[0]).report.predictors:
+    counted, timed_lines, operators = [], [], []
+    for row in arguments.rows or config_at(arguments, COUNTED[0]).report.predictors:
         for size in COUNTED:
-            line = {"device": machine, "row": row, "resolution": size}
-            line |= operations(config_at(size), row)
-            if size in sizes:
-                # A fresh process, so that the peak of memory is this row's alone.
+            line = {"row": row, "resolution": size}
+            counted.append(line | operations(config_at(arguments, size), row))
+            for phase in arguments.phases if size in sizes else ():
+                # A fresh process, so that the peak of memory is this phase's alone.
                 with multiprocessing.get_context("spawn").Pool(1) as pool:
-                    line |= pool.apply(times, (arguments, row, size, rates))
-            lines.append(line)
-            print(f"{row}, {size} px: done", flush=True)
-    table = pd.DataFrame(lines)
-    print("\n" + markdown(speed_lines(table)))
-    print("\n" + markdown(operation_lines(table)))
-    print("\n" + "\n".join([*over_limits(table), OTHERS]))
-    if arguments.csv:
-        table.to_csv(arguments.csv, index=False)
+                    found, busy = pool.apply(times, (arguments, row, size, phase, rates))
+                where = {"device": machine} | line | {"phase": phase}
+                timed_lines.append(where | found)
+                operators += [where | operator for operator in busy]
+                print(f"{row}, {size} px, {phase}: {1000 * found['seconds']:.0f} ms", flush=True)
+    tables = [pd.DataFrame(lines) for lines in (timed_lines, counted, operators)]
+    for table, shown, path in (
+        (tables[0], speed_lines, arguments.csv),
+        (tables[1], operation_lines, arguments.operations),
+        (tables[2], operator_lines, arguments.profile),
+    ):
+        if len(table):
+            print("\n" + markdown(shown(table)))
+            if path:
+                table.to_csv(path, index=False)
+    print("\n" + "\n".join([*over_limits(tables[1]), OTHERS]))
 
 
 def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--rows", nargs="+", help="rows of configs/methods.yaml; all by default")
+    parser.add_argument("--configs", type=Path, nargs="+", default=[METHODS], metavar="FILE",
+                        help="each changes those before; default configs/methods.yaml")  # fmt: skip
+    parser.add_argument(
+        "--rows", nargs="+", help="predictors of the config; by default its report's"
+    )
+    parser.add_argument("--phases", nargs="+", choices=PHASES, default=list(PHASES))
     parser.add_argument("--resolutions", type=int, nargs="+", choices=COUNTED,
                         help="that are timed; by default 64, and all of them on a GPU")  # fmt: skip
     parser.add_argument("--repeats", type=int, default=10, help="steps that are timed")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    parser.add_argument("--precision", default="auto", choices=("auto", "32-true", "bf16-mixed"))
     parser.add_argument("--threads", type=int, default=2, help="of a CPU")
     parser.add_argument("--compile", action="store_true", help="compile networks (torch.compile)")
-    parser.add_argument("--csv", type=Path, help="where to keep the table")
+    parser.add_argument("--return-memory", action="store_true",
+                        help="leave the C library's allocator as it is; stages tell it to keep"
+                        " what is freed")  # fmt: skip
+    parser.add_argument("--csv", type=Path, help="where to keep what was timed")
+    parser.add_argument("--operations", type=Path, help="where to keep what was counted")
+    parser.add_argument("--profile", type=Path, help="profile steps, too; where to keep operators")
     return parser.parse_args()
 
 
 def compute(arguments: argparse.Namespace) -> Any:
     """The section `compute` of the config."""
-    return read_settings({
-        "compute": {"device": arguments.device, "threads": arguments.threads}
-    }).compute  # fmt: skip
+    asked = {name: getattr(arguments, name) for name in ("device", "precision", "threads")}
+    return read_settings({"compute": asked}).compute
 
 
-def config_at(size: int) -> Config:
+def config_at(arguments: argparse.Namespace, size: int) -> Config:
     """The methods' config at another resolution."""
-    values = yaml.safe_load(METHODS.read_text(encoding="utf-8"))
+    values: dict[str, Any] = {}
+    for path in arguments.configs:
+        update_config(values, yaml.safe_load(path.read_text(encoding="utf-8")))
     for dataset in values["datasets"].values():
-        dataset["resolution"] = dataset["generated"]["size"] = size
+        dataset["resolution"] = size
+        if "generated" in dataset:
+            dataset["generated"]["size"] = size
     return load(values)
 
 
 def matmul_rates(device: torch.device) -> dict[str, float]:
     """FLOP/s of large matrix products, the best of a few, by the type that steps compute in."""
-    on_gpu = device.type == "cuda"
-    size = 8192 if on_gpu else 2048
+    size = 8192 if device.type == "cuda" else 2048
     torch.backends.cuda.matmul.allow_tf32 = False  # here; steps run in processes of their own
-    types = {"fp32": torch.float32} | ({"bf16": torch.bfloat16} if on_gpu else {})
     rates = {}
-    for name, dtype in types.items():
+    for name, dtype in {"32-true": torch.float32, "bf16-mixed": torch.bfloat16}.items():
         a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
-        seconds = timed(lambda a=a, b=b: a @ b, 5, device)
+        seconds = []
+        for _ in range(WARM_UP + 5):
+            started = time.perf_counter()
+            a @ b
+            finish(device)
+            seconds.append(time.perf_counter() - started)
         rates[name] = 2.0 * size**3 / min(seconds)
     return rates
-
-
-def timed(work: Callable[[], object], repeats: int, device: torch.device) -> list[float]:
-    """Seconds of each of so many calls, after some that warm up."""
-    seconds = []
-    for _ in range(WARM_UP + repeats):
-        started = time.perf_counter()
-        work()
-        finish(device)
-        seconds.append(time.perf_counter() - started)
-    return seconds[WARM_UP:]
 
 
 def finish(device: torch.device) -> None:
@@ -151,12 +172,14 @@ def finish(device: torch.device) -> None:
 
 
 class RandomClips(Clips):
-    """Clips of seeded noise in place of a dataset's."""
+    """Clips of seeded noise in place of a dataset's, each a group of its own."""
 
     def __init__(self, config: Config, autoencoder: str) -> None:
         dataset = config.datasets[config.autoencoders[autoencoder].dataset]
         self.clip_frames, self.context_frames = dataset.clip_frames, dataset.context_frames
         self.resolution, self.augment = dataset.resolution, Augment[dataset.augment.name]
+        self.table = pd.DataFrame({"group": [str(number) for number in range(CLIPS)]})
+        self.fitting = list(range(CLIPS))
         shape = (CLIPS, self.clip_frames, self.resolution, self.resolution, 3)
         random = torch.Generator().manual_seed(SEED)
         self.stored = torch.randint(0, 256, shape, dtype=torch.uint8, generator=random)
@@ -204,91 +227,202 @@ def latent_shapes(autoencoder: ClipAutoencoder, clips: RandomClips) -> dict[str,
     return {name: tuple(value.shape[1:]) for name, value in latents.items()}
 
 
-def times(
-    arguments: argparse.Namespace, row: str, size: int, rates: dict[str, float]
-) -> dict[str, Any]:
-    """Times of the row's two trainings and of its sampling, and the peak of memory."""
-    config, fabric = config_at(size), make_fabric(compute(arguments), SEED)
-    name = config.predictors[row].autoencoder
-    steps = WARM_UP + arguments.repeats + 1
-    clips = RandomClips(config, name)
-    settings = read_settings(stage_settings(config, "pretrain_autoencoder", name, SEED))
-    pretraining = Pretraining(settings, clips, fabric, steps)
-    if arguments.compile:
-        for part in pretraining.autoencoder.children():
-            part.compile()
-    rate = rates.get("bf16", rates["fp32"])
-    line = training_times(pretraining, "pretrain", fabric, rate)
-    autoencoder = pretraining.autoencoder.eval()
-    latents = RandomLatents(autoencoder, clips)
-    settings = read_settings(stage_settings(config, "train_diffusion", row, SEED))
-    denoising = Denoising(settings, latents, latents, fabric, steps)
-    if arguments.compile:
-        denoising.denoiser.compile()
-    line |= training_times(denoising, "denoise", fabric, rate)
-    settings = read_settings(stage_settings(config, "predict", row, SEED))
-    drawing = Drawing(
-        OBJECTIVES[config.predictors[row].objective.name],
-        settings.predictor.sampler,
-        settings.predictor.guidance,
-    )
-    sample = sampling(autoencoder, denoising, clips, drawing, fabric)
-    seconds = statistics.median(timed(sample, max(1, arguments.repeats // 3), fabric.device))
-    line |= {"sampling_seconds": seconds / BATCH, "precision": str(fabric._precision.precision)}
-    on_gpu = fabric.device.type == "cuda"
-    peak = torch.cuda.max_memory_allocated() / 2**20 if on_gpu else peak_memory_mb()
-    return line | {"peak_memory_mb": peak}
+@dataclass
+class Work:
+    """What a phase does again and again: takes what is next, and makes a step of it."""
+
+    ahead: Iterator[Any]
+    step: Callable[[int, Any], object]  # number, what was next
+    clips: int  # of one step
 
 
-def training_times(
-    trainer: Pretraining | Denoising, name: str, fabric: Fabric, rate: float
-) -> dict[str, float]:
-    """Seconds of a step, the share of it that waits for data, and how busy the machine is."""
-    ahead: Iterator[Any] = trainer.batches(0)
-    steps, waits = [], []
-    for step in range(trainer.total - 1):
-        started = time.perf_counter()
-        batch = next(ahead)
-        waits.append(time.perf_counter() - started)
-        trainer.step(step, batch)
-        finish(fabric.device)
-        steps.append(time.perf_counter() - started)
-    with FlopCounterMode(display=False) as counter:
-        trainer.step(trainer.total - 1, next(ahead))
-    seconds, flops = statistics.median(steps[WARM_UP:]), counter.get_total_flops()
-    return {
-        f"{name}_seconds": seconds,
-        f"{name}_gflop": flops / GIGA,
-        f"{name}_gflop_per_second": flops / seconds / GIGA,
-        f"{name}_share_of_matmul": flops / seconds / rate,
-        f"{name}_data_wait": statistics.median(waits[WARM_UP:]) / seconds,
-    }
+@dataclass
+class Setup:
+    """A fresh autoencoder and seeded data, for any phase of a row."""
+
+    arguments: argparse.Namespace
+    row: str
+    size: int
+
+    def __post_init__(self) -> None:
+        self.config = config_at(self.arguments, self.size)
+        self.predictor = self.config.predictors[self.row]
+        self.fabric = make_fabric(compute(self.arguments), SEED)
+        self.clips = RandomClips(self.config, self.predictor.autoencoder)
+        self.steps = WARM_UP + self.arguments.repeats + 2 * EXTRA
+
+    def settings(self, stage: str, name: str) -> Any:
+        """The settings that the stage would be handed."""
+        return read_settings(stage_settings(self.config, stage, name, SEED))
+
+    def autoencoder(self) -> ClipAutoencoder:
+        """The row's, untrained, on the device."""
+        torch.manual_seed(SEED)
+        own = self.config.autoencoders[self.predictor.autoencoder]
+        autoencoder = make_autoencoder(**autoencoder_arguments(own))
+        return autoencoder.to(self.fabric.device, memory_format=torch.channels_last).eval()
+
+    def compiled(self, *networks: torch.nn.Module) -> None:
+        """Compile networks, where the command line asks for it; of autoencoders their parts, which
+        are called by other methods than `forward`."""
+        if self.arguments.compile:
+            for network in networks:
+                whole = not isinstance(network, ClipAutoencoder)
+                for part in [network] if whole else network.children():
+                    part.compile()
 
 
-def sampling(
-    autoencoder: ClipAutoencoder,
-    denoising: Denoising,
-    clips: RandomClips,
-    drawing: Drawing,
-    fabric: Fabric,
-) -> Callable[[], object]:
-    """What samples a batch of futures once, as the stage predict does."""
-    frames = torch.stack([clips.frames(i, 0, clips.context_frames) for i in range(BATCH)])
-    context = to_float(frames.permute(0, 1, 4, 2, 3).to(fabric.device))
-    packing = Packing(denoising.arguments["targets"])
-    noise = future_noise(packing.shape, SEED, list(range(BATCH)), 1).to(fabric.device)
-    fresh = partial(step_noise, noise[:, 0], SEED, list(range(BATCH)))
-    network = TrainedPredictor(
-        autoencoder, denoising.average.module.eval(), denoising.drawn.latents.statistics,
-        denoising.layout, packing, drawing,
-    )  # fmt: skip
+def pretraining(setup: Setup) -> Work:
+    """Steps of pretraining."""
+    settings = setup.settings("pretrain_autoencoder", setup.predictor.autoencoder)
+    trainer = Pretraining(settings, setup.clips, setup.clips, setup.fabric, setup.steps)
+    setup.compiled(trainer.autoencoder)
+    return Work(trainer.batches(0), trainer.step, trainer.config.batch_size)
+
+
+def finetuning(setup: Setup) -> Work:
+    """Steps of adversarial fine-tuning, both sides; validations are not among them."""
+    settings = setup.settings("finetune_autoencoder", setup.predictor.autoencoder)
+    own = setup.autoencoder()
+    trainer = Finetuning(settings, setup.clips, setup.clips, own, setup.fabric, setup.steps)
+    setup.compiled(trainer.autoencoder, trainer.discriminators)
+    return Work(trainer.batches(0), trainer.step, trainer.config.batch_size)
+
+
+def caching(setup: Setup) -> Work:
+    """Encoding of whole clips as the cache does, without writing."""
+    autoencoder = setup.autoencoder()
+    setup.compiled(autoencoder)
 
     @torch.no_grad()
-    def sample() -> Tensor:
-        with fabric.autocast():
+    def step(number: int, frames: Tensor) -> object:
+        clips = to_float(frames.to(setup.fabric.device)).permute(0, 1, 4, 2, 3)
+        with setup.fabric.autocast():
+            latents, _ = autoencoder.encode_clip(clips, setup.clips.context_frames)
+        return {name: value.float().cpu() for name, value in latents.items()}
+
+    ahead = (torch.stack([setup.clips.frames(i) for i in range(CACHED)]) for _ in repeat(None))
+    return Work(ahead, step, CACHED)
+
+
+def denoising(setup: Setup) -> Work:
+    """Steps of the denoiser's training."""
+    latents = RandomLatents(setup.autoencoder(), setup.clips)
+    settings = setup.settings("train_diffusion", setup.row)
+    trainer = Denoising(settings, latents, latents, setup.fabric, setup.steps)
+    setup.compiled(trainer.denoiser)
+    return Work(trainer.batches(0), trainer.step, trainer.config.batch_size)
+
+
+def sampling(setup: Setup) -> Work:
+    """Prediction of one batch of futures, one each, as the stage predict does."""
+    autoencoder, clips, device = setup.autoencoder(), setup.clips, setup.fabric.device
+    latents = RandomLatents(autoencoder, clips)
+    drawn = LatentBatches(latents, SEED, PREDICTED)
+    arguments = denoiser_arguments(setup.predictor, drawn)
+    denoiser = LatentDenoiser(**arguments).to(device).eval()
+    setup.compiled(autoencoder, denoiser)
+    packing = Packing(arguments["targets"])
+    numbers = list(range(PREDICTED))
+    noise = future_noise(packing.shape, SEED, numbers, 1).to(device)
+    fresh = partial(step_noise, noise[:, 0], SEED, numbers)
+    drawing = Drawing(
+        OBJECTIVES[setup.predictor.objective.name],
+        setup.predictor.sampler,
+        setup.predictor.guidance,
+    )
+    network = TrainedPredictor(
+        autoencoder, denoiser, latents.statistics, drawn.layout, packing, drawing
+    )
+
+    @torch.no_grad()
+    def step(number: int, frames: Tensor) -> object:
+        context = to_float(frames.permute(0, 1, 4, 2, 3).to(device))
+        with setup.fabric.autocast():
             return predict(network, context, noise, fresh)
 
-    return sample
+    observed = clips.context_frames
+    ahead = (torch.stack([clips.frames(i, 0, observed) for i in numbers]) for _ in repeat(None))
+    return Work(ahead, step, PREDICTED)
+
+
+PHASES = {
+    "pretrain": pretraining,
+    "finetune": finetuning,
+    "cache": caching,
+    "denoise": denoising,
+    "sample": sampling,
+}
+EXTRA = 2  # steps that are counted or profiled
+
+
+def times(
+    arguments: argparse.Namespace, row: str, size: int, phase: str, rates: dict[str, float]
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """What a phase's steps take; and the operators that they spend it in, where profiled."""
+    if not arguments.return_memory:
+        keep_freed_memory()
+    setup = Setup(arguments, row, size)
+    device, work = setup.fabric.device, PHASES[phase](setup)
+    on_gpu, number = device.type == "cuda", 0
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats()
+
+    def one() -> tuple[float, float]:
+        """Seconds of a step, and those of them that it waited for data."""
+        nonlocal number
+        started = time.perf_counter()
+        batch = next(work.ahead)
+        waited = time.perf_counter() - started
+        work.step(number, batch)
+        finish(device)
+        number += 1
+        return time.perf_counter() - started, waited
+
+    found = [one() for _ in range(WARM_UP + arguments.repeats)][WARM_UP:]
+    seconds, waits = (statistics.median(values) for values in zip(*found, strict=True))
+    peak = torch.cuda.max_memory_allocated() / 2**20 if on_gpu else peak_memory_mb()
+    with FlopCounterMode(display=False) as counter:
+        one()
+    flops = counter.get_total_flops()
+    precision = str(setup.fabric._precision.precision)
+    line = {
+        "precision": precision,
+        "compiled": arguments.compile,
+        "keeps_freed_memory": not arguments.return_memory,
+        "clips": work.clips,
+        "seconds": seconds,
+        "seconds_per_clip": seconds / work.clips,
+        "gflop": flops / GIGA,
+        "gflop_per_second": flops / seconds / GIGA,
+        "share_of_matmul": flops / seconds / rates[precision],
+        "data_wait": waits / seconds,
+        "peak_memory_mb": peak,
+    }
+    return line, operators_of(one, on_gpu) if arguments.profile else []
+
+
+def operators_of(one: Callable[[], object], on_gpu: bool) -> list[dict[str, Any]]:
+    """The operators of `EXTRA` calls: share of their summed time, and how often each is called."""
+    activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * on_gpu
+    with profile(activities=activities) as profiled:
+        for _ in range(EXTRA):
+            one()
+    spent = {
+        event.key: (event.self_device_time_total if on_gpu else event.self_cpu_time_total, event)
+        for event in profiled.key_averages()
+    }
+    total = sum(time for time, _ in spent.values())
+    return [
+        {
+            "operator": name,
+            "calls": event.count / EXTRA,
+            "seconds": time / EXTRA / 1e6,
+            "share": time / total,
+        }
+        for name, (time, event) in sorted(spent.items(), key=lambda item: -item[1][0])
+        if time > 0
+    ]
 
 
 def operations(config: Config, row: str) -> dict[str, Any]:
@@ -302,7 +436,7 @@ def operations(config: Config, row: str) -> dict[str, Any]:
         own = config.autoencoders[predictor.autoencoder]
         autoencoder = make_autoencoder(**autoencoder_arguments(own)).eval()
         latents = RandomLatents(autoencoder, clips)
-        shape = denoiser_arguments(predictor, LatentBatches(latents, SEED, BATCH))
+        shape = denoiser_arguments(predictor, LatentBatches(latents, SEED, PREDICTED))
         denoiser = LatentDenoiser(**shape).eval()
         noisy, observed = (
             {name: torch.zeros(1, *size) for name, size in shape[part].items()}
@@ -313,25 +447,23 @@ def operations(config: Config, row: str) -> dict[str, Any]:
     drawing = Drawing(OBJECTIVES[predictor.objective.name], predictor.sampler, predictor.guidance)
     return {
         "autoencoder_gflop": autoencoding / GIGA,
+        "autoencoder_parameters": sum(p.numel() for p in autoencoder.parameters()),
         "denoiser_gflop": forward / GIGA,
+        "denoiser_parameters": sum(p.numel() for p in denoiser.parameters()),
         "network_evaluations": drawing.network_evaluations(),
     }
 
 
 def speed_lines(table: pd.DataFrame) -> pd.DataFrame:
     """What was timed, for people."""
-    if "pretrain_seconds" not in table:
-        return pd.DataFrame()
-    lines = table[table["pretrain_seconds"].notna()]
-    shown = lines[["row", "resolution", "precision"]].rename(columns={"resolution": "px"})
-    for name, title in (("pretrain", "pretrain"), ("denoise", "train diffusion")):
-        shown[f"{title}, ms per step"] = (1000 * lines[f"{name}_seconds"]).round(1)
-        shown[f"{title}, GFLOP/s"] = lines[f"{name}_gflop_per_second"].round(1)
-        shown[f"{title}, of matmul"] = percent(lines[f"{name}_share_of_matmul"])
-        shown[f"{title}, data wait"] = percent(lines[f"{name}_data_wait"])
-    shown["sampling, ms per clip"] = (1000 * lines["sampling_seconds"]).round(1)
-    shown["NFE"] = lines["network_evaluations"]
-    shown["peak memory, MB"] = lines["peak_memory_mb"].round()
+    shown = table[["row", "resolution", "phase", "precision"]].rename(columns={"resolution": "px"})
+    shown["clips per step"] = table["clips"]
+    shown["ms per step"] = (1000 * table["seconds"]).round(1)
+    shown["ms per clip"] = (1000 * table["seconds_per_clip"]).round(1)
+    shown["GFLOP/s"] = table["gflop_per_second"].round(1)
+    shown["of matmul"] = percent(table["share_of_matmul"])
+    shown["data wait"] = percent(table["data_wait"])
+    shown["peak memory, MB"] = table["peak_memory_mb"].round()
     return shown
 
 
@@ -343,6 +475,17 @@ def operation_lines(table: pd.DataFrame) -> pd.DataFrame:
     shown["NFE"] = table["network_evaluations"]
     whole = table["denoiser_gflop"] * table["network_evaluations"]
     shown["denoiser, GFLOP per sample"] = whole.round(2)
+    for part in ("autoencoder", "denoiser"):
+        shown[f"{part}, million parameters"] = (table[f"{part}_parameters"] / 1e6).round(2)
+    return shown
+
+
+def operator_lines(table: pd.DataFrame) -> pd.DataFrame:
+    """The dearest operators of each phase, for people."""
+    lines = table[table["share"] >= 0.02]
+    shown = lines[["row", "resolution", "phase", "operator", "calls"]].copy()
+    shown["ms"] = (1000 * lines["seconds"]).round(1)
+    shown["share"] = percent(lines["share"])
     return shown
 
 

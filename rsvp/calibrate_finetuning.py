@@ -28,8 +28,9 @@ def main() -> None:
 
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     fabric = make_fabric(settings.compute, settings.seed)
-    clips, pretrained = Clips(arguments.dataset, "train"), load_autoencoder(arguments.pretrained)
-    trainer = Finetuning(settings, clips, pretrained, fabric, TRIAL_STEPS)
+    clips, held_out = (Clips(arguments.dataset, split) for split in ("train", "validation"))
+    pretrained = load_autoencoder(arguments.pretrained)
+    trainer = Finetuning(settings, clips, held_out, pretrained, fabric, TRIAL_STEPS)
     found = calibrate(trainer, fabric, settings.autoencoder.finetune.seconds)
     write_json(arguments.calibration, found)
     return {"device": found["device"], "calibration": found}

@@ -21,7 +21,8 @@ def main() -> None:
 
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     fabric = make_fabric(settings.compute, settings.seed)
-    trainer = Pretraining(settings, Clips(arguments.dataset, "train"), fabric, TRIAL_STEPS)
+    clips, held_out = (Clips(arguments.dataset, split) for split in ("train", "validation"))
+    trainer = Pretraining(settings, clips, held_out, fabric, TRIAL_STEPS)
     found = calibrate(trainer, fabric, settings.autoencoder.pretrain.seconds)
     write_json(arguments.calibration, found)
     return {"device": found["device"], "calibration": found}

@@ -39,9 +39,9 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     config = settings.autoencoder.finetune
     steps, budget = planned_steps(config.steps, arguments.calibration)
     fabric = make_fabric(settings.compute, settings.seed)
-    clips = Clips(arguments.dataset, "train")
+    clips, held_out = (Clips(arguments.dataset, split) for split in ("train", "validation"))
     pretrained = load_autoencoder(arguments.pretrained)
-    trainer = Finetuning(settings, clips, pretrained, fabric, steps)
+    trainer = Finetuning(settings, clips, held_out, pretrained, fabric, steps)
     run = TrainingRun(
         arguments.state,
         state_key(arguments.code, settings, arguments.dataset, arguments.pretrained),

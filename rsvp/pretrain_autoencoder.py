@@ -26,8 +26,8 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     config = settings.autoencoder.pretrain
     steps, budget = planned_steps(config.steps, arguments.calibration)
     fabric = make_fabric(settings.compute, settings.seed)
-    clips = Clips(arguments.dataset, "train")
-    trainer = Pretraining(settings, clips, fabric, steps)
+    clips, held_out = (Clips(arguments.dataset, split) for split in ("train", "validation"))
+    trainer = Pretraining(settings, clips, held_out, fabric, steps)
     run = TrainingRun(
         arguments.state,
         state_key(arguments.code, settings, arguments.dataset),

@@ -1,6 +1,7 @@
 """What every stage does around its work: arguments, logging, errors, exit codes, run record."""
 
 import argparse
+import ctypes
 import errno
 import logging
 import os
@@ -38,6 +39,8 @@ PACKAGES = (
     "lpips",
     "vector-quantize-pytorch",
 )
+# Of mallopt (malloc.h): map nothing by itself, give nothing back, grow by 64 MiB.
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
 STARTED = "started"  # begins what each run appends to the log
 STOPPED = "stopped"  # before the reason why it ended
 # Where it is not the name with underscores.
@@ -103,6 +106,7 @@ def run_stage(
     parsed = parser.parse_args(arguments)
     module = parser.prog if parser.prog.startswith("rsvp.") else f"rsvp.{stage_name()}"
     started, clock = datetime.now(UTC), time.perf_counter()
+    keep_freed_memory()
     with clean_exit():
         start_logging(parsed.log)
         # Held to the end, so that the record is written by the run that did the work.
@@ -118,6 +122,19 @@ def run_stage(
         write_json(parsed.record, record | results)
         held.close()
     sys.exit(0)
+
+
+def keep_freed_memory() -> None:
+    """Let this process use freed memory again in place of giving it back at once.
+
+    glibc's allocator maps large tensors anew each time, and each of their pages is a fault on first
+    use: on a CPU that can cost as much as the arithmetic (`benchmarks/speed.py` measures it with
+    `--return-memory`). Other C libraries are left as they are.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt") and hasattr(libc, "gnu_get_libc_version"):
+        for option, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, -1), (M_TOP_PAD, 64 * 2**20)):
+            libc.mallopt(option, value)
 
 
 def run_command(

@@ -207,6 +207,7 @@ def test_learns_to_move_what_moves():
 @torch.no_grad()
 def test_comes_back_from_its_bundle(tmp_path):
     model, clips = autoencoder(), noise(1, 4, 3, 32, 32)
+    model = model.to(memory_format=torch.channels_last)  # as in training
     save_bundle(
         tmp_path / "w.safetensors",
         tmp_path / "index.json",

@@ -1,6 +1,9 @@
 """What a run record says of the machine."""
 
+import platform
+import subprocess
 import sys
+import textwrap
 from importlib import metadata
 from types import SimpleNamespace
 
@@ -49,3 +52,27 @@ def test_a_gpu_is_recorded_where_it_was_used(monkeypatch: pytest.MonkeyPatch, us
     monkeypatch.setitem(sys.modules, "torch", fake)
     gpu = {"gpu": "NVIDIA H100", "gpu_peak_memory_mb": 3.0} if used else {}
     assert torch_facts() == {"threads": 4} | gpu
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library's allocator")
+def test_freed_memory_is_used_again():
+    """A large tensor's pages are not faulted in anew each time that it is made."""
+    code = """
+        import resource, sys, torch
+        from rsvp.stage import keep_freed_memory
+        if "keep" in sys.argv:
+            keep_freed_memory()
+        faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        make = lambda: torch.zeros(16 * 2**20)
+        make(), make()
+        before = faults()
+        for _ in range(8):
+            make()
+        print(faults() - before)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    plain, kept = (
+        int(subprocess.run([*command, word], capture_output=True, check=True, text=True).stdout)
+        for word in ("", "keep")
+    )
+    assert kept < 100 < plain

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from rsvp.config import Autoencoder as Settings
 from rsvp.config import autoencoder_keys, pick, regulariser_keys
 from rsvp.models.autoencoder import Autoencoder
@@ -40,4 +42,5 @@ def load_autoencoder(index: Path) -> ClipAutoencoder:
     tensors, facts = read_bundle(index)
     autoencoder = make_autoencoder(**facts["arguments"])
     autoencoder.load_state_dict(tensors)
+    autoencoder = autoencoder.to(memory_format=torch.channels_last)
     return autoencoder.eval().requires_grad_(False)

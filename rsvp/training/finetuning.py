@@ -41,6 +41,7 @@ class Finetuning:
         self,
         settings: Settings,
         clips: Clips,
+        held_out: Clips,
         autoencoder: ClipAutoencoder,
         fabric: Fabric,
         steps: int,
@@ -59,7 +60,7 @@ class Finetuning:
         self.average = AveragedModel(self.autoencoder, multi_avg_fn=averaged)
         self.best = copy.deepcopy(self.autoencoder)
         watched = self.config.validation_clips
-        self.watch = Watch(clips.index_path, settings.weights, fabric.device, watched)
+        self.watch = Watch(held_out, settings.weights, fabric.device, watched)
         self.start = self.watch.measure(self.autoencoder)
         self.kept: Scores | None = None  # of `best`, unless a run before this one kept them
         self.parts: dict[str, Part] = {

@@ -29,11 +29,14 @@ class Pretraining:
 
     validate_every: int | None = None  # the validation split is looked at when all is done
 
-    def __init__(self, settings: Settings, clips: Clips, fabric: Fabric, steps: int) -> None:
+    def __init__(
+        self, settings: Settings, clips: Clips, held_out: Clips, fabric: Fabric, steps: int
+    ) -> None:
         self.config, self.seed, self.weights = (
             settings.autoencoder.pretrain, settings.seed, settings.weights
         )  # fmt: skip
-        self.clips, self.fabric, self.total = clips, fabric, steps
+        self.clips, self.held_out = clips, held_out
+        self.fabric, self.total = fabric, steps
         self.contexts = contexts_of(clips.context_frames, settings.contexts)
         self.arguments = autoencoder_arguments(settings.autoencoder)
         autoencoder = make_autoencoder(**self.arguments).to(memory_format=torch.channels_last)
@@ -98,5 +101,5 @@ class Pretraining:
 
     def validate(self) -> dict[str, object]:
         """How well validation clips are given back, for an index."""
-        watch = Watch(self.clips.index_path, self.weights, self.fabric.device)
+        watch = Watch(self.held_out, self.weights, self.fabric.device)
         return watch.summary(watch.measure(self.kept))

@@ -35,13 +35,13 @@ class Scores:
 
 
 class Watch:
-    """Measures reconstructions of the future frames of `clips` validation clips at most."""
+    """Measures reconstructions of the future frames of validation clips, `most` at most."""
 
     def __init__(
-        self, dataset: Path, weights: Weights, device: torch.device, clips: int = MOST_CLIPS
+        self, held_out: Clips, weights: Weights, device: torch.device, most: int = MOST_CLIPS
     ) -> None:
-        self.clips = Clips(dataset, "validation")
-        self.indices = evaluation_clips(self.clips, clips)
+        self.clips = held_out
+        self.indices = evaluation_clips(held_out, most)
         self.groups = self.clips.table["group"].iloc[self.indices].tolist()
         self.perceptual = training_perceptual(weights, device)
         self.name = "lpips" if self.perceptual is not None else "sliced_wasserstein"

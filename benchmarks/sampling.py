@@ -4,9 +4,10 @@ Every setting starts from the same noise, clip by clip, so differences are paire
 group are resampled together. The reference is Heun's method with 199 evaluations. Needs the results
 of a finished run; trains nothing.
 
-    python benchmarks/sampling.py results --csv benchmarks/tables/sampling.csv
+    python benchmarks/sampling.py results --csv benchmarks/tables/sampling.csv \\
+        --lpips BACKBONE LINEAR
 
-The table kept beside it is of an earlier demo (seed 0, 24 clips, each its own group; 2026-11-23).
+LPIPS is measured where its two weight files are named.
 """
 
 import argparse
@@ -26,6 +27,7 @@ from rsvp.diffusion.packing import Packing
 from rsvp.diffusion.samplers import Drawing
 from rsvp.metrics.frame import psnr, ssim
 from rsvp.metrics.intervals import paired_interval
+from rsvp.metrics.perceptual import PerceptualDistance
 from rsvp.models.autoencoders import load_autoencoder
 from rsvp.models.bundle import read_bundle
 from rsvp.models.denoiser import LatentDenoiser
@@ -50,6 +52,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--clips", type=int, default=64, help="validation clips, at most")
     parser.add_argument("--temperature", type=float, default=0.1, help="as in config.yaml")
+    parser.add_argument("--lpips", type=Path, nargs=2, metavar=("BACKBONE", "LINEAR"))
     parser.add_argument("--csv", type=Path, help="where to keep the table")
     arguments = parser.parse_args()
     setup = Setup(arguments)
@@ -84,10 +87,11 @@ class Setup:
         frames = torch.stack([clips.frames(i) for i in self.indices])
         self.context = to_float(frames[:, : clips.context_frames].permute(0, 1, 4, 2, 3))
         self.real = frames[:, clips.context_frames :]
+        self.perceptual = PerceptualDistance(*arguments.lpips) if arguments.lpips else None
 
     @torch.no_grad()
     def scores(self, sampler: Sampler) -> dict[str, torch.Tensor]:
-        """PSNR and SSIM of each clip, mean over its future frames."""
+        """PSNR, SSIM and perhaps LPIPS of each clip, mean over its future frames."""
         drawing = self.drawing(sampler)
         noise = future_noise(self.packing.shape, self.seed, self.indices, 1)
         fresh = partial(step_noise, noise[:, 0], self.seed, self.indices)
@@ -100,6 +104,10 @@ class Setup:
         for name, metric in (("psnr", psnr), ("ssim", ssim)):
             values = metric(predicted.flatten(0, 1), self.real.flatten(0, 1))
             found[name] = values.view(len(self.indices), -1).mean(1)
+        if self.perceptual is not None:
+            real = to_float(self.real.permute(0, 1, 4, 2, 3))
+            pairs = zip(futures[:, 0].clamp(-1.0, 1.0), real, strict=True)
+            found["lpips"] = torch.stack([self.perceptual(*pair).mean() for pair in pairs])
         return found
 
     def drawing(self, sampler: Sampler) -> Drawing:
@@ -123,7 +131,7 @@ class Setup:
             "clips": len(self.indices),
             "groups": len(set(self.groups)),
         }
-        for name in ("psnr", "ssim"):
+        for name in found:
             mean = float(reference[name].mean())
             gap = paired_interval(found[name].tolist(), reference[name].tolist(), self.groups)
             line |= {

@@ -168,7 +168,7 @@ def test_object_layer_moves_the_reference_under_its_mask():
     reference, mask = noise(1, 3, 32, 32), torch.zeros(1, 1, 32, 32)
     mask[..., 8:24, 8:24] = 1.0
     still = torch.zeros(1, 1)
-    context = Context(reference[:, None], still, still, still, still, still, mask, still)
+    context = Context(reference[:, None], still, still, still, still, mask, still)
     displacement = torch.tensor([4.0, -2.0]).view(1, 2, 1, 1).expand(1, 2, 16, 16)
     layer, moved = autoencoder().decoder.object_layer(
         displacement, torch.zeros(1, 1, 16, 16), context, 1
@@ -202,6 +202,17 @@ def test_learns_to_move_what_moves():
         error = F.mse_loss(reconstruct(), clip[:, 3:])
     held = F.mse_loss(clip[:, 2:3].expand(-1, 5, -1, -1, -1), clip[:, 3:])
     assert error < 0.2 * held
+
+
+@torch.no_grad()
+def test_nothing_is_new_where_nothing_moves():
+    model, clips = autoencoder(), noise(2, 3, 3, 32, 32)
+    seen = model.encode_context(clips)
+    still = torch.zeros(2, 2, SHAPE["motion_channels"], 4, 4)
+    decoded = model.decode(still, seen)
+    assert torch.allclose(decoded.frames, decoded.layers, atol=1e-6)
+    decoded = model.decode(noise(*still.shape), seen)
+    assert (decoded.frames - decoded.layers).abs().mean() > 1e-3
 
 
 @torch.no_grad()

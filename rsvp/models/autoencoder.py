@@ -8,7 +8,7 @@ smooth function of time at a fixed place, which is what the predictor must conti
 
 The decoder may copy what the context shows: the scene image is a mixture of the context frames
 plus what the scene latent adds; the object layer is the reference under its mask, moved. Motion
-also carries content, as a residual image, so that new things can appear.
+also carries content, as a residual image, so that new things can appear; without motion, none does.
 
 Resolution must be a multiple of 16. Shapes: B clips, T frames, H = W the resolution, h = H / 8.
 """
@@ -48,7 +48,6 @@ class Context:
     scene: Tensor  # (B, Cs, h, h)
     object: Tensor  # (B, Co, h, h)
     skip: Tensor  # (B, C, H/4, H/4)
-    skip_half: Tensor  # (B, C/2, H/2, H/2)
     background: Tensor  # (B, 3, H, H), the scene image
     mask: Tensor  # (B, 1, H, H) in [0, 1]: what moves in the reference
     depth: Tensor  # (B, 1, H/2, H/2), log weight where moved content overlaps
@@ -115,7 +114,7 @@ class ContextEncoder(nn.Module):
         detail = skip + F.pixel_shuffle(self.up(torch.cat([scene, object_], 1)), 2)
         detail = self.to_half(skip_half + F.pixel_shuffle(self.to_quarter(detail), 2))
         background, mask, depth = self.reference_layers(context, halves, detail)
-        return Context(context, scene, object_, skip, detail, background, mask, depth)
+        return Context(context, scene, object_, skip, background, mask, depth)
 
     def reference_layers(
         self, context: Tensor, halves: Tensor, detail: Tensor
@@ -257,6 +256,8 @@ class Decoder(nn.Module):
 
     def forward(self, motion: Tensor, context: Context) -> Decoded:
         """Decode motion (B, T, Cm, h, h) into T frames."""
+        # And a last frame in which nothing moves.
+        motion = F.pad(motion, (0, 0, 0, 0, 0, 0, 0, 1))
         count = motion.shape[1]
 
         def each(x: Tensor) -> Tensor:
@@ -274,12 +275,14 @@ class Decoder(nn.Module):
         x = self.image(images) + F.pixel_shuffle(self.content(features), 2)
         x = x + F.pixel_shuffle(self.image_up(self.image_down(x)), 2)
         residual = F.pixel_shuffle(self.residual(self.refine(x)), 2)
-        return Decoded(
-            *(
-                rearrange(y, "(b t) c h w -> b t c h w", t=count)
-                for y in (layers + residual, scene, mask, layers, displacement)
-            )
+        scene, mask, layers, displacement, residual = (
+            rearrange(y, "(b t) c h w -> b t c h w", t=count)
+            for y in (scene, mask, layers, displacement, residual)
         )
+        # Nothing is new where nothing moves: there frames are the reference, and keep its detail.
+        residual = residual[:, :-1] - residual[:, -1:]
+        scene, mask, layers, displacement = (y[:, :-1] for y in (scene, mask, layers, displacement))
+        return Decoded(layers + residual, scene, mask, layers, displacement)
 
     def displacement(self, motion: Tensor, features: Tensor, mask: Tensor) -> Tensor:
         """Where the reference's content goes, (N, 2, H/2, H/2) in pixels.

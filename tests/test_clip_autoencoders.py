@@ -186,6 +186,7 @@ def test_learns_to_give_a_clip_back(kind):
 @torch.no_grad()
 def test_comes_back_from_its_bundle(kind, tmp_path):
     model, clips = autoencoder(kind), noise(1, 5, 3, 32, 32)
+    model = model.to(memory_format=torch.channels_last)  # as in training
     facts = {"arguments": arguments(kind)}
     save_bundle(tmp_path / "w.safetensors", tmp_path / "index.json", model, facts)
     loaded = load_autoencoder(tmp_path / "index.json")

@@ -238,6 +238,7 @@ class Compute:
     precision: str = "auto"  # auto, 32-true, bf16-mixed
     threads: int = 2  # CPU threads of one job
     deterministic: bool = False  # on a GPU: only deterministic kernels
+    compile: bool | None = None  # true: denoisers, by torch.compile
     save_seconds: float = 120.0  # of work, at most, are lost when a job is killed
 
 
@@ -570,7 +571,7 @@ def stage_settings(config: Config, stage: str, name: str = "", seed: int = 0) ->
         if stage == calibration:
             return calibration_settings(config, training, name, seed)
     settings: dict[str, Any] = {"name": name}
-    compute = omit(config.compute, "save_seconds")
+    compute = omit(config.compute, "save_seconds", "compile")
     if stage == "generate_videos":
         settings["dataset"] = pick(config.datasets[name], ("source", "generated", "fps"))
     elif stage == "decode":
@@ -603,13 +604,14 @@ def stage_settings(config: Config, stage: str, name: str = "", seed: int = 0) ->
     elif stage == "train_diffusion":
         own = config.predictors[name]
         predictor = pick(own, tuple(key for key in DENOISER_KEYS if key in without_budget(own)))
-        settings |= {"seed": seed, "predictor": predictor, "compute": compute}
+        settings |= {"seed": seed, "predictor": predictor}
+        settings["compute"] = omit(config.compute, "save_seconds")
     elif stage == "predict":
         settings |= {
             "seed": seed,
             "predictor": pick(config.predictors[name], (*ROW_KEYS, "same_as")),
         }
-        settings |= {"compute": compute}
+        settings["compute"] = omit(config.compute, "save_seconds")
         settings["evaluation"] = pick(
             config.evaluation, ("trajectories", "max_clips", "horizon", "videos")
         )

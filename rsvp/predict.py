@@ -57,6 +57,8 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     denoiser = LatentDenoiser(**facts["arguments"])
     denoiser.load_state_dict(tensors)
     denoiser = denoiser.to(fabric.device).eval()
+    if settings.compute.compile:
+        denoiser.compile()
     autoencoder = load_autoencoder(arguments.autoencoder).to(fabric.device)
     statistics = {k: LatentStatistics(**v) for k, v in facts["statistics"].items()}
     layout, packing = Layout(**facts["layout"]), Packing(facts["arguments"]["targets"])

@@ -497,6 +497,7 @@ DEPENDS = {
     ("evaluation.semantics_clips", 5): {"measure_semantics"},
     ("weights.i3d", "i3d.safetensors"): {"real_features", "evaluate", "check_memorisation"},
     ("compute.save_seconds", 7.0): set(),
+    ("compute.compile", True): {"train_diffusion", "predict"},
     ("weights.lpips_backbone", "alex.safetensors"): {"evaluate", "measure_semantics"},
     ("weights.detectors.mine.program", "mine.py"): {"real_features", "evaluate"},
     ("weights.i3d", "https://example.org/mirror"): set(),  # the same file from elsewhere

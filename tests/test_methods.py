@@ -58,7 +58,7 @@ def config(method, contexts=None, context=None, **evaluation):
 
 def run(
     stage, method, folder, dataset, name="a", horizon=None, contexts=None, context=None,
-    precision="auto", **files,
+    precision="auto", compiled=None, **files,
 ):  # fmt: skip
     """Run a stage as its rule does, with its output in a folder of its own; returns its record."""
     home = folder / stage.__name__.removeprefix("rsvp.")
@@ -72,7 +72,7 @@ def run(
     given |= {"weights": home / "weights.safetensors", "history": home / "history.csv"}
     given |= {"predictions": home / "index.json"} | files
     whole = config(method, contexts, context, horizon=horizon)
-    whole.compute.precision = precision
+    whole.compute.precision, whole.compute.compile = precision, compiled
     settings = read_settings(stage_settings(whole, home.name, name))
     return stage.run(Namespace(**given), settings)
 
@@ -153,6 +153,38 @@ def test_bfloat16_rounds_nothing_on_its_way_into_a_network(method, tmp_path, mon
     run(predict, method, **home, name="p", **trained)
     assert seen["denoiser"] == {torch.float32}
     assert frames_of(tmp_path, "predict").shape == (2, 2, FUTURE, SIZE, SIZE, 3)
+
+
+def test_a_compiled_denoiser_trains_and_predicts_the_same(tmp_path, monkeypatch):
+    """Traced as for a GPU, with PyTorch's own kernels: no compiler is needed here."""
+    compiled = []
+
+    def traced(network):
+        compiled.append(type(network))
+        torch.nn.Module.compile(network, backend="eager")
+
+    monkeypatch.setattr(LatentDenoiser, "compile", traced)
+    dataset = squares.make_dataset(tmp_path / "d", SPLITS, CONTEXT, FUTURE, SIZE)
+    home = {"method": "rsvp-m", "dataset": dataset}
+    run(pretrain_autoencoder, folder=tmp_path, **home)
+    trained = {"autoencoder": tmp_path / "pretrain_autoencoder/index.json"}
+    run(cache_latents, folder=tmp_path, **home, **trained)
+    latents = tmp_path / "cache_latents/index.json"
+    for name, asked in (("eager", None), ("compiled", True)):
+        where = home | {"folder": tmp_path / name, "name": "p", "compiled": asked}
+        run(train_diffusion, **where, latents=latents)
+        denoiser = tmp_path / name / "train_diffusion/index.json"
+        run(predict, **where, **trained, denoiser=denoiser)
+        assert compiled == ([LatentDenoiser] * 2 if asked else [])
+    weights = [
+        load_file(tmp_path / name / "train_diffusion/weights.safetensors")
+        for name in ("eager", "compiled")
+    ]
+    assert weights[0].keys() == weights[1].keys()
+    for name, value in weights[0].items():
+        torch.testing.assert_close(weights[1][name], value, atol=1e-5, rtol=1e-4)
+    frames = [frames_of(tmp_path / name, "predict").int() for name in ("eager", "compiled")]
+    assert (frames[0] - frames[1]).abs().max() <= 1
 
 
 def frames_of(folder, stage):

@@ -51,6 +51,8 @@ class Denoising:
         self.denoiser = denoiser.to(fabric.device)
         averaged = ramped_average(self.config.ema_decay)
         self.average = AveragedModel(denoiser, multi_avg_fn=averaged).to(fabric.device)
+        if settings.compute.compile:
+            self.denoiser.compile()
         optimizer = torch.optim.AdamW(
             denoiser.parameters(),
             betas=(0.9, 0.98),

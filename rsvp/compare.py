@@ -36,6 +36,7 @@ from rsvp.config import (
 from rsvp.data.folders import ClipFolder
 from rsvp.data.parts import Parts
 from rsvp.data.splits import spread
+from rsvp.device import device_of
 from rsvp.errors import UserError
 from rsvp.files import INDEX, read_yaml, write_json
 from rsvp.metrics.features import clip_features
@@ -48,7 +49,7 @@ from rsvp.metrics.folders import (
     chosen_names,
     label,
 )
-from rsvp.metrics.networks import Networks, device_of, load_networks
+from rsvp.metrics.networks import Networks, load_networks
 from rsvp.metrics.row import RealSide, Row, group_codes, write_row
 from rsvp.reporting.formats import FORMATS, write_table
 from rsvp.reporting.grids import comparison_grids, curves_grid, horizon_grids, result_grids

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 import torch
 
 from rsvp.config import FETCH, LPIPS_KEYS, Compute, Weights
-from rsvp.errors import UserError
+from rsvp.device import device_of
 from rsvp.files import sha256_of_file
 from rsvp.metrics import i3d, perceptual
 from rsvp.metrics.detectors import Detector, load_program
@@ -83,14 +83,6 @@ def start_measuring(compute: Compute) -> torch.device:
     """
     torch.set_num_threads(compute.threads)
     return device_of(compute)
-
-
-def device_of(compute: Compute) -> torch.device:
-    """The GPU where there is one and the config does not forbid it."""
-    if compute.device == "cuda" and not torch.cuda.is_available():
-        raise UserError("compute.device: 'cuda', but there is no GPU; take auto or cpu")
-    on_gpu = compute.device != "cpu" and torch.cuda.is_available()
-    return torch.device("cuda" if on_gpu else "cpu")
 
 
 def load_perceptual(

@@ -6,7 +6,7 @@ import torch
 from lightning_fabric import Fabric
 
 from rsvp.config import Compute
-from rsvp.errors import UserError
+from rsvp.device import device_of
 
 
 def make_fabric(compute: Compute, seed: int = 0) -> Fabric:
@@ -21,11 +21,7 @@ def make_fabric(compute: Compute, seed: int = 0) -> Fabric:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
         torch.backends.cudnn.benchmark = False
-    if compute.device == "cuda" and not torch.cuda.is_available():
-        raise UserError(
-            "config: compute.device: 'cuda', but PyTorch finds no GPU; allowed here: auto, cpu"
-        )
-    on_gpu = compute.device != "cpu" and torch.cuda.is_available()
+    on_gpu = device_of(compute).type == "cuda"
     if compute.precision != "auto":
         precision = compute.precision
     else:

@@ -11,6 +11,7 @@ from torch.optim.swa_utils import AveragedModel
 from rsvp.config import Predictor, Settings
 from rsvp.data.latents import Latents
 from rsvp.data.layout import Parts
+from rsvp.data.splits import spread
 from rsvp.diffusion.condition import drop_condition
 from rsvp.diffusion.objectives import OBJECTIVES, denoising_loss, training_times
 from rsvp.diffusion.packing import Packing
@@ -23,6 +24,7 @@ from rsvp.training.run import Part, generator, learning_rate, set_learning_rate
 
 VALIDATE_EVERY = 100  # steps
 VALIDATION_CLIPS = 64
+FITTED_CLIPS = 2048  # at most
 
 
 class Denoising:
@@ -45,6 +47,7 @@ class Denoising:
         self.layout = self.drawn.layout
         self.arguments = denoiser_arguments(self.config, self.drawn)
         denoiser = LatentDenoiser(**self.arguments)
+        denoiser.fit_guesses(self.fitted)
         if self.config.init_from:
             key = f"predictors.{settings.name}.init_from"
             start_from(denoiser, self.arguments, self.config.init_from, key)
@@ -66,6 +69,14 @@ class Denoising:
             "average": self.average,
             "optimizer": self.optimizer.optimizer,
         }
+
+    def fitted(self) -> Iterator[Parts]:
+        """Latents that guesses are fitted to: training clips, spread over all, in each context."""
+        clips = spread(len(self.drawn.latents), FITTED_CLIPS)
+        for first in range(0, len(clips), self.config.batch_size):
+            some = clips[first : first + self.config.batch_size]
+            for context in range(len(self.layout.contexts)):
+                yield self.drawn.parts(some, [context] * len(some))
 
     def batches(self, first: int) -> Iterator[Parts]:
         """The latents of the steps from `first` on, normalised."""
@@ -119,17 +130,19 @@ def denoiser_arguments(config: Predictor, batches: LatentBatches) -> dict[str, A
 
 
 def future_loss(
-    network: torch.nn.Module,
+    network: LatentDenoiser,
     parts: Parts,
     config: Predictor,
     random: torch.Generator,
     dropped: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """The objective's loss over wanted targets; clips where `dropped` (B,) see no context.
+    """The objective's loss over what guesses leave open of wanted targets; clips where `dropped`
+    (B,) see no context, but are guessed from it: guidance weighs two answers to one question.
 
     All latents' values count alike, so larger latents count more.
     """
     observed, future, wanted = parts
+    future = network.residual(future, observed)
     if dropped is not None:
         observed = drop_condition(observed, dropped)
     packing = Packing({name: value.shape[1:] for name, value in future.items()})

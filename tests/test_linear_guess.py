@@ -6,7 +6,7 @@ import torch
 
 from rsvp.data.layout import Parts
 from rsvp.models.denoiser import LatentDenoiser
-from rsvp.models.linear_guess import RIDGE, LinearGuess
+from rsvp.models.linear_guess import RIDGES, LinearGuess
 
 INPUTS, FRAMES, OUTPUTS = 5, 3, 4
 
@@ -23,10 +23,15 @@ def samples(count=200, seed=0):
     return seen, values + np.arange(FRAMES)[:, None], counts
 
 
-def fitted(seen, values, counts, batches=3):
-    guess = LinearGuess(INPUTS, FRAMES, OUTPUTS)
-    parts = (np.array_split(part, batches) for part in (seen, values, counts))
-    guess.fit(tuple(map(torch.as_tensor, batch)) for batch in zip(*parts, strict=True))
+def batches(seen, values, counts):
+    parts = (np.array_split(part, 3) for part in (seen, values, counts))
+    return [tuple(map(torch.as_tensor, batch)) for batch in zip(*parts, strict=True)]
+
+
+def fitted(seen, values, counts):
+    """Judged by the same samples, so that the smallest ridge is taken."""
+    guess, known = LinearGuess(INPUTS, FRAMES, OUTPUTS), batches(seen, values, counts)
+    guess.fit(known, known)
     return guess
 
 
@@ -36,7 +41,7 @@ def test_is_ridge_regression_by_frame():
     guess, left = fitted(seen, values, counts), []
     for frame in range(FRAMES):
         own = counts[:, frame]
-        small = np.sqrt(RIDGE * own.sum()) * np.eye(INPUTS)
+        small = np.sqrt(RIDGES[0] * own.sum()) * np.eye(INPUTS)
         known = np.block([[seen[own], np.ones((own.sum(), 1))], [small, np.zeros((INPUTS, 1))]])
         wanted = np.concatenate([values[own, frame], np.zeros((INPUTS, OUTPUTS))])
         solved = np.linalg.lstsq(known, wanted, rcond=None)[0]
@@ -45,6 +50,19 @@ def test_is_ridge_regression_by_frame():
         left.append(seen[own] @ solved[:-1] + solved[-1] - values[own, frame])
     rms = np.sqrt(np.mean(np.concatenate(left) ** 2))
     assert guess.scale.item() == pytest.approx(rms, rel=1e-4)
+
+
+def test_validation_chooses_how_far_the_past_is_trusted():
+    """Where it says nothing of the future of other videos, little but the mean is guessed."""
+    seen, values, counts = samples()
+    unlike = np.random.default_rng(1).permutation(values)
+    sizes = []
+    for held_out in (values, unlike):
+        guess = LinearGuess(INPUTS, FRAMES, OUTPUTS)
+        guess.fit(batches(seen, values, counts), batches(seen, held_out, counts))
+        sizes.append(guess.weight.norm())
+        torch.testing.assert_close(guess.bias.mean(1), torch.arange(3.0), atol=0.5, rtol=0)
+    assert sizes[1] < 0.1 * sizes[0]
 
 
 def test_what_does_not_count_says_nothing():
@@ -73,6 +91,10 @@ def latents(shapes, count, seed=0):
     return {k: torch.randn(count, *shape, generator=random) for k, shape in shapes.items()}
 
 
+def fit(network, parts):
+    network.fit_guesses(lambda: [parts], lambda: [parts])
+
+
 OBSERVED = {"scene": [1, 3, 4, 4], "motion": [2, 2, 4, 4], "plane": [2, 2, 1, 4]}
 TARGETS = {"motion": [3, 2, 4, 4], "next": [3, 1, 1, 4]}
 
@@ -87,7 +109,7 @@ def test_a_future_that_is_linear_in_the_past_leaves_nothing():
     }
     before = network.residual(targets, observed)
     assert all(torch.equal(before[name], targets[name]) for name in targets)  # until fitted
-    network.fit_guesses(lambda: [Parts(observed, targets, None)])
+    fit(network, Parts(observed, targets, None))
     for name, guessed in network.guess(observed, targets).items():
         assert (guessed - targets[name]).square().mean() < 1e-3 * targets[name].square().mean()
     residual = network.residual(targets, observed)
@@ -101,14 +123,14 @@ def test_what_is_left_has_size_1_whatever_is_wanted():
     wanted = {name: torch.rand(50, *[3, 1, 1, 1]) < 0.5 for name in targets}
     wanted = {name: w.expand_as(targets[name]) for name, w in wanted.items()}
     unwanted = {name: torch.where(w, targets[name], 7.0) for name, w in wanted.items()}
-    network.fit_guesses(lambda: [Parts(observed, unwanted, wanted)])
+    fit(network, Parts(observed, unwanted, wanted))
     for name, value in network.residual(targets, observed).items():
         assert value[wanted[name]].square().mean() == pytest.approx(1.0, abs=0.02)
 
 
 def test_places_are_guessed_alike():
     network, observed = denoiser(OBSERVED, TARGETS), latents(OBSERVED, 60)
-    network.fit_guesses(lambda: [Parts(observed, latents(TARGETS, 60, seed=1), None)])
+    fit(network, Parts(observed, latents(TARGETS, 60, seed=1), None))
     moved = {name: value.roll(2, -1) for name, value in observed.items()}
     like = latents(TARGETS, 60)
     guessed, expected = network.guess(moved, like), network.guess(observed, like)

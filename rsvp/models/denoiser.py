@@ -144,10 +144,12 @@ class LatentDenoiser(nn.Module):
             for name, value in outputs.items()
         }
 
-    def fit_guesses(self, batches: Callable[[], Iterable[Parts]]) -> None:
+    def fit_guesses(
+        self, batches: Callable[[], Iterable[Parts]], held_out: Callable[[], Iterable[Parts]]
+    ) -> None:
         """Fit what is linear of the targets (`rsvp.models.linear_guess`) to batches of latents."""
         for name, guess in self.guesses.items():
-            guess.fit(self.samples(name, batch) for batch in batches())
+            guess.fit(*((self.samples(name, b) for b in some()) for some in (batches, held_out)))
 
     def samples(self, name: str, parts: Parts) -> tuple[Tensor, Tensor, Tensor]:
         """What `LinearGuess.fit` takes: one sample for each place of one latent's grid."""

@@ -10,7 +10,12 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-RIDGE = 1e-2  # of the regression, per sample and unit of an observed value's variance, which is 1
+# Of the regression, per sample and unit of an observed value's variance, which is 1: validation
+# chooses. The last leaves little but the mean.
+RIDGES = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
+# What is seen (N, inputs), the values then (N, T, outputs), and which samples count in which frame,
+# (N, T) of 0 or 1.
+Samples = tuple[Tensor, Tensor, Tensor]
 LEAST_SCALE = 1e-2  # of residuals, so that what is foreseen exactly is not blown up
 
 
@@ -36,34 +41,43 @@ class LinearGuess(nn.Module):
             return torch.einsum("...n,tnm->...tm", seen.float(), self.weight) + self.bias
 
     @torch.no_grad()
-    def fit(self, batches: Iterable[tuple[Tensor, Tensor, Tensor]]) -> None:
-        """Least squares with a small ridge, in 64 bits, by frame.
-
-        A batch is what is seen (N, inputs), the values then (N, T, outputs), and which of its
-        samples count in which frame, (N, T) of 0 or 1. `scale` becomes the root mean square of
-        what is left.
-        """
+    def fit(self, batches: Iterable[Samples], held_out: Iterable[Samples]) -> None:
+        """Least squares by frame, in 64 bits, with that ridge of `RIDGES` which errs least on
+        `held_out`. `scale` becomes the root mean square of what it leaves open of `batches`."""
         frames, inputs, outputs = self.weight.shape
-        # The constant 1 is the last input.
-        gram = torch.zeros(frames, inputs + 1, inputs + 1, dtype=torch.float64)
-        moments = torch.zeros(frames, inputs + 1, outputs, dtype=torch.float64)
-        squares, counted = 0.0, torch.zeros(frames, dtype=torch.float64)
+        known, judge = (Moments(frames, inputs, outputs, some) for some in (batches, held_out))
+        solved = min((known.solved(ridge) for ridge in RIDGES), key=judge.error)
+        self.weight.copy_(solved[:, :-1])
+        self.bias.copy_(solved[:, -1])
+        self.scale.fill_(max(LEAST_SCALE, known.error(solved) ** 0.5))
+
+
+class Moments:
+    """All that least squares need know of samples, by frame; the last input is the constant 1."""
+
+    def __init__(self, frames: int, inputs: int, outputs: int, batches: Iterable[Samples]) -> None:
+        self.gram = torch.zeros(frames, inputs + 1, inputs + 1, dtype=torch.float64)
+        self.mixed = torch.zeros(frames, inputs + 1, outputs, dtype=torch.float64)
+        self.squares, self.values = 0.0, 0.0
         for seen, values, counts in batches:
             x, y, w = (part.double().cpu() for part in (seen, values, counts))
             x = torch.cat([x, torch.ones(len(x), 1, dtype=torch.float64)], 1)
             for frame in range(frames):
                 own, there = x * w[:, frame, None], y[:, frame]
-                gram[frame] += own.T @ x
-                moments[frame] += own.T @ there
-                squares += float((w[:, frame, None] * there.square()).sum())
-            counted += w.sum(0)
-        ridge = torch.eye(inputs + 1, dtype=torch.float64)
-        ridge[-1, -1] = 0.0
-        ridge = RIDGE * counted.clamp(min=1.0).view(-1, 1, 1) * ridge
-        ridge = ridge + 1e-9 * torch.eye(inputs + 1, dtype=torch.float64)
-        solved = torch.linalg.solve(gram + ridge, moments)
-        left = squares - 2.0 * (solved * moments).sum() + (solved * (gram @ solved)).sum()
-        self.weight.copy_(solved[:, :-1])
-        self.bias.copy_(solved[:, -1])
-        mean = float(left) / max(1.0, float(counted.sum()) * outputs)
-        self.scale.fill_(max(LEAST_SCALE, mean**0.5))
+                self.gram[frame] += own.T @ x
+                self.mixed[frame] += own.T @ there
+                self.squares += float((w[:, frame, None] * there.square()).sum())
+            self.values += float(w.sum()) * outputs
+
+    def solved(self, ridge: float) -> Tensor:
+        """The weights (T, inputs + 1, outputs) of ridge regression; the constant is free."""
+        eye = torch.eye(self.gram.shape[-1], dtype=torch.float64)
+        held = eye.clone()
+        held[-1, -1] = 0.0
+        counted = self.gram[:, -1:, -1:].clamp(min=1.0)
+        return torch.linalg.solve(self.gram + ridge * counted * held + 1e-9 * eye, self.mixed)
+
+    def error(self, weights: Tensor) -> float:
+        """The mean squared error of weights on these samples."""
+        crossed = (weights * self.mixed).sum() - 0.5 * (weights * (self.gram @ weights)).sum()
+        return max(0.0, self.squares - 2.0 * float(crossed)) / max(1.0, self.values)

@@ -122,7 +122,6 @@ class Objective(Enum):
     """What the denoiser is trained to output."""
 
     flow = "flow"  # the velocity of the straight path from noise to data
-    data = "data"  # the clean latents
     noise = "noise"  # the noise, on the linear schedule of latent-diffusion and PVDM
     v = "v"  # alpha noise - sigma data, on the cosine schedule
     edm = "edm"  # preconditioned between data and noise
@@ -346,7 +345,7 @@ class Sampler:
 
     name: str = "heun"  # euler, heun, ddim, dpm-solver
     steps: int = 6
-    temperature: float = 1.0  # scale of what samples have beside their mean
+    temperature: float = 1.0  # scale of the initial noise, and of ddim's
     eta: float = 0.0  # ddim: share of the noise that each step replaces, 0 to 1
 
 

@@ -203,8 +203,7 @@ def predict(
             noise[:, k],
             partial(fresh, k),
         )
-        future = network.denoiser.restored(packing.unpack(drawn), observed)
-        future = layout.take(future, network.context)
+        future = layout.take(packing.unpack(drawn), network.context)
         future = {name: statistics[name].restore(value) for name, value in future.items()}
         futures.append(network.autoencoder.decode_future(future, seen))
     return torch.stack(futures, 1)

@@ -1,7 +1,6 @@
 """Stage two: train the denoiser that continues latents, from the latent cache alone."""
 
 import argparse
-import math
 from pathlib import Path
 from typing import Any
 
@@ -38,24 +37,20 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     )
     ahead = trainer.batches(run.done)
     for step in run.steps("train diffusion"):
-        if step == 0:
-            validate(run, step, trainer)
         run.log(step, **trainer.step(step, next(ahead)))
         if (step + 1) % VALIDATE_EVERY == 0 or step + 1 == steps:
-            validate(run, step + 1, trainer)
+            value = trainer.validate()
+            run.validated(step + 1, value, validation_loss=value)
     run.history.write(arguments.history)
-    best = run.memory["best"]
-    facts = {"arguments": trainer.arguments, "step": best["step"], "steps_run": run.done}
-    facts |= {"validation_error": best["error"]}
+    facts = {"arguments": trainer.arguments, "step": run.done}
     facts |= {"context_frames": latents.context_frames}
     facts |= {"future_frames": latents.facts["clip_frames"] - latents.context_frames}
     facts |= {"statistics": latents.facts["statistics"], "objective": config.objective.name}
     facts |= {"layout": trainer.layout.facts}
-    save_bundle(arguments.weights, arguments.index, trainer.best, facts)
+    save_bundle(arguments.weights, arguments.index, trainer.average.module, facts)
     one = trainer.drawn.parts([0], [0])
     return {
         "steps": run.done,
-        "best_step": best["step"],
         "plans": run.memory["plans"],
         "device": device_name(fabric),
         "training_seconds": round(run.history.seconds, 3),
@@ -63,15 +58,6 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         "flops_forward": forward_flops(lambda: trainer.averaged_loss(one, "cost")),
         "samples_per_second": per_second(run.done * config.batch_size, run.history.seconds),
     } | budget
-
-
-def validate(run: TrainingRun, step: int, trainer: Denoising) -> None:
-    """Measure on the validation split; keep the weights when they are the best so far."""
-    found = trainer.validate()
-    if found.error < run.memory.get("best", {}).get("error", math.inf):
-        run.memory["best"] = {"step": step, "error": found.error}
-        trainer.keep()
-    run.validated(step, found.error, validation_loss=found.loss, validation_error=found.error)
 
 
 if __name__ == "__main__":

@@ -71,9 +71,6 @@ class Perfect:
         data = self.mean(x, time, 1.0 - time)
         return data - (x - time * data) / (1.0 - time)
 
-    def data(self, x, time):
-        return self.mean(x, time, 1.0 - time)
-
     def noise(self, x, time):
         alpha, sigma = linear_schedule(time)
         return (x - alpha * self.mean(x, alpha, sigma)) / sigma

@@ -177,3 +177,19 @@ def test_learns_a_velocity(kind):
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.3 * losses[0]
+
+
+def test_what_is_observed_goes_straight_to_the_output():
+    """A linear map of the observed latents at a place is what its future starts from."""
+    observed, targets = {"motion": [2, 2, 4, 4]}, {"motion": [3, 2, 4, 4]}
+    network = LatentDenoiser(observed, targets, 16, 1, 2, 2, 3)
+    torch.nn.init.normal_(network.skip["motion"].weight)
+    seen = torch.randn(2, 2, 2, 4, 4)
+    noisy = torch.randn(2, 3, 2, 4, 4)
+    outputs = [
+        network({"motion": noisy}, torch.rand(2), {"motion": scale * seen})["motion"]
+        for scale in (1.0, 3.0)
+    ]
+    torch.testing.assert_close(outputs[1], 3.0 * outputs[0])
+    moved = network({"motion": noisy}, torch.rand(2), {"motion": seen.roll(2, -1)})["motion"]
+    torch.testing.assert_close(moved, outputs[0].roll(2, -1))

@@ -20,7 +20,6 @@ from rsvp.models.autoencoder import ContextEncoder
 from rsvp.models.denoiser import LatentDenoiser
 from rsvp.models.layers import FrameEncoder
 from rsvp.resume import SAVE_SECONDS
-from rsvp.training.denoising import Denoising, Validation
 from rsvp.training.run import TrainingRun
 from tests import squares
 
@@ -154,31 +153,6 @@ def test_bfloat16_rounds_nothing_on_its_way_into_a_network(method, tmp_path, mon
     run(predict, method, **home, name="p", **trained)
     assert seen["denoiser"] == {torch.float32}
     assert frames_of(tmp_path, "predict").shape == (2, 2, FUTURE, SIZE, SIZE, 3)
-
-
-def test_the_weights_are_kept_that_continue_validation_clips_best(tmp_path, monkeypatch):
-    """The last of the training are not, where those before were better."""
-    dataset = squares.make_dataset(tmp_path / "d", SPLITS, CONTEXT, FUTURE, SIZE)
-    home = {"method": "rsvp-m", "folder": tmp_path, "dataset": dataset}
-    run(pretrain_autoencoder, **home)
-    run(cache_latents, **home, autoencoder=tmp_path / "pretrain_autoencoder/index.json")
-    errors, seen = iter([3.0, 2.0, 5.0]), []
-
-    def validation(trainer):
-        weights = trainer.average.module.state_dict()
-        seen.append({name: value.clone() for name, value in weights.items()})
-        return Validation(1.0, next(errors))
-
-    monkeypatch.setattr(Denoising, "validate", validation)
-    monkeypatch.setattr(train_diffusion, "VALIDATE_EVERY", 1)
-    latents = tmp_path / "cache_latents/index.json"
-    record = run(train_diffusion, **home, name="p", latents=latents)
-    assert (record["steps"], record["best_step"]) == (2, 1)
-    index = read_json(tmp_path / "train_diffusion/index.json")
-    assert (index["step"], index["validation_error"]) == (1, 2.0)
-    kept = load_file(tmp_path / "train_diffusion/weights.safetensors")
-    assert all(torch.equal(kept[name], value) for name, value in seen[1].items())
-    assert any(not torch.equal(kept[name], value) for name, value in seen[2].items())
 
 
 def test_a_compiled_denoiser_trains_and_predicts_the_same(tmp_path, monkeypatch):

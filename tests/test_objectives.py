@@ -109,19 +109,17 @@ def test_time_inputs_and_targets_are_well_scaled(name):
     data, noise = (torch.randn(2000, 50, generator=random) for _ in range(2))
     noisy, velocity = interpolate(data, noise, times)
     scaled = objective.input_scale(times)[:, None] * noisy
-    assert scaled.std() == pytest.approx(1.0, abs=0.3 if name in ("flow", "data") else 0.01)
+    assert scaled.std() == pytest.approx(1.0, abs=0.01 if name != "flow" else 0.3)
     target = objective.target(noisy, velocity, times)
     assert target.std() == pytest.approx(1.0 if name != "flow" else 2.0**0.5, abs=0.01)
 
 
 def test_min_snr_weights_are_those_of_the_paper():
-    """min(SNR, 5), for data as it is, over SNR for noise, over SNR + 1 for v, and for edm's F,
-    which is -v here."""
+    """min(SNR, 5), over SNR for noise, over SNR + 1 for v, and for edm's F, which is -v here."""
     snr = (ALPHA_T / SIGMA_T) ** 2
     assert snr.max() > 5 > snr.min()
     least = snr.clamp(max=5.0)
     expected = {"noise": least / snr, "v": least / (snr + 1), "edm": least / (snr + 1)}
-    expected["data"] = least
     # The error of the data is (1 - t) times that of the flow's velocity.
     expected["flow"] = least * (1.0 - T) ** 2
     for name, objective in OBJECTIVES.items():

@@ -45,14 +45,7 @@ def test_noise_of_a_step_is_of_seed_clip_trajectory_and_step_alone():
     assert (torch.corrcoef(rows) - torch.eye(10)).abs().max() < 5 / rows.shape[1] ** 0.5
 
 
-class Unguessed:
-    """What denoisers do where nothing is guessed."""
-
-    def restored(self, residual, observed):
-        return residual
-
-
-class Straight(Unguessed):
+class Straight:
     """A denoiser whose flow takes all noise to the last observed motion plus 1, in one step."""
 
     def __call__(self, noisy, time, observed):
@@ -88,7 +81,7 @@ def test_latents_are_normalised_for_the_denoiser_and_restored_for_the_decoder():
         torch.testing.assert_close(futures[:, k], expected, atol=1e-4, rtol=1e-3)
 
 
-class Recorder(Unguessed):
+class Recorder:
     """A denoiser of noise 0 that keeps what it was shown."""
 
     def __init__(self):

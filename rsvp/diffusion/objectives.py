@@ -74,18 +74,6 @@ class Flow(Objective):
         return torch.zeros_like(t), torch.ones_like(t)
 
 
-class Data(Flow):
-    """The data: what is left of noise need not pass through the network, which matters where tokens
-    hold about as many values as the network is wide (Li and He, "Back to basics: let denoising
-    generative models denoise", 2025). Times as `Flow`'s; without `weighting` the loss is that of
-    data, which is 0 at t = 1. Time input: t.
-    """
-
-    def coefficients(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        left = (1.0 - t).clamp(min=1e-3)
-        return -1.0 / left, 1.0 / left
-
-
 class UnitVariance(Objective):
     """Input of variance 1 for data of variance 1: alpha^2 + sigma^2 = 1, the usual "variance
     preserving" path."""
@@ -180,9 +168,7 @@ class Edm(Objective):
         return torch.hypot(self.deviation * t, 1.0 - t)
 
 
-OBJECTIVES: dict[str, Objective] = {
-    "flow": Flow(), "data": Data(), "noise": Noise(), "v": V(), "edm": Edm()
-}  # fmt: skip
+OBJECTIVES: dict[str, Objective] = {"flow": Flow(), "noise": Noise(), "v": V(), "edm": Edm()}
 
 
 def training_times(

@@ -128,10 +128,7 @@ class Drawing:
     ) -> Tensor:
         """Samples from standard normal noise (B, …); `null` is asked where guidance acts.
 
-        The sampler's temperature scales what samples have beside their mean, which is what the
-        first step, from noise alone, makes of the data; at 0 that step is all. (Less noise to start
-        from would be of no level that the network has seen.) DDIM with eta above 0 asks for `fresh`
-        noise.
+        The sampler's temperature scales all noise. DDIM with eta above 0 asks for `fresh` noise.
         """
         sampler, objective = self.sampler, self.objective
 
@@ -141,22 +138,11 @@ class Drawing:
         if self.guidance.scale != 1.0:
             velocity = guided(velocity, lambda x, t: objective.velocity(null, x, t), self.guidance)
         times = sampling_times(objective, sampler.steps, noise)
-        start = noise * (1.0 - times[0])
-        means: list[Tensor] = []
-
-        def noted(x: Tensor, t: Tensor) -> Tensor:
-            found = velocity(x, t)
-            if not means:
-                means.append(x + (1.0 - times[0]) * found)
-            return found
-
-        if sampler.temperature == 0.0:
-            times = times[[0, -1]]  # one step, to the mean
-        if sampler.name == "ddim":
-            drawn = ddim(noted, start, times, sampler.eta, fresh)
-        else:
-            drawn = DETERMINISTIC[sampler.name](noted, start, times)
-        return drawn if sampler.temperature == 1.0 else means[0].lerp(drawn, sampler.temperature)
+        start = sampler.temperature * noise * (1.0 - times[0])
+        if sampler.name != "ddim":
+            return DETERMINISTIC[sampler.name](velocity, start, times)
+        scaled = None if fresh is None else lambda step: sampler.temperature * fresh(step)
+        return ddim(velocity, start, times, sampler.eta, scaled)
 
     def network_evaluations(self) -> int:
         """How often one sample asks the network (NFE): counted, on a network that answers 0."""

@@ -6,15 +6,11 @@ vision transformers to 22 billion parameters", 2023, section 2).
 """
 
 import math
-from collections.abc import Callable, Iterable
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
-
-from rsvp.data.layout import Parts
-from rsvp.models.linear_guess import LinearGuess
 
 POSITION_FEATURES = 32  # per axis
 
@@ -65,10 +61,8 @@ class LatentDenoiser(nn.Module):
     A token is a place of one latent (`patch` x `patch` of its cells) over `frames_per_token` of its
     frames; tokens of all latents that are predicted together attend to each other. What is observed
     at that place, in all frames and all latents on the same grid, is embedded into the same token:
-    past and future of a place belong together, and the sequence stays as short as the future.
-
-    What a linear map of that says of the future is not asked of the network: targets become
-    residuals for training (`residual`), and samples targets (`restored`).
+    past and future of a place belong together, and the sequence stays as short as the future. A
+    linear map of it also goes straight to the output, times a factor of the diffusion time.
 
     `observed` and `targets` are the shapes (T, C, h, w) of the latents by name; each observed one
     needs a target of the same h and w.
@@ -112,14 +106,13 @@ class LatentDenoiser(nn.Module):
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
         self.modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))
         self.output = nn.ModuleDict({name: nn.Linear(width, n) for name, n in values.items()})
-        self.guesses = nn.ModuleDict(
-            {
-                name: LinearGuess(n, targets[name][0], cells[name] * targets[name][1])
-                for name, n in still.items() if n
-            }
-        )  # fmt: skip
+        self.skip = nn.ModuleDict(
+            {name: nn.Linear(n, values[name]) for name, n in still.items() if n}
+        )
+        self.skip_gate = nn.ModuleDict({name: nn.Linear(width, 1) for name in self.skip})
         # All that is put out starts as 0.
-        for layer in (self.modulation[1], *self.output.values()):
+        ends = (self.output, self.skip, self.skip_gate)
+        for layer in (self.modulation[1], *(part for end in ends for part in end.values())):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
@@ -139,55 +132,16 @@ class LatentDenoiser(nn.Module):
         tokens = self.norm(tokens) * (1.0 + scale) + shift
         parts = tokens.split([grid.shape[1:4].numel() for grid in grids.values()], 1)
         outputs = {name: self.output[name](part) for name, part in zip(grids, parts, strict=True)}
+        for name, layer in self.skip.items():
+            # What a place does next is first of all a linear function of what it did, which the
+            # normalisation of tokens would blur.
+            gate = 1.0 + self.skip_gate[name](condition)[:, None]
+            straight = layer(self.still(name, observed)).expand(*grids[name].shape[:4], -1)
+            outputs[name] = outputs[name] + gate * straight.flatten(1, 3)
         return {
             name: from_patches(value, self.cuts[name], noisy[name].shape)
             for name, value in outputs.items()
         }
-
-    def fit_guesses(
-        self, batches: Callable[[], Iterable[Parts]], held_out: Callable[[], Iterable[Parts]]
-    ) -> None:
-        """Fit what is linear of the targets (`rsvp.models.linear_guess`) to batches of latents."""
-        for name, guess in self.guesses.items():
-            guess.fit(*((self.samples(name, b) for b in some()) for some in (batches, held_out)))
-
-    def samples(self, name: str, parts: Parts) -> tuple[Tensor, Tensor, Tensor]:
-        """What `LinearGuess.fit` takes: one sample for each place of one latent's grid."""
-        target, cut = parts.targets[name], (1, *self.cuts[name][1:])
-        values = rearrange(patches(target, cut), "b t y x n -> (b y x) t n")
-        seen = self.still(name, parts.observed).flatten(0, 3)
-        if parts.wanted is None:
-            return seen, values, torch.ones(values.shape[:2])
-        wanted = parts.wanted[name].expand_as(target)
-        counts = rearrange(patches(wanted.float(), cut), "b t y x n -> (b y x) t n")
-        return seen, values, counts.amin(2)
-
-    def guess(self, observed: dict[str, Tensor], like: dict[str, Tensor]) -> dict[str, Tensor]:
-        """What is linear of the targets, in the shapes of `like` (B, T, C, h, w)."""
-        guessed = {name: torch.zeros_like(value) for name, value in like.items()}
-        for name, guess in self.guesses.items():
-            values = rearrange(guess(self.still(name, observed)[:, 0]), "b y x t n -> b (t y x) n")
-            cut = (1, *self.cuts[name][1:])
-            guessed[name] = from_patches(values, cut, like[name].shape)
-        return guessed
-
-    def scale(self, name: str) -> Tensor | float:
-        """The size of what guesses leave open of a target."""
-        return self.guesses[name].scale if name in self.guesses else 1.0
-
-    def residual(
-        self, targets: dict[str, Tensor], observed: dict[str, Tensor]
-    ) -> dict[str, Tensor]:
-        """What the network is asked for in place of targets: what is not linear, of size 1."""
-        guessed = self.guess(observed, targets)
-        return {n: (value - guessed[n]) / self.scale(n) for n, value in targets.items()}
-
-    def restored(
-        self, residual: dict[str, Tensor], observed: dict[str, Tensor]
-    ) -> dict[str, Tensor]:
-        """The opposite of `residual`."""
-        guessed = self.guess(observed, residual)
-        return {n: guessed[n] + self.scale(n) * value for n, value in residual.items()}
 
     def embed(self, name: str, noisy: Tensor, observed: dict[str, Tensor]) -> Tensor:
         """Tokens (B, t, y, x, width) of one latent, with what is observed at their places."""

@@ -1,23 +1,19 @@
 """Stage two: what the training of a denoiser consists of, and what one step does."""
 
-import copy
 from collections.abc import Iterator
-from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from rsvp.config import Guidance, Predictor, Sampler, Settings
+from rsvp.config import Predictor, Settings
 from rsvp.data.latents import Latents
 from rsvp.data.layout import Parts
-from rsvp.data.splits import spread
 from rsvp.diffusion.condition import drop_condition
 from rsvp.diffusion.objectives import OBJECTIVES, denoising_loss, training_times
 from rsvp.diffusion.packing import Packing
-from rsvp.diffusion.samplers import Drawing
 from rsvp.models.bundle import start_from
 from rsvp.models.denoiser import LatentDenoiser
 from rsvp.training.batches import LatentBatches
@@ -27,21 +23,13 @@ from rsvp.training.run import Part, generator, learning_rate, set_learning_rate
 
 VALIDATE_EVERY = 100  # steps
 VALIDATION_CLIPS = 64
-FITTED_CLIPS = 2048  # at most
-
-
-class Validation(NamedTuple):
-    """What a validation finds; lower is better."""
-
-    loss: float  # as in training
-    error: float  # `mean_error`
 
 
 class Denoising:
     """Trains a fresh denoiser on cached latents, in `steps` steps.
 
-    `parts` is what changes; `best` holds the averaged weights that are kept: those whose mean
-    future was nearest to validation clips. `arguments` are those of the denoiser's constructor.
+    `parts` is what changes; `average` holds the weights that are kept, and `arguments` are those
+    of the denoiser's constructor.
     """
 
     validate_every = VALIDATE_EVERY
@@ -57,14 +45,12 @@ class Denoising:
         self.layout = self.drawn.layout
         self.arguments = denoiser_arguments(self.config, self.drawn)
         denoiser = LatentDenoiser(**self.arguments)
-        denoiser.fit_guesses(partial(self.spread, self.drawn), partial(self.spread, self.held_out))
         if self.config.init_from:
             key = f"predictors.{settings.name}.init_from"
             start_from(denoiser, self.arguments, self.config.init_from, key)
         self.denoiser = denoiser.to(fabric.device)
         averaged = ramped_average(self.config.ema_decay)
         self.average = AveragedModel(denoiser, multi_avg_fn=averaged).to(fabric.device)
-        self.best = copy.deepcopy(self.denoiser).requires_grad_(False)
         if settings.compute.compile:
             self.denoiser.compile()
         optimizer = torch.optim.AdamW(
@@ -78,17 +64,8 @@ class Denoising:
         self.parts: dict[str, Part] = {
             "denoiser": self.denoiser,
             "average": self.average,
-            "best": self.best,
             "optimizer": self.optimizer.optimizer,
         }
-
-    def spread(self, drawn: LatentBatches) -> Iterator[Parts]:
-        """What guesses are fitted to, or chosen by: clips spread over all, in each context."""
-        clips = spread(len(drawn.latents), FITTED_CLIPS)
-        for first in range(0, len(clips), self.config.batch_size):
-            some = clips[first : first + self.config.batch_size]
-            for context in range(len(self.layout.contexts)):
-                yield drawn.parts(some, [context] * len(some))
 
     def batches(self, first: int) -> Iterator[Parts]:
         """The latents of the steps from `first` on, normalised."""
@@ -113,42 +90,21 @@ class Denoising:
         self.average.update_parameters(self.denoiser)
         return {"loss": loss}
 
-    def validate(self) -> Validation:
-        """How well the averaged weights continue validation clips.
+    def validate(self) -> float:
+        """The loss of the averaged weights on validation clips.
 
-        The same noise and times at every validation, so that values can be compared.
+        The same noise and times at every validation, so that losses can be compared.
         """
-        clips = spread(len(self.held_out.latents), VALIDATION_CLIPS)
-        contexts = [place % len(self.layout.contexts) for place in range(len(clips))]
-        batch = self.held_out.parts(clips, contexts).to(self.fabric.device)
+        clips = range(min(len(self.held_out.latents), VALIDATION_CLIPS))
+        contexts = [clip % len(self.layout.contexts) for clip in clips]
+        batch = self.held_out.parts(clips, contexts)
         with torch.no_grad(), self.fabric.autocast():
-            loss = float(self.averaged_loss(batch, "validation"))
-            error = mean_error(self.average.module, batch, self.config)
-        return Validation(loss, error)
-
-    def keep(self) -> None:
-        """Make the averaged weights the best ones."""
-        self.best.load_state_dict(self.average.module.state_dict())
+            return float(self.averaged_loss(batch, "validation"))
 
     def averaged_loss(self, batch: Parts, purpose: str) -> Tensor:
         """The loss of the averaged weights on latents; noise depends on `purpose` alone."""
         random = generator(0, 0, purpose)
         return future_loss(self.average.module, batch.to(self.fabric.device), self.config, random)
-
-
-def mean_error(network: LatentDenoiser, parts: Parts, config: Predictor) -> float:
-    """Mean squared error of the mean future, which is that at temperature 0, over wanted targets,
-    in units of normalised latents."""
-    observed, future, wanted = parts
-    packing = Packing({name: value.shape[1:] for name, value in future.items()})
-    target = packing.pack(future)
-    counted = None if wanted is None else packing.pack(wanted)
-    asked = packing.network(network, observed, counted)
-    drawing = Drawing(OBJECTIVES[config.objective.name], Sampler(temperature=0.0), Guidance())
-    noise = torch.randn(target.shape, generator=generator(0, 0, "mean")).to(target.device)
-    mean = packing.unpack(drawing.sample(asked, asked, noise))
-    error = (packing.pack(network.restored(mean, observed)) - target).square()
-    return float(error.mean() if counted is None else error[counted].mean())
 
 
 def denoiser_arguments(config: Predictor, batches: LatentBatches) -> dict[str, Any]:
@@ -163,19 +119,17 @@ def denoiser_arguments(config: Predictor, batches: LatentBatches) -> dict[str, A
 
 
 def future_loss(
-    network: LatentDenoiser,
+    network: torch.nn.Module,
     parts: Parts,
     config: Predictor,
     random: torch.Generator,
     dropped: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """The objective's loss over what guesses leave open of wanted targets; clips where `dropped`
-    (B,) see no context, but are guessed from it: guidance weighs two answers to one question.
+    """The objective's loss over wanted targets; clips where `dropped` (B,) see no context.
 
     All latents' values count alike, so larger latents count more.
     """
     observed, future, wanted = parts
-    future = network.residual(future, observed)
     if dropped is not None:
         observed = drop_condition(observed, dropped)
     packing = Packing({name: value.shape[1:] for name, value in future.items()})

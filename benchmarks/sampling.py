@@ -25,6 +25,7 @@ from rsvp.data.layout import Layout
 from rsvp.diffusion.objectives import OBJECTIVES
 from rsvp.diffusion.packing import Packing
 from rsvp.diffusion.samplers import Drawing
+from rsvp.files import read_json
 from rsvp.metrics.frame import psnr, ssim
 from rsvp.metrics.intervals import paired_interval
 from rsvp.metrics.perceptual import PerceptualDistance
@@ -51,7 +52,7 @@ def main() -> None:
     parser.add_argument("--predictor", default="rsvp-m")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--clips", type=int, default=64, help="validation clips, at most")
-    parser.add_argument("--temperature", type=float, default=0.1, help="as in config.yaml")
+    parser.add_argument("--temperature", type=float, help="by default that of the run")
     parser.add_argument("--lpips", type=Path, nargs=2, metavar=("BACKBONE", "LINEAR"))
     parser.add_argument("--csv", type=Path, help="where to keep the table")
     arguments = parser.parse_args()
@@ -81,6 +82,9 @@ class Setup:
         self.autoencoder = load_autoencoder(folder / "finetuned" / "index.json")
         self.statistics = {k: LatentStatistics(**v) for k, v in self.facts["statistics"].items()}
         self.seed, self.temperature = arguments.seed, arguments.temperature
+        if self.temperature is None:
+            handed = read_json(results / f"settings/predict/{arguments.predictor}/{seed}.json")
+            self.temperature = handed["predictor"]["sampler"]["temperature"]
         clips = Clips(results / "datasets" / arguments.dataset / "index.json", "validation")
         self.indices = evaluation_clips(clips, arguments.clips)
         self.groups = [clips.table["group"].iloc[i] for i in self.indices]

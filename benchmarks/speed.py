@@ -141,6 +141,8 @@ def config_at(arguments: argparse.Namespace, size: int) -> Config:
     values: dict[str, Any] = {}
     for path in arguments.configs:
         update_config(values, yaml.safe_load(path.read_text(encoding="utf-8")))
+    if arguments.compile:
+        update_config(values, {"compute": {"compile": True}})  # which stages ask for denoisers
     for dataset in values["datasets"].values():
         dataset["resolution"] = size
         if "generated" in dataset:
@@ -310,7 +312,6 @@ def denoising(setup: Setup) -> Work:
     latents = RandomLatents(setup.autoencoder(), setup.clips)
     settings = setup.settings("train_diffusion", setup.row)
     trainer = Denoising(settings, latents, latents, setup.fabric, setup.steps)
-    setup.compiled(trainer.denoiser)
     return Work(trainer.batches(0), trainer.step, trainer.config.batch_size)
 
 
@@ -321,7 +322,9 @@ def sampling(setup: Setup) -> Work:
     drawn = LatentBatches(latents, SEED, PREDICTED)
     arguments = denoiser_arguments(setup.predictor, drawn)
     denoiser = LatentDenoiser(**arguments).to(device).eval()
-    setup.compiled(autoencoder, denoiser)
+    setup.compiled(autoencoder)
+    if setup.config.compute.compile:
+        denoiser.compile()
     packing = Packing(arguments["targets"])
     numbers = list(range(PREDICTED))
     noise = future_noise(packing.shape, SEED, numbers, 1).to(device)
@@ -388,7 +391,8 @@ def times(
     precision = str(setup.fabric._precision.precision)
     line = {
         "precision": precision,
-        "compiled": arguments.compile,
+        "compiled": arguments.compile
+        or bool(setup.config.compute.compile and phase in ("denoise", "sample")),
         "keeps_freed_memory": not arguments.return_memory,
         "clips": work.clips,
         "seconds": seconds,

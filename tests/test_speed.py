@@ -36,6 +36,7 @@ def test_each_phase_is_timed(phase, tmp_path):
     arguments = command([METHODS, small], profile="operators.csv")
     line, operators = times(arguments, "frame-ldm", 64, phase, {"32-true": 1e9})
     assert line["clips"] > 0 and line["seconds"] > 0 and line["peak_memory_mb"] > 0
+    assert line["compiled"] is False
     assert line["share_of_matmul"] == pytest.approx(line["gflop"] / line["seconds"])
     assert 0 <= line["data_wait"] < 1
     assert sum(operator["share"] for operator in operators) == pytest.approx(1.0, abs=0.01)

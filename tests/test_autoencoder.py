@@ -163,12 +163,12 @@ def test_matching_prefers_what_is_near_among_equals():
 
 
 @torch.no_grad()
-def test_object_layer_moves_the_reference_under_its_mask():
+def test_object_layer_moves_the_object_image_and_its_mask():
     """A block that is known to move 4 pixels right and 2 up: seen there, and nowhere else."""
     reference, mask = noise(1, 3, 32, 32), torch.zeros(1, 1, 32, 32)
     mask[..., 8:24, 8:24] = 1.0
     still = torch.zeros(1, 1)
-    context = Context(reference[:, None], still, still, still, still, mask, still)
+    context = Context(reference[:, None], still, still, still, still, mask * reference, mask, still)
     displacement = torch.tensor([4.0, -2.0]).view(1, 2, 1, 1).expand(1, 2, 16, 16)
     layer, moved = autoencoder().decoder.object_layer(
         displacement, torch.zeros(1, 1, 16, 16), context, 1
@@ -205,14 +205,42 @@ def test_learns_to_move_what_moves():
 
 
 @torch.no_grad()
-def test_nothing_is_new_where_nothing_moves():
+def test_without_motion_frames_are_the_reference():
+    """Whatever the mask is: the object image takes the share that it leaves the scene."""
     model, clips = autoencoder(), noise(2, 3, 3, 32, 32)
+    for weights in (model.decoder.move, model.decoder.camera, model.decoder.residual):
+        for parameter in weights.parameters():
+            parameter.normal_()
     seen = model.encode_context(clips)
+    assert (seen.background - seen.reference).abs().mean() > 0.01
     still = torch.zeros(2, 2, SHAPE["motion_channels"], 4, 4)
     decoded = model.decode(still, seen)
-    assert torch.allclose(decoded.frames, decoded.layers, atol=1e-6)
+    assert decoded.displacement.abs().max() == 0.0
+    # But where the mask is so faint that nothing is splatted.
+    error = (decoded.frames - seen.reference[:, None]).abs()
+    assert error.mean() < 1e-3 and error.max() < 0.05
     decoded = model.decode(noise(*still.shape), seen)
     assert (decoded.frames - decoded.layers).abs().mean() > 1e-3
+
+
+@torch.no_grad()
+def test_what_moves_away_leaves_the_scene_behind():
+    """Also at the mask's soft edge, whose pixels show something of both."""
+    model = autoencoder()
+    scene, thing = torch.full((1, 3, 32, 32), -0.5), torch.full((1, 3, 32, 32), 0.7)
+    share = torch.zeros(1, 1, 32, 32)
+    share[..., 10:14, 10:14] = 1.0
+    share = F.avg_pool2d(share, 3, 1, 1)
+    reference = scene + share * (thing - scene)
+    image = reference - (1.0 - share) * scene
+    still = torch.zeros(1, 1)
+    context = Context(reference[:, None], still, still, still, scene, image, share, still)
+    displacement = torch.tensor([12.0, 8.0]).view(1, 2, 1, 1).expand(1, 2, 16, 16)
+    depth = torch.full((1, 1, 16, 16), 2.0)
+    layer, moved = model.decoder.object_layer(displacement, depth, context, 1)
+    frame = (1.0 - moved) * scene + layer
+    expected = torch.roll(reference, (8, 12), dims=(-2, -1))
+    torch.testing.assert_close(frame, expected, atol=2e-3, rtol=0)
 
 
 @torch.no_grad()

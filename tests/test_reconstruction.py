@@ -28,7 +28,7 @@ def result(frames=0.0, layers=0.0, mask=0.0, motion=0.0):
         layers=full(layers, 3, 3, 16, 16),
         displacement=full(0, 3, 2, 8, 8),
     )
-    context = Context(gray, nothing, nothing, nothing, nothing, full(mask, 1, 16, 16), nothing)
+    context = Context(gray, *5 * [nothing], full(mask, 1, 16, 16), nothing)
     return LayeredReconstruction(gray, decoded, context, full(motion, 3, 4, 2, 2))
 
 

@@ -60,7 +60,7 @@ class Oracle:
         masks = [object_mask(self.videos[int(i)].alpha)[LAST] for i in object_.flatten()]
         empty = torch.zeros(len(frames), 1, 1, 1)
         return Context(
-            frames, scene, object_, skip=empty, depth=empty,
+            frames, scene, object_, skip=empty, object_image=empty, depth=empty,
             background=as_clip(np.stack(scenes)),
             mask=torch.from_numpy(np.stack(masks)).float()[:, None],
         )  # fmt: skip

@@ -7,8 +7,10 @@ content that the reference shows there has gone, and what is new there. A trajec
 smooth function of time at a fixed place, which is what the predictor must continue.
 
 The decoder may copy what the context shows: the scene image is a mixture of the context frames
-plus what the scene latent adds; the object layer is the reference under its mask, moved. Motion
-also carries content, as a residual image, so that new things can appear; without motion, none does.
+plus what the scene latent adds; the object layer is what the reference shows beside its share of
+the scene, premultiplied by the mask (Porter and Duff, "Compositing digital images", 1984, section
+3), and moved. Motion also carries content, as a residual image, so that new things can appear;
+without motion, frames are the reference.
 
 Resolution must be a multiple of 16. Shapes: B clips, T frames, H = W the resolution, h = H / 8.
 """
@@ -49,6 +51,7 @@ class Context:
     object: Tensor  # (B, Co, h, h)
     skip: Tensor  # (B, C, H/4, H/4)
     background: Tensor  # (B, 3, H, H), the scene image
+    object_image: Tensor  # (B, 3, H, H), premultiplied: with (1 - mask) background, the reference
     mask: Tensor  # (B, 1, H, H) in [0, 1]: what moves in the reference
     depth: Tensor  # (B, 1, H/2, H/2), log weight where moved content overlaps
 
@@ -114,7 +117,8 @@ class ContextEncoder(nn.Module):
         detail = skip + F.pixel_shuffle(self.up(torch.cat([scene, object_], 1)), 2)
         detail = self.to_half(skip_half + F.pixel_shuffle(self.to_quarter(detail), 2))
         background, mask, depth = self.reference_layers(context, halves, detail)
-        return Context(context, scene, object_, skip, background, mask, depth)
+        object_image = context[:, -1] - (1.0 - mask) * background
+        return Context(context, scene, object_, skip, background, object_image, mask, depth)
 
     def reference_layers(
         self, context: Tensor, halves: Tensor, detail: Tensor
@@ -137,7 +141,9 @@ class ContextEncoder(nn.Module):
         images = F.pixel_unshuffle(torch.cat([reference - background, reference], 1), 2)
         mask = torch.sigmoid(F.pixel_shuffle(self.mask(torch.cat([images, detail], 1)), 2) - 1.0)
         # Where nothing moves the scene is what the reference shows: copied, it keeps its detail.
-        return reference + mask * (background - reference), mask, depth
+        # The mask is widened, since its soft edge would leave a trace of the object behind.
+        unlike = F.max_pool2d(mask, 3, 1, 1)
+        return reference + unlike * (background - reference), mask, depth
 
 
 class MotionEncoder(nn.Module):
@@ -242,9 +248,8 @@ class Decoder(nn.Module):
         self.up = nn.Conv2d(channels + object_channels, 4 * width, 3, padding=1)
         self.to_quarter = ResidualBlock(width)
         self.move = head(width, 2, gain=0.1)
-        self.camera = nn.Conv2d(channels, 2, 3, padding=1)
+        self.camera = nn.Conv2d(channels, 2, 3, padding=1, bias=False)
         nn.init.zeros_(self.camera.weight)
-        nn.init.zeros_(self.camera.bias)  # type: ignore[arg-type]
         self.content = nn.Conv2d(width, 4 * half, 1)
         self.image = nn.Conv2d(4 * 10, half, 3, padding=1)
         self.image_down = nn.Sequential(
@@ -256,35 +261,38 @@ class Decoder(nn.Module):
 
     def forward(self, motion: Tensor, context: Context) -> Decoded:
         """Decode motion (B, T, Cm, h, h) into T frames."""
-        # And a last frame in which nothing moves.
+        # And a last frame in which nothing moves: what is learnt is the difference from it, so that
+        # without motion frames are the reference, and keep its detail.
         motion = F.pad(motion, (0, 0, 0, 0, 0, 0, 0, 1))
         count = motion.shape[1]
 
         def each(x: Tensor) -> Tensor:
             return repeat(x, "b c h w -> (b t) c h w", t=count)
 
+        def from_rest(x: Tensor) -> Tensor:
+            x = rearrange(x, "(b t) c h w -> b t c h w", t=count)
+            return (x - x[:, -1:]).flatten(0, 1)
+
         z = motion.flatten(0, 1)
         features = F.pixel_shuffle(self.up(torch.cat([z, each(context.object)], 1)), 2)
         features = self.to_quarter(features + each(context.skip))
-        displacement = self.displacement(z, features, each(context.mask))
+        correction = from_rest(self.move(features))
+        displacement = self.displacement(z, correction, each(context.mask))
         camera = F.interpolate(FACTOR * self.camera(z), scale_factor=FACTOR, mode="bilinear")
         scene = sample(each(context.background), camera, "bicubic")
         layer, mask = self.object_layer(displacement, each(context.depth), context, count)
-        layers = scene + mask * (layer - scene)
+        layers = (1.0 - mask) * scene + layer
         images = F.pixel_unshuffle(torch.cat([layers, scene, layer, mask], 1), 2)
         x = self.image(images) + F.pixel_shuffle(self.content(features), 2)
         x = x + F.pixel_shuffle(self.image_up(self.image_down(x)), 2)
-        residual = F.pixel_shuffle(self.residual(self.refine(x)), 2)
-        scene, mask, layers, displacement, residual = (
-            rearrange(y, "(b t) c h w -> b t c h w", t=count)
-            for y in (scene, mask, layers, displacement, residual)
+        residual = from_rest(F.pixel_shuffle(self.residual(self.refine(x)), 2))
+        frames, scene, mask, layers, displacement = (
+            rearrange(y, "(b t) c h w -> b t c h w", t=count)[:, :-1]
+            for y in (layers + residual, scene, mask.clamp(0.0, 1.0), layers, displacement)
         )
-        # Nothing is new where nothing moves: there frames are the reference, and keep its detail.
-        residual = residual[:, :-1] - residual[:, -1:]
-        scene, mask, layers, displacement = (y[:, :-1] for y in (scene, mask, layers, displacement))
-        return Decoded(layers + residual, scene, mask, layers, displacement)
+        return Decoded(frames, scene, mask, layers, displacement)
 
-    def displacement(self, motion: Tensor, features: Tensor, mask: Tensor) -> Tensor:
+    def displacement(self, motion: Tensor, correction: Tensor, mask: Tensor) -> Tensor:
         """Where the reference's content goes, (N, 2, H/2, H/2) in pixels.
 
         The motion latent's own displacement is interpolated between the cells that hold something
@@ -295,22 +303,20 @@ class Decoder(nn.Module):
         coarse, share = (
             F.interpolate(x, scale_factor=2, mode="bilinear") for x in (weight * own, weight)
         )
-        cells = coarse / share + self.move(features)
+        cells = coarse / share + correction
         return F.interpolate(FACTOR * cells, scale_factor=2, mode="bilinear")
 
     def object_layer(
         self, displacement: Tensor, depth: Tensor, context: Context, count: int
     ) -> tuple[Tensor, Tensor]:
-        """The reference, moved, (N, 3, H, H), and the mask that moved with it, (N, 1, H, H)."""
-        source = torch.cat([context.reference, context.mask], 1)
+        """The object image and its mask, moved: (N, 3, H, H), premultiplied, and (N, 1, H, H)."""
+        source = torch.cat([context.object_image, context.mask], 1)
         source = repeat(source, "b c h w -> (b t) c h w", t=count)
         weight = F.avg_pool2d(source[:, 3:], 2) * depth.exp()
         # Splatting works at half the resolution, where a cell is two pixels wide.
-        origin, coverage = backward_displacement(weight, displacement / 2.0)
-        origin = F.interpolate(2.0 * origin, scale_factor=2, mode="bilinear")
-        coverage = F.interpolate(coverage, scale_factor=2, mode="bilinear")
-        colours = sample(source[:, :3], origin, "bicubic")
-        return colours, sample(source[:, 3:], origin) * (4.0 * coverage).clamp(max=1.0)
+        origin, coverage = backward_displacement(weight, displacement / 2.0, scale=2)
+        moved = sample(source, origin, "bicubic") * (4.0 * coverage).clamp(max=1.0)
+        return moved.split([3, 1], 1)
 
 
 class Autoencoder(ClipAutoencoder):

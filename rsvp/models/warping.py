@@ -106,19 +106,25 @@ def splat(values: Tensor, displacement: Tensor) -> Tensor:
     return result.view_as(values)
 
 
-def backward_displacement(weight: Tensor, displacement: Tensor) -> tuple[Tensor, Tensor]:
+def backward_displacement(
+    weight: Tensor, displacement: Tensor, scale: int = 1
+) -> tuple[Tensor, Tensor]:
     """Where the content of each target pixel came from, and how much content there is.
 
     `weight` (N, 1, H, W), zero or more, says how much each source pixel counts, `displacement`
-    (N, 2, H, W) where it goes. Returns the backward displacement (N, 2, H, W) and the coverage
-    (N, 1, H, W). Splatting displacements instead of colours leaves no holes where content is
-    stretched or turned: the small blur fills them, and colours are sampled once, from the source.
+    (N, 2, H, W) where it goes. Returns the backward displacement (N, 2, sH, sW) and the coverage
+    (N, 1, sH, sW), enlarged `scale` times. Splatting displacements instead of colours leaves no
+    holes where content is stretched or turned: the small blur fills them, and colours are sampled
+    once, from the source.
     """
     weight, displacement = precise(weight), precise(displacement)
-    moved = splat(torch.cat([weight, -displacement * weight], 1), displacement)
+    moved = splat(torch.cat([weight, -scale * displacement * weight], 1), displacement)
     moved = F.avg_pool2d(moved, 3, 1, 1, count_include_pad=False)
+    # Divided afterwards: what borders on nothing did not come from halfway there.
+    if scale > 1:
+        moved = F.interpolate(moved, scale_factor=scale, mode="bilinear")
     coverage = moved[:, :1]
-    return moved[:, 1:] / (coverage + 1e-3), coverage
+    return moved[:, 1:] / coverage.clamp(min=1e-6), coverage
 
 
 def compressed(displacement: Tensor, scale: float) -> Tensor:

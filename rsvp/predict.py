@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rsvp.config import Settings
+from rsvp.config import Predictor, Settings
 from rsvp.data.clips import Clips, evaluation_clips
 from rsvp.data.contexts import PREFIX, task_of
 from rsvp.data.latents import LatentStatistics
@@ -53,22 +53,13 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     fabric = make_fabric(settings.compute, settings.seed)
     clips = Clips(arguments.dataset, "test", settings.evaluation.horizon)
     indices = evaluation_clips(clips, settings.evaluation.max_clips)
-    tensors, facts = read_bundle(arguments.denoiser)
-    denoiser = LatentDenoiser(**facts["arguments"])
-    denoiser.load_state_dict(tensors)
-    denoiser = denoiser.to(fabric.device).eval()
-    if settings.compute.compile:
-        denoiser.compile()
-    autoencoder = load_autoencoder(arguments.autoencoder).to(fabric.device)
-    statistics = {k: LatentStatistics(**v) for k, v in facts["statistics"].items()}
-    layout, packing = Layout(**facts["layout"]), Packing(facts["arguments"]["targets"])
-    config, trajectories = settings.predictor, settings.evaluation.trajectories
-    drawing = Drawing(OBJECTIVES[facts["objective"]], config.sampler, config.guidance)
-    context_name = config.context or PREFIX
-    network = TrainedPredictor(
-        autoencoder, denoiser, statistics, layout, packing, drawing, context_name
+    network = load_predictor(
+        arguments.denoiser, arguments.autoencoder, settings.predictor, fabric.device
     )
-    task = task_of(layout.contexts[context_name], layout.frames, clips.clip_frames)
+    if settings.compute.compile:
+        network.denoiser.compile()
+    trajectories, layout = settings.evaluation.trajectories, network.layout
+    task = task_of(layout.contexts[network.context], layout.frames, clips.clip_frames)
     observed, horizon = len(task.observed), len(task.predicted)
     key = state_key(
         arguments.code, settings, arguments.dataset, arguments.autoencoder, arguments.denoiser
@@ -106,9 +97,9 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     return {
         "clips": len(indices),
         "device": device_name(fabric),
-        "network_evaluations": drawing.network_evaluations()
+        "network_evaluations": network.drawing.network_evaluations()
         * blocks_of(horizon, layout.frames - observed),
-        "parameters": facts["parameters"],
+        "parameters": sum(p.numel() for p in network.denoiser.parameters()),
         "flops_forward": flops,
         "samples_per_second": per_second(drawn, seconds),
     }
@@ -125,6 +116,24 @@ class TrainedPredictor:
     packing: Packing  # of the layout's targets
     drawing: Drawing
     context: str = PREFIX
+
+
+def load_predictor(
+    denoiser: Path, autoencoder: Path, config: Predictor, device: torch.device
+) -> TrainedPredictor:
+    """What predicts, from the two indexes; sampler, guidance and context are the config's."""
+    tensors, facts = read_bundle(denoiser)
+    network = LatentDenoiser(**facts["arguments"])
+    network.load_state_dict(tensors)
+    return TrainedPredictor(
+        load_autoencoder(autoencoder).to(device),
+        network.to(device).eval(),
+        {name: LatentStatistics(**values) for name, values in facts["statistics"].items()},
+        Layout(**facts["layout"]),
+        Packing(facts["arguments"]["targets"]),
+        Drawing(OBJECTIVES[facts["objective"]], config.sampler, config.guidance),
+        config.context or PREFIX,
+    )
 
 
 def predict_block(

@@ -1,5 +1,6 @@
 """Small videos for people to watch: H.264 files that every browser plays. Loads without torch."""
 
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -62,8 +63,7 @@ def side_by_side(
 
     context: (C, H, W, 3), truth and prediction: (F, H, W, 3), all uint8 RGB. Returns
     (C + F, h, w, 3) uint8. The observed panel plays the context and then holds its last frame;
-    the other two play the context and go on with their future. The bar at the foot grows with
-    time and is slate while frames are observed, orange when they are predicted.
+    the other two play the context and go on with their future.
     """
     if not len(context) or truth.shape != prediction.shape or truth.shape[1:] != context.shape[1:]:
         raise UserError(
@@ -71,9 +71,19 @@ def side_by_side(
             f"{prediction.shape} differ; all need one size, the last two one length"
         )
     held = np.repeat(context[-1:], len(truth), axis=0)
-    panels = [np.concatenate([context, future]) for future in (held, truth, prediction)]
+    return film_of(context, [held, truth, prediction], scale)
+
+
+def film_of(context: np.ndarray, futures: Sequence[np.ndarray], scale: int = 3) -> np.ndarray:
+    """One film with a panel of each future (F, H, W, 3), which follows the context (C, H, W, 3).
+
+    All uint8 RGB. Returns (C + F, h, w, 3) uint8. The bar at the foot grows with time and is slate
+    while frames are observed, orange when they are predicted.
+    """
+    panels = [np.concatenate([context, future]) for future in futures]
     frames, height, width = panels[0].shape[:3]
-    film = np.empty((frames, height + GAP + BAR, 3 * width + 2 * GAP, 3), np.uint8)
+    shape = (frames, height + GAP + BAR, len(panels) * (width + GAP) - GAP, 3)
+    film = np.empty(shape, np.uint8)
     film[:] = PAPER
     for column, panel in enumerate(panels):
         left = column * (width + GAP)

@@ -1,0 +1,185 @@
+"""Continue videos of yours with a trained predictor; they need not be of its dataset.
+
+Each video is made small and square as the predictor's dataset is. Its last frames are observed, or
+those up to a time of it, and several futures follow: as arrays, and as a film that shows them side
+by side. Nothing is trained.
+"""
+
+import argparse
+import itertools
+import math
+import os
+from collections import deque
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from omegaconf import OmegaConf
+from tqdm import tqdm
+
+from rsvp.config import Config, Dataset, SourceKind, load
+from rsvp.data.decoding import Decoding, Rejected
+from rsvp.data.sources import IMAGE_SUFFIXES, Source, frame_folder, list_sources, video_file, walk
+from rsvp.data.splits import clip_rows, frame_stride
+from rsvp.data.videos import film_of, write_video
+from rsvp.errors import UserError
+from rsvp.files import INDEX, atomic_path, read_yaml
+from rsvp.models.rolling import roll
+from rsvp.predict import TrainedPredictor, load_predictor, predict_block
+from rsvp.stage import run_command
+from rsvp.training.compute import make_fabric
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "videos",
+        type=Path,
+        nargs="+",
+        help="video, folder of one video's images, or folder of videos",
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument(
+        "--config",
+        type=Path,
+        action="append",
+        help="what the predictor was trained with; may come again, then later ones count (default:"
+        " config.yaml)",
+    )
+    parser.add_argument("--predictor", help="default: the first of the config's report")
+    parser.add_argument("--seed", type=int, default=0, help="whose training, and of the noise")
+    parser.add_argument("--futures", type=int, help="of each video; default: trajectories")
+    parser.add_argument("--frames", type=int, help="of each future; default: those of training")
+    parser.add_argument(
+        "--at", type=float, metavar="SECONDS", help="where the future begins; default: at the end"
+    )
+    run_command(parser, run)
+
+
+@torch.no_grad()
+def run(arguments: argparse.Namespace) -> None:
+    """Continue each video, and say where its film is."""
+    for flag in ("futures", "frames"):
+        given = getattr(arguments, flag)
+        if given is not None and given < 1:
+            raise UserError(f"--{flag}: {given}; allowed: 1 or more")
+    if arguments.at is not None and not 0.0 <= arguments.at < math.inf:
+        raise UserError(f"--at: {arguments.at}; allowed: seconds from the video's start")
+    config = read_config(arguments.config or [Path("config.yaml")])
+    name = arguments.predictor or config.report.predictors[0]
+    if name not in config.predictors:
+        known = ", ".join(config.predictors)
+        raise UserError(f"--predictor: {name}: not in the config; allowed: {known}")
+    fabric = make_fabric(config.compute, arguments.seed)
+    network = trained(config, name, arguments.seed, fabric.device)
+    dataset = config.datasets[config.autoencoders[config.predictors[name].autoencoder].dataset]
+    context = network.layout.contexts[network.context]
+    if context.last or not context.first:
+        raise UserError(
+            f"--predictor: {name}: observes other frames than those before ({network.context});"
+            " name one whose context is a beginning"
+        )
+    frames = arguments.frames or network.layout.frames - context.first
+    futures = arguments.futures or config.evaluation.trajectories
+    sources = named_sources(arguments.videos)
+    for called, source in tqdm(sources.items(), desc="continue", unit="video", delay=2):
+        seen, rate = observed(source, dataset, context.first, arguments.at)
+        block = partial(predict_block, network, arguments.seed, [0])
+        shown = torch.from_numpy(seen).permute(0, 3, 1, 2)[None].to(fabric.device)
+        with fabric.autocast():
+            made = roll(block, shown, futures, frames)
+        made = made[0].permute(0, 1, 3, 4, 2).cpu().numpy()
+        write(arguments.out, called, seen, made, rate)
+
+
+def read_config(files: list[Path]) -> Config:
+    """The config that some files make together, as Snakemake reads them."""
+    merged = OmegaConf.merge(*(OmegaConf.create(dict(read_yaml(file) or {})) for file in files))
+    return load(OmegaConf.to_container(merged))  # type: ignore[arg-type]
+
+
+def trained(config: Config, name: str, seed: int, device: torch.device) -> TrainedPredictor:
+    """The predictor of a config and seed; UserError where it is not trained yet."""
+    own, results = config.predictors[name], Path(config.results).expanduser()
+    denoiser = results / "predictors" / (own.same_as or name) / f"seed{seed}" / INDEX
+    autoencoder = results / "autoencoders" / own.autoencoder / f"seed{seed}" / "finetuned" / INDEX
+    for index in (denoiser, autoencoder):
+        if not index.exists():
+            raise UserError(f"{index}: no such file; train it first: run snakemake with the config")
+    return load_predictor(denoiser, autoencoder, own, device)
+
+
+def named_sources(paths: list[Path]) -> dict[str, Source]:
+    """The videos at some paths by the name of their outputs; UserError where two have one."""
+    sources: dict[str, Source] = {}
+    for source in itertools.chain.from_iterable(map(sources_at, paths)):
+        if source.id in sources:
+            raise UserError(f"{source.path}: another video is called {source.id}, too; rename one")
+        sources[source.id] = source
+    return sources
+
+
+def sources_at(path: Path) -> list[Source]:
+    """A video file, a folder of one video's images, or the videos below a folder."""
+    place = os.path.abspath(path.expanduser())
+    if not os.path.isdir(place):
+        return [video_file(os.path.dirname(place), place)]
+    images = {folder: files for folder, files in walk(place, IMAGE_SUFFIXES)}
+    if place in images:
+        return [frame_folder(place, place, images[place])]
+    return list_sources(place, SourceKind.videos)
+
+
+def observed(
+    source: Source, dataset: Dataset, count: int, at: float | None
+) -> tuple[np.ndarray, float]:
+    """The `count` frames (Tc, R, R, 3) before the time `at`, or the last, and frames per second."""
+    options = (dataset.resolution, dataset.resize, dataset.fps, dataset.ffmpeg)
+    try:
+        with Decoding(source, *options) as decoding:
+            rate = decoding.probe.fps if decoding.refusal is None else dataset.fps
+            stride = frame_stride(dataset, rate)
+            rows = clip_rows(count, stride)
+            stop = None if at is None else round(at * rate)
+            window = Window(int(rows[-1]) + 1, stop)
+            decoding.read(window.append)
+    except Rejected as reason:
+        raise UserError(f"{source.path}: {reason}") from None
+    if stop is not None and stop > window.read:
+        raise UserError(f"--at: {at}: {source.path} has {window.read / rate:.2f} seconds")
+    if len(window.frames) <= rows[-1]:
+        raise UserError(
+            f"{source.path}: {len(window.frames)} frames to observe; {rows[-1] + 1} are needed"
+        )
+    return np.stack(list(window.frames))[rows], rate / stride
+
+
+class Window:
+    """The last `length` frames of what is appended, or of its first `stop` ones."""
+
+    def __init__(self, length: int, stop: int | None) -> None:
+        self.frames: deque[np.ndarray] = deque(maxlen=length)
+        self.stop, self.read = stop, 0
+
+    def append(self, frames: np.ndarray) -> None:
+        """Take the next frames (n, R, R, 3), whose memory may be used again."""
+        wanted = frames if self.stop is None else frames[: max(0, self.stop - self.read)]
+        self.frames.extend(frame.copy() for frame in wanted[-(self.frames.maxlen or 0) :])
+        self.read += len(frames)
+
+
+def write(out: Path, called: str, seen: np.ndarray, made: np.ndarray, rate: float) -> None:
+    """Futures (K, F, R, R, 3) as `future<k>/<name>.npy`, and all beside each other as a film."""
+    for number, future in enumerate(made):
+        path = out / f"future{number}" / f"{called}.npy"
+        with atomic_path(path) as temporary, open(temporary, "wb") as stream:
+            np.save(stream, future, allow_pickle=False)
+    film = out / f"{called}.mp4"
+    write_video(film, film_of(seen, list(made)), rate)
+    tqdm.write(str(film))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+"""Which frames of anybody's video are observed, and what is said of videos that cannot be."""
+
+import argparse
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import yaml
+
+from rsvp.config import Dataset
+from rsvp.continue_videos import Window, named_sources, observed, run
+from rsvp.data.sources import Source
+from rsvp.errors import UserError
+
+SIDE = 16
+
+
+def numbered(path: Path, count: int, rate: int = 10) -> Source:
+    """A lossless video whose n-th frame is grey, 4 n."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=Fraction(rate))
+        stream.height, stream.width, stream.pix_fmt = SIDE, SIDE, "bgr0"
+        for n in range(count):
+            frame = np.full((SIDE, SIDE, 3), 4 * n, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+    return Source(path.stem, str(path))
+
+
+def places(frames: np.ndarray) -> list[int]:
+    """Which frames of a numbered video these are."""
+    assert frames.shape[1:] == (SIDE, SIDE, 3)
+    return [round(float(frame.mean()) / 4) for frame in frames]
+
+
+@pytest.mark.parametrize(
+    ("cut", "at", "expected", "rate"),
+    [
+        ({}, None, [27, 28, 29], 10.0),
+        ({}, 1.2, [9, 10, 11], 10.0),
+        ({}, 3.0, [27, 28, 29], 10.0),
+        ({"frame_stride": 4}, None, [21, 25, 29], 2.5),
+        ({"frame_stride": 4}, 2.0, [11, 15, 19], 2.5),
+        ({"target_fps": 5.0}, None, [25, 27, 29], 5.0),
+    ],
+)
+def test_observed_frames_end_where_the_future_begins(tmp_path, cut, at, expected, rate):
+    source = numbered(tmp_path / "a.mkv", 30)
+    frames, found = observed(source, Dataset(resolution=SIDE, **cut), 3, at)
+    assert (places(frames), found) == (expected, rate)
+
+
+@pytest.mark.parametrize(
+    ("count", "at", "said"),
+    [
+        (2, None, "a.mkv: 2 frames to observe; 3 are needed"),
+        (30, 0.2, "a.mkv: 2 frames to observe; 3 are needed"),
+        (30, 3.1, "--at: 3.1: .*a.mkv has 3.00 seconds"),
+    ],
+)
+def test_videos_without_enough_frames_are_refused(tmp_path, count, at, said):
+    source = numbered(tmp_path / "a.mkv", count)
+    with pytest.raises(UserError, match=said):
+        observed(source, Dataset(resolution=SIDE), 3, at)
+
+
+def test_what_is_no_video_is_refused(tmp_path):
+    (tmp_path / "a.mp4").write_text("no video")
+    with pytest.raises(UserError, match=r"a\.mp4: cannot be opened as a video"):
+        observed(Source("a", str(tmp_path / "a.mp4")), Dataset(resolution=SIDE), 3, None)
+    with pytest.raises(UserError, match=r"b\.mp4: no such file"):
+        observed(Source("b", str(tmp_path / "b.mp4")), Dataset(resolution=SIDE), 3, None)
+
+
+@pytest.mark.parametrize("sizes", [[7, 7, 7], [1] * 20, [40]])
+def test_window_keeps_few_frames_of_any_pieces(sizes):
+    window, buffer, count = Window(3, 20), np.empty((40, 1), int), 0
+    for size in sizes:
+        buffer[:size, 0] = range(count, count + size)  # memory is used again, as in decoding
+        window.append(buffer[:size])
+        count += size
+    assert [int(frame[0]) for frame in window.frames] == [17, 18, 19]
+    assert window.read == sum(sizes)
+
+
+def test_videos_are_named_by_file_folder_or_place_below_a_folder(tmp_path):
+    numbered(tmp_path / "a.mkv", 3)
+    for folder in ("mine/walk", "frames"):
+        (tmp_path / folder).mkdir(parents=True)
+    numbered(tmp_path / "mine/walk/b.mkv", 3)
+    for n in range(3):
+        (tmp_path / f"frames/{n}.png").touch()
+    paths = [tmp_path / name for name in ("a.mkv", "mine", "frames")]
+    sources = named_sources(paths)
+    assert list(sources) == ["a", "walk/b", "frames"]
+    assert len(sources["frames"].files) == 3
+    with pytest.raises(UserError, match="another video is called a, too"):
+        named_sources([tmp_path / "a.mkv", tmp_path / "a.mkv"])
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"at": -1.0}, "--at: -1.0; allowed: seconds from the video's start"),
+        ({"at": float("nan")}, "--at: nan; allowed"),
+        ({"futures": 0}, "--futures: 0; allowed: 1 or more"),
+        ({"frames": -3}, "--frames: -3; allowed: 1 or more"),
+        ({"predictor": "other"}, "--predictor: other: not in the config; allowed: rsvp-m"),
+        ({}, r"predictors/rsvp-m/seed0/index\.json: no such file; train it first"),
+    ],
+)
+def test_wrong_calls_are_refused_in_one_line(tmp_path, given, said):
+    config = yaml.safe_load(Path("config.yaml").read_text())
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    (tmp_path / "more.yaml").write_text(yaml.safe_dump({"results": str(tmp_path / "results")}))
+    arguments = argparse.Namespace(
+        videos=[tmp_path / "a.mkv"], out=tmp_path / "out", predictor=None, seed=0, futures=None,
+        frames=None, at=None, config=[tmp_path / "config.yaml", tmp_path / "more.yaml"],
+    )  # fmt: skip
+    vars(arguments).update(given)
+    with pytest.raises(UserError, match=said):
+        run(arguments)
+    assert not arguments.out.exists()

@@ -9,6 +9,7 @@ from rsvp.data.videos import (
     FUTURE_COLOUR,
     GAP,
     OBSERVED_COLOUR,
+    film_of,
     side_by_side,
     write_video,
 )
@@ -55,6 +56,12 @@ def test_the_bar_changes_colour_when_the_future_begins():
     assert not (bar[1] == FUTURE_COLOUR).all(-1).any()
     assert (bar[2] == FUTURE_COLOUR).all(-1).any()
     assert (bar[3, 0] == OBSERVED_COLOUR).all() and (bar[3, -1] == FUTURE_COLOUR).all()
+
+
+@pytest.mark.parametrize(("side", "expected"), [(32, 3), (64, 3), (96, 2), (256, 1)])
+def test_large_panels_are_upscaled_less(side, expected):
+    frames = np.zeros((1, side, side, 3), np.uint8)
+    assert film_of(frames, [frames]).shape[1:3] == (expected * (side + GAP + BAR), expected * side)
 
 
 def test_panels_of_other_sizes_are_refused():

@@ -11,6 +11,7 @@ from rsvp.errors import UserError
 from rsvp.files import atomic_path
 
 GAP = 2  # pixels between panels, before upscaling
+PANEL = 192  # pixels of a panel's height, at most, where it is upscaled
 BAR = 2  # pixels of the bar that says which part is playing, before upscaling
 PAPER = (128, 128, 128)  # behind the panels; reads on a light and on a dark page
 OBSERVED_COLOUR = (120, 144, 156)  # bar while the frames are observed: slate
@@ -57,7 +58,7 @@ def write_video(
 
 
 def side_by_side(
-    context: np.ndarray, truth: np.ndarray, prediction: np.ndarray, scale: int = 3
+    context: np.ndarray, truth: np.ndarray, prediction: np.ndarray, scale: int | None = None
 ) -> np.ndarray:
     """One film of three panels: observed | truth | prediction.
 
@@ -74,11 +75,14 @@ def side_by_side(
     return film_of(context, [held, truth, prediction], scale)
 
 
-def film_of(context: np.ndarray, futures: Sequence[np.ndarray], scale: int = 3) -> np.ndarray:
+def film_of(
+    context: np.ndarray, futures: Sequence[np.ndarray], scale: int | None = None
+) -> np.ndarray:
     """One film with a panel of each future (F, H, W, 3), which follows the context (C, H, W, 3).
 
-    All uint8 RGB. Returns (C + F, h, w, 3) uint8. The bar at the foot grows with time and is slate
-    while frames are observed, orange when they are predicted.
+    All uint8 RGB. Returns (C + F, h, w, 3) uint8, upscaled by 3 where a panel's height stays within
+    `PANEL`, or by `scale`. The bar at the foot grows with time and is slate while frames are
+    observed, orange when they are predicted.
     """
     panels = [np.concatenate([context, future]) for future in futures]
     frames, height, width = panels[0].shape[:3]
@@ -93,7 +97,7 @@ def film_of(context: np.ndarray, futures: Sequence[np.ndarray], scale: int = 3) 
         seen = min(reached, round(film.shape[2] * len(context) / frames))
         film[frame, -BAR:, :seen] = OBSERVED_COLOUR
         film[frame, -BAR:, seen:reached] = FUTURE_COLOUR
-    return upscale(film, scale)
+    return upscale(film, scale or max(1, min(3, PANEL // height)))
 
 
 def upscale(frames: np.ndarray, scale: int) -> np.ndarray:

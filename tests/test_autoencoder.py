@@ -205,6 +205,18 @@ def test_learns_to_move_what_moves():
 
 
 @torch.no_grad()
+def test_what_stands_still_has_no_motion():
+    model, clips = autoencoder(), noise(2, 3, 3, 32, 32)
+    for parameter in model.motion.motion.parameters():
+        parameter.normal_()
+    seen = model.encode_context(clips)
+    motion = model.encode_motion(torch.cat([clips, seen.reference[:, None]], 1), seen)
+    assert motion[:, -2:].abs().max() < 1e-5
+    for kind in (slice(0, 2), slice(2, None)):
+        assert motion[:, 0, kind].abs().mean() > 1e-2
+
+
+@torch.no_grad()
 def test_without_motion_frames_are_the_reference():
     """Whatever the mask is: the object image takes the share that it leaves the scene."""
     model, clips = autoencoder(), noise(2, 3, 3, 32, 32)

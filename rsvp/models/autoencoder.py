@@ -177,8 +177,10 @@ class MotionEncoder(nn.Module):
         """Motion (B, T, Cm, h, h) of frames (B, T, 3, H, H), each by itself.
 
         The first two channels are the displacement of what moves, `compressed` from latent cells;
-        they start from the match and are zero in cells where nothing of the reference moves.
+        they start from the match and are zero in cells where nothing of the reference moves. All
+        are differences from what is found in the reference itself: what stands still has none.
         """
+        frames = torch.cat([frames, context.reference[:, None]], 1)
         count = frames.shape[1]
         _, quarter = self.frames(torch.cat([context.reference[:, None], frames], 1).flatten(0, 1))
         quarter = rearrange(quarter, "(b t) c h w -> b t c h w", t=count + 1)
@@ -195,9 +197,11 @@ class MotionEncoder(nn.Module):
         base = F.avg_pool2d((mask + 1e-2) * displacement, 2) / F.avg_pool2d(mask + 1e-2, 2)
         # Where nothing moves, a displacement means nothing and would only be noise to predict.
         moving = (4.0 * F.avg_pool2d(mask, 2)).clamp(max=1.0)
-        displacement = compressed(moving * (motion[:, :2] + base), self.scale)
-        motion = torch.cat([displacement, motion[:, 2:]], 1)
-        return rearrange(motion, "(b t) c h w -> b t c h w", t=count)
+        motion = torch.cat([moving * (motion[:, :2] + base), motion[:, 2:]], 1)
+        motion = rearrange(motion, "(b t) c h w -> b t c h w", t=count)
+        displacement, content = (motion[:, :-1] - motion[:, -1:]).flatten(0, 1).tensor_split([2], 1)
+        motion = torch.cat([compressed(displacement, self.scale), content], 1)
+        return rearrange(motion, "(b t) c h w -> b t c h w", t=count - 1)
 
     def refined(self, displacement: Tensor, frames: Tensor, context: Context) -> Tensor:
         """`displacement` (B T, 2, q, q), in cells, corrected by the images, at half their size."""

@@ -182,10 +182,9 @@ class MotionEncoder(nn.Module):
         """
         frames = torch.cat([frames, context.reference[:, None]], 1)
         count = frames.shape[1]
-        _, quarter = self.frames(torch.cat([context.reference[:, None], frames], 1).flatten(0, 1))
-        quarter = rearrange(quarter, "(b t) c h w -> b t c h w", t=count + 1)
-        own = repeat(quarter[:, 0], "b c h w -> (b t) c h w", t=count)
-        there = quarter[:, 1:].flatten(0, 1)
+        _, there = self.frames(frames.flatten(0, 1))
+        own = there.unflatten(0, (-1, count))[:, -1]
+        own = repeat(own, "b c h w -> (b t) c h w", t=count)
         displacement = self.refined(self.find(own, there), frames, context)
         found = sample(there, displacement)
         latents = F.pixel_shuffle(self.latents(torch.cat([context.scene, context.object], 1)), 2)

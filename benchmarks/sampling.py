@@ -20,10 +20,12 @@ import torch
 
 from rsvp.config import Guidance, Sampler
 from rsvp.data.clips import Clips, evaluation_clips
+from rsvp.data.colours import to_bytes, to_float
 from rsvp.data.latents import LatentStatistics
 from rsvp.data.layout import Layout
 from rsvp.diffusion.objectives import OBJECTIVES
 from rsvp.diffusion.packing import Packing
+from rsvp.diffusion.predictor import TrainedPredictor, future_noise, predict, step_noise
 from rsvp.diffusion.samplers import Drawing
 from rsvp.files import read_json
 from rsvp.metrics.frame import psnr, ssim
@@ -32,8 +34,6 @@ from rsvp.metrics.perceptual import PerceptualDistance
 from rsvp.models.autoencoders import load_autoencoder
 from rsvp.models.bundle import read_bundle
 from rsvp.models.denoiser import LatentDenoiser
-from rsvp.predict import TrainedPredictor, future_noise, predict, step_noise
-from rsvp.training.batches import to_bytes, to_float
 
 REFERENCE = Sampler(name="heun", steps=100)
 SETTINGS = [

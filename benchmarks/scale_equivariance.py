@@ -21,14 +21,15 @@ import torch.nn.functional as F
 from scipy.fft import dctn
 from torch import Tensor
 
+from rsvp.chance import generator
 from rsvp.config import Generated
+from rsvp.data.colours import to_float
 from rsvp.data.generated import generate_video
 from rsvp.models.autoencoders import make_autoencoder
 from rsvp.models.clip_autoencoder import halve
 from rsvp.models.frame_autoencoder import FrameAutoencoder
-from rsvp.training.batches import to_float
 from rsvp.training.reconstruction import FrameWeights, reconstruct, reconstruction_loss
-from rsvp.training.run import generator, learning_rate, set_learning_rate
+from rsvp.training.run import learning_rate, set_learning_rate
 
 FRAMES = 12  # of each video
 HELD_OUT = 16  # videos

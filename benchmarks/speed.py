@@ -38,18 +38,19 @@ from torch.utils.flop_counter import FlopCounterMode
 from rsvp.cache_latents import BATCH as CACHED
 from rsvp.config import Augment, Config, load, read_settings, stage_settings
 from rsvp.data.clips import Clips
+from rsvp.data.colours import to_float
 from rsvp.data.contexts import PREFIX
 from rsvp.data.latents import Latents, LatentStatistics
 from rsvp.diffusion.objectives import OBJECTIVES
 from rsvp.diffusion.packing import Packing
+from rsvp.diffusion.predictor import TrainedPredictor, future_noise, predict, step_noise
 from rsvp.diffusion.samplers import Drawing
 from rsvp.models.autoencoders import autoencoder_arguments, make_autoencoder
 from rsvp.models.clip_autoencoder import ClipAutoencoder
 from rsvp.models.denoiser import LatentDenoiser
 from rsvp.predict import BATCH as PREDICTED
-from rsvp.predict import TrainedPredictor, future_noise, predict, step_noise
 from rsvp.stage import keep_freed_memory, peak_memory_mb, processor
-from rsvp.training.batches import LatentBatches, to_float
+from rsvp.training.batches import LatentBatches
 from rsvp.training.compute import device_name, make_fabric
 from rsvp.training.cost import autoencoder_flops, forward_flops
 from rsvp.training.denoising import Denoising, denoiser_arguments

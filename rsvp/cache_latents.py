@@ -8,13 +8,14 @@ import torch
 
 from rsvp.config import Augment, Settings, to_plain
 from rsvp.data.clips import Clips
+from rsvp.data.colours import to_float
 from rsvp.data.contexts import PREFIX, clip_order, contexts_of
 from rsvp.data.latents import LatentWriter
 from rsvp.files import sha256_of_file
 from rsvp.models.autoencoders import load_autoencoder
 from rsvp.resume import Journal, batches, state_key
 from rsvp.stage import resumable_parser, run_stage
-from rsvp.training.batches import to_float, turned
+from rsvp.training.batches import turned
 from rsvp.training.compute import device_name, make_fabric
 
 BATCH = 16

@@ -23,10 +23,10 @@ from rsvp.data.decoding import Decoding, Rejected
 from rsvp.data.sources import IMAGE_SUFFIXES, Source, frame_folder, list_sources, video_file, walk
 from rsvp.data.splits import clip_rows, frame_stride
 from rsvp.data.videos import film_of, write_video
+from rsvp.diffusion.predictor import TrainedPredictor, load_predictor, predict_block
 from rsvp.errors import UserError
 from rsvp.files import INDEX, atomic_path, read_yaml
 from rsvp.models.rolling import roll
-from rsvp.predict import TrainedPredictor, load_predictor, predict_block
 from rsvp.stage import run_command
 from rsvp.training.compute import make_fabric
 

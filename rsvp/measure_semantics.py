@@ -27,6 +27,7 @@ from tqdm import tqdm
 
 from rsvp.config import Settings
 from rsvp.data.clips import Clips, evaluation_clips
+from rsvp.data.colours import to_bytes, to_float
 from rsvp.data.latents import LatentStatistics
 from rsvp.data.pictures import colours_of_motion, motion_legend, write_picture
 from rsvp.errors import UserError
@@ -37,7 +38,6 @@ from rsvp.metrics.perceptual import PerceptualDistance
 from rsvp.models.autoencoder import Autoencoder, Context, Decoded
 from rsvp.models.autoencoders import load_autoencoder
 from rsvp.stage import run_stage, stage_parser
-from rsvp.training.batches import to_bytes, to_float
 from rsvp.training.compute import device_name, make_fabric
 
 BATCH = 8

@@ -16,13 +16,13 @@ from torch import Tensor
 
 from rsvp.config import Settings
 from rsvp.data.clips import Clips, evaluation_clips
+from rsvp.data.colours import to_bytes, to_float
 from rsvp.data.predictions import RowWriter
 from rsvp.models.autoencoders import load_autoencoder
 from rsvp.models.clip_autoencoder import ClipAutoencoder
 from rsvp.models.rolling import roll
 from rsvp.resume import Journal, batches, state_key
 from rsvp.stage import resumable_parser, run_stage
-from rsvp.training.batches import to_bytes, to_float
 from rsvp.training.compute import device_name, make_fabric
 
 BATCH = 8

@@ -9,16 +9,10 @@ import torch
 from torch.utils.data import Dataset
 
 from rsvp.config import Augment
+from rsvp.data.colours import to_bytes, to_float
 from rsvp.data.latents import Latents, LatentWriter
 from rsvp.resume import Journal, StateKey
-from rsvp.training.batches import (
-    ClipBatches,
-    LatentBatches,
-    StepBatches,
-    to_bytes,
-    to_float,
-    turned,
-)
+from rsvp.training.batches import ClipBatches, LatentBatches, StepBatches, turned
 from rsvp.training.run import STOP_SIGNALS, TrainingRun
 
 

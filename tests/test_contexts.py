@@ -5,6 +5,7 @@ import itertools
 import pytest
 import torch
 
+from rsvp.chance import generator
 from rsvp.config import ObservedFrames as Context
 from rsvp.config import Predictor
 from rsvp.data.contexts import clip_order, contexts_of, observed_frames, predicted_frames, task_of
@@ -15,7 +16,6 @@ from rsvp.models.denoiser import LatentDenoiser
 from rsvp.resume import Journal, StateKey
 from rsvp.training.batches import LatentBatches, in_context
 from rsvp.training.denoising import future_loss
-from rsvp.training.run import generator
 
 FRAMES = 7
 CONTEXTS = {

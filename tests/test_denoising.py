@@ -3,11 +3,11 @@
 import pytest
 import torch
 
+from rsvp.chance import generator
 from rsvp.config import Predictor
 from rsvp.data.layout import Parts
 from rsvp.models.denoiser import LatentDenoiser
 from rsvp.training.denoising import future_loss
-from rsvp.training.run import generator
 
 CONTEXT = 3
 

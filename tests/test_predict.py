@@ -1,4 +1,4 @@
-"""The predict stage: its noise, and what it makes of the context."""
+"""A trained predictor: its noise, and what it makes of the context."""
 
 from functools import partial
 
@@ -10,10 +10,10 @@ from rsvp.data.latents import LatentStatistics
 from rsvp.data.layout import Layout
 from rsvp.diffusion.objectives import OBJECTIVES
 from rsvp.diffusion.packing import Packing
+from rsvp.diffusion.predictor import TrainedPredictor, future_noise, predict, step_noise
 from rsvp.diffusion.samplers import Drawing
 from rsvp.models.autoencoder import Autoencoder
 from rsvp.models.denoiser import LatentDenoiser
-from rsvp.predict import TrainedPredictor, future_noise, predict, step_noise
 
 SHAPE = (6, 4, 4, 4)
 MOTION = Packing({"motion": SHAPE})

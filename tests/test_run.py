@@ -13,18 +13,12 @@ import torch
 from safetensors.torch import load_file
 from torch.optim.swa_utils import AveragedModel
 
+from rsvp.chance import generator
 from rsvp.errors import UserError
 from rsvp.resume import SAVE_SECONDS, StateKey
 from rsvp.training import run as run_module
 from rsvp.training.ema import ramped_average
-from rsvp.training.run import (
-    TrainingRun,
-    generator,
-    learning_rate,
-    load_part,
-    save_part,
-    set_learning_rate,
-)
+from rsvp.training.run import TrainingRun, learning_rate, load_part, save_part, set_learning_rate
 
 STEPS = 25
 

@@ -9,12 +9,13 @@ from einops import rearrange
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from rsvp.chance import generator
 from rsvp.config import Augment, ObservedFrames
 from rsvp.data.clips import Clips
 from rsvp.data.contexts import PREFIX, clip_order
 from rsvp.data.latents import Latents
 from rsvp.data.layout import Layout, Parts, joined
-from rsvp.training.run import STOP_SIGNALS, generator
+from rsvp.training.run import STOP_SIGNALS
 
 
 class StepBatches(Dataset[Any]):
@@ -126,13 +127,3 @@ def turned(clip: Tensor, symmetry: int, augment: Augment) -> Tensor:
         if symmetry & 4:
             clip = clip.transpose(-1, -2)
     return clip
-
-
-def to_float(frames: Tensor) -> Tensor:
-    """uint8 colours as float in [-1, 1]."""
-    return frames.float() / 127.5 - 1.0
-
-
-def to_bytes(frames: Tensor) -> Tensor:
-    """Float colours in [-1, 1] (clipped) as uint8."""
-    return ((frames.float().clamp(-1.0, 1.0) + 1.0) * 127.5).round().to(torch.uint8)

@@ -8,6 +8,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
+from rsvp.chance import generator
 from rsvp.config import Predictor, Settings
 from rsvp.data.latents import Latents
 from rsvp.data.layout import Parts
@@ -19,7 +20,7 @@ from rsvp.models.denoiser import LatentDenoiser
 from rsvp.training.batches import LatentBatches
 from rsvp.training.compute import loader_workers
 from rsvp.training.ema import ramped_average
-from rsvp.training.run import Part, generator, learning_rate, set_learning_rate
+from rsvp.training.run import Part, learning_rate, set_learning_rate
 
 VALIDATE_EVERY = 100  # steps
 VALIDATION_CLIPS = 64

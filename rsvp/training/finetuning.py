@@ -10,8 +10,10 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
+from rsvp.chance import generator
 from rsvp.config import Autoencoder, ObservedFrames, Settings
 from rsvp.data.clips import Clips
+from rsvp.data.colours import to_float
 from rsvp.data.contexts import contexts_of
 from rsvp.metrics.sliced_wasserstein import sliced_wasserstein
 from rsvp.models.clip_autoencoder import ClipAutoencoder
@@ -22,11 +24,11 @@ from rsvp.training.adversarial import (
     generator_loss,
     make_discriminators,
 )
-from rsvp.training.batches import ClipBatches, in_context, to_float
+from rsvp.training.batches import ClipBatches, in_context
 from rsvp.training.compute import loader_workers
 from rsvp.training.ema import ramped_average
 from rsvp.training.reconstruction import frame_weights, reconstruct, reconstruction_loss
-from rsvp.training.run import Part, generator, learning_rate, set_learning_rate
+from rsvp.training.run import Part, learning_rate, set_learning_rate
 from rsvp.training.watch import Scores, Watch
 
 

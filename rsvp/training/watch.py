@@ -15,12 +15,12 @@ from tqdm import tqdm
 
 from rsvp.config import Weights
 from rsvp.data.clips import Clips, evaluation_clips
+from rsvp.data.colours import to_bytes, to_float
 from rsvp.metrics.frame import psnr
 from rsvp.metrics.intervals import Interval, paired_interval
 from rsvp.metrics.perceptual import PerceptualDistance
 from rsvp.metrics.sliced_wasserstein import sliced_wasserstein
 from rsvp.models.clip_autoencoder import ClipAutoencoder
-from rsvp.training.batches import to_bytes, to_float
 
 MOST_CLIPS = 32
 BATCH = 8

@@ -6,10 +6,7 @@ by side. Nothing is trained.
 """
 
 import argparse
-import itertools
 import math
-import os
-from collections import deque
 from functools import partial
 from pathlib import Path
 
@@ -18,10 +15,9 @@ import torch
 from omegaconf import OmegaConf
 from tqdm import tqdm
 
-from rsvp.config import Config, Dataset, SourceKind, load
-from rsvp.data.decoding import Decoding, Rejected
-from rsvp.data.sources import IMAGE_SUFFIXES, Source, frame_folder, list_sources, video_file, walk
-from rsvp.data.splits import clip_rows, frame_stride
+from rsvp.config import Config, load
+from rsvp.data.observed import observed
+from rsvp.data.sources import named_sources
 from rsvp.data.videos import film_of, write_video
 from rsvp.diffusion.predictor import TrainedPredictor, load_predictor, predict_block
 from rsvp.errors import UserError
@@ -109,65 +105,6 @@ def trained(config: Config, name: str, seed: int, device: torch.device) -> Train
         if not index.exists():
             raise UserError(f"{index}: no such file; train it first: run snakemake with the config")
     return load_predictor(denoiser, autoencoder, own, device)
-
-
-def named_sources(paths: list[Path]) -> dict[str, Source]:
-    """The videos at some paths by the name of their outputs; UserError where two have one."""
-    sources: dict[str, Source] = {}
-    for source in itertools.chain.from_iterable(map(sources_at, paths)):
-        if source.id in sources:
-            raise UserError(f"{source.path}: another video is called {source.id}, too; rename one")
-        sources[source.id] = source
-    return sources
-
-
-def sources_at(path: Path) -> list[Source]:
-    """A video file, a folder of one video's images, or the videos below a folder."""
-    place = os.path.abspath(path.expanduser())
-    if not os.path.isdir(place):
-        return [video_file(os.path.dirname(place), place)]
-    images = {folder: files for folder, files in walk(place, IMAGE_SUFFIXES)}
-    if place in images:
-        return [frame_folder(place, place, images[place])]
-    return list_sources(place, SourceKind.videos)
-
-
-def observed(
-    source: Source, dataset: Dataset, count: int, at: float | None
-) -> tuple[np.ndarray, float]:
-    """The `count` frames (Tc, R, R, 3) before the time `at`, or the last, and frames per second."""
-    options = (dataset.resolution, dataset.resize, dataset.fps, dataset.ffmpeg)
-    try:
-        with Decoding(source, *options) as decoding:
-            rate = decoding.probe.fps if decoding.refusal is None else dataset.fps
-            stride = frame_stride(dataset, rate)
-            rows = clip_rows(count, stride)
-            stop = None if at is None else round(at * rate)
-            window = Window(int(rows[-1]) + 1, stop)
-            decoding.read(window.append)
-    except Rejected as reason:
-        raise UserError(f"{source.path}: {reason}") from None
-    if stop is not None and stop > window.read:
-        raise UserError(f"--at: {at}: {source.path} has {window.read / rate:.2f} seconds")
-    if len(window.frames) <= rows[-1]:
-        raise UserError(
-            f"{source.path}: {len(window.frames)} frames to observe; {rows[-1] + 1} are needed"
-        )
-    return np.stack(list(window.frames))[rows], rate / stride
-
-
-class Window:
-    """The last `length` frames of what is appended, or of its first `stop` ones."""
-
-    def __init__(self, length: int, stop: int | None) -> None:
-        self.frames: deque[np.ndarray] = deque(maxlen=length)
-        self.stop, self.read = stop, 0
-
-    def append(self, frames: np.ndarray) -> None:
-        """Take the next frames (n, R, R, 3), whose memory may be used again."""
-        wanted = frames if self.stop is None else frames[: max(0, self.stop - self.read)]
-        self.frames.extend(frame.copy() for frame in wanted[-(self.frames.maxlen or 0) :])
-        self.read += len(frames)
 
 
 def write(out: Path, called: str, seen: np.ndarray, made: np.ndarray, rate: float) -> None:

@@ -10,8 +10,9 @@ import pytest
 import yaml
 
 from rsvp.config import Dataset
-from rsvp.continue_videos import Window, named_sources, observed, run
-from rsvp.data.sources import Source
+from rsvp.continue_videos import run
+from rsvp.data.observed import Window, observed
+from rsvp.data.sources import Source, named_sources
 from rsvp.errors import UserError
 
 SIDE = 16

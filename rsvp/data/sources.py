@@ -82,6 +82,27 @@ def list_sources(
     return found
 
 
+def named_sources(paths: Iterable[Path]) -> dict[str, Source]:
+    """The videos at some paths by the name of their outputs; UserError where two have one."""
+    sources: dict[str, Source] = {}
+    for source in itertools.chain.from_iterable(map(sources_at, paths)):
+        if source.id in sources:
+            raise UserError(f"{source.path}: another video is called {source.id}, too; rename one")
+        sources[source.id] = source
+    return sources
+
+
+def sources_at(path: Path) -> list[Source]:
+    """A video file, a folder of one video's images, or the videos below a folder."""
+    place = os.path.abspath(path.expanduser())
+    if not os.path.isdir(place):
+        return [video_file(os.path.dirname(place), place)]
+    images = {folder: files for folder, files in walk(place, IMAGE_SUFFIXES)}
+    if place in images:
+        return [frame_folder(place, place, images[place])]
+    return list_sources(place, SourceKind.videos)
+
+
 def walk(root: str, suffixes: tuple[str, ...]) -> Iterable[tuple[str, list[str]]]:
     """Folders below `root` that hold files with one of the suffixes, with those files' paths.
 

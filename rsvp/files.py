@@ -54,7 +54,7 @@ def is_running(process: int) -> bool:
     except ProcessLookupError:
         return False
     except OSError:
-        pass  # another user's
+        return True  # another user's
     return True
 
 

@@ -256,18 +256,16 @@ def parent_of(process: int) -> int:
     try:
         # After the name, which is in brackets and may hold anything: state, parent, …
         return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
-    except OSError:
-        pass  # no such process, or not Linux
-    return int(asked_of_ps(process, "ppid") or INIT)
+    except OSError:  # no such process, or not Linux
+        return int(asked_of_ps(process, "ppid") or INIT)
 
 
 def command_line(process: int) -> str:
     """What a process was started with; "" where there is none."""
     try:
         return Path(f"/proc/{process}/cmdline").read_text().replace("\0", " ")
-    except OSError:
-        pass  # no such process, or not Linux
-    return asked_of_ps(process, "command")
+    except OSError:  # no such process, or not Linux
+        return asked_of_ps(process, "command")
 
 
 def asked_of_ps(process: int, what: str) -> str:

@@ -236,6 +236,33 @@ def test_without_motion_frames_are_the_reference():
 
 
 @torch.no_grad()
+def test_scene_takes_nothing_of_the_reference_up_to_a_pixel_around_the_mask():
+    """There the outline of what moves is blended into the reference; beyond, it is the scene."""
+    clips = noise(1, 3, 3, 32, 32)
+
+    def scene(mask):
+        model = autoencoder()
+        model.context.mask = Given(F.pixel_unshuffle(100.0 * (2.0 * mask - 1.0), 2))
+        return model.encode_context(clips).background
+
+    everywhere, block, near = torch.ones(1, 1, 32, 32), *torch.zeros(2, 1, 1, 32, 32)
+    block[..., 10:20, 12:22] = near[..., 9:21, 11:23] = 1.0
+    expected = torch.where(near > 0, scene(everywhere), clips[:, -1])
+    torch.testing.assert_close(scene(block), expected)
+
+
+class Given(torch.nn.Module):
+    """Gives the same, whatever it is asked."""
+
+    def __init__(self, answer):
+        super().__init__()
+        self.answer = answer
+
+    def forward(self, _):
+        return self.answer
+
+
+@torch.no_grad()
 def test_what_moves_away_leaves_the_scene_behind():
     """Also at the mask's soft edge, whose pixels show something of both."""
     model = autoencoder()

@@ -18,22 +18,15 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from rsvp.config import Guidance, Sampler
+from rsvp.config import Predictor, Sampler
 from rsvp.data.clips import Clips, evaluation_clips
 from rsvp.data.colours import to_bytes, to_float
-from rsvp.data.latents import LatentStatistics
-from rsvp.data.layout import Layout
-from rsvp.diffusion.objectives import OBJECTIVES
-from rsvp.diffusion.packing import Packing
-from rsvp.diffusion.predictor import TrainedPredictor, future_noise, predict, step_noise
+from rsvp.diffusion.predictor import future_noise, load_predictor, predict, step_noise
 from rsvp.diffusion.samplers import Drawing
-from rsvp.files import read_json
+from rsvp.files import INDEX, read_json
 from rsvp.metrics.frame import psnr, ssim
 from rsvp.metrics.intervals import paired_interval
 from rsvp.metrics.perceptual import PerceptualDistance
-from rsvp.models.autoencoders import load_autoencoder
-from rsvp.models.bundle import read_bundle
-from rsvp.models.denoiser import LatentDenoiser
 
 REFERENCE = Sampler(name="heun", steps=100)
 SETTINGS = [
@@ -71,21 +64,18 @@ class Setup:
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         results, seed = arguments.results, f"seed{arguments.seed}"
-        tensors, self.facts = read_bundle(
-            results / "predictors" / arguments.predictor / seed / "index.json"
-        )
-        self.denoiser = LatentDenoiser(**self.facts["arguments"]).eval()
-        self.denoiser.load_state_dict(tensors)
-        self.packing = Packing(self.facts["arguments"]["targets"])
-        self.layout = Layout(**self.facts["layout"])
         folder = results / "autoencoders" / arguments.autoencoder / seed
-        self.autoencoder = load_autoencoder(folder / "finetuned" / "index.json")
-        self.statistics = {k: LatentStatistics(**v) for k, v in self.facts["statistics"].items()}
+        self.network = load_predictor(
+            results / "predictors" / arguments.predictor / seed / INDEX,
+            folder / "finetuned" / INDEX,
+            Predictor(),
+            torch.device("cpu"),
+        )
         self.seed, self.temperature = arguments.seed, arguments.temperature
         if self.temperature is None:
             handed = read_json(results / f"settings/predict/{arguments.predictor}/{seed}.json")
             self.temperature = handed["predictor"]["sampler"]["temperature"]
-        clips = Clips(results / "datasets" / arguments.dataset / "index.json", "validation")
+        clips = Clips(results / "datasets" / arguments.dataset / INDEX, "validation")
         self.indices = evaluation_clips(clips, arguments.clips)
         self.groups = [clips.table["group"].iloc[i] for i in self.indices]
         frames = torch.stack([clips.frames(i) for i in self.indices])
@@ -96,12 +86,9 @@ class Setup:
     @torch.no_grad()
     def scores(self, sampler: Sampler) -> dict[str, torch.Tensor]:
         """PSNR, SSIM and perhaps LPIPS of each clip, mean over its future frames."""
-        drawing = self.drawing(sampler)
-        noise = future_noise(self.packing.shape, self.seed, self.indices, 1)
+        network = replace(self.network, drawing=self.drawing(sampler))
+        noise = future_noise(network.packing.shape, self.seed, self.indices, 1)
         fresh = partial(step_noise, noise[:, 0], self.seed, self.indices)
-        network = TrainedPredictor(
-            self.autoencoder, self.denoiser, self.statistics, self.layout, self.packing, drawing
-        )
         futures = predict(network, self.context, noise, fresh)
         predicted = to_bytes(futures[:, 0]).permute(0, 1, 3, 4, 2)
         found = {}
@@ -117,7 +104,7 @@ class Setup:
     def drawing(self, sampler: Sampler) -> Drawing:
         """The sampler at the temperature that was asked for."""
         sampler = replace(sampler, temperature=self.temperature)
-        return Drawing(OBJECTIVES[self.facts["objective"]], sampler, Guidance())
+        return replace(self.network.drawing, sampler=sampler)
 
     def line(
         self,

@@ -236,7 +236,7 @@ class Compute:
 
     device: str = "auto"  # auto, cpu, cuda
     precision: str = "auto"  # auto, 32-true, bf16-mixed
-    threads: int = 2  # CPU threads of one job
+    threads: int = 2  # CPU threads of one job; of one that measures half (`measuring_threads`)
     deterministic: bool = False  # on a GPU: only deterministic kernels
     compile: bool | None = None  # true: denoisers, by torch.compile
     save_seconds: float = 120.0  # of work, at most, are lost when a job is killed
@@ -572,6 +572,7 @@ def stage_settings(config: Config, stage: str, name: str = "", seed: int = 0) ->
             return calibration_settings(config, training, name, seed)
     settings: dict[str, Any] = {"name": name}
     compute = omit(config.compute, "save_seconds", "compile")
+    measuring = compute | {"threads": measuring_threads(config.compute)}
     if stage == "generate_videos":
         settings["dataset"] = pick(config.datasets[name], ("source", "generated", "fps"))
     elif stage == "decode":
@@ -619,19 +620,19 @@ def stage_settings(config: Config, stage: str, name: str = "", seed: int = 0) ->
         settings["evaluation"] = pick(config.evaluation, ("max_clips", "horizon"))
     elif stage == "real_features":
         settings["weights"] = omit(measuring_weights(config.weights), *LPIPS_KEYS)
-        settings |= {"compute": compute, "windows": feature_windows(config)}
+        settings |= {"compute": measuring, "windows": feature_windows(config)}
         settings["evaluation"] = pick(config.evaluation, ("max_clips", "horizon"))
     elif stage == "check_memorisation":
         settings["evaluation"] = pick(config.evaluation, ("bootstrap",))
         settings["weights"] = {"i3d": weights_files(config.weights).get("i3d")}
-        settings["compute"] = compute
+        settings["compute"] = measuring
     elif stage == "measure_semantics":
         keys = ("max_clips", "horizon", "semantics_clips", "bootstrap")
         settings |= {"seed": seed, "evaluation": pick(config.evaluation, keys)}
         files = weights_files(config.weights)
-        settings |= {"weights": {key: files.get(key) for key in LPIPS_KEYS}, "compute": compute}
+        settings |= {"weights": {key: files.get(key) for key in LPIPS_KEYS}, "compute": measuring}
     elif stage == "evaluate":
-        settings |= {"weights": measuring_weights(config.weights), "compute": compute}
+        settings |= {"weights": measuring_weights(config.weights), "compute": measuring}
         settings["windows"] = feature_windows(config)
     elif stage == "report":
         settings |= {"report": to_plain(config.report)}
@@ -640,6 +641,14 @@ def stage_settings(config: Config, stage: str, name: str = "", seed: int = 0) ->
     else:
         raise ValueError(f"no such stage: {stage}")
     return without_unset(settings, to_plain(Settings()))
+
+
+def measuring_threads(compute: Compute) -> int:
+    """CPU threads of a job that measures: half, so that two of them use what one training uses.
+
+    There is one such job per row, and much of each is no network's work.
+    """
+    return max(1, compute.threads // 2)
 
 
 def budget_section(config: Config, training: str, name: str) -> Pretrain | Finetune | Predictor:

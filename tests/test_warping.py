@@ -14,6 +14,7 @@ from rsvp.models.warping import (
     sample,
     sample_by_gathering,
     splat,
+    window_mean,
 )
 
 
@@ -248,6 +249,16 @@ def test_refining_keeps_the_start_where_it_finds_nothing_better():
     assert torch.equal(refine(start, image, image, torch.ones(1, 1, 32, 32)), start)
     flat = torch.ones_like(image)
     assert torch.equal(refine(start, flat, -flat, torch.ones(1, 1, 32, 32)), start)
+
+
+@pytest.mark.parametrize("size", [3, 5])
+def test_window_means_are_those_of_pooling(size):
+    values = noise(2, 3, 12, 17)
+    expected = F.avg_pool2d(values, size, 1, size // 2, count_include_pad=False)
+    torch.testing.assert_close(window_mean(values, size), expected)
+    exact = window_mean(values.float(), size)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(window_mean(values.float(), size), exact)
 
 
 def test_bicubic_sampling_keeps_more_detail():

@@ -27,6 +27,7 @@ from rsvp.config import (
     budget_section,
     is_url,
     load,
+    measuring_threads,
     resolve_path,
     shorten,
     stage_settings,
@@ -67,6 +68,7 @@ class Plan:
         self.datasets = unique(config.autoencoders[a].dataset for a in self.autoencoders)
         self.seeds = config.report.seeds
         self.threads = config.compute.threads
+        self.measuring_threads = measuring_threads(config.compute)
         self.gpu = 0 if config.compute.device == "cpu" else 1
         localise_paths(config, base, self.results)
         for name in self.datasets:

@@ -5,7 +5,9 @@ import re
 
 import pytest
 import yaml
-from projects import ROOT
+from projects import ROOT, RULES
+
+from rsvp.config import load, stage_settings
 
 DEMO = {
     "settings": 15,
@@ -259,8 +261,28 @@ def test_results_folder_is_held_by_one_run(project):
 
 def test_every_stage_counts_by_its_code():
     """A rule whose stage refuses other code must rerun for other code."""
-    rules = "".join(path.read_text() for path in sorted((ROOT / "workflow/rules").glob("*.smk")))
-    modules = re.findall(r"\$PYTHON\" -m (rsvp\.\w+)", rules)
+    modules = re.findall(r"\$PYTHON\" -m (rsvp\.\w+)", RULES)
     assert len(modules) >= 12
     for use in ("*code_files", "code=planned_code"):
-        assert re.findall(re.escape(use) + r'\("([\w.]+)"\)', rules) == modules
+        assert re.findall(re.escape(use) + r'\("([\w.]+)"\)', RULES) == modules
+
+
+@pytest.mark.parametrize(("threads", "measuring"), [(1, 1), (4, 2), (5, 2)])
+def test_rules_ask_for_the_threads_that_their_stages_take(threads, measuring):
+    """So the scheduler runs two jobs that measure where one trains."""
+    values = yaml.safe_load((ROOT / "config.yaml").read_text())
+    values["compute"]["threads"] = threads
+    config = load(values)
+    names = {"train_diffusion": "rsvp-m", "calibrate_diffusion": "rsvp-m", "predict": "rsvp-m"}
+    seen = {}
+    for rule in re.split(r"^rule ", RULES, flags=re.MULTILINE)[1:]:
+        stage = rule.split(":")[0]
+        if asked := re.search(r"^    threads: PLAN\.(\w+)$", rule, re.MULTILINE):
+            settings = stage_settings(config, stage, names.get(stage, "rsvp"))
+            seen[stage] = asked[1], settings["compute"]["threads"]
+    halved = {"real_features", "evaluate", "measure_semantics", "check_memorisation"}
+    assert halved < seen.keys() and len(seen) >= 12
+    for stage, found in seen.items():
+        half = stage in halved
+        expected = ("measuring_threads", measuring) if half else ("threads", threads)
+        assert found == expected, stage

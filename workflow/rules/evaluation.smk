@@ -97,7 +97,7 @@ rule real_features:
         "real_features/{dataset}/benchmark.tsv"
     conda:
         "../../envs/rsvp.yaml"
-    threads: PLAN.threads
+    threads: PLAN.measuring_threads
     resources:
         gpu=PLAN.gpu,
         mem_mb=8000,
@@ -139,7 +139,7 @@ rule evaluate:
         "evaluation/{row}/seed{seed}/benchmark.tsv"
     conda:
         "../../envs/rsvp.yaml"
-    threads: PLAN.threads
+    threads: PLAN.measuring_threads
     resources:
         gpu=PLAN.gpu,
         mem_mb=8000,
@@ -184,7 +184,7 @@ rule measure_semantics:
         "semantics/{autoencoder}/seed{seed}/benchmark.tsv"
     conda:
         "../../envs/rsvp.yaml"
-    threads: PLAN.threads
+    threads: PLAN.measuring_threads
     resources:
         gpu=PLAN.gpu,
         mem_mb=16000,
@@ -223,7 +223,7 @@ rule check_memorisation:
         "memorisation/{dataset}/benchmark.tsv"
     conda:
         "../../envs/rsvp.yaml"
-    threads: PLAN.threads
+    threads: PLAN.measuring_threads
     resources:
         gpu=PLAN.gpu,
         mem_mb=8000,

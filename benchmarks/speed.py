@@ -5,24 +5,33 @@ caching of latents, training of the denoiser, sampling): the median time of a st
 per second as a share of this machine's rate of matrix products, the wait for data, and the peak of
 memory; and the operations of one clip forward and of one evaluation of the denoiser at 64, 128 and
 256 pixels, counted without computing them. Networks are fresh and data are seeded noise: nothing is
-read or kept. Each phase runs in a process of its own, so that its memory is its own.
+read or kept. Each phase runs in a process of its own, so that its memory is its own, right after
+the matrix products that it is compared with. One that fails, by too little memory say, leaves a
+line that says so, and the next goes on.
 
     python benchmarks/speed.py --csv speed.csv --operations operations.csv
-    python benchmarks/speed.py --configs configs/methods.yaml configs/methods-gpu.yaml --compile
     python benchmarks/speed.py --rows rsvp-m --phases pretrain denoise --profile profile.csv
+
+and on a GPU, with what its presets name,
+
+    python benchmarks/speed.py --csv gpu.csv --resolutions 64 128 \\
+      --configs configs/methods.yaml configs/methods-gpu.yaml
+    python benchmarks/speed.py --csv gpu-256px.csv --resolutions 256 \\
+      --configs configs/methods.yaml configs/methods-gpu.yaml configs/methods-256px.yaml
 
 A clip has 16 frames, 4 observed. On a GPU steps run in bfloat16 at all three resolutions, on a CPU
 at 64 pixels and in 32 bit unless told otherwise.
 """
 
 import argparse
-import multiprocessing
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import repeat
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -64,10 +73,18 @@ WARM_UP = 2  # steps that are not timed
 SEED = 0
 # Limits at 256 px, in GFLOP: of one clip forward, and of one evaluation of the denoiser.
 LIMITS = {"autoencoder": 260.0, "denoiser": 40.0}
+# Floors of training steps: the share of the rate of matrix products, on a GPU the denoiser's alone;
+# the share of a step that waits for data; and the memory of a GPU, at 256 px too.
+TRAINING = ("pretrain", "finetune", "denoise")
+CPU_SHARE, GPU_SHARE, DATA_WAIT, MEMORY_MB = 0.5, 0.35, 0.02, 24 * 1024
 OTHERS = (
     "For comparison at 256 px, the originals: PVDM's autoencoder 2602 GFLOP per clip, its U-Net "
-    "243 GFLOP x 400 evaluations; RSVP-M's U-Net 313 GFLOP x 100 evaluations."
+    "243 GFLOP x 400 evaluations; RSVP-M's U-Net 313 GFLOP x 100 evaluations. PVDM encodes two "
+    "clips in every step of the diffusion: counted as one pass through its autoencoder, since an "
+    "encoder is about half of it."
 )
+PVDM_STEP = 2602.0 + 3 * 243.0  # GFLOP per clip of a diffusion step; backward is twice forward
+PVDM_SAMPLE = 400 * 243.0
 GIGA = 1e9
 
 
@@ -75,24 +92,24 @@ def main() -> None:
     """Print what was timed and what was counted; write a line per row, size and phase."""
     arguments = parse()
     fabric = make_fabric(compute(arguments))
-    rates = matmul_rates(fabric.device)
-    machine = device_name(fabric) if fabric.device.type == "cuda" else processor()
+    on_gpu = fabric.device.type == "cuda"
+    machine = device_name(fabric) if on_gpu else processor()
     print(f"{machine}, {torch.get_num_threads()} threads, torch {torch.__version__}.")
-    print("Matrix products: " + ", ".join(f"{k} {v / GIGA:.1f} GFLOP/s" for k, v in rates.items()))
-    sizes = arguments.resolutions or (COUNTED if fabric.device.type == "cuda" else COUNTED[:1])
+    sizes = arguments.resolutions or (COUNTED if on_gpu else COUNTED[:1])
     counted, timed_lines, operators = [], [], []
     for row in arguments.rows or config_at(arguments, COUNTED[0]).report.predictors:
         for size in COUNTED:
             line = {"row": row, "resolution": size}
             counted.append(line | operations(config_at(arguments, size), row))
             for phase in arguments.phases if size in sizes else ():
-                # A fresh process, so that the peak of memory is this phase's alone.
-                with multiprocessing.get_context("spawn").Pool(1) as pool:
-                    found, busy = pool.apply(times, (arguments, row, size, phase, rates))
                 where = {"device": machine} | line | {"phase": phase}
+                found, busy = in_own_process(times, arguments, row, size, phase)
                 timed_lines.append(where | found)
                 operators += [where | operator for operator in busy]
-                print(f"{row}, {size} px, {phase}: {1000 * found['seconds']:.0f} ms", flush=True)
+                said = found.get("error") or f"{1000 * found['seconds']:.0f} ms"
+                print(f"{row}, {size} px, {phase}: {said}", flush=True)
+                if arguments.csv:  # what is there, should a later phase take the machine down
+                    pd.DataFrame(timed_lines).to_csv(arguments.csv, index=False)
     tables = [pd.DataFrame(lines) for lines in (timed_lines, counted, operators)]
     for table, shown, path in (
         (tables[0], speed_lines, arguments.csv),
@@ -103,7 +120,23 @@ def main() -> None:
             print("\n" + markdown(shown(table)))
             if path:
                 table.to_csv(path, index=False)
-    print("\n" + "\n".join([*over_limits(tables[1]), OTHERS]))
+    print("\n" + "\n".join([*over_limits(tables[1]), *missed_floors(tables[0], on_gpu), OTHERS]))
+
+
+def in_own_process(
+    work: Callable[..., tuple[dict[str, Any], list[dict[str, Any]]]], *arguments: Any
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """What `work` (`times`) returns in a fresh process, where the peak of memory is its alone.
+
+    That process may start others, which read data ahead for a GPU. Where it fails, the line holds
+    the `error`.
+    """
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        try:
+            return pool.submit(work, *arguments).result()
+        except Exception as error:  # of any kind: the other phases are still worth their time
+            first = (str(error).splitlines() or [""])[0]
+            return {"error": f"{type(error).__name__}: {first}"}, []
 
 
 def parse() -> argparse.Namespace:
@@ -151,21 +184,20 @@ def config_at(arguments: argparse.Namespace, size: int) -> Config:
     return load(values)
 
 
-def matmul_rates(device: torch.device) -> dict[str, float]:
-    """FLOP/s of large matrix products, the best of a few, by the type that steps compute in."""
+def matmul_rate(device: torch.device, precision: str) -> float:
+    """FLOP/s of large matrix products of the type that steps compute in, the best of a few."""
     size = 8192 if device.type == "cuda" else 2048
-    torch.backends.cuda.matmul.allow_tf32 = False  # here; steps run in processes of their own
-    rates = {}
-    for name, dtype in {"32-true": torch.float32, "bf16-mixed": torch.bfloat16}.items():
-        a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
-        seconds = []
-        for _ in range(WARM_UP + 5):
-            started = time.perf_counter()
-            a @ b
-            finish(device)
-            seconds.append(time.perf_counter() - started)
-        rates[name] = 2.0 * size**3 / min(seconds)
-    return rates
+    dtype = torch.bfloat16 if precision == "bf16-mixed" else torch.float32
+    allowed, torch.backends.cuda.matmul.allow_tf32 = torch.backends.cuda.matmul.allow_tf32, False
+    a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+    seconds = []
+    for _ in range(WARM_UP + 5):
+        started = time.perf_counter()
+        a @ b
+        finish(device)
+        seconds.append(time.perf_counter() - started)
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+    return 2.0 * size**3 / min(seconds)
 
 
 def finish(device: torch.device) -> None:
@@ -361,16 +393,19 @@ EXTRA = 2  # steps that are counted or profiled
 
 
 def times(
-    arguments: argparse.Namespace, row: str, size: int, phase: str, rates: dict[str, float]
+    arguments: argparse.Namespace, row: str, size: int, phase: str
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """What a phase's steps take; and the operators that they spend it in, where profiled."""
     if not arguments.return_memory:
         keep_freed_memory()
     setup = Setup(arguments, row, size)
-    device, work = setup.fabric.device, PHASES[phase](setup)
+    device, precision = setup.fabric.device, str(setup.fabric._precision.precision)
+    rate = matmul_rate(device, precision)
     on_gpu, number = device.type == "cuda", 0
     if on_gpu:
+        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
+    work = PHASES[phase](setup)
 
     def one() -> tuple[float, float]:
         """Seconds of a step, and those of them that it waited for data."""
@@ -385,11 +420,12 @@ def times(
 
     found = [one() for _ in range(WARM_UP + arguments.repeats)][WARM_UP:]
     seconds, waits = (statistics.median(values) for values in zip(*found, strict=True))
-    peak = torch.cuda.max_memory_allocated() / 2**20 if on_gpu else peak_memory_mb()
-    with FlopCounterMode(display=False) as counter:
+    # Reserved: what is lost between tensors must fit into a GPU, too.
+    peak = torch.cuda.max_memory_reserved() / 2**20 if on_gpu else peak_memory_mb()
+    # Compiled networks run as they are written here, since the counter can't look into the others.
+    with torch.compiler.set_stance("force_eager"), FlopCounterMode(display=False) as counter:
         one()
     flops = counter.get_total_flops()
-    precision = str(setup.fabric._precision.precision)
     line = {
         "precision": precision,
         "compiled": arguments.compile
@@ -400,7 +436,8 @@ def times(
         "seconds_per_clip": seconds / work.clips,
         "gflop": flops / GIGA,
         "gflop_per_second": flops / seconds / GIGA,
-        "share_of_matmul": flops / seconds / rates[precision],
+        "matmul_gflop_per_second": rate / GIGA,
+        "share_of_matmul": flops / seconds / rate,
         "data_wait": waits / seconds,
         "peak_memory_mb": peak,
     }
@@ -460,12 +497,17 @@ def operations(config: Config, row: str) -> dict[str, Any]:
 
 
 def speed_lines(table: pd.DataFrame) -> pd.DataFrame:
-    """What was timed, for people."""
+    """What was timed, for people; without the phases that failed."""
+    if "error" in table:
+        if table["error"].notna().all():
+            return table[["row", "resolution", "phase", "error"]]
+        table = table[table["error"].isna()]
     shown = table[["row", "resolution", "phase", "precision"]].rename(columns={"resolution": "px"})
     shown["clips per step"] = table["clips"]
     shown["ms per step"] = (1000 * table["seconds"]).round(1)
     shown["ms per clip"] = (1000 * table["seconds_per_clip"]).round(1)
     shown["GFLOP/s"] = table["gflop_per_second"].round(1)
+    shown["matmul, GFLOP/s"] = table["matmul_gflop_per_second"].round(1)
     shown["of matmul"] = percent(table["share_of_matmul"])
     shown["data wait"] = percent(table["data_wait"])
     shown["peak memory, MB"] = table["peak_memory_mb"].round()
@@ -480,6 +522,11 @@ def operation_lines(table: pd.DataFrame) -> pd.DataFrame:
     shown["NFE"] = table["network_evaluations"]
     whole = table["denoiser_gflop"] * table["network_evaluations"]
     shown["denoiser, GFLOP per sample"] = whole.round(2)
+    # Latents are cached: a step is the denoiser's alone. A sample is decoded, too.
+    step, sample = 3 * table["denoiser_gflop"], whole + table["autoencoder_gflop"]
+    large = table["resolution"] == 256
+    shown["step, of PVDM's"] = percent(step / PVDM_STEP).where(large, "")
+    shown["sample, of PVDM's"] = percent(sample / PVDM_SAMPLE).where(large, "")
     for part in ("autoencoder", "denoiser"):
         shown[f"{part}, million parameters"] = (table[f"{part}_parameters"] / 1e6).round(2)
     return shown
@@ -506,6 +553,29 @@ def over_limits(table: pd.DataFrame) -> list[str]:
     ]
     limits = " and ".join(f"{limit:g} GFLOP ({part})" for part, limit in LIMITS.items())
     return found or [f"Every row keeps to the limits at 256 px: {limits}."]
+
+
+def missed_floors(table: pd.DataFrame, on_gpu: bool) -> list[str]:
+    """A sentence for each floor that a phase misses, and for each phase that failed."""
+    said = []
+    for _, line in table.iterrows():
+        failed = ["failed"] if pd.notna(line.get("error")) else None
+        where = f"{line['row']}, {line['resolution']} px, {line['phase']}"
+        said += [f"{where}: {text}." for text in failed or missed(line, on_gpu)]
+    return said or ["Every timed phase keeps to its floors."]
+
+
+def missed(line: pd.Series, on_gpu: bool) -> Iterator[str]:
+    """The floors that one phase misses, in words."""
+    if line["phase"] not in TRAINING:
+        return
+    share, least = line["share_of_matmul"], GPU_SHARE if on_gpu else CPU_SHARE
+    if share < least and (line["phase"] == "denoise" or not on_gpu):
+        yield f"{share:.1%} of the rate of matrix products, less than {least:.0%}"
+    if line["data_wait"] > DATA_WAIT:
+        yield f"{line['data_wait']:.1%} of a step waits for data, more than {DATA_WAIT:.0%}"
+    if on_gpu and line["peak_memory_mb"] > MEMORY_MB:
+        yield f"{line['peak_memory_mb']:.0f} MB of memory, more than {MEMORY_MB}"
 
 
 def percent(shares: pd.Series) -> pd.Series:

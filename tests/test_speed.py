@@ -1,10 +1,23 @@
 """What benchmarks/speed.py counts and times, at its smallest."""
 
+import os
 from argparse import Namespace
 
+import pandas as pd
 import pytest
+from torch.utils.data import DataLoader
 
-from benchmarks.speed import LIMITS, METHODS, PHASES, config_at, operations, times
+from benchmarks.speed import (
+    LIMITS,
+    METHODS,
+    PHASES,
+    config_at,
+    in_own_process,
+    missed_floors,
+    operations,
+    speed_lines,
+    times,
+)
 
 GPU = [METHODS, METHODS.with_name("methods-gpu.yaml"), METHODS.with_name("methods-256px.yaml")]
 
@@ -34,9 +47,46 @@ def test_each_phase_is_timed(phase, tmp_path):
         "predictors: {frame-ldm: {batch_size: 2, denoiser: {width: 32, depth: 1, heads: 2}}}\n"
     )
     arguments = command([METHODS, small], profile="operators.csv")
-    line, operators = times(arguments, "frame-ldm", 64, phase, {"32-true": 1e9})
+    line, operators = times(arguments, "frame-ldm", 64, phase)
     assert line["clips"] > 0 and line["seconds"] > 0 and line["peak_memory_mb"] > 0
     assert line["compiled"] is False
-    assert line["share_of_matmul"] == pytest.approx(line["gflop"] / line["seconds"])
+    rate = line["matmul_gflop_per_second"]
+    assert line["share_of_matmul"] == pytest.approx(line["gflop"] / line["seconds"] / rate)
     assert 0 <= line["data_wait"] < 1
     assert sum(operator["share"] for operator in operators) == pytest.approx(1.0, abs=0.01)
+
+
+def read_ahead():
+    """As a phase on a GPU does: with processes of its own."""
+    return {
+        "read": [int(value) for value in DataLoader([1, 2], batch_size=None, num_workers=2)]
+    }, []
+
+
+def die():
+    os._exit(9)  # as the kernel ends what takes too much memory
+
+
+def test_a_phase_may_start_processes_and_its_failure_is_a_line():
+    assert in_own_process(read_ahead) == ({"read": [1, 2]}, [])
+    line, operators = in_own_process(die)
+    assert line["error"].startswith("BrokenProcessPool: ") and operators == []
+
+
+LINE = {"row": "rsvp-m", "resolution": 256, "phase": "denoise", "precision": "bf16-mixed"}
+GOOD = {"share_of_matmul": 0.4, "data_wait": 0.01, "peak_memory_mb": 20000.0}
+
+
+def test_missed_floors_are_named():
+    def said(on_gpu=True, **values):
+        return " ".join(missed_floors(pd.DataFrame([LINE | GOOD | values]), on_gpu))
+
+    assert said() == said(phase="cache", data_wait=0.5) == "Every timed phase keeps to its floors."
+    assert "34.0% of the rate of matrix products, less than 35%" in said(share_of_matmul=0.34)
+    assert "less than" not in said(share_of_matmul=0.34, phase="pretrain")
+    assert "40.0% of the rate of matrix products, less than 50%" in said(False, phase="pretrain")
+    assert "3.0% of a step waits for data" in said(data_wait=0.03)
+    assert "30000 MB of memory, more than 24576" in said(peak_memory_mb=3e4, phase="finetune")
+    failed = pd.DataFrame([LINE | {"error": "OutOfMemoryError: 30 GiB"}])
+    assert missed_floors(failed, True) == ["rsvp-m, 256 px, denoise: failed."]
+    assert list(speed_lines(failed)["error"]) == ["OutOfMemoryError: 30 GiB"]

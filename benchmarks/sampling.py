@@ -1,8 +1,9 @@
 """Quality against network evaluations: samplers and step counts on validation clips.
 
 Every setting starts from the same noise, clip by clip, so differences are paired; videos of one
-group are resampled together. The reference is Heun's method with 199 evaluations. Needs the results
-of a finished run; trains nothing.
+group are resampled together. The reference is Heun's method with 199 evaluations. Guidance, context
+and, where no other is asked for, temperature are those of the run. Needs the results of a finished
+run; trains nothing.
 
     python benchmarks/sampling.py results --csv benchmarks/tables/sampling.csv \\
         --lpips BACKBONE LINEAR
@@ -12,26 +13,29 @@ LPIPS is measured where its two weight files are named.
 
 import argparse
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pandas as pd
 import torch
 
-from rsvp.config import Predictor, Sampler
+from rsvp.config import Compute, Sampler, read_settings
 from rsvp.data.clips import Clips, evaluation_clips
-from rsvp.data.colours import to_bytes, to_float
-from rsvp.diffusion.predictor import future_noise, load_predictor, predict, step_noise
+from rsvp.data.colours import to_float
+from rsvp.data.contexts import task_of
+from rsvp.diffusion.predictor import load_predictor, predict_block
 from rsvp.diffusion.samplers import Drawing
 from rsvp.files import INDEX, read_json
 from rsvp.metrics.frame import psnr, ssim
 from rsvp.metrics.intervals import paired_interval
 from rsvp.metrics.perceptual import PerceptualDistance
+from rsvp.predict import BATCH
+from rsvp.training.compute import make_fabric
 
+FRAME_METRICS = {"psnr": psnr, "ssim": ssim}
 REFERENCE = Sampler(name="heun", steps=100)
 SETTINGS = [
     *(Sampler(name=name, steps=n) for name in ("euler", "dpm-solver") for n in (5, 11, 25, 199)),
-    *(Sampler(name="heun", steps=n) for n in (3, 6, 13)),
+    *(Sampler(name="heun", steps=n) for n in (3, 4, 6, 13)),
     *(Sampler(name="ddim", steps=n, eta=1.0) for n in (11, 25, 199)),
 ]
 
@@ -47,6 +51,8 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=64, help="validation clips, at most")
     parser.add_argument("--temperature", type=float, help="by default that of the run")
     parser.add_argument("--lpips", type=Path, nargs=2, metavar=("BACKBONE", "LINEAR"))
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    parser.add_argument("--threads", type=int, default=2, help="of a CPU")
     parser.add_argument("--csv", type=Path, help="where to keep the table")
     arguments = parser.parse_args()
     setup = Setup(arguments)
@@ -64,42 +70,54 @@ class Setup:
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         results, seed = arguments.results, f"seed{arguments.seed}"
+        self.fabric = make_fabric(Compute(device=arguments.device, threads=arguments.threads))
+        handed = read_settings(
+            read_json(results / f"settings/predict/{arguments.predictor}/{seed}.json")
+        )
         folder = results / "autoencoders" / arguments.autoencoder / seed
         self.network = load_predictor(
             results / "predictors" / arguments.predictor / seed / INDEX,
             folder / "finetuned" / INDEX,
-            Predictor(),
-            torch.device("cpu"),
+            handed.predictor,
+            self.fabric.device,
         )
         self.seed, self.temperature = arguments.seed, arguments.temperature
         if self.temperature is None:
-            handed = read_json(results / f"settings/predict/{arguments.predictor}/{seed}.json")
-            self.temperature = handed["predictor"]["sampler"]["temperature"]
+            self.temperature = handed.predictor.sampler.temperature
         clips = Clips(results / "datasets" / arguments.dataset / INDEX, "validation")
         self.indices = evaluation_clips(clips, arguments.clips)
         self.groups = [clips.table["group"].iloc[i] for i in self.indices]
         frames = torch.stack([clips.frames(i) for i in self.indices])
-        self.context = to_float(frames[:, : clips.context_frames].permute(0, 1, 4, 2, 3))
-        self.real = frames[:, clips.context_frames :]
-        self.perceptual = PerceptualDistance(*arguments.lpips) if arguments.lpips else None
+        layout = self.network.layout
+        task = task_of(layout.contexts[self.network.context], layout.frames, clips.clip_frames)
+        self.context = frames[:, task.observed].permute(0, 1, 4, 2, 3)
+        self.real = frames[:, task.predicted]
+        self.perceptual = None
+        if arguments.lpips:
+            self.perceptual = PerceptualDistance(*arguments.lpips).to(self.fabric.device)
 
     @torch.no_grad()
     def scores(self, sampler: Sampler) -> dict[str, torch.Tensor]:
         """PSNR, SSIM and perhaps LPIPS of each clip, mean over its future frames."""
-        network = replace(self.network, drawing=self.drawing(sampler))
-        noise = future_noise(network.packing.shape, self.seed, self.indices, 1)
-        fresh = partial(step_noise, noise[:, 0], self.seed, self.indices)
-        futures = predict(network, self.context, noise, fresh)
-        predicted = to_bytes(futures[:, 0]).permute(0, 1, 3, 4, 2)
-        found = {}
-        for name, metric in (("psnr", psnr), ("ssim", ssim)):
-            values = metric(predicted.flatten(0, 1), self.real.flatten(0, 1))
-            found[name] = values.view(len(self.indices), -1).mean(1)
+        network, found = replace(self.network, drawing=self.drawing(sampler)), []
+        for first in range(0, len(self.indices), BATCH):
+            numbers = self.indices[first : first + BATCH]
+            context = self.context[first : first + BATCH].to(self.fabric.device)
+            with self.fabric.autocast():
+                futures = predict_block(network, self.seed, numbers, context, 0, [0])[:, 0]
+            found += [self.compared(future, first + i) for i, future in enumerate(futures)]
+        return {name: torch.stack([each[name] for each in found]) for name in found[0]}
+
+    def compared(self, future: torch.Tensor, place: int) -> dict[str, torch.Tensor]:
+        """The scores of one clip, whose predicted frames are uint8 (T, 3, H, H)."""
+        real = self.real[place].to(future.device)
+        predicted = future.permute(0, 2, 3, 1)
+        found = {name: metric(predicted, real).mean() for name, metric in FRAME_METRICS.items()}
         if self.perceptual is not None:
-            real = to_float(self.real.permute(0, 1, 4, 2, 3))
-            pairs = zip(futures[:, 0].clamp(-1.0, 1.0), real, strict=True)
-            found["lpips"] = torch.stack([self.perceptual(*pair).mean() for pair in pairs])
-        return found
+            found["lpips"] = self.perceptual(
+                to_float(future), to_float(real.permute(0, 3, 1, 2))
+            ).mean()
+        return {name: value.cpu() for name, value in found.items()}
 
     def drawing(self, sampler: Sampler) -> Drawing:
         """The sampler at the temperature that was asked for."""

@@ -1,4 +1,4 @@
-"""Stage one: train the scene/object/motion autoencoder to give videos back."""
+"""Stage one: train an autoencoder, of any kind, to give videos back."""
 
 import argparse
 from pathlib import Path

@@ -21,6 +21,7 @@ KINDS = {
     "triplane": {"kind": "triplane", **SMALL},
     "triplane, kl": {"kind": "triplane", **SMALL, "regulariser": {"kind": "kl"}},
     "triplane, vq": {"kind": "triplane", **SMALL, "regulariser": {"kind": "vq", "codes": 32}},
+    "triplane, fsq": {"kind": "triplane", **SMALL, "regulariser": {"kind": "fsq"}},
     "frames": {"kind": "frames", **SMALL},
     "frames, kl": {"kind": "frames", **SMALL, "regulariser": {"kind": "kl"}},
     "frames, vq": {"kind": "frames", **SMALL, "regulariser": {"kind": "vq", "codes": 32}},

@@ -15,7 +15,7 @@ from rsvp.models.autoencoders import make_autoencoder
 from rsvp.models.denoiser import LatentDenoiser
 from rsvp.resume import Journal, StateKey
 from rsvp.training.batches import LatentBatches, in_context
-from rsvp.training.denoising import future_loss
+from rsvp.training.denoising import draw_noising, future_loss
 
 FRAMES = 7
 CONTEXTS = {
@@ -179,7 +179,8 @@ def test_the_loss_is_of_what_is_predicted_alone(kind, objective):
     config.objective = type(config.objective)[objective]
 
     def loss(parts):
-        return future_loss(denoiser, parts, config, generator(0, 0, "diffusion"))
+        noising = draw_noising(parts, config, generator(0, 0, "diffusion"))
+        return future_loss(denoiser, parts, config, noising)
 
     filled = {k: v + 5.0 * ~parts.wanted[k] for k, v in parts.targets.items()}
     assert torch.equal(loss(parts), loss(parts._replace(targets=filled)))

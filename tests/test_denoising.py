@@ -7,7 +7,7 @@ from rsvp.chance import generator
 from rsvp.config import Predictor
 from rsvp.data.layout import Parts
 from rsvp.models.denoiser import LatentDenoiser
-from rsvp.training.denoising import future_loss
+from rsvp.training.denoising import draw_noising, future_loss
 
 CONTEXT = 3
 
@@ -43,7 +43,8 @@ def test_training_goes_as_it_went_when_motion_was_all_there_was():
     optimizer = torch.optim.AdamW(denoiser.parameters(), lr=1e-2)
     losses = []
     for step in range(6):
-        loss = future_loss(denoiser, parts, Predictor(), generator(0, step, "diffusion"))
+        noising = draw_noising(parts, Predictor(), generator(0, step, "diffusion"))
+        loss = future_loss(denoiser, parts, Predictor(), noising)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -57,7 +58,8 @@ def test_training_goes_as_it_went_when_motion_was_all_there_was():
 def test_default_is_flow_matching_at_logit_normal_times():
     """Bit for bit what it was before there were other objectives."""
     denoiser, clips, config = network(), batch(), Predictor()
-    found = future_loss(denoiser, clips, config, generator(5, 7, "diffusion"))
+    noising = draw_noising(clips, config, generator(5, 7, "diffusion"))
+    found = future_loss(denoiser, clips, config, noising)
     random = generator(5, 7, "diffusion")
     observed, future = clips[0], clips[1]["motion"]
     noise = torch.randn(future.shape, generator=random)
@@ -67,7 +69,7 @@ def test_default_is_flow_matching_at_logit_normal_times():
     assert torch.equal(found, (output - (future - noise)).square().mean())
     # Nothing dropped is nothing changed.
     none = torch.zeros(4, dtype=torch.bool)
-    again = future_loss(denoiser, clips, config, generator(5, 7, "diffusion"), none)
+    again = future_loss(denoiser, clips, config, noising._replace(dropped=none))
     assert torch.equal(found, again)
 
 
@@ -76,8 +78,8 @@ def test_clips_without_context_are_trained_on_their_future_alone(dropped):
     denoiser, mask = network(), torch.tensor(dropped)
 
     def loss(clips):
-        random = generator(0, 0, "diffusion")
-        return future_loss(denoiser, clips, Predictor(), random, mask)
+        noising = draw_noising(clips, Predictor(), generator(0, 0, "diffusion"))
+        return future_loss(denoiser, clips, Predictor(), noising._replace(dropped=mask))
 
     clips, others = batch(), batch()
     for value in others[0].values():

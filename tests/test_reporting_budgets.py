@@ -38,6 +38,19 @@ def test_shared_autoencoder_counts_in_full_for_each_row():
     assert sums == {("a", 0): 121.0, ("b", 0): 122.0, ("c", 0): 14.0, ("a", 1): None}
 
 
+def test_row_that_shares_a_training_costs_as_much():
+    predicted = [
+        record("predict", name, seed, settings={"predictor": parts})
+        for name, seed, parts in (
+            ("a", 0, {}), ("guided", 0, {"same_as": "a"}), ("guided", 1, {"same_as": "a"}),
+            ("lost", 0, {"same_as": "nothing"}),
+        )
+    ]  # fmt: skip
+    sums = {(line.row, line.seed): line.seconds for line in budgets([*RECORDS, *predicted])}
+    assert sums[("guided", 0)] == sums[("a", 0)] == 121.0 and sums[("guided", 1)] is None
+    assert sums.keys() == {(n, s) for n, s in sums if n in "abc"} | {("guided", 0), ("guided", 1)}
+
+
 def test_table_holds_both_stages_and_what_was_asked():
     table = budget_table(budgets(RECORDS)).set_index(["row", "seed"])
     first = table.loc[("a", 0)]

@@ -5,7 +5,7 @@ training split, by which readers normalise, and of which frames each latent spea
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -223,9 +223,6 @@ class Latents:
 
     def __len__(self) -> int:
         return len(self.clips)
-
-    def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        return (self.batch([index]) for index in range(len(self)))
 
     def batch(self, indices: Sequence[int], context: str = PREFIX) -> dict[str, Tensor]:
         """Normalised latents of clips in one context, by kind: (B, …, C, h, w).

@@ -25,8 +25,11 @@ class Parts(NamedTuple):
     wanted: dict[str, Tensor] | None  # bool, of the targets' shapes: what counts; None is all
 
     def to(self, device: torch.device) -> "Parts":
-        """The same on another device."""
-        return Parts(*(part and {k: v.to(device) for k, v in part.items()} for part in self))
+        """The same on another device, which need not be done when this returns."""
+        return Parts(*(
+            part and {name: value.to(device, non_blocking=True) for name, value in part.items()}
+            for part in self
+        ))  # fmt: skip
 
     def shapes(self) -> dict[str, dict[str, list[int]]]:
         """The shapes (T, C, h, w) that the denoiser is made for."""

@@ -50,6 +50,7 @@ class Block(nn.Module):
         return x + gate2 * self.mlp(self.norm(x) * (1.0 + scale2) + shift2)
 
     def attend(self, x: Tensor) -> Tensor:
+        """Attention of tokens (B, N, C) to each other; queries and keys are normalised."""
         q, k, v = rearrange(self.qkv(x), "b n (s h d) -> s b h n d", s=3, h=self.heads)
         y = F.scaled_dot_product_attention(self.query_norm(q), self.key_norm(k), v)
         return self.out(rearrange(y, "b h n d -> b n (h d)"))

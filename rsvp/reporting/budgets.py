@@ -4,7 +4,7 @@ An autoencoder that several rows share counts in full for each: it is what the r
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import pandas as pd
@@ -63,7 +63,10 @@ def total(*values: float | None) -> float | None:
 
 
 def budgets(records: Sequence[Record]) -> list[Budget]:
-    """One budget for each trained predictor and seed, in the order of `records`."""
+    """One budget for each predictor and seed, in the order of `records`.
+
+    A row that is the `same_as` another costs what that one's training did.
+    """
     made = {(r.get("stage"), name_of(r), r.get("seed")): r for r in records}
     lines = []
     for record in records:
@@ -81,6 +84,12 @@ def budgets(records: Sequence[Record]) -> list[Budget]:
                 training(record), second.get("stopped_by") or "",
             )
         )  # fmt: skip
+    trained = {(line.row, line.seed): line for line in lines}
+    for record in records:
+        shared = (record.get("settings") or {}).get("predictor", {}).get("same_as")
+        if record.get("stage") == "predict" and shared:
+            line = trained.get((shared, record.get("seed") or 0))
+            lines += [replace(line, row=name_of(record))] if line else []
     return lines
 
 

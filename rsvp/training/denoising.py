@@ -1,7 +1,7 @@
 """Stage two: what the training of a denoiser consists of, and what one step does."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from lightning_fabric import Fabric
@@ -17,13 +17,39 @@ from rsvp.diffusion.objectives import OBJECTIVES, denoising_loss, training_times
 from rsvp.diffusion.packing import Packing
 from rsvp.models.bundle import start_from
 from rsvp.models.denoiser import LatentDenoiser
-from rsvp.training.batches import LatentBatches
+from rsvp.training.batches import LatentBatches, StepBatches
 from rsvp.training.compute import loader_workers
 from rsvp.training.ema import ramped_average
 from rsvp.training.run import Part, learning_rate, set_learning_rate
 
 VALIDATE_EVERY = 100  # steps
 VALIDATION_CLIPS = 64
+
+
+class Noising(NamedTuple):
+    """What chance decides of a batch of B clips: how it is hidden, and what of it."""
+
+    noise: Tensor  # (B, …), as `Packing` packs the targets
+    times: Tensor  # (B,), between noise and data
+    dropped: Tensor | None = None  # (B,) bool, the clips that see no context
+
+    def to(self, device: torch.device) -> "Noising":
+        """The same on another device, which need not be done when this returns."""
+        return Noising(*(x if x is None else x.to(device, non_blocking=True) for x in self))
+
+
+class NoisingBatches(StepBatches):
+    """The latents of each step and their noise, which a GPU would have to wait for."""
+
+    def __init__(self, drawn: LatentBatches, config: Predictor) -> None:
+        self.drawn, self.config = drawn, config
+
+    def __getitem__(self, step: int) -> tuple[Parts, Noising]:
+        seed, parts = self.drawn.seed, self.drawn[step]
+        noising = draw_noising(parts, self.config, generator(seed, step, "diffusion"))
+        random = generator(seed, step, "null condition")
+        dropped = torch.rand(len(noising.times), generator=random) < self.config.drop_context
+        return parts, noising._replace(dropped=dropped)
 
 
 class Denoising:
@@ -68,20 +94,19 @@ class Denoising:
             "optimizer": self.optimizer.optimizer,
         }
 
-    def batches(self, first: int) -> Iterator[Parts]:
-        """The latents of the steps from `first` on, normalised."""
-        return self.drawn.batches(first, self.total, loader_workers(self.fabric))
+    def batches(self, first: int) -> Iterator[tuple[Parts, Noising]]:
+        """The latents of the steps from `first` on, normalised, and their noise."""
+        batches = NoisingBatches(self.drawn, self.config)
+        return batches.batches(first, self.total, loader_workers(self.fabric))
 
-    def step(self, step: int, batch: Parts) -> dict[str, Tensor]:
+    def step(self, step: int, batch: tuple[Parts, Noising]) -> dict[str, Tensor]:
         """One update, of the average too; returns the loss."""
-        config, seed = self.config, self.seed
+        config = self.config
         rate = learning_rate(step, self.total, config.learning_rate, config.warmup_steps)
         set_learning_rate(self.optimizer, rate)
-        random = generator(seed, step, "diffusion")
-        dropped = torch.rand(config.batch_size, generator=generator(seed, step, "null condition"))
-        parts = batch.to(self.fabric.device)
+        parts, noising = (part.to(self.fabric.device) for part in batch)
         with self.fabric.autocast():
-            loss = future_loss(self.denoiser, parts, config, random, dropped < config.drop_context)
+            loss = future_loss(self.denoiser, parts, config, noising)
         self.optimizer.zero_grad()
         self.fabric.backward(loss)
         self.fabric.clip_gradients(
@@ -104,8 +129,9 @@ class Denoising:
 
     def averaged_loss(self, batch: Parts, purpose: str) -> Tensor:
         """The loss of the averaged weights on latents; noise depends on `purpose` alone."""
-        random = generator(0, 0, purpose)
-        return future_loss(self.average.module, batch.to(self.fabric.device), self.config, random)
+        noising = draw_noising(batch, self.config, generator(0, 0, purpose))
+        parts, noising = (part.to(self.fabric.device) for part in (batch, noising))
+        return future_loss(self.average.module, parts, self.config, noising)
 
 
 def denoiser_arguments(config: Predictor, batches: LatentBatches) -> dict[str, Any]:
@@ -119,34 +145,41 @@ def denoiser_arguments(config: Predictor, batches: LatentBatches) -> dict[str, A
     }
 
 
+def draw_noising(parts: Parts, config: Predictor, random: torch.Generator) -> Noising:
+    """The noise and times of a batch; nothing is dropped."""
+    packing = packing_of(parts)
+    count = len(next(iter(parts.targets.values())))
+    noise = torch.randn((count, *packing.shape), generator=random)
+    times = training_times(
+        OBJECTIVES[config.objective.name], config.times, config.time_mean, config.time_std, count,
+        random,
+    )  # fmt: skip
+    return Noising(noise, times)
+
+
+def packing_of(parts: Parts) -> Packing:
+    """How a batch's targets become one tensor."""
+    return Packing({name: value.shape[1:] for name, value in parts.targets.items()})
+
+
 def future_loss(
-    network: torch.nn.Module,
-    parts: Parts,
-    config: Predictor,
-    random: torch.Generator,
-    dropped: torch.Tensor | None = None,
+    network: torch.nn.Module, parts: Parts, config: Predictor, noising: Noising
 ) -> torch.Tensor:
-    """The objective's loss over wanted targets; clips where `dropped` (B,) see no context.
+    """The objective's loss over wanted targets.
 
     All latents' values count alike, so larger latents count more.
     """
     observed, future, wanted = parts
-    if dropped is not None:
-        observed = drop_condition(observed, dropped)
-    packing = Packing({name: value.shape[1:] for name, value in future.items()})
-    data = packing.pack(future)
+    if noising.dropped is not None:
+        observed = drop_condition(observed, noising.dropped)
+    packing = packing_of(parts)
     counted = None if wanted is None else packing.pack(wanted)
-    noise = torch.randn(data.shape, generator=random)
-    objective = OBJECTIVES[config.objective.name]
-    times = training_times(
-        objective, config.times, config.time_mean, config.time_std, len(data), random
-    )
     return denoising_loss(
         packing.network(network, observed, counted),
-        objective,
+        OBJECTIVES[config.objective.name],
         config.weighting,
-        data,
-        noise.to(data.device),
-        times.to(data.device),
+        packing.pack(future),
+        noising.noise,
+        noising.times,
         counted,
     )

@@ -85,7 +85,7 @@ class Finetuning:
         config = self.config
         rate = learning_rate(step, self.total, config.learning_rate, config.warmup_steps)
         set_learning_rate(self.optimizer, rate)
-        clip = to_float(batch.to(self.fabric.device))
+        clip = to_float(batch.to(self.fabric.device, non_blocking=True))
         clip, context = in_context(clip, self.contexts, self.seed, step, "finetune")
         losses = adversarial_step(
             self.fabric, self.settings, self.watch.perceptual, step, self.seed, clip,
@@ -117,7 +117,10 @@ class Finetuning:
 
 
 def adam(module: torch.nn.Module, learning_rate: float) -> torch.optim.Adam:
-    """The optimiser of both sides; low momentum, as adversarial training wants."""
+    """The optimiser of both sides; low momentum, as adversarial training wants.
+
+    Not fused, for the reason that pretraining's is not.
+    """
     return torch.optim.Adam(module.parameters(), lr=learning_rate, betas=(0.5, 0.98))
 
 

@@ -82,7 +82,7 @@ class Pretraining:
             self.optimizer,
             learning_rate(step, self.total, config.learning_rate, config.warmup_steps),
         )
-        clip = to_float(batch.to(self.fabric.device))
+        clip = to_float(batch.to(self.fabric.device, non_blocking=True))
         clip, context = in_context(clip, self.contexts, self.seed, step, "pretrain")
         random = generator(self.seed, step, "pretrain")
         targets = torch.randperm(clip.shape[1], generator=random)[: config.target_frames]

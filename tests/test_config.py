@@ -11,6 +11,7 @@ from typing import get_args, get_type_hints
 
 import pytest
 import yaml
+from snakemake.utils import update_config
 
 from rsvp.config import (
     BUDGETS,
@@ -52,8 +53,13 @@ def test_shipped_configs_load(file):
     assert config.report.predictors == ["rsvp-m"]
 
 
-def test_methods_are_of_four_kinds():
-    values = yaml.safe_load((ROOT / "configs/methods.yaml").read_text(encoding="utf-8"))
+@pytest.mark.parametrize("after", ["", "ucf101-mini", "gpu", "ucf101-mini gpu", "gpu 256px"])
+def test_methods_are_of_four_kinds(after):
+    """In each order in which their files say that they are read."""
+    values: dict = {}
+    for name in ("methods", *(f"methods-{part}" for part in after.split())):
+        text = (ROOT / f"configs/{name}.yaml").read_text(encoding="utf-8")
+        update_config(values, yaml.safe_load(text))
     rows = {"rsvp-m": "rsvp", "rsvp-s": "joint", "pvdm": "triplane", "frame-ldm": "frames"}
     config = load(values)
     assert config.report.predictors == list(rows)

@@ -43,19 +43,11 @@ SETTINGS = [
 def main() -> None:
     """Print, and keep, one line per sampler and number of steps."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("results", type=Path, help="results folder")
-    parser.add_argument("--dataset", default="shapes")
-    parser.add_argument("--autoencoder", default="rsvp")
-    parser.add_argument("--predictor", default="rsvp-m")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--clips", type=int, default=64, help="validation clips, at most")
-    parser.add_argument("--temperature", type=float, help="by default that of the run")
+    add_run(parser)
     parser.add_argument("--lpips", type=Path, nargs=2, metavar=("BACKBONE", "LINEAR"))
-    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    parser.add_argument("--threads", type=int, default=2, help="of a CPU")
     parser.add_argument("--csv", type=Path, help="where to keep the table")
     arguments = parser.parse_args()
-    setup = Setup(arguments)
+    setup = Setup(arguments, arguments.lpips)
     reference, lines = setup.scores(REFERENCE), []
     for sampler in (REFERENCE, *SETTINGS):
         scores = reference if sampler is REFERENCE else setup.scores(sampler)
@@ -65,10 +57,23 @@ def main() -> None:
         pd.DataFrame(lines).to_csv(arguments.csv, index=False)
 
 
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """The arguments that `Setup` takes."""
+    parser.add_argument("results", type=Path, help="results folder")
+    parser.add_argument("--dataset", default="shapes")
+    parser.add_argument("--autoencoder", default="rsvp")
+    parser.add_argument("--predictor", default="rsvp-m")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--clips", type=int, default=64, help="validation clips, at most")
+    parser.add_argument("--temperature", type=float, help="by default that of the run")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    parser.add_argument("--threads", type=int, default=2, help="of a CPU")
+
+
 class Setup:
     """A trained predictor and the validation clips that it is asked to continue."""
 
-    def __init__(self, arguments: argparse.Namespace) -> None:
+    def __init__(self, arguments: argparse.Namespace, lpips: list[Path] | None = None) -> None:
         results, seed = arguments.results, f"seed{arguments.seed}"
         self.fabric = make_fabric(Compute(device=arguments.device, threads=arguments.threads))
         handed = read_settings(
@@ -93,8 +98,8 @@ class Setup:
         self.context = frames[:, task.observed].permute(0, 1, 4, 2, 3)
         self.real = frames[:, task.predicted]
         self.perceptual = None
-        if arguments.lpips:
-            self.perceptual = PerceptualDistance(*arguments.lpips).to(self.fabric.device)
+        if lpips:
+            self.perceptual = PerceptualDistance(*lpips).to(self.fabric.device)
 
     @torch.no_grad()
     def scores(self, sampler: Sampler) -> dict[str, torch.Tensor]:

@@ -1,0 +1,96 @@
+"""How much of the true motion a predictor foretells, by future frame, on validation clips.
+
+For a row on an autoencoder of kind rsvp: the share of the squares of the true displacements (as the
+autoencoder finds them in the true future, in its compressed units) that the predicted ones explain,
+1 - |predicted - true|^2 / |true|^2, where 0 is what predicting no motion explains; the squares of
+the predicted ones in units of the true ones; and the PSNR of frames decoded without motion, with
+the predicted and with the true. Needs the results of a finished run; trains nothing.
+
+    python -m benchmarks.predictability results/ucf101-mini --dataset ucf101-mini
+"""
+
+import argparse
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from benchmarks.sampling import Setup, add_run
+from rsvp.data.colours import to_bytes, to_float
+from rsvp.diffusion.condition import null_condition
+from rsvp.diffusion.predictor import future_noise, step_noise
+from rsvp.metrics.frame import psnr
+from rsvp.predict import BATCH
+
+MOTIONS = ("still", "predicted", "true")
+
+
+def main() -> None:
+    """Print, and keep, one line per future frame and one of all."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_run(parser)
+    parser.add_argument("--csv", type=Path, help="where to keep the table")
+    arguments = parser.parse_args()
+    table = measure(Setup(arguments))
+    print(table.round(3).to_string(index=False))
+    if arguments.csv:
+        table.to_csv(arguments.csv, index=False)
+
+
+@torch.no_grad()
+def measure(setup: Setup) -> pd.DataFrame:
+    """The table of a run; the last line is of all frames."""
+    sums, films = [], []
+    for first in range(0, len(setup.indices), BATCH):
+        found, true, seen = motions(setup, first)
+        displacements = (x[:, :, :2] for x in (found - true, true, found))
+        squares = [x.square().sum((0, 2, 3, 4)) for x in displacements]
+        sums.append(torch.stack([x.double().cpu() for x in squares]))
+        real = setup.real[first : first + BATCH]
+        motion = [torch.zeros_like(true), found, true]
+        films.append(torch.stack([quality(setup, each, seen, real) for each in motion]))
+    error, true, found = torch.stack(sums).sum(0)
+    levels = torch.cat(films, 1).mean(1).double()
+    lines = [
+        {
+            "frame": frame,
+            "explained": float(1.0 - error[of].sum() / true[of].sum()),
+            "predicted_squares": float(found[of].sum() / true[of].sum()),
+        }
+        | {f"psnr_{name}": float(x[of].mean()) for name, x in zip(MOTIONS, levels, strict=True)}
+        for frame, of in [*((str(i + 1), [i]) for i in range(len(true))), ("all", slice(None))]
+    ]
+    return pd.DataFrame(lines)
+
+
+def motions(setup: Setup, first: int) -> tuple[torch.Tensor, torch.Tensor, object]:
+    """Predicted and true motion (B, F, Cm, h, w) of a batch of clips, and what is seen of them."""
+    network, device = setup.network, setup.fabric.device
+    numbers = setup.indices[first : first + BATCH]
+    context = to_float(setup.context[first : first + BATCH].to(device))
+    latents, seen = network.autoencoder.encode_clip(context, context.shape[1])
+    future = setup.real[first : first + BATCH].permute(0, 1, 4, 2, 3).to(device)
+    true = network.autoencoder.encode_motion(to_float(future), seen)
+    latents = {name: network.statistics[name].normalise(x) for name, x in latents.items()}
+    observed, _, _ = network.layout.parts(latents, network.context, len(numbers))
+    noise = future_noise(network.packing.shape, setup.seed, numbers, 1)[:, 0].to(device)
+    drawn = setup.drawing(network.drawing.sampler).sample(
+        network.packing.network(network.denoiser, observed),
+        network.packing.network(network.denoiser, null_condition(observed)),
+        noise,
+        partial(step_noise, noise, setup.seed, numbers, 0),
+    )
+    found = network.statistics["motion"].restore(network.packing.unpack(drawn)["motion"])
+    return found, true, seen
+
+
+def quality(setup: Setup, motion: torch.Tensor, seen: object, real: torch.Tensor) -> torch.Tensor:
+    """PSNR (B, F) of what motion (B, F, Cm, h, w) is decoded to."""
+    frames = setup.network.autoencoder.decode_future({"motion": motion}, seen)
+    frames = to_bytes(frames).permute(0, 1, 3, 4, 2).cpu()
+    return psnr(frames.flatten(0, 1), real.flatten(0, 1)).view(len(real), -1)
+
+
+if __name__ == "__main__":
+    main()

@@ -80,12 +80,19 @@ def prediction_promises(results: Path) -> Iterator[Promise]:
 
 
 def advantage(pairs: pd.DataFrame, metric: str) -> Promise:
-    """That the predictor is better than each baseline on a metric; by how much than the best."""
-    lines = pairs[pairs["metric"] == metric]
-    known = len(lines) and lines["value"].notna().all()
+    """That the predictor is better than each baseline on a metric; by how much than the closest.
+
+    The text says whether the interval of that difference proves it.
+    """
+    text, lines = f"{metric} better than every baseline's", pairs[pairs["metric"] == metric]
+    if lines.empty or lines["value"].isna().any():
+        return Promise(text, None, False)
     signs = lines["better"].map({"higher": 1.0, "lower": -1.0})
-    found = float((signs * lines["value"]).min()) if known else None
-    return Promise(f"{metric} better than every baseline's", found, (found or 0.0) > 0.0)
+    closest = (signs * lines["value"]).idxmin()
+    found, ends = float((signs * lines["value"])[closest]), lines.loc[closest, ["low", "high"]]
+    if not (signs[closest] * ends > 0.0).all():
+        text += f", not proven against {lines.loc[closest, 'other'].removeprefix(f'{DATASET}.')}"
+    return Promise(text, found, found > 0.0)
 
 
 def decomposition_promises(results: Path) -> Iterator[Promise]:

@@ -27,6 +27,7 @@ def results(folder, changed=None, scene=32.0, iou=0.63):
             line = {"protocol": f"{protocol}: all clips", "predictor": "rsvp-m", "other": other}
             line |= {"kind": "baseline", "metric": metric, "value": value}
             line["low"] = None if value is None else value - 0.4
+            line["high"] = None if value is None else value + 0.4
             lines.append(line | {
                 "better": "lower" if less else "higher", "best_baseline": other == BASELINES[1]
             })  # fmt: skip
@@ -74,6 +75,17 @@ def test_all_is_kept(tmp_path):
 def test_a_broken_promise_is_told(tmp_path, change, said):
     (text,) = broken(results(tmp_path, **change))
     assert text.startswith(said)
+
+
+def test_an_advantage_within_its_interval_is_told(tmp_path):
+    close = {("motion_frechet", BASELINES[1]): -0.3, ("ssim", BASELINES[0]): 0.5,
+             ("ssim", BASELINES[1]): 0.6}  # fmt: skip
+    texts = [p.text for p in check_demo.prediction_promises(results(tmp_path, close)) if p.kept]
+    assert (
+        "motion_frechet better than every baseline's, not proven against flow-extrapolation"
+        in texts
+    )
+    assert "ssim better than every baseline's" in texts
 
 
 @pytest.mark.parametrize("path", ["semantics/rsvp", "autoencoders/rsvp", "report/tables"])

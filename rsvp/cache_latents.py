@@ -11,11 +11,11 @@ from rsvp.data.clips import Clips
 from rsvp.data.colours import to_float
 from rsvp.data.contexts import PREFIX, clip_order, contexts_of
 from rsvp.data.latents import LatentWriter
+from rsvp.data.symmetries import turned
 from rsvp.files import sha256_of_file
 from rsvp.models.autoencoders import load_autoencoder
 from rsvp.resume import Journal, batches, state_key
 from rsvp.stage import resumable_parser, run_stage
-from rsvp.training.batches import turned
 from rsvp.training.compute import device_name, make_fabric
 
 BATCH = 16
@@ -38,6 +38,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         "dataset": sha256_of_file(arguments.dataset),
         "extents": {name: extent.value for name, extent in autoencoder.extents.items()},
         "over_time": list(autoencoder.over_time),
+        "displacements": list(autoencoder.displacements),
         "contexts": to_plain(settings.contexts or {}),  # beside the prefix
     }
     key = state_key(arguments.code, settings, arguments.dataset, arguments.autoencoder)
@@ -72,6 +73,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         writer.flush(split)
         total += len(jobs)
     writer.facts |= {"context_frames": clips.context_frames, "clip_frames": clips.clip_frames}
+    writer.facts |= {"augment": clips.augment.value}
     writer.finish()
     return {"clips": total, "device": device_name(fabric)}
 

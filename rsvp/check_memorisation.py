@@ -28,6 +28,7 @@ from rsvp.data.clips import Clips, clip_places
 from rsvp.data.parts import Parts
 from rsvp.data.pictures import write_picture
 from rsvp.data.predictions import Predictions
+from rsvp.data.symmetries import turned
 from rsvp.files import fresh_folder, write_json
 from rsvp.metrics import memorisation
 from rsvp.metrics.detectors import Detector, clip_feature
@@ -36,7 +37,6 @@ from rsvp.metrics.memorisation import Nearest
 from rsvp.metrics.networks import load_detectors, start_measuring
 from rsvp.resume import Journal, StateKey, state_key
 from rsvp.stage import resumable_parser, run_stage
-from rsvp.training.batches import turned
 
 
 def main() -> None:

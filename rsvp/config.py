@@ -377,6 +377,7 @@ class Predictor:
     time_std: float = 1.0
     weighting: Weighting = Weighting.none
     drop_context: float = 0.0  # probability that a clip is trained without context, for guidance
+    augment_latents: bool = False  # training turns latents, too (datasets.*.augment)
     init_from: str | None = None  # folder of a finished predictor that training starts from
     steps: int = 1500
     seconds: float | None = None  # of training, in place of steps: a calibration finds the steps

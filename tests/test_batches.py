@@ -11,8 +11,9 @@ from torch.utils.data import Dataset
 from rsvp.config import Augment
 from rsvp.data.colours import to_bytes, to_float
 from rsvp.data.latents import Latents, LatentWriter
+from rsvp.data.symmetries import turned, turned_latents
 from rsvp.resume import Journal, StateKey
-from rsvp.training.batches import ClipBatches, LatentBatches, StepBatches, turned
+from rsvp.training.batches import ClipBatches, LatentBatches, StepBatches
 from rsvp.training.run import STOP_SIGNALS, TrainingRun
 
 
@@ -128,44 +129,6 @@ def test_without_augmentation_clips_are_as_stored():
         assert (clip == stored).flatten(1).all(1).any()
 
 
-SQUARE = torch.arange(9).view(1, 3, 3)
-
-
-def symmetries(augment):
-    return [turned(SQUARE, k, augment) for k in range(8)]
-
-
-def test_eight_symmetries_are_distinct_and_a_group():
-    found = {tuple(s.flatten().tolist()) for s in symmetries(Augment.all)}
-    expected = set()
-    for view in (SQUARE, SQUARE.flip(-1)):
-        expected |= {tuple(view.rot90(n, (-2, -1)).flatten().tolist()) for n in range(4)}
-    assert found == expected and len(found) == 8
-    # Turned again, a turned clip is one of the eight.
-    for one, other in itertools.product(range(8), repeat=2):
-        twice = turned(turned(SQUARE, one, Augment.all), other, Augment.all)
-        assert tuple(twice.flatten().tolist()) in found
-
-
-def test_zero_is_the_identity():
-    for augment in Augment:
-        assert torch.equal(turned(SQUARE, 0, augment), SQUARE)
-
-
-def test_none_and_horizontal_do_no_more_than_they_say():
-    assert all(torch.equal(s, SQUARE) for s in symmetries(Augment.none))
-    for k, found in enumerate(symmetries(Augment.horizontal)):
-        assert torch.equal(found, SQUARE.flip(-1) if k % 2 else SQUARE)
-
-
-def test_all_frames_and_colours_turn_alike():
-    clip = torch.arange(2 * 3 * 16).view(2, 3, 4, 4)
-    for k in range(8):
-        whole = turned(clip, k, Augment.all)
-        for t, c in itertools.product(range(2), range(3)):
-            assert torch.equal(whole[t, c], turned(clip[t, c], k, Augment.all))
-
-
 def test_bytes_survive_floats():
     values = torch.arange(256, dtype=torch.uint8)
     floats = to_float(values)
@@ -199,3 +162,44 @@ def test_latent_batches(tmp_path):
         for kind in kinds
     ]
     assert which[0] == which[1] == which[2]
+
+
+@pytest.mark.parametrize("augment", [Augment.all, Augment.horizontal])
+def test_latents_are_turned_by_seed_and_step(tmp_path, augment):
+    """Each clip under a symmetry of the dataset's, all of them drawn, all kinds alike; the clips
+    are those that are drawn without."""
+    journal = Journal(tmp_path / "state", StateKey(None, ""))
+    facts = {"extents": {"scene": "context", "motion": "frames"}, "context_frames": 2,
+             "clip_frames": 5, "augment": augment.value, "displacements": ["motion"]}  # fmt: skip
+    writer = LatentWriter(tmp_path / "index.json", facts, 0.1, journal)
+    raw = {"scene": torch.randn(6, 3, 4, 4), "motion": torch.randn(6, 5, 2, 4, 4)}
+    writer.add("train", list("abcdef"), raw)
+    writer.flush("train")
+    writer.finish()
+    latents = Latents(tmp_path / "index.json", "train")
+    plain, turning = LatentBatches(latents, 0, 16), LatentBatches(latents, 0, 16, augment=True)
+    symmetries = range({Augment.all: 8, Augment.horizontal: 2}[augment])
+    seen = set()
+    for step in range(12):
+        own, parts = plain[step].observed, turning[step]
+        raw_scene = latents.statistics["scene"].restore(own["scene"][:, 0])
+        views = [
+            turned_latents({"scene": raw_scene}, torch.tensor([k]), augment, ())["scene"]
+            for k in symmetries
+        ]
+        found = latents.statistics["scene"].restore(parts.observed["scene"][:, 0])
+        drawn = [
+            next(k for k in symmetries if torch.allclose(views[k][row], found[row], atol=1e-5))
+            for row in range(16)
+        ]
+        seen |= set(drawn)
+        motion = torch.cat([plain[step].observed["motion"], plain[step].targets["motion"]], 1)
+        motion = latents.statistics["motion"].restore(motion)
+        expected = turned_latents({"motion": motion}, torch.tensor(drawn), augment, ["motion"])
+        both = torch.cat([parts.observed["motion"], parts.targets["motion"]], 1)
+        torch.testing.assert_close(
+            latents.statistics["motion"].restore(both), expected["motion"], atol=1e-5, rtol=0
+        )
+    assert seen == set(symmetries)
+    again = next(LatentBatches(latents, 0, 16, augment=True).batches(11, 12, 0))
+    assert torch.equal(again.targets["motion"], parts.targets["motion"])

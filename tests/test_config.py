@@ -485,6 +485,7 @@ DEPENDS = {
     ("predictors.rsvp-m.objective", "edm"): {"train_diffusion"},
     ("predictors.rsvp-m.weighting", "min_snr"): {"train_diffusion"},
     ("predictors.rsvp-m.drop_context", 0.1): {"train_diffusion"},
+    ("predictors.rsvp-m.augment_latents", False): {"train_diffusion"},
     ("predictors.rsvp-m.learning_rate", 1e-4): {"train_diffusion"},
     ("predictors.rsvp-m.denoiser.depth", 2): {"train_diffusion"},
     ("autoencoders.rsvp.pretrain.steps", 7): {"pretrain_autoencoder"},

@@ -16,7 +16,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from rsvp.config import Augment
 from rsvp.data.contexts import PREFIX
+from rsvp.data.symmetries import turned_latents
 from rsvp.files import atomic_path, read_json, sha256_of_file, write_json
 from rsvp.resume import Journal
 
@@ -224,20 +226,27 @@ class Latents:
     def __len__(self) -> int:
         return len(self.clips)
 
-    def batch(self, indices: Sequence[int], context: str = PREFIX) -> dict[str, Tensor]:
+    def batch(
+        self, indices: Sequence[int], context: str = PREFIX, turns: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Normalised latents of clips in one context, by kind: (B, …, C, h, w).
 
-        Those of the frames of a context that observes none are not there.
+        Those of the frames of a context that observes none are not there. `turns` (B,): under
+        which symmetry (`rsvp.data.symmetries`) of those that the dataset's `augment` has. Encoders
+        do not turn with what they see: but for displacements these are not quite the latents of
+        turned clips.
         """
         rows = [(self.slices(file), row) for file, row in (self.places[i] for i in indices)]
         before = "" if context == PREFIX else f"{context}/"
-        return {
-            kind: statistics.normalise(
-                torch.cat([slices[before + kind][row : row + 1] for slices, row in rows])
-            )
-            for kind, statistics in self.statistics.items()
+        latents = {
+            kind: torch.cat([slices[before + kind][row : row + 1] for slices, row in rows])
+            for kind in self.statistics
             if before + kind in rows[0][0]
         }
+        if turns is not None:
+            augment = Augment[self.facts["augment"]]
+            latents = turned_latents(latents, turns, augment, self.facts["displacements"])
+        return {kind: self.statistics[kind].normalise(value) for kind, value in latents.items()}
 
     def slices(self, file: str) -> dict[str, Any]:
         """The mapped tensors of a file."""

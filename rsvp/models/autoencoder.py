@@ -325,6 +325,7 @@ class Decoder(nn.Module):
 class Autoencoder(ClipAutoencoder):
     """Scene, object and motion of a clip, and back (see the module's text)."""
 
+    displacements = ("motion",)
     latent_noise = 0.02  # in latent units: what the predictor gets wrong by less stays small
 
     def __init__(

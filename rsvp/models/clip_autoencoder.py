@@ -22,6 +22,7 @@ class ClipAutoencoder(nn.Module, ABC):
 
     extents: dict[str, Extent]  # of its latents, by name
     over_time: ClassVar[tuple[str, ...]] = ()  # of context or future, with each of its frames
+    displacements: ClassVar[tuple[str, ...]] = ()  # whose first two channels are one, x and y
     latent_noise: float  # standard deviation of the noise that its decoder is trained with
 
     @abstractmethod

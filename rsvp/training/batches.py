@@ -15,6 +15,7 @@ from rsvp.data.clips import Clips
 from rsvp.data.contexts import PREFIX, clip_order
 from rsvp.data.latents import Latents
 from rsvp.data.layout import Layout, Parts, joined
+from rsvp.data.symmetries import turned
 from rsvp.training.run import STOP_SIGNALS
 
 
@@ -64,26 +65,36 @@ class ClipBatches(StepBatches):
 
 
 class LatentBatches(StepBatches):
-    """Normalised latents of training clips, drawn with replacement, each in a random context."""
+    """Normalised latents of training clips, drawn with replacement, each in a random context.
 
-    def __init__(self, latents: Latents, seed: int, batch_size: int) -> None:
+    augment: under random symmetries, those of the dataset's `augment`.
+    """
+
+    def __init__(self, latents: Latents, seed: int, batch_size: int, augment: bool = False) -> None:
         self.latents, self.seed, self.batch_size = latents, seed, batch_size
+        self.augment = augment
         self.layout = layout_of(latents)
 
     def __getitem__(self, step: int) -> Parts:
         random = generator(self.seed, step, "latents")
         drawn = torch.randint(len(self.latents), (self.batch_size,), generator=random)
         contexts = torch.randint(len(self.layout.contexts), (self.batch_size,), generator=random)
-        return self.parts(drawn.tolist(), contexts.tolist())
+        turns = None
+        if self.augment:
+            turns = torch.randint(8, (self.batch_size,), generator=random)
+        return self.parts(drawn.tolist(), contexts.tolist(), turns)
 
-    def parts(self, clips: Sequence[int], contexts: Sequence[int]) -> Parts:
-        """Those clips, each in the context of that number."""
+    def parts(
+        self, clips: Sequence[int], contexts: Sequence[int], turns: Tensor | None = None
+    ) -> Parts:
+        """Those clips, each in the context of that number, and under that symmetry."""
         names = list(self.layout.contexts)
         if len(names) == 1:
-            return self.layout.parts(self.latents.batch(clips), names[0], len(clips))
+            return self.layout.parts(self.latents.batch(clips, turns=turns), names[0], len(clips))
+        each = [None] * len(clips) if turns is None else turns.split(1)
         return joined([
-            self.layout.parts(self.latents.batch([clip], names[number]), names[number], 1)
-            for clip, number in zip(clips, contexts, strict=True)
+            self.layout.parts(self.latents.batch([clip], names[number], turn), names[number], 1)
+            for clip, number, turn in zip(clips, contexts, each, strict=True)
         ])  # fmt: skip
 
 
@@ -110,20 +121,3 @@ def in_context(
     name = names[int(torch.randint(len(names), (1,), generator=random))]
     context = contexts[name]
     return (clips if name == PREFIX else clips[:, clip_order(context, clips.shape[1])]), context
-
-
-def turned(clip: Tensor, symmetry: int, augment: Augment) -> Tensor:
-    """A clip (…, H, W), square, under one of the eight symmetries of the square, 0 the identity.
-
-    `horizontal` only mirrors left and right; `none` leaves the clip.
-    """
-    if augment is Augment.none:
-        return clip
-    if symmetry & 1:
-        clip = clip.flip(-1)
-    if augment is Augment.all:
-        if symmetry & 2:
-            clip = clip.flip(-2)
-        if symmetry & 4:
-            clip = clip.transpose(-1, -2)
-    return clip

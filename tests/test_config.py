@@ -122,8 +122,7 @@ REFUSED = {
     "steps and seconds": (
         "autoencoders.rsvp.finetune.seconds",
         60,
-        "autoencoders.rsvp.finetune.seconds: 60, but autoencoders.rsvp.finetune.steps is set too,"
-        " to 120; remove one",
+        "autoencoders.rsvp.finetune.seconds: 60, but autoencoders.rsvp.finetune.steps is set too",
     ),
     "negative rate": ("predictors.rsvp-m.learning_rate", -1.0, "learning_rate: -1.0 is not"),
     "unknown objective": ("predictors.rsvp-m.objective", "x0", "predictors.rsvp-m.objective: "),

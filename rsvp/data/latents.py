@@ -221,10 +221,14 @@ class Latents:
         entries = self.facts["files"].get(split, [])
         self.clips = [clip for entry in entries for clip in entry["clips"]]
         self.places = [(e["file"], row) for e in entries for row in range(len(e["clips"]))]
-        self.opened: dict[str, dict[str, Any]] = {}
+        self.opened: dict[str, dict[str, Tensor]] = {}
 
     def __len__(self) -> int:
         return len(self.clips)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the mapped files: another process maps its own."""
+        return self.__dict__ | {"opened": {}}
 
     def batch(
         self, indices: Sequence[int], context: str = PREFIX, turns: Tensor | None = None
@@ -236,10 +240,10 @@ class Latents:
         do not turn with what they see: but for displacements these are not quite the latents of
         turned clips.
         """
-        rows = [(self.slices(file), row) for file, row in (self.places[i] for i in indices)]
+        rows = [(self.mapped(file), row) for file, row in (self.places[i] for i in indices)]
         before = "" if context == PREFIX else f"{context}/"
         latents = {
-            kind: torch.cat([slices[before + kind][row : row + 1] for slices, row in rows])
+            kind: torch.stack([mapped[before + kind][row] for mapped, row in rows])
             for kind in self.statistics
             if before + kind in rows[0][0]
         }
@@ -248,11 +252,11 @@ class Latents:
             latents = turned_latents(latents, turns, augment, self.facts["displacements"])
         return {kind: self.statistics[kind].normalise(value) for kind, value in latents.items()}
 
-    def slices(self, file: str) -> dict[str, Any]:
-        """The mapped tensors of a file."""
+    def mapped(self, file: str) -> dict[str, Tensor]:
+        """The tensors of a file, of which only what is looked at is read."""
         if file not in self.opened:
             opened = safe_open(self.folder / file, "pt")
-            self.opened[file] = {kind: opened.get_slice(kind) for kind in opened.keys()}  # noqa: SIM118
+            self.opened[file] = {kind: opened.get_tensor(kind) for kind in opened.keys()}  # noqa: SIM118
         return self.opened[file]
 
 

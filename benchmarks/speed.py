@@ -235,6 +235,8 @@ class RandomLatents(Latents):
             "extents": {name: extent.value for name, extent in autoencoder.extents.items()},
             "over_time": list(autoencoder.over_time),
             "clip_frames": clips.clip_frames,
+            "augment": clips.augment.name,
+            "displacements": list(autoencoder.displacements),
         }
         shapes = latent_shapes(autoencoder, clips)
         random = torch.Generator().manual_seed(SEED)
@@ -249,7 +251,7 @@ class RandomLatents(Latents):
     def __len__(self) -> int:
         return CLIPS
 
-    def batch(self, indices: Any, context: str = PREFIX) -> dict[str, Tensor]:
+    def raw(self, indices: Any, context: str = PREFIX) -> dict[str, Tensor]:
         return {name: values[list(indices)] for name, values in self.stored.items()}
 
 

@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         writer.flush(split)
         total += len(jobs)
     writer.facts |= {"context_frames": clips.context_frames, "clip_frames": clips.clip_frames}
-    writer.facts |= {"augment": clips.augment.value}
+    writer.facts |= {"augment": clips.augment.name}
     writer.finish()
     return {"clips": total, "device": device_name(fabric)}
 

@@ -1136,7 +1136,8 @@ def check_predictor(path: str, predictor: Predictor, config: Config) -> None:
         denoiser.width,
         f"a multiple of twice the heads, {2 * denoiser.heads}",
     )
-    dataset = config.datasets[config.autoencoders[predictor.autoencoder].dataset]
+    autoencoder = config.autoencoders[predictor.autoencoder]
+    dataset = config.datasets[autoencoder.dataset]
     cells = dataset.resolution // 8
     check_that(
         cells % denoiser.patch == 0,
@@ -1144,7 +1145,12 @@ def check_predictor(path: str, predictor: Predictor, config: Config) -> None:
         denoiser.patch,
         f"a divisor of the latent's {cells} cells (resolution / 8)",
     )
-    contexts = ["prefix", *(config.autoencoders[predictor.autoencoder].contexts or ())]
+    if predictor.augment_latents and dataset.augment is Augment.none:
+        raise UserError(
+            f"config: {path}.augment_latents: the dataset's augment is none, so nothing is turned;"
+            f" remove it, or set datasets.{autoencoder.dataset}.augment to horizontal or all"
+        )
+    contexts = ["prefix", *(autoencoder.contexts or ())]
     check_reference(f"{path}.context", predictor.context or "prefix", dict.fromkeys(contexts))
     check_sampling(path, predictor)
     if predictor.times is not Times.logit_normal:

@@ -24,7 +24,13 @@ def square(number: int, frames: int, size: int) -> tuple[np.ndarray, np.ndarray]
 
 
 def make_dataset(
-    folder: Path, splits: Sequence[str], context: int, future: int, size: int, beyond: int = 0
+    folder: Path,
+    splits: Sequence[str],
+    context: int,
+    future: int,
+    size: int,
+    beyond: int = 0,
+    augment: str = "none",
 ) -> Path:
     """Write clips of the named splits, two to a group; returns the dataset's index.
 
@@ -53,7 +59,7 @@ def make_dataset(
     index = {
         "dataset": folder.name, "resolution": size,
         "clip_frames": context + future,
-        "context_frames": context, "frame_rate": 25.0, "augment": "none",
+        "context_frames": context, "frame_rate": 25.0, "augment": augment,
         "files": {"clips.csv": sha256_of_file(folder / "clips.csv")},
         "shares": [{"index": "frames/0/index.json",
                     "sha256": sha256_of_file(folder / "frames/0/index.json")}],

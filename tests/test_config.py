@@ -112,6 +112,12 @@ REFUSED = {
         9,
         "latent_copies: 9 is not possible; allowed: 1 to 8 where the dataset's augment is all",
     ),
+    "nothing to turn": (
+        "datasets.shapes.augment",
+        "none",
+        "predictors.rsvp-m.augment_latents: the dataset's augment is none, so nothing is turned;"
+        " remove it, or set datasets.shapes.augment to horizontal or all",
+    ),
     "mean of uniform times": (
         "predictors.rsvp-m.times",
         "uniform",

@@ -191,7 +191,8 @@ def test_the_loss_is_of_what_is_predicted_alone(kind, objective):
 def cache(folder, contexts=("short", "ends")):
     """A cache of motion and scene in three contexts, whose values tell clip and context."""
     facts = {"extents": {"scene": "context", "motion": "frames"}, "context_frames": 3,
-             "clip_frames": FRAMES, "contexts": plain(contexts)}  # fmt: skip
+             "clip_frames": FRAMES, "contexts": plain(contexts), "augment": "all",
+             "displacements": ["motion"]}  # fmt: skip
     writer = LatentWriter(
         folder / "index.json", facts, 0.1, Journal(folder / "state", StateKey(None, ""))
     )
@@ -236,6 +237,23 @@ def test_contexts_of_a_batch_are_of_seed_and_step_alone(tmp_path):
     scenes = parts.observed["scene"][:, 0, 0, 0, 0]
     motions = parts.observed["motion"][:, 0, 0, 0, 0]  # frame 0 is observed in all three
     torch.testing.assert_close(scenes, motions)
+
+
+def test_each_clip_turns_by_itself_in_its_own_context(tmp_path):
+    """Motion mirrored left and right changes its sign along x, and what is there stays there."""
+    batches = LatentBatches(cache(tmp_path), 0, 2)
+    plain, turned = (
+        batches.parts([4, 4, 5], [0, 2, 1], turns) for turns in (None, torch.tensor([1, 0, 2]))
+    )
+    restore = batches.latents.statistics["motion"].restore
+    signs = torch.tensor([[-1.0, 1.0], [1.0, 1.0], [1.0, -1.0]]).view(3, 1, 2, 1, 1)
+    for one, other in ((plain.targets, turned.targets), (plain.observed, turned.observed)):
+        there = plain.wanted["motion"] if one is plain.targets else one["motion"][:, :, -1:] > 0
+        before, after = (restore(part["motion"][:, :, :2]) for part in (one, other))
+        torch.testing.assert_close((there * after), there * signs * before)
+    shown = (part.observed["motion"][:, :, -1] for part in (plain, turned))
+    assert torch.equal(*shown)
+    assert torch.equal(plain.wanted["motion"], turned.wanted["motion"])
 
 
 def test_stage_one_draws_a_context_by_seed_and_step():

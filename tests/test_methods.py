@@ -15,6 +15,7 @@ from rsvp import (
     train_diffusion,
 )
 from rsvp.config import load, read_settings, stage_settings
+from rsvp.data.latents import Latents
 from rsvp.files import read_json
 from rsvp.models.autoencoder import ContextEncoder
 from rsvp.models.denoiser import LatentDenoiser
@@ -45,7 +46,7 @@ def config(method, contexts=None, context=None, **evaluation):
     autoencoder = {"dataset": "d", "width": 16, "pretrain": TRAINING, "finetune": finetune}
     predictor = {"autoencoder": "a", "steps": 2, "batch_size": 2, "drop_context": 0.5}
     predictor |= {"denoiser": {"width": 32, "depth": 1, "heads": 2, "frames_per_token": 2}}
-    predictor |= {"sampler": {"steps": 2}, "guidance": {"scale": 1.5}}
+    predictor |= {"augment_latents": True, "sampler": {"steps": 2}, "guidance": {"scale": 1.5}}
     return load({
         "datasets": {"d": dataset | {"context_frames": CONTEXT}},
         "autoencoders": {"a": autoencoder | METHODS[method] | {"contexts": contexts}},
@@ -80,7 +81,7 @@ def run(
 @pytest.mark.parametrize("method", METHODS)
 def test_a_method_goes_through_all_stages_and_sees_no_future(method, tmp_path, monkeypatch):
     first, other = tmp_path / "first", tmp_path / "other"
-    dataset = squares.make_dataset(first / "d", SPLITS, CONTEXT, FUTURE, SIZE)
+    dataset = squares.make_dataset(first / "d", SPLITS, CONTEXT, FUTURE, SIZE, augment="all")
     home = {"folder": first, "dataset": dataset}
     stages = [run(pretrain_autoencoder, method, **home)]
     pretrained = first / "pretrain_autoencoder/index.json"
@@ -89,7 +90,22 @@ def test_a_method_goes_through_all_stages_and_sees_no_future(method, tmp_path, m
     run(cache_latents, method, **home, **trained)
     run(reconstruct, method, **home, **trained)
     latents = first / "cache_latents/index.json"
-    stages.append(run(train_diffusion, method, **home, name="p", latents=latents))
+    moving = ["motion"] if method in ("rsvp-m", "rsvp-s") else []
+    facts = read_json(latents)
+    assert facts["augment"] == "all" and facts["displacements"] == moving
+    read, turned = Latents.batch, set()
+
+    def batch(self, indices, context="prefix", turns=None):
+        turned.add((len(self), turns is not None))
+        return read(self, indices, context, turns)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Latents, "batch", batch)
+        stages.append(run(train_diffusion, method, **home, name="p", latents=latents))
+    # Clips of training are turned, and those that tell how it goes are not.
+    sides = [SPLITS.count(split) for split in ("train", "validation")]
+    assert (sides[0], True) in turned and (sides[1], True) not in turned
+    assert (sides[1], False) in turned
     trained_denoiser = trained | {"denoiser": first / "train_diffusion/index.json"}
     stages.append(run(predict, method, **home, name="p", **trained_denoiser))
     for record in stages:
@@ -104,7 +120,7 @@ def test_a_method_goes_through_all_stages_and_sees_no_future(method, tmp_path, m
         return clip, mask
 
     monkeypatch.setattr(squares, "square", inverted)
-    changed = squares.make_dataset(other / "d", SPLITS, CONTEXT, FUTURE, SIZE)
+    changed = squares.make_dataset(other / "d", SPLITS, CONTEXT, FUTURE, SIZE, augment="all")
     run(cache_latents, method, other, changed, **trained)
     run(predict, method, other, changed, name="p", **trained_denoiser)
     frames = [load_file(f / "predict/frames-00000.safetensors")["frames"] for f in (first, other)]

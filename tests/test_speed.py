@@ -44,7 +44,8 @@ def test_each_phase_is_timed(phase, tmp_path):
         "autoencoders: {frames: {width: 16, pretrain: {batch_size: 2, target_frames: 1}, "
         "finetune: {batch_size: 2, target_frames: 1, discriminator_width: 8, "
         "validation_clips: 2}}}\n"
-        "predictors: {frame-ldm: {batch_size: 2, denoiser: {width: 32, depth: 1, heads: 2}}}\n"
+        "predictors: {frame-ldm: {batch_size: 2, augment_latents: true, "
+        "denoiser: {width: 32, depth: 1, heads: 2}}}\n"
     )
     arguments = command([METHODS, small], profile="operators.csv")
     line, operators = times(arguments, "frame-ldm", 64, phase)

@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from rsvp.config import Augment
+from rsvp.config import SYMMETRIES, Augment
 from rsvp.data.symmetries import turned, turned_latents
 from rsvp.models.warping import sample
 
@@ -26,6 +26,12 @@ def test_eight_symmetries_are_distinct_and_a_group():
     for one, other in itertools.product(range(8), repeat=2):
         twice = turned(turned(SQUARE, one, Augment.all), other, Augment.all)
         assert tuple(twice.flatten().tolist()) in found
+
+
+def test_as_many_symmetries_as_the_config_counts():
+    for augment in Augment:
+        found = {tuple(s.flatten().tolist()) for s in symmetries(augment)}
+        assert len(found) == SYMMETRIES[augment.name]
 
 
 def test_zero_is_the_identity():

@@ -236,21 +236,25 @@ class Latents:
         """Normalised latents of clips in one context, by kind: (B, …, C, h, w).
 
         Those of the frames of a context that observes none are not there. `turns` (B,): under
-        which symmetry (`rsvp.data.symmetries`) of those that the dataset's `augment` has. Encoders
-        do not turn with what they see: but for displacements these are not quite the latents of
-        turned clips.
+        which symmetry (`rsvp.data.symmetries`) of those that the dataset's `augment` has.
+        Displacements turn with their places; encoders do not turn with what they see, so these are
+        not quite the latents of turned clips.
         """
-        rows = [(self.mapped(file), row) for file, row in (self.places[i] for i in indices)]
-        before = "" if context == PREFIX else f"{context}/"
-        latents = {
-            kind: torch.stack([mapped[before + kind][row] for mapped, row in rows])
-            for kind in self.statistics
-            if before + kind in rows[0][0]
-        }
+        latents = self.raw(indices, context)
         if turns is not None:
             augment = Augment[self.facts["augment"]]
             latents = turned_latents(latents, turns, augment, self.facts["displacements"])
         return {kind: self.statistics[kind].normalise(value) for kind, value in latents.items()}
+
+    def raw(self, indices: Sequence[int], context: str) -> dict[str, Tensor]:
+        """Latents of clips in one context, by kind, as the autoencoder made them."""
+        rows = [(self.mapped(file), row) for file, row in (self.places[i] for i in indices)]
+        before = "" if context == PREFIX else f"{context}/"
+        return {
+            kind: torch.stack([mapped[before + kind][row] for mapped, row in rows])
+            for kind in self.statistics
+            if before + kind in rows[0][0]
+        }
 
     def mapped(self, file: str) -> dict[str, Tensor]:
         """The tensors of a file, of which only what is looked at is read."""

@@ -39,7 +39,7 @@ def turned_latents(
     """Latents (B, …, C, h, w) by name, not normalised, each clip's under its symmetry (B,).
 
     The first two channels of those called `displacements` are one, x (right) first, and turn with
-    the places. Where a grid is not square, a plane over time, rows and columns keep their places.
+    the places. Where one of the grids is not square (a plane over time), none is transposed.
     """
     result = dict(latents)
     square = all(value.shape[-1] == value.shape[-2] for value in latents.values())

@@ -66,9 +66,9 @@ class Denoising:
     ) -> None:
         self.config, self.seed = settings.predictor, settings.seed
         self.fabric, self.total = fabric, steps
-        of_a_step = self.config.batch_size
-        self.drawn = LatentBatches(latents, self.seed, of_a_step, self.config.augment_latents)
-        self.held_out = LatentBatches(held_out, self.seed, of_a_step)
+        count, augment = self.config.batch_size, self.config.augment_latents
+        self.drawn = LatentBatches(latents, self.seed, count, augment)
+        self.held_out = LatentBatches(held_out, self.seed, count)
         self.layout = self.drawn.layout
         self.arguments = denoiser_arguments(self.config, self.drawn)
         denoiser = LatentDenoiser(**self.arguments)

@@ -12,7 +12,7 @@ import numpy as np
 
 from rsvp.config import Generated
 
-OUTLINE_TERMS = 4  # Fourier terms of an outline's radius
+TERMS = range(2, 6)  # Fourier terms of an outline's radius
 
 
 @dataclass
@@ -111,22 +111,33 @@ def paint_object(
     radius: float,
     grid: tuple[np.ndarray, np.ndarray],
 ) -> np.ndarray:
-    """Paint one object over `video` (T, S, S, 3), in place; its alpha, uint8 (T, S, S)."""
+    """Paint one object over `video` (T, S, S, 3), in place; its alpha, uint8 (T, S, S).
+
+    Only where it can be: an object covers a twentieth of its frames.
+    """
     x, y = grid
     dx = x[None] - positions[:, 0, None, None]
     dy = y[None] - positions[:, 1, None, None]
     cos, sin = (f(positions[:, 2, None, None]) for f in (np.cos, np.sin))
     u, v = cos * dx + sin * dy, cos * dy - sin * dx
-    angle = np.arctan2(v, u)
+    distance = np.hypot(u, v)
+    waves = [
+        (term, random.uniform(0.0, 0.5 / term), random.uniform(0.0, 2.0 * np.pi)) for term in TERMS
+    ]
+    near = distance < radius * (1.0 + sum(strength for _, strength, _ in waves)) + 0.5
+    angle = np.arctan2(v[near], u[near])
     outline = np.ones_like(angle)
-    for term in range(2, 2 + OUTLINE_TERMS):
-        strength, phase = random.uniform(0.0, 0.5 / term), random.uniform(0.0, 2.0 * np.pi)
+    for term, strength, phase in waves:
         outline += strength * np.cos(term * angle + phase)
+    alpha = np.zeros_like(distance)
     # One pixel of antialiasing across the outline.
-    alpha = np.clip(radius * outline - np.hypot(u, v) + 0.5, 0.0, 1.0)
+    alpha[near] = np.clip(radius * outline - distance[near] + 0.5, 0.0, 1.0)
+    covered = alpha > 0.0
+    u, v = u[covered], v[covered]
     colour = np.broadcast_to(random.choice((0.05, 0.95), 3), (*u.shape, 3)).copy()
     for cycles in (0.5, 0.8, 1.2):
         colour += wave(random, u, v, cycles / (2.0 * radius), 0.5)
     colour = np.clip(colour, 0.0, 1.0)
-    video += alpha[..., None] * (colour - video)
+    behind = video[covered]
+    video[covered] = behind + alpha[covered][:, None] * (colour - behind)
     return to_bytes(alpha)

@@ -1,5 +1,6 @@
 """What a run record says of the machine."""
 
+import os
 import platform
 import subprocess
 import sys
@@ -76,3 +77,24 @@ def test_freed_memory_is_used_again():
         for word in ("", "keep")
     )
     assert kept < 100 < plain
+
+
+def test_a_stage_leaves_nothing_behind_but_its_modules():
+    """What is to be done at the end is done, what was printed arrives, and no module is taken
+    apart."""
+    code = """
+        import atexit
+        from rsvp.stage import leave
+        class Loaded:
+            def __del__(self):
+                print("taken apart")
+        loaded = Loaded()
+        atexit.register(print, "cleaned up")
+        print("printed", end=" and ")
+        leave()
+    """
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, env=buffered
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "printed and cleaned up\n", "")

@@ -6,7 +6,6 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.utils import flow_to_image
 
 from rsvp.files import atomic_path
 
@@ -25,6 +24,8 @@ def colours_of_motion(displacement: Tensor) -> tuple[np.ndarray, float]:
     The hue is the direction, the strength is the length (Baker et al. 2011): white stands still,
     the fullest colour is the largest displacement.
     """
+    from torchvision.utils import flow_to_image  # here, since torchvision takes two seconds to load
+
     largest = float(displacement.norm(dim=0).max())
     return flow_to_image(displacement.float()).permute(1, 2, 0).numpy(), largest
 

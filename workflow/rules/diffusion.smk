@@ -2,6 +2,8 @@
 
 in:  autoencoders/{autoencoder}/seed{seed}/latents/index.json
 out: predictors/{predictor}/seed{seed}/, predictions/{row}/seed{seed}/index.json
+
+Both go before what is measured meanwhile: that takes half the threads, and fills them in pairs.
 """
 
 
@@ -54,6 +56,7 @@ rule train_diffusion:
         "predictors/{predictor}/seed{seed}/log.txt",
     benchmark:
         "predictors/{predictor}/seed{seed}/benchmark.tsv"
+    priority: 1
     conda:
         "../../envs/rsvp.yaml"
     threads: PLAN.threads
@@ -98,6 +101,7 @@ rule predict:
         "predictions/{predictor}/seed{seed}/log.txt",
     benchmark:
         "predictions/{predictor}/seed{seed}/benchmark.tsv"
+    priority: 1
     conda:
         "../../envs/rsvp.yaml"
     threads: PLAN.threads

@@ -208,7 +208,7 @@ REFUSED = {
         "autoencoders.rsvp.finetune.regularisation: ",
     ),
     "no context at all": ("predictors.rsvp-m.drop_context", 1.0, "drop_context: 1.0 is not"),
-    "heads that do not divide": ("predictors.rsvp-m.denoiser.heads", 5, "denoiser.width: 128"),
+    "heads that do not divide": ("predictors.rsvp-m.denoiser.heads", 5, "denoiser.width: 256"),
     "path out of the results": ("datasets.../out", {}, "datasets."),
     "undefined protocol": (
         "evaluation.protocols",
@@ -492,7 +492,7 @@ DEPENDS = {
     ("predictors.rsvp-m.drop_context", 0.1): {"train_diffusion"},
     ("predictors.rsvp-m.augment_latents", False): {"train_diffusion"},
     ("predictors.rsvp-m.learning_rate", 1e-4): {"train_diffusion"},
-    ("predictors.rsvp-m.denoiser.depth", 2): {"train_diffusion"},
+    ("predictors.rsvp-m.denoiser.depth", 3): {"train_diffusion"},
     ("autoencoders.rsvp.pretrain.steps", 7): {"pretrain_autoencoder"},
     ("autoencoders.rsvp.pretrain.l1", 2.0): {"pretrain_autoencoder", "finetune_autoencoder"},
     ("autoencoders.rsvp.pretrain.ema_decay", 0.9): {"pretrain_autoencoder"},

@@ -113,7 +113,7 @@ def paint_object(
 ) -> np.ndarray:
     """Paint one object over `video` (T, S, S, 3), in place; its alpha, uint8 (T, S, S).
 
-    Only where it can be: an object covers a twentieth of its frames.
+    Only where it can be: an object covers about a twelfth of a frame.
     """
     x, y = grid
     dx = x[None] - positions[:, 0, None, None]

@@ -98,13 +98,12 @@ def calibration_parser(description: str | None) -> argparse.ArgumentParser:
 def run_stage(
     parser: argparse.ArgumentParser,
     run: Callable[[argparse.Namespace, Settings], dict[str, Any] | None],
-    arguments: list[str] | None = None,
 ) -> NoReturn:
     """Run a stage and exit: 0 done, 2 bad input (one line on stderr), 1 anything else.
 
     `run` gets the parsed arguments and the settings; what it returns goes into the run record.
     """
-    parsed = parser.parse_args(arguments)
+    parsed = parser.parse_args()
     module = parser.prog if parser.prog.startswith("rsvp.") else f"rsvp.{stage_name()}"
     started, clock = datetime.now(UTC), time.perf_counter()
     keep_freed_memory()
@@ -152,10 +151,9 @@ def keep_freed_memory() -> None:
 def run_command(
     parser: argparse.ArgumentParser,
     run: Callable[[argparse.Namespace], None],
-    arguments: list[str] | None = None,
 ) -> NoReturn:
     """Run a command that is no stage of the workflow, with a stage's errors and exit codes."""
-    parsed = parser.parse_args(arguments)
+    parsed = parser.parse_args()
     with clean_exit():
         start_logging(None)
         run(parsed)

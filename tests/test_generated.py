@@ -8,7 +8,7 @@ import pytest
 
 from rsvp.config import Generated
 from rsvp.data.clips import object_mask
-from rsvp.data.generated import generate_video, trajectory
+from rsvp.data.generated import generate_video, paint_object, trajectory
 
 SETTINGS = Generated()
 FRAMES = 24
@@ -63,6 +63,18 @@ def test_inside_of_objects_frames_differ_from_the_background(videos):
         difference = np.abs(video.frames.astype(float) - video.background).max(-1)
         assert difference[inside].mean() > 20
         assert (difference[inside] > 2).mean() > 0.9
+
+
+def test_objects_cover_what_is_behind_by_their_alpha():
+    """Over black and over white, what differs is what shows through (Porter and Duff 1984)."""
+    y, x = np.mgrid[0:64, 0:64].astype(np.float32) + 0.5
+    positions = np.array([[20.0, 30.0, 0.3], [44.0, 25.0, 1.2], [60.0, 5.0, 1.9]], np.float32)
+    black, white = np.zeros((3, 64, 64, 3)), np.ones((3, 64, 64, 3))
+    for video in (black, white):
+        alpha = paint_object(np.random.default_rng(3), video, positions, 11.0, (x, y))
+    assert 100 < ((alpha > 0) & (alpha < 255)).sum() < (alpha == 255).sum()
+    through = np.broadcast_to(1.0 - alpha[..., None] / 255.0, white.shape)
+    assert np.allclose(white - black, through, atol=0.5 / 255.0 + 1e-6)
 
 
 def widened(mask, pixels):

@@ -12,7 +12,7 @@ import numpy as np
 
 from rsvp.config import Generated
 
-TERMS = range(2, 6)  # Fourier terms of an outline's radius
+OUTLINE_TERMS = range(2, 6)  # Fourier terms of an outline's radius
 
 
 @dataclass
@@ -121,13 +121,14 @@ def paint_object(
     cos, sin = (f(positions[:, 2, None, None]) for f in (np.cos, np.sin))
     u, v = cos * dx + sin * dy, cos * dy - sin * dx
     distance = np.hypot(u, v)
-    waves = [
-        (term, random.uniform(0.0, 0.5 / term), random.uniform(0.0, 2.0 * np.pi)) for term in TERMS
+    lobes = [
+        (term, random.uniform(0.0, 0.5 / term), random.uniform(0.0, 2.0 * np.pi))
+        for term in OUTLINE_TERMS
     ]
-    near = distance < radius * (1.0 + sum(strength for _, strength, _ in waves)) + 0.5
+    near = distance < radius * (1.0 + sum(strength for _, strength, _ in lobes)) + 0.5
     angle = np.arctan2(v[near], u[near])
     outline = np.ones_like(angle)
-    for term, strength, phase in waves:
+    for term, strength, phase in lobes:
         outline += strength * np.cos(term * angle + phase)
     alpha = np.zeros_like(distance)
     # One pixel of antialiasing across the outline.

@@ -107,32 +107,34 @@ def run_stage(
     module = parser.prog if parser.prog.startswith("rsvp.") else f"rsvp.{stage_name()}"
     started, clock = datetime.now(UTC), time.perf_counter()
     keep_freed_memory()
-    with clean_exit():
-        start_logging(parsed.log)
-        # Held to the end, so that the record is written by the run that did the work.
-        held = hold(parsed.record.parent, module.removeprefix("rsvp."))
-        values = read_json(parsed.settings)
-        settings = read_settings(values)
-        check_code(module, parsed.code)
-        results = run(parsed, settings) or {}
-        record = run_record(module, values, parsed.code) | {
-            "started": started.isoformat(timespec="seconds"),
-            "seconds": round(time.perf_counter() - clock, 3),
-        }
-        write_json(parsed.record, record | results)
-        held.close()
-    leave()
+    try:
+        with clean_exit():
+            start_logging(parsed.log)
+            # To the end of the process: who takes the folder over finds nobody who works in it.
+            _held = hold(parsed.record.parent, module.removeprefix("rsvp."))
+            values = read_json(parsed.settings)
+            settings = read_settings(values)
+            check_code(module, parsed.code)
+            results = run(parsed, settings) or {}
+            record = run_record(module, values, parsed.code) | {
+                "started": started.isoformat(timespec="seconds"),
+                "seconds": round(time.perf_counter() - clock, 3),
+            }
+            write_json(parsed.record, record | results)
+    except SystemExit as end:
+        leave(end.code)
+    leave(0)
 
 
-def leave() -> NoReturn:
-    """End the process with exit code 0, all files of which are written.
+def leave(code: int) -> NoReturn:
+    """End the process, all files of which are written.
 
     Python would first take apart what torch has loaded, which takes a second per stage.
     """
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    os._exit(0)
+    os._exit(code)
 
 
 def keep_freed_memory() -> None:

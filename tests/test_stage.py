@@ -79,22 +79,53 @@ def test_freed_memory_is_used_again():
     assert kept < 100 < plain
 
 
-def test_a_stage_leaves_nothing_behind_but_its_modules():
-    """What is to be done at the end is done, what was printed arrives, and no module is taken
-    apart."""
-    code = """
-        import atexit
-        from rsvp.stage import leave
-        class Loaded:
-            def __del__(self):
-                print("taken apart")
-        loaded = Loaded()
-        atexit.register(print, "cleaned up")
+STAGE = """
+    import atexit, subprocess, sys
+    from pathlib import Path
+    from rsvp.errors import UserError
+    from rsvp.files import write_json
+    from rsvp.stage import run_stage, stage_parser
+
+    class Loaded:
+        def __del__(self):
+            print("taken apart")
+
+    def who_works_here():
+        try_it = "from rsvp.resume import hold; from pathlib import Path; hold(Path('.'), 'split')"
+        other = subprocess.run([sys.executable, "-c", try_it], stderr=subprocess.PIPE, text=True)
+        print("cleaned up,", "held" if "another run works here" in other.stderr else other)
+
+    def run(parsed, settings):
         print("printed", end=" and ")
-        leave()
-    """
+        match parsed.how:
+            case "fails":
+                raise ValueError("broken")
+            case "refuses":
+                raise UserError("no such video")
+            case "is stopped":
+                raise SystemExit(143)
+
+    loaded = Loaded()
+    atexit.register(who_works_here)
+    write_json(Path("settings.json"), {})
+    parser = stage_parser(None)
+    parser.prog = "rsvp.split"
+    parser.add_argument("--how")
+    run_stage(parser, run)
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "code"), [("works", 0), ("fails", 1), ("refuses", 2), ("is stopped", 143)]
+)
+def test_a_stage_keeps_its_folder_to_the_end(tmp_path, how, code):
+    """However it ends: what is to be done at the end is done while nobody else can work there,
+    what was printed arrives, and no module is taken apart."""
     buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    flags = ("--settings", "settings.json", "--record", "run.json", "--how", how)
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, env=buffered
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "printed and cleaned up\n", "")
+        [sys.executable, "-c", textwrap.dedent(STAGE), *flags],
+        capture_output=True, text=True, env=buffered, cwd=tmp_path,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (code, "printed and cleaned up, held\n"), done.stderr
+    assert (tmp_path / "run.json").exists() == (how == "works")

@@ -127,7 +127,7 @@ def test_a_step_is_of_its_frames_and_seed(kind):
         torch.testing.assert_close(swapped.predicted[:, 0], first.predicted[:, 1])
 
 
-@pytest.mark.parametrize("kind", ["triplane", "frames"])
+@pytest.mark.parametrize("kind", ["triplane", "triplane, kl", "frames", "frames, kl"])
 def test_decodes_latents_of_half_the_size(kind):
     """The frames of half the size that were asked for; the others do not change by it."""
     model, clips = autoencoder(kind), noise(2, 6, 3, 32, 32)
@@ -172,7 +172,7 @@ def test_learns_to_give_a_clip_back(kind):
     """Soon far better than the clip's mean; nothing is lost where training ends."""
     model, clip = autoencoder(kind).train(), smooth()
     optimizer = torch.optim.Adam(model.parameters(), lr=4e-3)
-    for step in range(80):
+    for step in range(60):
         random = torch.Generator().manual_seed(step)
         result = reconstruct(model, clip, CONTEXT, torch.arange(CONTEXT, 6), random)
         loss, _ = reconstruction_loss(result, None, 0.0)
@@ -183,33 +183,6 @@ def test_learns_to_give_a_clip_back(kind):
         error = (model.eval().reconstruct_future(clip, CONTEXT) - clip[:, CONTEXT:]).square().mean()
     spread = clip[:, CONTEXT:].var()
     assert error < 0.1 * spread, (error / spread).item()
-
-
-def patches(seed):
-    """Clips (4, T, 3, H, H) of still patches as large as a latent cell, each colour independent."""
-    colours = noise(4, 1, 3, 4, 4, seed=seed)
-    return colours.repeat_interleave(8, -1).repeat_interleave(8, -2).expand(-1, 6, -1, -1, -1)
-
-
-@pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("kind", ["triplane", "frames"])
-def test_soon_gives_back_every_colour_of_new_clips(kind, seed):
-    """None of red, green and blue waits for the others to be learnt."""
-    torch.manual_seed(seed)
-    model = make_autoencoder(**arguments(kind))
-    optimizer = torch.optim.Adam(model.parameters(), lr=4e-3)
-    for step in range(60):
-        random = torch.Generator().manual_seed(step)
-        result = reconstruct(model, patches(step), CONTEXT, torch.arange(CONTEXT, 4), random)
-        loss, _ = reconstruction_loss(result, None, 0.0)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    clips = patches(1000)
-    with torch.no_grad():
-        missing = model.eval().reconstruct_future(clips, CONTEXT) - clips[:, CONTEXT:]
-    share = missing.square().mean((0, 1, 3, 4)) / clips.var((0, 1, 3, 4))
-    assert share.max() < 0.5, share
 
 
 @pytest.mark.parametrize("kind", KINDS)

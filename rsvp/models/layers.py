@@ -1,6 +1,5 @@
 """Convolutional building blocks."""
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -54,23 +53,11 @@ def head(channels: int, outputs: int, kernel: int = 3, gain: float = 1.0) -> nn.
     return nn.Sequential(normalisation(channels), nn.SiLU(), convolution)
 
 
-def cell_colours(images: Tensor) -> Tensor:
-    """Mean colours (N, 3, H/8, W/8) of the cells of images (N, 3, H, W)."""
-    return F.avg_pool2d(images, 8)
-
-
 class ImageEncoder(nn.Module):
-    """Images (N, 3, H, W) as (N, outputs, H/8, W/8).
-
-    Each cell's mean colours also go straight to its outputs, and in `ImageDecoder` straight from
-    its inputs to the image: without that, training gives back one of red, green and blue long
-    before the others. (Deep autoencoders have shortcuts for it: Chen et al., "Deep compression
-    autoencoder for efficient high-resolution diffusion models", 2025, section 3.2.)
-    """
+    """Images (N, 3, H, W) as (N, outputs, H/8, W/8)."""
 
     def __init__(self, width: int, outputs: int) -> None:
         super().__init__()
-        self.colours = nn.Conv2d(3, outputs, 1)
         self.frames = FrameEncoder(3, width)
         self.down = nn.Sequential(
             nn.PixelUnshuffle(2),
@@ -81,7 +68,7 @@ class ImageEncoder(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.down(self.frames(images)[1]) + self.colours(cell_colours(images))
+        return self.down(self.frames(images)[1])
 
 
 class ImageDecoder(nn.Module):
@@ -89,7 +76,6 @@ class ImageDecoder(nn.Module):
 
     def __init__(self, width: int, inputs: int) -> None:
         super().__init__()
-        self.colours = nn.Conv2d(inputs, 3, 1)
         half = width // 2
         self.up = nn.Sequential(
             nn.Conv2d(inputs, 2 * width, 3, padding=1),
@@ -111,4 +97,4 @@ class ImageDecoder(nn.Module):
         return self.up[-2][-1].weight
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.up(x) + F.interpolate(self.colours(x), scale_factor=8.0)
+        return self.up(x)

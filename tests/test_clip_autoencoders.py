@@ -185,6 +185,33 @@ def test_learns_to_give_a_clip_back(kind):
     assert error < 0.1 * spread, (error / spread).item()
 
 
+def patches(seed):
+    """Clips (4, T, 3, H, H) of still patches as large as a latent cell, each colour independent."""
+    colours = noise(4, 1, 3, 4, 4, seed=seed)
+    return colours.repeat_interleave(8, -1).repeat_interleave(8, -2).expand(-1, 6, -1, -1, -1)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("kind", ["triplane", "frames"])
+def test_soon_gives_back_every_colour_of_new_clips(kind, seed):
+    """None of red, green and blue waits for the others to be learnt."""
+    torch.manual_seed(seed)
+    model = make_autoencoder(**arguments(kind))
+    optimizer = torch.optim.Adam(model.parameters(), lr=4e-3)
+    for step in range(60):
+        random = torch.Generator().manual_seed(step)
+        result = reconstruct(model, patches(step), CONTEXT, torch.arange(CONTEXT, 4), random)
+        loss, _ = reconstruction_loss(result, None, 0.0)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    clips = patches(1000)
+    with torch.no_grad():
+        missing = model.eval().reconstruct_future(clips, CONTEXT) - clips[:, CONTEXT:]
+    share = missing.square().mean((0, 1, 3, 4)) / clips.var((0, 1, 3, 4))
+    assert share.max() < 0.5, share
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @torch.no_grad()
 def test_comes_back_from_its_bundle(kind, tmp_path):

@@ -15,7 +15,15 @@ from torch import Tensor, nn
 
 from rsvp.data.latents import Extent
 from rsvp.models.clip_autoencoder import PlainAutoencoder, halve
-from rsvp.models.layers import FrameEncoder, ImageDecoder, ResidualBlock, head, normalisation
+from rsvp.models.layers import (
+    FrameEncoder,
+    ImageDecoder,
+    ResidualBlock,
+    cell_colours,
+    from_colours,
+    head,
+    normalisation,
+)
 from rsvp.models.regularisers import make_regulariser
 
 # Each plane's summed axis of (b, c, t, y, x), and how it becomes (b, t, c, h, w).
@@ -50,17 +58,20 @@ class PlaceMap(nn.Conv2d):
 
 
 class Projection(nn.Module):
-    """One plane (B, outputs, …) of features (B, C, T, H, W), summed along `axis`."""
+    """One plane (B, outputs, …) of features (B, C, T, H, W), summed along `axis`; the mean colours
+    (B, 3, T, H, W) of what is seen there go straight to it (see `ImageEncoder`)."""
 
     def __init__(self, channels: int, outputs: int, axis: int) -> None:
         super().__init__()
         self.axis = axis
         self.weights = PlaceMap(channels, channels)
         self.plane = nn.Sequential(ResidualBlock(channels), head(channels, outputs))
+        self.colours = from_colours(outputs)
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, features: Tensor, colours: Tensor) -> Tensor:
         share = self.weights(features).softmax(self.axis)
-        return self.plane((share * features).sum(self.axis))
+        plane = self.plane((share * features).sum(self.axis))
+        return plane + self.colours(colours.mean(self.axis))
 
 
 class TriplaneEncoder(nn.Module):
@@ -81,11 +92,14 @@ class TriplaneEncoder(nn.Module):
     def forward(self, frames: Tensor) -> dict[str, Tensor]:
         count = frames.shape[1]
         features = self.down(self.frames(frames.flatten(0, 1))[1])
-        features = rearrange(features, "(b t) c h w -> b c t h w", t=count)
+        together = "(b t) c h w -> b c t h w"
+        colours = rearrange(cell_colours(frames.flatten(0, 1)), together, t=count)
+        features = rearrange(features, together, t=count)
         # A plane can only say where along its summed axis something is if features know.
         features = self.mix(torch.cat([features, coordinates(features)], 1))
         return {
-            name: rearrange(plane(features), PLANES[name][1]) for name, plane in self.planes.items()
+            name: rearrange(plane(features, colours), PLANES[name][1])
+            for name, plane in self.planes.items()
         }
 
 

@@ -112,8 +112,7 @@ class ImageDecoder(nn.Module):
             head(half, 4 * 3),
             nn.PixelShuffle(2),
         )
-        # Nothing yet, and learnt within a few steps. If it began with the encoder's colours, codes
-        # (VQ, FSQ) would have to stand for these before anything else.
+        # Zero at first: from a random map, or from red, green and blue, codes (VQ, FSQ) learn slower.
         self.colours = nn.Conv2d(inputs, 3, 1)
         nn.init.zeros_(self.colours.weight)
         assert self.colours.bias is not None

@@ -112,7 +112,7 @@ class ImageDecoder(nn.Module):
             head(half, 4 * 3),
             nn.PixelShuffle(2),
         )
-        # Zero at first: from a random map, or from red, green and blue, codes (VQ, FSQ) learn slower.
+        # Zero at first: with a random map, or red, green and blue, codes (VQ, FSQ) learn slower.
         self.colours = nn.Conv2d(inputs, 3, 1)
         nn.init.zeros_(self.colours.weight)
         assert self.colours.bias is not None

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from rsvp.errors import BAD_INPUT, UserError
-from rsvp.files import read_json
+from rsvp.runtime.errors import BAD_INPUT, UserError
+from rsvp.runtime.files import read_json
 
 PREDICTOR, AUTOENCODER, DATASET = "rsvp-m", "rsvp", "shapes"
 

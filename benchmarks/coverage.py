@@ -17,11 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rsvp.metrics import manifold
-from rsvp.metrics.distribution import (
-    frechet_distance,
-    kernel_distance,
-    replicates,
-)
+from rsvp.metrics.distribution import frechet_distance, kernel_distance, replicates
 from rsvp.metrics.intervals import group_interval, paired_interval, ratio_interval
 from rsvp.metrics.motion import motion_distance
 

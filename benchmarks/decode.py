@@ -19,11 +19,11 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from rsvp.config import Dataset, SourceKind
+from rsvp.config.schema import Dataset, SourceKind
 from rsvp.data.decoding import ffmpeg_command, find_ffmpeg
 from rsvp.data.sources import Source, content_hash, list_sources, share_of
-from rsvp.decode import decode_share
-from rsvp.resume import Journal, StateKey
+from rsvp.runtime.journal import Journal, StateKey
+from rsvp.stages.decode import decode_share
 
 
 def main() -> None:

@@ -26,10 +26,10 @@ from typing import Any
 
 import torch
 
-from rsvp import evaluate, predict_baseline, real_features
-from rsvp.config import Settings
+from rsvp.config.stages import Settings
 from rsvp.metrics import i3d, networks
-from rsvp.stage import peak_memory_mb
+from rsvp.runtime.record import peak_memory_mb
+from rsvp.stages import evaluate, predict_baseline, real_features
 from tests.seeded_i3d import seeded_variables
 from tests.squares import make_dataset
 

@@ -17,12 +17,13 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from rsvp.config import Settings, Weights, read_settings
+from rsvp.config.schema import Weights
+from rsvp.config.stages import Settings, read_settings
 from rsvp.data.clips import Clips
-from rsvp.files import read_json
-from rsvp.models.autoencoders import load_autoencoder
-from rsvp.models.clip_autoencoder import ClipAutoencoder
-from rsvp.training.compute import make_fabric
+from rsvp.models.autoencoders.base import ClipAutoencoder
+from rsvp.models.autoencoders.kinds import load_autoencoder
+from rsvp.runtime.device import make_fabric
+from rsvp.runtime.files import read_json
 from rsvp.training.finetuning import Finetuning
 from rsvp.training.watch import Watch
 

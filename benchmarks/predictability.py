@@ -17,11 +17,11 @@ import pandas as pd
 import torch
 
 from benchmarks.sampling import Setup, add_run
-from rsvp.data.colours import to_bytes, to_float
+from rsvp.data.pixels import to_bytes, to_float
 from rsvp.diffusion.condition import null_condition
 from rsvp.diffusion.predictor import future_noise, step_noise
 from rsvp.metrics.frame import psnr
-from rsvp.predict import BATCH
+from rsvp.stages.predict import BATCH
 
 MOTIONS = ("still", "predicted", "true")
 

@@ -18,18 +18,19 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from rsvp.config import Compute, Sampler, read_settings
+from rsvp.config.schema import Compute, Sampler
+from rsvp.config.stages import read_settings
 from rsvp.data.clips import Clips, evaluation_clips
-from rsvp.data.colours import to_float
 from rsvp.data.contexts import task_of
+from rsvp.data.pixels import to_float
 from rsvp.diffusion.predictor import load_predictor, predict_block
 from rsvp.diffusion.samplers import Drawing
-from rsvp.files import INDEX, read_json
 from rsvp.metrics.frame import psnr, ssim
 from rsvp.metrics.intervals import paired_interval
 from rsvp.metrics.perceptual import PerceptualDistance
-from rsvp.predict import BATCH
-from rsvp.training.compute import make_fabric
+from rsvp.runtime.device import make_fabric
+from rsvp.runtime.files import INDEX, read_json
+from rsvp.stages.predict import BATCH
 
 FRAME_METRICS = {"psnr": psnr, "ssim": ssim}
 REFERENCE = Sampler(name="heun", steps=100)

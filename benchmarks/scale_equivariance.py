@@ -21,13 +21,13 @@ import torch.nn.functional as F
 from scipy.fft import dctn
 from torch import Tensor
 
-from rsvp.chance import generator
-from rsvp.config import Generated
-from rsvp.data.colours import to_float
+from rsvp.config.schema import Generated
 from rsvp.data.generated import generate_video
-from rsvp.models.autoencoders import make_autoencoder
-from rsvp.models.clip_autoencoder import halve
-from rsvp.models.frame_autoencoder import FrameAutoencoder
+from rsvp.data.pixels import to_float
+from rsvp.models.autoencoders.base import halve
+from rsvp.models.autoencoders.frame import FrameAutoencoder
+from rsvp.models.autoencoders.kinds import make_autoencoder
+from rsvp.runtime.random import generator
 from rsvp.training.reconstruction import FrameWeights, reconstruct, reconstruction_loss
 from rsvp.training.run import learning_rate, set_learning_rate
 

@@ -44,23 +44,26 @@ from torch._subclasses import FakeTensorMode
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from rsvp.cache_latents import BATCH as CACHED
-from rsvp.config import Augment, Config, load, read_settings, stage_settings
+from rsvp.config.load import load
+from rsvp.config.schema import Augment, Config
+from rsvp.config.stages import read_settings, stage_settings
 from rsvp.data.clips import Clips
-from rsvp.data.colours import to_float
 from rsvp.data.contexts import PREFIX
 from rsvp.data.latents import Latents, LatentStatistics
+from rsvp.data.pixels import to_float
 from rsvp.diffusion.objectives import OBJECTIVES
 from rsvp.diffusion.packing import Packing
 from rsvp.diffusion.predictor import TrainedPredictor, future_noise, predict, step_noise
 from rsvp.diffusion.samplers import Drawing
-from rsvp.models.autoencoders import autoencoder_arguments, make_autoencoder
-from rsvp.models.clip_autoencoder import ClipAutoencoder
+from rsvp.models.autoencoders.base import ClipAutoencoder
+from rsvp.models.autoencoders.kinds import autoencoder_arguments, make_autoencoder
 from rsvp.models.denoiser import LatentDenoiser
-from rsvp.predict import BATCH as PREDICTED
-from rsvp.stage import keep_freed_memory, peak_memory_mb, processor
+from rsvp.runtime.device import device_name, make_fabric
+from rsvp.runtime.main import keep_freed_memory
+from rsvp.runtime.record import peak_memory_mb, processor
+from rsvp.stages.cache_latents import BATCH as CACHED
+from rsvp.stages.predict import BATCH as PREDICTED
 from rsvp.training.batches import LatentBatches
-from rsvp.training.compute import device_name, make_fabric
 from rsvp.training.cost import autoencoder_flops, forward_flops
 from rsvp.training.denoising import Denoising, denoiser_arguments
 from rsvp.training.finetuning import Finetuning

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from rsvp.data.decoding import Rejected
-from rsvp.errors import UserError
+from rsvp.runtime.errors import UserError
 
 NOBODY = 65534
 

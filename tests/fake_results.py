@@ -13,13 +13,14 @@ import pandas as pd
 import torch
 from safetensors.numpy import save_file
 
-from rsvp.config import BASELINES, PROTOCOLS, read_settings, to_plain
+from rsvp.config.schema import BASELINES, PROTOCOLS, to_plain
+from rsvp.config.stages import read_settings
 from rsvp.data.frames import ShardWriter
 from rsvp.data.predictions import PredictionWriter
-from rsvp.files import read_json, sha256_of_file, write_json, write_text
-from rsvp.report import TABLES, report_parser, run
-from rsvp.reporting.formats import FORMATS
-from rsvp.resume import Journal, StateKey
+from rsvp.report.formats import FORMATS
+from rsvp.runtime.files import read_json, sha256_of_file, write_json, write_text
+from rsvp.runtime.journal import Journal, StateKey
+from rsvp.stages.report import TABLES, report_parser, run
 
 CONTEXT, FUTURE, SIZE, TRAJECTORIES = 4, 12, 64, 4
 CLIP = CONTEXT + FUTURE
@@ -314,7 +315,7 @@ def write_training(home: Path, seed: int, steps: int, **more: object) -> None:
 
 
 def record(stage: str, seed: int, seconds: float, memory: float) -> dict[str, object]:
-    """A run record as rsvp.stage writes it."""
+    """A run record as rsvp.runtime.main writes it."""
     return {
         "stage": stage, "settings": {"seed": seed, "compute": {"threads": 2}},
         "code": "ab" * 32, "commit": "0123456789abcdef0123456789abcdef01234567",

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 from safetensors.numpy import save_file
 
-from rsvp.config import Generated
+from rsvp.config.schema import Generated
 from rsvp.data.frames import ShardWriter
 from rsvp.data.generated import GeneratedVideo, generate_video
-from rsvp.files import sha256_of_file, write_json
+from rsvp.runtime.files import sha256_of_file, write_json
 
 CONTEXT, FUTURE, SIZE = 4, 8, 32
 FIELDS = ["clip", "video", "class", "group", "split", "share", "offset", "start", "stride"]

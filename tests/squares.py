@@ -8,7 +8,7 @@ import pandas as pd
 from safetensors.numpy import save_file
 
 from rsvp.data.frames import ShardWriter
-from rsvp.files import sha256_of_file, write_json
+from rsvp.runtime.files import sha256_of_file, write_json
 
 
 def square(number: int, frames: int, size: int) -> tuple[np.ndarray, np.ndarray]:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from rsvp.config import DiscriminatorAugment, Finetune, Regularisation
+from rsvp.config.schema import DiscriminatorAugment, Finetune, Regularisation
 from rsvp.training.adversarial import (
     MOST_WEIGHT,
     R1,

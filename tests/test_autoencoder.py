@@ -5,10 +5,10 @@ import torch
 import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from rsvp.config import Generated
+from rsvp.config.schema import Generated
 from rsvp.data.generated import generate_video
-from rsvp.models.autoencoder import Autoencoder, Context
-from rsvp.models.autoencoders import load_autoencoder
+from rsvp.models.autoencoders.kinds import load_autoencoder
+from rsvp.models.autoencoders.rsvp import Autoencoder, Context
 from rsvp.models.bundle import save_bundle
 
 SHAPE = {"width": 16, "scene_channels": 3, "object_channels": 4, "motion_channels": 5}

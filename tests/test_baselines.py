@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from rsvp.config import BASELINES
-from rsvp.errors import UserError
+from rsvp.config.schema import BASELINES
 from rsvp.models.baselines import predict
+from rsvp.runtime.errors import UserError
 
 
 def texture(seed: int, size: int = 64, sigma: float = 2) -> np.ndarray:

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
-from rsvp.config import Augment
-from rsvp.data.colours import to_bytes, to_float
+from rsvp.config.schema import Augment
 from rsvp.data.latents import Latents, LatentWriter
+from rsvp.data.pixels import to_bytes, to_float
 from rsvp.data.symmetries import turned, turned_latents
-from rsvp.resume import Journal, StateKey
+from rsvp.runtime.journal import Journal, StateKey
 from rsvp.training.batches import ClipBatches, LatentBatches, StepBatches
 from rsvp.training.run import STOP_SIGNALS, TrainingRun
 

@@ -1,6 +1,6 @@
 """Where a training's number of steps comes from."""
 
-from rsvp.files import write_json
+from rsvp.runtime.files import write_json
 from rsvp.training.budget import planned_steps
 
 

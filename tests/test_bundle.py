@@ -5,9 +5,9 @@ import os
 import pytest
 import torch
 
-from rsvp.errors import UserError
-from rsvp.files import read_json, sha256_of_file, write_json
 from rsvp.models.bundle import read_bundle, save_bundle, start_from
+from rsvp.runtime.errors import UserError
+from rsvp.runtime.files import read_json, sha256_of_file, write_json
 
 
 @pytest.fixture

@@ -7,15 +7,16 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
-from rsvp import (
+from rsvp.config.load import load
+from rsvp.config.stages import read_settings, stage_settings
+from rsvp.runtime.files import read_json
+from rsvp.stages import (
     cache_latents,
     calibrate_diffusion,
     calibrate_finetuning,
     calibrate_pretraining,
     pretrain_autoencoder,
 )
-from rsvp.config import load, read_settings, stage_settings
-from rsvp.files import read_json
 from rsvp.training import calibration
 from rsvp.training.calibration import Timing, calibrate, steps_within, time_training
 from tests import squares
@@ -120,7 +121,7 @@ def run(stage, folder, name="a", **files):
         "compute": {"device": "cpu", "threads": 1},
         "report": {"predictors": ["p"]},
     })  # fmt: skip
-    stage_name = stage.__name__.removeprefix("rsvp.")
+    stage_name = stage.__name__.removeprefix("rsvp.stages.")
     home = folder / stage_name
     given = {"code": None, "state": home / "state", "index": home / "index.json"}
     given |= {"weights": home / "weights.safetensors", "history": home / "history.csv"}

@@ -4,8 +4,8 @@ import pandas as pd
 import pytest
 
 from benchmarks import check_demo
-from rsvp.errors import UserError
-from rsvp.files import write_json
+from rsvp.runtime.errors import UserError
+from rsvp.runtime.files import write_json
 
 BASELINES = ("shapes.copy-last", "shapes.flow-extrapolation")
 BETTER = {  # metric -> whether less is better, how far the predictor is above each baseline

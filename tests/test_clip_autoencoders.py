@@ -5,11 +5,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from rsvp.config import Autoencoder, structured
+from rsvp.config.load import structured
+from rsvp.config.schema import Autoencoder
 from rsvp.data.latents import Extent, split_latents
-from rsvp.models.autoencoders import autoencoder_arguments, load_autoencoder, make_autoencoder
+from rsvp.models.autoencoders.base import halve
+from rsvp.models.autoencoders.kinds import autoencoder_arguments, load_autoencoder, make_autoencoder
 from rsvp.models.bundle import save_bundle
-from rsvp.models.clip_autoencoder import halve
 from rsvp.models.denoiser import LatentDenoiser
 from rsvp.training.cost import autoencoder_flops
 from rsvp.training.reconstruction import reconstruct, reconstruction_loss

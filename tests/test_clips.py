@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 
 from rsvp.data.clips import Clips, evaluation_clips
 from rsvp.data.frames import ShardWriter
-from rsvp.errors import UserError
+from rsvp.runtime.errors import UserError
 
 R = 8
 
@@ -52,7 +52,7 @@ def split(folder, *more, shares=2, **values):
     """Run the stage; returns (exit code, lines on the terminal)."""
     values = {"resolution": R, "path": "x", **values}
     (folder / "settings.json").write_text(json.dumps({"name": "d", "dataset": values}))
-    command = [sys.executable, "-m", "rsvp.split", "--settings", folder / "settings.json"]
+    command = [sys.executable, "-m", "rsvp.stages.split", "--settings", folder / "settings.json"]
     command += ["--shares", *(folder / "frames" / str(n) / "index.json" for n in range(shares))]
     command += ["--index", folder / "index.json", "--log", folder / "log.txt", *more]
     command += ["--record", folder / "run.json"]
@@ -248,5 +248,5 @@ def test_longer_clips_stay_on_their_side_of_a_cut_in_time(tmp_path):
 
 
 def test_splitting_loads_no_torch():
-    code = "import sys, rsvp.split; sys.exit('torch' in sys.modules)"
+    code = "import sys, rsvp.stages.split; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from rsvp import code
+from rsvp.runtime import code
 
 PROJECT = {
     "rsvp/__init__.py": "",
-    "rsvp/config.py": "STEPS = 3\n",
-    "rsvp/stage.py": "import rsvp.config\n",
+    "rsvp/config/schema.py": "STEPS = 3\n",
+    "rsvp/runtime/main.py": "import rsvp.config.schema\n",
     "rsvp/data/__init__.py": "",
     "rsvp/data/clips.py": "def cut(frames):\n    return frames[:4]\n",
     "rsvp/models/__init__.py": "",
@@ -26,9 +26,9 @@ PROJECT = {
         '    return {"y": x * scale}\n'
     ),
     "rsvp/train.py": (
-        "from rsvp.config import STEPS\n"
+        "from rsvp.config.schema import STEPS\n"
         "from rsvp.models.net import forward\n"
-        "from rsvp.stage import run\n\n\n"
+        "from rsvp.runtime.main import run\n\n\n"
         "def main():\n"
         "    import rsvp.data.clips as clips\n\n"
         "    return forward(clips.cut([STEPS]))\n"
@@ -73,8 +73,12 @@ SAME = {
     "function docstring": (NET, '"""Scale x."""', '"""Return x scaled."""'),
     "quotes": (NET, '"y"', "'y'"),
     "line breaks": (NET, '{"y": x * scale}', '{\n        "y": (x * scale),\n    }'),
-    "definition of the config": ("rsvp/config.py", "STEPS = 3", "STEPS = 4"),
-    "stage wrapper": ("rsvp/stage.py", "import rsvp.config", "import rsvp.config, logging"),
+    "definition of the config": ("rsvp/config/schema.py", "STEPS = 3", "STEPS = 4"),
+    "stage wrapper": (
+        "rsvp/runtime/main.py",
+        "import rsvp.config.schema",
+        "import rsvp.config.schema, logging",
+    ),
     "template of another stage": ("rsvp/page.html.jinja", "<p>", "<b>"),
 }
 OTHER = {
@@ -134,14 +138,14 @@ def test_digest_does_not_depend_on_the_place(project, tmp_path_factory, monkeypa
 def test_every_stage_of_the_pipeline_has_a_digest():
     """The closure holds the stage and nothing that loads no code of it."""
     for stage in ("decode", "split", "train_diffusion", "evaluate", "report"):
-        closure = code.import_closure(f"rsvp.{stage}")
-        assert f"rsvp.{stage}" in closure
-        assert "rsvp.config" not in closure
-        assert len(code.code_digest(f"rsvp.{stage}")) == 64
+        closure = code.import_closure(f"rsvp.stages.{stage}")
+        assert f"rsvp.stages.{stage}" in closure
+        assert not {name for name in closure if name.startswith("rsvp.config")}
+        assert len(code.code_digest(f"rsvp.stages.{stage}")) == 64
 
 
 STAGES = ("decode", "split", "finetune_autoencoder", "train_diffusion", "evaluate", "report")
-DIGESTS = "from rsvp.code import code_digest; print(*map(code_digest, sys.argv[2:]))"
+DIGESTS = "from rsvp.runtime.code import code_digest; print(*map(code_digest, sys.argv[2:]))"
 
 
 def other_pythons() -> list[str]:
@@ -186,9 +190,9 @@ def test_digest_is_the_same_in_other_pythons():
     pythons = other_pythons()
     if not pythons:
         pytest.skip("no other Python from 3.11 on, neither on PATH nor of pyenv")
-    expected = [code.code_digest(f"rsvp.{stage}") for stage in STAGES]
+    expected = [code.code_digest(f"rsvp.stages.{stage}") for stage in STAGES]
     script = f"import sys; sys.path.insert(0, sys.argv[1]); {DIGESTS}"
-    arguments = [str(code.ROOT), *(f"rsvp.{stage}" for stage in STAGES)]
+    arguments = [str(code.ROOT), *(f"rsvp.stages.{stage}" for stage in STAGES)]
     for python in pythons:
         command = [python, "-I", "-c", script, *arguments]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -197,8 +201,8 @@ def test_digest_is_the_same_in_other_pythons():
 
 def test_report_is_in_no_stage_that_trains():
     for stage in ("pretrain_autoencoder", "finetune_autoencoder", "train_diffusion", "predict"):
-        assert not {m for m in code.import_closure(f"rsvp.{stage}") if "report" in m}
-    assert "rsvp.diffusion.samplers" not in code.import_closure("rsvp.train_diffusion")
+        assert not {m for m in code.import_closure(f"rsvp.stages.{stage}") if "report" in m}
+    assert "rsvp.diffusion.samplers" not in code.import_closure("rsvp.stages.train_diffusion")
 
 
 def test_missing_module_is_named():

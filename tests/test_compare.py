@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 from skimage.metrics import peak_signal_noise_ratio
 
-from rsvp import compare
-from rsvp.errors import UserError
+from rsvp.commands import compare
+from rsvp.runtime.errors import UserError
 
 CLIPS, FRAMES, CONTEXT, SIZE = 12, 16, 4, 32
 
@@ -220,7 +220,15 @@ def test_what_does_not_fit_is_one_line(folders: Path) -> None:
 
 
 def test_the_command_exits_with_one_line(folders: Path) -> None:
-    command = [sys.executable, "-m", "rsvp.compare", "--real", "real", "--predicted", "none"]
+    command = [
+        sys.executable,
+        "-m",
+        "rsvp.commands.compare",
+        "--real",
+        "real",
+        "--predicted",
+        "none",
+    ]
     done = subprocess.run(
         [*command, "--protocol", "prediction", "--out", "out"],
         cwd=folders,

@@ -5,9 +5,9 @@ import os
 import pytest
 import torch
 
-from rsvp.config import Compute
-from rsvp.errors import UserError
-from rsvp.training.compute import device_name, loader_workers, make_fabric
+from rsvp.config.schema import Compute
+from rsvp.runtime.device import device_name, loader_workers, make_fabric
+from rsvp.runtime.errors import UserError
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,8 @@ import pytest
 import yaml
 from snakemake.utils import update_config
 
-from rsvp.config import (
+from rsvp.config.load import load
+from rsvp.config.schema import (
     BUDGETS,
     CALIBRATIONS,
     LAYER_KEYS,
@@ -22,11 +23,9 @@ from rsvp.config import (
     Config,
     ObservedFrames,
     SourceKind,
-    load,
-    read_settings,
-    stage_settings,
 )
-from rsvp.errors import UserError
+from rsvp.config.stages import read_settings, stage_settings
+from rsvp.runtime.errors import UserError
 
 ROOT = Path(__file__).parents[1]
 
@@ -588,9 +587,8 @@ def test_autoencoders_depend_on_the_keys_of_their_kind_only():
 
 def test_config_loads_without_torch():
     """Else `snakemake -n` would take seconds more."""
-    loads = (
-        "import sys, rsvp.config, rsvp.code, rsvp.data.sources; sys.exit('torch' in sys.modules)"
-    )
+    modules = "rsvp.config.stages, rsvp.runtime.code, rsvp.data.sources"
+    loads = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", loads], cwd=ROOT).returncode == 0
 
 

@@ -5,15 +5,15 @@ import itertools
 import pytest
 import torch
 
-from rsvp.chance import generator
-from rsvp.config import ObservedFrames as Context
-from rsvp.config import Predictor
+from rsvp.config.schema import ObservedFrames as Context
+from rsvp.config.schema import Predictor
 from rsvp.data.contexts import clip_order, contexts_of, observed_frames, predicted_frames, task_of
 from rsvp.data.latents import Latents, LatentWriter, split_latents
 from rsvp.data.layout import Layout, joined
-from rsvp.models.autoencoders import make_autoencoder
+from rsvp.models.autoencoders.kinds import make_autoencoder
 from rsvp.models.denoiser import LatentDenoiser
-from rsvp.resume import Journal, StateKey
+from rsvp.runtime.journal import Journal, StateKey
+from rsvp.runtime.random import generator
 from rsvp.training.batches import LatentBatches, in_context
 from rsvp.training.denoising import draw_noising, future_loss
 

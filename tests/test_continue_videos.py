@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import yaml
 
-from rsvp.config import Dataset
-from rsvp.continue_videos import run
+from rsvp.commands.continue_videos import run
+from rsvp.config.schema import Dataset
 from rsvp.data.observed import Window, observed
 from rsvp.data.sources import Source, named_sources
-from rsvp.errors import UserError
+from rsvp.runtime.errors import UserError
 
 SIDE = 16
 

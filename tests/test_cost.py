@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from rsvp.models.autoencoder import Autoencoder
+from rsvp.models.autoencoders.rsvp import Autoencoder
 from rsvp.training.cost import autoencoder_flops, forward_flops, per_second
 
 

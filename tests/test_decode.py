@@ -15,10 +15,10 @@ from dying import DEAD
 from PIL import Image
 from safetensors.numpy import load_file
 
-from rsvp.config import SourceKind
+from rsvp.config.schema import SourceKind
 from rsvp.data.frames import read_frame_cache
 from rsvp.data.sources import content_hash, list_sources, share_of, sources_digest
-from rsvp.resume import SAVE_SECONDS
+from rsvp.runtime.journal import SAVE_SECONDS
 
 
 def picture(path, seconds=1.0):
@@ -50,7 +50,7 @@ def decode(folder, videos, share, *more, **values):
     command = [
         sys.executable,
         "-m",
-        "rsvp.decode",
+        "rsvp.stages.decode",
         "--settings",
         settings(folder, videos, **values),
     ]
@@ -229,5 +229,5 @@ def test_interrupted_run_leaves_no_index(tmp_path, videos):
 
 
 def test_decoding_loads_no_torch():
-    code = "import sys, rsvp.decode; sys.exit('torch' in sys.modules)"
+    code = "import sys, rsvp.stages.decode; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rsvp.config import Resize, SourceKind
+from rsvp.config.schema import Resize, SourceKind
 from rsvp.data import decoding
 from rsvp.data.decoding import Decoding, Rejected
 from rsvp.data.sources import list_sources
-from rsvp.errors import UserError
+from rsvp.runtime.errors import UserError
 from tests.another_user import said_to_another_user
 
 SIZE = 32

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from rsvp.chance import generator
-from rsvp.config import Predictor
+from rsvp.config.schema import Predictor
 from rsvp.data.layout import Parts
 from rsvp.models.denoiser import LatentDenoiser
+from rsvp.runtime.random import generator
 from rsvp.training.denoising import draw_noising, future_loss
 
 CONTEXT = 3

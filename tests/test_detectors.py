@@ -7,11 +7,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from rsvp.config import Column, DetectorProgram, Weights
-from rsvp.errors import UserError
+from rsvp.config.schema import Column, DetectorProgram, Weights
 from rsvp.metrics.detectors import clip_feature, load_program
 from rsvp.metrics.features import clip_features, feature_name
 from rsvp.metrics.networks import load_detectors
+from rsvp.runtime.errors import UserError
 
 CPU = torch.device("cpu")
 COLOURS = """

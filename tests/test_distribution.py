@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rsvp.errors import UserError
 from rsvp.metrics.distribution import (
     diagonal_frechet_distance,
     frechet_distance,
     jackknife,
     kernel_distance,
 )
+from rsvp.runtime.errors import UserError
 
 
 @pytest.mark.parametrize(("clips", "dimensions"), [(64, 400), (512, 400), (2048, 16)])

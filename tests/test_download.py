@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rsvp.errors import UserError
 from rsvp.metrics import download as module
 from rsvp.metrics.download import download
+from rsvp.runtime.errors import UserError
 
 CONTENT = np.random.RandomState(0).bytes(3_000_000)
 DIGEST = hashlib.sha256(CONTENT).hexdigest()

@@ -12,18 +12,18 @@ from safetensors.numpy import load_file, save_file
 from seeded_i3d import seeded_variables
 from skimage.metrics import peak_signal_noise_ratio
 
-from rsvp import evaluate, predict_baseline, real_features
-from rsvp.config import Settings
+from rsvp.config.stages import Settings
 from rsvp.data.clips import Clips, evaluation_clips
 from rsvp.data.predictions import Predictions, RowWriter
-from rsvp.errors import UserError
-from rsvp.files import sha256_of_file, write_json
 from rsvp.metrics import i3d
 from rsvp.metrics.motion import motion_distance, motion_features
-from rsvp.reporting.distances import Sets, run_distance
-from rsvp.reporting.estimates import Estimate
-from rsvp.reporting.measures import FVD, KVD, Measure
-from rsvp.resume import SAVE_SECONDS, Journal, StateKey, forget
+from rsvp.report.distances import Sets, run_distance
+from rsvp.report.estimates import Estimate
+from rsvp.report.measures import FVD, KVD, Measure
+from rsvp.runtime.errors import UserError
+from rsvp.runtime.files import sha256_of_file, write_json
+from rsvp.runtime.journal import SAVE_SECONDS, Journal, StateKey, forget
+from rsvp.stages import evaluate, predict_baseline, real_features
 from tests.squares import make_dataset, square
 
 CONTEXT, FUTURE, SIZE = 4, 9, 32

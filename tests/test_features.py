@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from rsvp.config import Column
+from rsvp.config.schema import Column
 from rsvp.metrics.features import clip_features, feature_name, missing_features
 from rsvp.metrics.motion import motion_features
 

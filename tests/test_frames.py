@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from rsvp.data.frames import ShardReader, ShardWriter, read_frame_cache
-from rsvp.errors import UserError
+from rsvp.runtime.errors import UserError
 
 SHAPE = (6, 6, 3)
 

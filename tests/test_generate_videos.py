@@ -7,10 +7,11 @@ import av
 import numpy as np
 from safetensors.numpy import load_file
 
-from rsvp.config import Dataset, Generated, Settings
+from rsvp.config.schema import Dataset, Generated
+from rsvp.config.stages import Settings
 from rsvp.data.generated import generate_video
-from rsvp.files import read_json, sha256_of_file
-from rsvp.generate_videos import list_videos, run
+from rsvp.runtime.files import read_json, sha256_of_file
+from rsvp.stages.generate_videos import list_videos, run
 
 SMALL = Generated(
     train_videos=3, validation_videos=1, test_videos=2, frames=6, held_out_frames=4, size=32

@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 import pytest
 
-from rsvp.config import Generated
+from rsvp.config.schema import Generated
 from rsvp.data.clips import object_mask
 from rsvp.data.generated import generate_video, paint_object, trajectory
 

@@ -9,10 +9,10 @@ import torch
 from safetensors.numpy import save_file
 from seeded_i3d import seeded_variables
 
-from rsvp.errors import UserError
 from rsvp.metrics import i3d
 from rsvp.metrics.crc32c import crc32c
 from rsvp.metrics.distribution import frechet_distance
+from rsvp.runtime.errors import UserError
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,8 @@ from rsvp.data.latents import (
     LatentWriter,
     split_latents,
 )
-from rsvp.files import read_json, sha256_of_file
-from rsvp.resume import SAVE_SECONDS, Journal, StateKey, forget
+from rsvp.runtime.files import read_json, sha256_of_file
+from rsvp.runtime.journal import SAVE_SECONDS, Journal, StateKey, forget
 
 SHAPES = {"scene": (3, 4, 4), "object": (2, 4, 4), "motion": (5, 6, 4, 4)}
 BYTES = 4 * 16 * (3 + 2 + 5 * 6)  # of one clip

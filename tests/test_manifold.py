@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from rsvp.errors import UserError
 from rsvp.metrics.manifold import Neighbourhoods, coverage, density, precision, recall
+from rsvp.runtime.errors import UserError
 
 SCORES = {"precision": precision, "recall": recall, "density": density, "coverage": coverage}
 

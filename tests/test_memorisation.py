@@ -10,13 +10,13 @@ import pytest
 import torch
 from generated_dataset import CONTEXT, FUTURE, SIZE, make_dataset
 
-from rsvp import check_memorisation
-from rsvp.config import Settings
+from rsvp.config.stages import Settings
 from rsvp.data.clips import Clips, clip_places
-from rsvp.errors import UserError
-from rsvp.files import write_json
 from rsvp.metrics import memorisation, networks
-from rsvp.resume import SAVE_SECONDS
+from rsvp.runtime.errors import UserError
+from rsvp.runtime.files import write_json
+from rsvp.runtime.journal import SAVE_SECONDS
+from rsvp.stages import check_memorisation
 
 SPLITS = ["train"] * 12 + ["test"] * 8
 

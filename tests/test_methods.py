@@ -6,7 +6,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from rsvp import (
+from rsvp.config.load import load
+from rsvp.config.stages import read_settings, stage_settings
+from rsvp.data.latents import Latents
+from rsvp.models.autoencoders.rsvp import ContextEncoder
+from rsvp.models.denoiser import LatentDenoiser
+from rsvp.models.layers import FrameEncoder
+from rsvp.runtime.files import read_json
+from rsvp.runtime.journal import SAVE_SECONDS
+from rsvp.stages import (
     cache_latents,
     finetune_autoencoder,
     predict,
@@ -14,13 +22,6 @@ from rsvp import (
     reconstruct,
     train_diffusion,
 )
-from rsvp.config import load, read_settings, stage_settings
-from rsvp.data.latents import Latents
-from rsvp.files import read_json
-from rsvp.models.autoencoder import ContextEncoder
-from rsvp.models.denoiser import LatentDenoiser
-from rsvp.models.layers import FrameEncoder
-from rsvp.resume import SAVE_SECONDS
 from rsvp.training.run import TrainingRun
 from tests import squares
 
@@ -62,7 +63,7 @@ def run(
     precision="auto", compiled=None, **files,
 ):  # fmt: skip
     """Run a stage as its rule does, with its output in a folder of its own; returns its record."""
-    home = folder / stage.__name__.removeprefix("rsvp.")
+    home = folder / stage.__name__.removeprefix("rsvp.stages.")
     given = {
         "code": None,
         "state": home / "state",
@@ -310,7 +311,7 @@ def test_killed_trainings_of_each_kind_end_as_undisturbed_ones(method, tmp_path,
             with monkeypatch.context() as patch, pytest.raises(Killed):
                 patch.setattr(TrainingRun, "log", die)
                 run(stage, method, folder, dataset, **options)
-            home = folder / stage.__name__.removeprefix("rsvp.")
+            home = folder / stage.__name__.removeprefix("rsvp.stages.")
             assert [path.stem for path in home.glob("state/state-*")] == ["state-000000001"]
         run(stage, method, folder, dataset, **options)
 

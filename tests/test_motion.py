@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from rsvp.errors import UserError
 from rsvp.metrics.distribution import frechet_distance, jackknife, kernel_distance
 from rsvp.metrics.motion import DIMENSIONS, motion_distance, motion_features
+from rsvp.runtime.errors import UserError
 
 
 def moving_clips(count: int, seed: int, size: int = 32) -> np.ndarray:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from gaussian_flow import ALPHA, Perfect, draw, gaussian_mean
 
-from rsvp.config import Guidance, Objective, Sampler, Times, Weighting
+from rsvp.config.schema import Guidance, Objective, Sampler, Times, Weighting
 from rsvp.diffusion.flow import interpolate
 from rsvp.diffusion.objectives import (
     OBJECTIVES,

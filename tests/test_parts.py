@@ -8,7 +8,7 @@ from dying import dies_at
 
 from rsvp.data import parts as module
 from rsvp.data.parts import Parts
-from rsvp.resume import Journal, StateKey, forget
+from rsvp.runtime.journal import Journal, StateKey, forget
 
 KEY = StateKey("code", "work")
 

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from rsvp.errors import UserError
 from rsvp.metrics.perceptual import PerceptualDistance, frames_to_input
+from rsvp.runtime.errors import UserError
 
 
 @pytest.fixture(autouse=True)

@@ -5,14 +5,14 @@ from functools import partial
 import pytest
 import torch
 
-from rsvp.config import Guidance, Sampler
+from rsvp.config.schema import Guidance, Sampler
 from rsvp.data.latents import LatentStatistics
 from rsvp.data.layout import Layout
 from rsvp.diffusion.objectives import OBJECTIVES
 from rsvp.diffusion.packing import Packing
 from rsvp.diffusion.predictor import TrainedPredictor, future_noise, predict, step_noise
 from rsvp.diffusion.samplers import Drawing
-from rsvp.models.autoencoder import Autoencoder
+from rsvp.models.autoencoders.rsvp import Autoencoder
 from rsvp.models.denoiser import LatentDenoiser
 
 SHAPE = (6, 4, 4, 4)

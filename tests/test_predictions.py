@@ -10,7 +10,7 @@ from dying import dies_at
 
 from rsvp.data import predictions
 from rsvp.data.predictions import Predictions, PredictionWriter
-from rsvp.resume import SAVE_SECONDS, Journal, StateKey, forget
+from rsvp.runtime.journal import SAVE_SECONDS, Journal, StateKey, forget
 
 SHAPE = (2, 3, 8, 8, 3)
 HEADER = {"row": "r", "kind": "predictor", "seed": 0, "dataset": "d", "split": "test",

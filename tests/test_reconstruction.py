@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from rsvp.models.autoencoder import Autoencoder, Context, Decoded
+from rsvp.models.autoencoders.rsvp import Autoencoder, Context, Decoded
 from rsvp.training.reconstruction import (
     FrameWeights,
     LayeredReconstruction,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rsvp.reporting.budgets import budget_grids, budget_table, budgets
+from rsvp.report.budgets import budget_grids, budget_table, budgets
 
 
 def record(stage, name, seed=0, seconds=10.0, **more):

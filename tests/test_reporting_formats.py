@@ -4,11 +4,11 @@ import re
 
 import pytest
 
-from rsvp.errors import UserError
-from rsvp.reporting.formats import write_table
-from rsvp.reporting.grids import Cell, Grid
-from rsvp.reporting.latex import escape, heading, latex
-from rsvp.reporting.markdown import markdown
+from rsvp.report.formats import write_table
+from rsvp.report.grids import Cell, Grid
+from rsvp.report.latex import escape, heading, latex
+from rsvp.report.markdown import markdown
+from rsvp.runtime.errors import UserError
 
 GRID = Grid(
     "results", "50 % of a_b & {c}",

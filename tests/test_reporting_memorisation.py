@@ -1,6 +1,6 @@
 """The report's table of copies."""
 
-from rsvp.reporting.memorisation import (
+from rsvp.report.memorisation import (
     CRITERION,
     memorisation_grids,
     memorisation_table,

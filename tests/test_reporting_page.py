@@ -9,10 +9,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from rsvp.files import write_json
-from rsvp.report import TABLES
-from rsvp.reporting.examples import pick
-from rsvp.reporting.records import duration, provenance, result_label
+from rsvp.report.examples import pick
+from rsvp.report.records import duration, provenance, result_label
+from rsvp.runtime.files import write_json
+from rsvp.stages.report import TABLES
 from tests.fake_results import make_report, make_results
 
 PLOTS = ("horizon", "curves", "learning", "copies")
@@ -99,7 +99,7 @@ def test_every_section_with_numbers_says_what_they_stand_on(page):
 
 def test_page_names_the_code_that_made_it_beside_that_of_the_stages(tmp_path, monkeypatch):
     """A report made again by newer code says so."""
-    monkeypatch.setattr("rsvp.reporting.records.git_commit", lambda: "fedcba98+")
+    monkeypatch.setattr("rsvp.report.records.git_commit", lambda: "fedcba98+")
     made = make_report(make_results(tmp_path, clips=3, groups=3, predictions=False))
     (line,) = re.findall(r"<dt>this report</dt><dd>([^<]*)</dd>", made.read_text())
     assert line.startswith("commit fedcba98+; python ")
@@ -193,7 +193,7 @@ def test_same_results_give_the_same_page(page, tmp_path):
 def test_no_evaluations_is_one_clear_line(tmp_path):
     (tmp_path / "settings.json").write_text('{"report": {"predictors": ["p"]}}')
     outputs = ["page", *TABLES, *(f"{name}-plot" for name in PLOTS), "record"]
-    command = [sys.executable, "-m", "rsvp.report", "--settings", "settings.json"]
+    command = [sys.executable, "-m", "rsvp.stages.report", "--settings", "settings.json"]
     for name in outputs:
         command += [f"--{name}", f"{name}.out"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)

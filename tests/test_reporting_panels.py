@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from rsvp.reporting.examples import clip_panels, in_rows
-from rsvp.reporting.panels import Panel, error_frames, film, filmstrip
+from rsvp.report.examples import clip_panels, in_rows
+from rsvp.report.panels import Panel, error_frames, film, filmstrip
 
 R, CONTEXT, FUTURE = 32, 2, 6
 RED, GREEN, BLUE = (200, 30, 30), (30, 200, 30), (30, 30, 200)

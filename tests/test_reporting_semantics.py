@@ -3,16 +3,16 @@
 import pandas as pd
 import pytest
 
-from rsvp.files import read_json, write_json
-from rsvp.reporting.estimates import Estimate
-from rsvp.reporting.measures import PSNR
-from rsvp.reporting.semantics import (
+from rsvp.report.estimates import Estimate
+from rsvp.report.measures import PSNR
+from rsvp.report.semantics import (
     SemanticsScore,
     conclusions,
     read_semantics,
     semantics_grids,
     semantics_table,
 )
+from rsvp.runtime.files import read_json, write_json
 from tests.fake_results import write_semantics
 
 CLIPS = [f"c{number}" for number in range(8)]

@@ -7,13 +7,11 @@ import pandas as pd
 import pytest
 from safetensors.numpy import save_file
 
-from rsvp.config import PROTOCOLS, Column, Protocol, Scores
-from rsvp.errors import UserError
-from rsvp.files import read_json, write_json
+from rsvp.config.schema import PROTOCOLS, Column, Protocol, Scores
 from rsvp.metrics.scoring import ENSEMBLE_SCORES
-from rsvp.reporting.grids import comparison_grids, curves_grid, horizon_grids, result_grids
-from rsvp.reporting.markdown import markdown
-from rsvp.reporting.measures import (
+from rsvp.report.grids import comparison_grids, curves_grid, horizon_grids, result_grids
+from rsvp.report.markdown import markdown
+from rsvp.report.measures import (
     CRPS,
     FVD,
     FVD_CONTEXT,
@@ -27,10 +25,10 @@ from rsvp.reporting.measures import (
     SPREAD_SKILL,
     SSIM,
 )
-from rsvp.reporting.page import explained_samplings
-from rsvp.reporting.parts import details, headline, notes
-from rsvp.reporting.rows import Row, read_rows
-from rsvp.reporting.tables import (
+from rsvp.report.page import explained_samplings
+from rsvp.report.parts import details, headline, notes
+from rsvp.report.rows import Row, read_rows
+from rsvp.report.tables import (
     Tables,
     comparisons_table,
     curves_table,
@@ -38,6 +36,8 @@ from rsvp.reporting.tables import (
     make_tables,
     results_table,
 )
+from rsvp.runtime.errors import UserError
+from rsvp.runtime.files import read_json, write_json
 
 RESAMPLES = 500
 CHOSEN = {name: PROTOCOLS[name] for name in ("prediction", "distribution")}

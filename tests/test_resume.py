@@ -11,11 +11,15 @@ import time
 
 import pytest
 
-from rsvp import config, resume
-from rsvp.code import ROOT
-from rsvp.config import DetectorProgram, Settings, read_settings
-from rsvp.errors import UserError
-from rsvp.resume import SAVE_SECONDS, Journal, StateKey, forget, hold, state_key
+from rsvp.config import schema, stages
+from rsvp.config.schema import DetectorProgram
+from rsvp.config.stages import Settings, read_settings
+from rsvp.runtime import journal as journal_module
+from rsvp.runtime import lock
+from rsvp.runtime.code import ROOT
+from rsvp.runtime.errors import UserError
+from rsvp.runtime.journal import SAVE_SECONDS, Journal, StateKey, forget, state_key
+from rsvp.runtime.lock import hold
 
 KEY = StateKey("code", "work")
 
@@ -59,15 +63,15 @@ def test_state_key_is_of_what_was_handed_alone(monkeypatch):
     values = {"predictor": {"steps": 3}, "seed": 1}
     start = state_key("a", read_settings(values))
     report = dataclasses.make_dataclass(
-        "Report", [("new", int, dataclasses.field(default=1))], bases=(config.Report,)
+        "Report", [("new", int, dataclasses.field(default=1))], bases=(schema.Report,)
     )
     later = dataclasses.make_dataclass(
         "Settings",
         [("report", report, dataclasses.field(default_factory=report))],
         bases=(Settings,),
     )
-    monkeypatch.setattr(config, "Settings", later)
-    settings = config.read_settings(values)
+    monkeypatch.setattr(stages, "Settings", later)
+    settings = stages.read_settings(values)
     assert settings.report.new == 1
     assert state_key("a", settings) == start
     assert values == {"predictor": {"steps": 3}, "seed": 1}
@@ -123,7 +127,7 @@ def test_broken_journal_starts_anew(tmp_path, caplog, content):
 
 def test_journal_is_due_after_the_interval(tmp_path, monkeypatch):
     now = [100.0]
-    monkeypatch.setattr(resume.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(journal_module.time, "monotonic", lambda: now[0])
     monkeypatch.setenv(SAVE_SECONDS, "30")
     journal = Journal(tmp_path, KEY)
     now[0] += 29
@@ -164,7 +168,15 @@ class Holder:
             [sys.executable, "-c", STARTER],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
-        command = [sys.executable, "-c", HOLDER, str(folder), stage, manner, f"-m rsvp.{stage}"]
+        command = [
+            sys.executable,
+            "-c",
+            HOLDER,
+            str(folder),
+            stage,
+            manner,
+            f"-m rsvp.stages.{stage}",
+        ]
         # As Snakemake does it, through a shell that waits.
         shell = ["sh", "-c", '"$@"; true', "sh", *command]
         print(json.dumps(shell), file=self.starter.stdin, flush=True)
@@ -179,11 +191,11 @@ class Holder:
         return self
 
     def alive(self):
-        return resume.command_line(self.pid) != ""
+        return lock.command_line(self.pid) != ""
 
     def end(self):
         for process in (self.shell, self.pid):
-            if resume.command_line(process):
+            if lock.command_line(process):
                 os.kill(process, signal.SIGKILL)
         self.leave()
         self.starter.stdin.close()
@@ -267,12 +279,12 @@ def test_file_system_without_locks_is_one_line(tmp_path, monkeypatch):
     def refuse(*arguments):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(resume.fcntl, "lockf", refuse)
+    monkeypatch.setattr(lock.fcntl, "lockf", refuse)
     with pytest.raises(UserError, match=r"\.lock: cannot be locked \(No locks available\)"):
         hold(tmp_path, "decode")
 
 
 def test_number_of_a_dead_holder_may_be_anybodys(tmp_path):
     """Nobody is signalled because of what an old lock file says."""
-    entry = {"process": os.getpid(), "machine": resume.platform.node(), "stage": "decode"}
-    assert not resume.left_behind(entry, "decode")
+    entry = {"process": os.getpid(), "machine": lock.platform.node(), "stage": "decode"}
+    assert not lock.left_behind(entry, "decode")

@@ -13,9 +13,9 @@ import torch
 from safetensors.torch import load_file
 from torch.optim.swa_utils import AveragedModel
 
-from rsvp.chance import generator
-from rsvp.errors import UserError
-from rsvp.resume import SAVE_SECONDS, StateKey
+from rsvp.runtime.errors import UserError
+from rsvp.runtime.journal import SAVE_SECONDS, StateKey
+from rsvp.runtime.random import generator
 from rsvp.training import run as run_module
 from rsvp.training.ema import ramped_average
 from rsvp.training.run import TrainingRun, learning_rate, load_part, save_part, set_learning_rate

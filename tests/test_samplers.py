@@ -18,7 +18,7 @@ from gaussian_flow import (
     mixture_quantiles,
 )
 
-from rsvp.config import SAMPLERS, Guidance, Sampler
+from rsvp.config.schema import SAMPLERS, Guidance, Sampler
 from rsvp.diffusion.objectives import OBJECTIVES
 from rsvp.diffusion.samplers import (
     DETERMINISTIC,

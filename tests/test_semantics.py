@@ -13,18 +13,20 @@ import pytest
 import torch
 from generated_dataset import CONTEXT, FUTURE, SIZE, make_dataset
 
-from rsvp import measure_semantics
-from rsvp.config import Autoencoder, Generated, Settings, structured
+from rsvp.config.load import structured
+from rsvp.config.schema import Autoencoder, Generated
+from rsvp.config.stages import Settings
 from rsvp.data import generated
 from rsvp.data.clips import object_mask
 from rsvp.data.generated import GeneratedVideo, generate_video
 from rsvp.data.pictures import colours_of_motion, motion_legend
-from rsvp.errors import UserError
-from rsvp.files import sha256_of_file, write_json
 from rsvp.metrics import semantics
 from rsvp.metrics.intervals import verdict
-from rsvp.models.autoencoder import Context, Decoded
-from rsvp.models.autoencoders import autoencoder_arguments, make_autoencoder
+from rsvp.models.autoencoders.kinds import autoencoder_arguments, make_autoencoder
+from rsvp.models.autoencoders.rsvp import Context, Decoded
+from rsvp.runtime.errors import UserError
+from rsvp.runtime.files import sha256_of_file, write_json
+from rsvp.stages import measure_semantics
 
 SETTINGS = Generated(size=SIZE)
 LAST = CONTEXT - 1

@@ -6,16 +6,10 @@ import time
 
 import pytest
 
-from rsvp.config import SourceKind
+from rsvp.config.schema import SourceKind
 from rsvp.data import sources
-from rsvp.data.sources import (
-    content_hash,
-    content_hashes,
-    list_sources,
-    share_of,
-    sources_digest,
-)
-from rsvp.errors import UserError
+from rsvp.data.sources import content_hash, content_hashes, list_sources, share_of, sources_digest
+from rsvp.runtime.errors import UserError
 
 STRANGE = [
     "-i",

@@ -5,10 +5,10 @@ from collections import defaultdict
 import numpy as np
 import pytest
 
-from rsvp.config import Dataset, Split, SplitKind
+from rsvp.config.schema import Dataset, Split, SplitKind
 from rsvp.data import splits
 from rsvp.data.splits import SIDES, Segment, Video
-from rsvp.errors import UserError
+from rsvp.runtime.errors import UserError
 
 
 def videos_of(classes=3, groups=10, clips=2, frames=100):

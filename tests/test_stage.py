@@ -13,7 +13,7 @@ import pytest
 import scipy  # noqa: F401
 import torch
 
-from rsvp.stage import package_versions, run_record, torch_facts
+from rsvp.runtime.record import package_versions, run_record, torch_facts
 
 
 def test_packages_that_make_numbers_are_recorded() -> None:
@@ -34,7 +34,7 @@ def test_packages_that_some_stages_load_are_recorded_there(
 
 
 def test_threads_are_those_that_were_used() -> None:
-    assert run_record("rsvp.split", {}, None)["threads"] == torch.get_num_threads()
+    assert run_record("rsvp.stages.split", {}, None)["threads"] == torch.get_num_threads()
 
 
 def test_what_ran_without_torch_has_no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,7 +109,7 @@ STAGE = """
     atexit.register(who_works_here)
     write_json(Path("settings.json"), {})
     parser = stage_parser(None)
-    parser.prog = "rsvp.split"
+    parser.prog = "rsvp.stages.split"
     parser.add_argument("--how")
     run_stage(parser, run)
 """

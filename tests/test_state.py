@@ -6,8 +6,8 @@ import os
 import pytest
 import torch
 
-from rsvp.resume import StateKey
-from rsvp.stage import running_versions
+from rsvp.runtime.journal import StateKey
+from rsvp.runtime.record import running_versions
 from rsvp.training.state import StateFolder
 
 KEY = StateKey("code", "work")

@@ -5,7 +5,8 @@ import itertools
 import pytest
 import torch
 
-from rsvp.config import SYMMETRIES, Augment
+from rsvp.config.checks import SYMMETRIES
+from rsvp.config.schema import Augment
 from rsvp.data.symmetries import turned, turned_latents
 from rsvp.models.warping import sample
 

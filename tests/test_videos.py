@@ -13,7 +13,7 @@ from rsvp.data.videos import (
     side_by_side,
     write_video,
 )
-from rsvp.errors import UserError
+from rsvp.runtime.errors import UserError
 
 
 def flat(frames: int, grey: int) -> np.ndarray:

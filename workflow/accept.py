@@ -20,9 +20,9 @@ from common import hold_results, stop_in_one_line
 from planned import Job, planned_jobs
 from why import CODE_FILE, COMMAND, PARAMS, Reasons, before_and_now, split_reason
 
-from rsvp.code import code_digest
-from rsvp.errors import UserError
-from rsvp.files import INDEX, atomic_path, read_json, write_json
+from rsvp.runtime.code import code_digest
+from rsvp.runtime.errors import UserError
+from rsvp.runtime.files import INDEX, atomic_path, read_json, write_json
 
 RECORD = "run.json"
 ACCEPTED = "state/accepted.json"
@@ -163,7 +163,7 @@ def note(job: Job, why: str) -> None:
     entries = record.get("accepted", [])
     entry = {
         "from": entries[-1]["to"] if entries else record["code"],
-        "to": code_digest(f"rsvp.{record['stage']}"),
+        "to": code_digest(f"rsvp.stages.{record['stage']}"),
         "by": getpass.getuser(),
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "why": why,

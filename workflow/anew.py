@@ -14,8 +14,8 @@ from common import hold_results, stop_in_one_line
 from finished import mark_anew
 from planned import planned_jobs
 
-from rsvp.errors import UserError
-from rsvp.resume import forget
+from rsvp.runtime.errors import UserError
+from rsvp.runtime.journal import forget
 
 ALL = "all"
 

@@ -13,8 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rsvp.code import ROOT, code_digest, short_digests
-from rsvp.config import (
+from rsvp.config.checks import shorten
+from rsvp.config.load import load, resolve_path
+from rsvp.config.schema import (
     FETCH,
     LPIPS_KEYS,
     NETWORK_KEYS,
@@ -24,20 +25,17 @@ from rsvp.config import (
     Perceptual,
     SourceKind,
     SplitKind,
-    budget_section,
     is_url,
-    load,
-    measuring_threads,
-    resolve_path,
-    shorten,
-    stage_settings,
     weights_sources,
 )
+from rsvp.config.stages import budget_section, measuring_threads, stage_settings
 from rsvp.data.sources import Source, content_hashes, list_sources, share_of, sources_digest
-from rsvp.errors import BAD_INPUT, UserError
-from rsvp.files import INDEX, read_network_index, sha256_of_file
-from rsvp.resume import SAVE_SECONDS, no_locks
-from rsvp.stage import STARTED, STOPPED
+from rsvp.runtime.code import ROOT, code_digest, short_digests
+from rsvp.runtime.errors import BAD_INPUT, UserError
+from rsvp.runtime.files import INDEX, read_network_index, sha256_of_file
+from rsvp.runtime.journal import SAVE_SECONDS
+from rsvp.runtime.lock import no_locks
+from rsvp.runtime.main import STARTED, STOPPED
 
 HASHES = ".hashes"  # what content_hashes keeps between calls
 ROW_FOLDERS = ("predictions", "evaluation")
@@ -504,7 +502,7 @@ def why_stopped(log: str) -> str:
     if not log:
         return "see what it said above"  # where the disk is full, say
     last = log.rpartition(f": {STARTED}: ")[2]
-    reasons = re.findall(rf"^.* rsvp\.stage: {STOPPED}: (.*)$", last, re.MULTILINE)
+    reasons = re.findall(rf"^.* rsvp\.runtime\.main: {STOPPED}: (.*)$", last, re.MULTILINE)
     # What is killed says nothing; a line of its work before that is no reason.
     return (
         reasons[-1] if reasons else "killed, or crashed, without a word; the same command goes on"

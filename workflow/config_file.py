@@ -5,8 +5,8 @@ from pathlib import Path
 
 import yaml
 
-from rsvp.config import shorten
-from rsvp.errors import UserError
+from rsvp.config.checks import shorten
+from rsvp.runtime.errors import UserError
 
 
 def check_config_file(path: str) -> None:

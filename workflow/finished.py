@@ -14,8 +14,8 @@ from snakemake.io import IOFile
 from snakemake.persistence import RECORD_FORMAT_VERSION
 from snakemake.persistence.file import FilePersistence
 
-from rsvp.resume import JOURNAL, forget
-from rsvp.stage import running_versions, version_changes
+from rsvp.runtime.journal import JOURNAL, forget
+from rsvp.runtime.record import running_versions, version_changes
 
 UNKNOWN = "no provenance"  # in place of a cluster's job id, in marks of ours
 ANEW = "to be made anew"  # likewise

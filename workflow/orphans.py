@@ -15,7 +15,7 @@ from planned import Job, planned_jobs
 from snakemake.io import IOFile
 from snakemake.persistence.file import FilePersistence
 
-from rsvp.errors import UserError
+from rsvp.runtime.errors import UserError
 
 REPORT = "report/report.html"
 ROOTS = ("datasets", "autoencoders", "predictors", "predictions", "evaluation",

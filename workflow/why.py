@@ -16,7 +16,7 @@ from typing import Any
 from finished import ANEW, UNKNOWN, our_mark
 from planned import Job, planned_jobs
 
-from rsvp.config import read_settings
+from rsvp.config.stages import read_settings
 from rsvp.data.sources import content_hashes, list_sources, share_of
 
 SHOWN = 3  # names in a list

@@ -11,11 +11,11 @@ import pandas as pd
 import torch
 from safetensors import safe_open
 
-from rsvp.config import Augment
+from rsvp.config.schema import Augment
 from rsvp.data.frames import ShardReader, read_frame_cache
 from rsvp.data.splits import SIDES, clip_rows, spread
-from rsvp.errors import UserError
-from rsvp.files import read_json, sha256_of_file
+from rsvp.runtime.errors import UserError
+from rsvp.runtime.files import read_json, sha256_of_file
 
 logger = logging.getLogger(__name__)
 

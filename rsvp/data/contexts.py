@@ -9,7 +9,7 @@ predicted therefore come before those that precede it.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from rsvp.config import ObservedFrames
+from rsvp.config.schema import ObservedFrames
 
 PREFIX = "prefix"  # the context that each model has: the first `context_frames`
 

@@ -27,9 +27,9 @@ import imageio_ffmpeg
 import numpy as np
 from PIL import Image
 
-from rsvp.config import Resize
+from rsvp.config.schema import Resize
 from rsvp.data.sources import Source
-from rsvp.errors import UserError, one_line
+from rsvp.runtime.errors import UserError, one_line
 
 # With these the scaler rounds the same way on every processor, and keeps all colour samples.
 SCALER_FLAGS = "accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 
 from rsvp.data.decoding import Rejected, probe_images, probe_video
 from rsvp.data.sources import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Source, frame_folder, video_file, walk
-from rsvp.errors import UserError
+from rsvp.runtime.errors import UserError
 
 ARRAY_SUFFIXES = (".npy", ".safetensors")
 Reader = Callable[[int | None], np.ndarray]  # the first so many frames, or all

@@ -15,8 +15,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from rsvp.errors import UserError
-from rsvp.files import read_json, sha256_of_file
+from rsvp.runtime.errors import UserError
+from rsvp.runtime.files import read_json, sha256_of_file
 
 KEY = "frames"
 # The header's size must be known before the number of items is: it is padded with spaces, as the

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rsvp.config import Generated
+from rsvp.config.schema import Generated
 
 OUTLINE_TERMS = range(2, 6)  # Fourier terms of an outline's radius
 

@@ -16,11 +16,11 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from rsvp.config import Augment
+from rsvp.config.schema import Augment
 from rsvp.data.contexts import PREFIX
 from rsvp.data.symmetries import turned_latents
-from rsvp.files import atomic_path, read_json, sha256_of_file, write_json
-from rsvp.resume import Journal
+from rsvp.runtime.files import atomic_path, read_json, sha256_of_file, write_json
+from rsvp.runtime.journal import Journal
 
 FILE_BYTES = 64 * 2**20
 CONSTANT = 1e-6  # least standard deviation that a channel is divided by

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from rsvp.config import ObservedFrames
+from rsvp.config.schema import ObservedFrames
 from rsvp.data.contexts import observed_frames, predicted_frames
 from rsvp.data.latents import Extent, split_latents
 

@@ -4,11 +4,11 @@ from collections import deque
 
 import numpy as np
 
-from rsvp.config import Dataset
+from rsvp.config.schema import Dataset
 from rsvp.data.decoding import Decoding, Rejected
 from rsvp.data.sources import Source
 from rsvp.data.splits import clip_rows, frame_stride
-from rsvp.errors import UserError
+from rsvp.runtime.errors import UserError
 
 
 def observed(

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from rsvp.files import atomic_path
-from rsvp.resume import Journal
+from rsvp.runtime.files import atomic_path
+from rsvp.runtime.journal import Journal
 
 PENDING = 64  # items that are held in memory, at most
 logger = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rsvp.files import atomic_path
+from rsvp.runtime.files import atomic_path
 
 
 def write_picture(path: Path, image: np.ndarray) -> None:

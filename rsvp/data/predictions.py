@@ -12,8 +12,8 @@ from rsvp.data.clips import Clips
 from rsvp.data.contexts import Task, prefix_task
 from rsvp.data.frames import ShardReader, ShardWriter, remove_leftovers
 from rsvp.data.videos import side_by_side, write_video
-from rsvp.files import fresh_folder, read_json, write_json
-from rsvp.resume import Journal
+from rsvp.runtime.files import fresh_folder, read_json, write_json
+from rsvp.runtime.journal import Journal
 
 SHARD_BYTES = 64 * 2**20
 VIDEO_RATE = 8.0  # frames per second of the side-by-side videos: slow enough to compare

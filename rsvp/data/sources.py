@@ -17,9 +17,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from rsvp.config import SourceKind
-from rsvp.errors import UserError
-from rsvp.files import sha256_of_file, write_text
+from rsvp.config.schema import SourceKind
+from rsvp.runtime.errors import UserError
+from rsvp.runtime.files import sha256_of_file, write_text
 
 VIDEO_SUFFIXES = (".avi", ".mp4", ".mkv", ".mov", ".webm", ".gif")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")

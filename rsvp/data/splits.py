@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from rsvp.config import Dataset, Split, SplitKind
-from rsvp.errors import UserError, one_line
+from rsvp.config.schema import Dataset, Split, SplitKind
+from rsvp.runtime.errors import UserError, one_line
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 import torch
 from torch import Tensor
 
-from rsvp.config import Augment
+from rsvp.config.schema import Augment
 
 LEFT_RIGHT, UP_DOWN, TRANSPOSE = 1, 2, 4
 PARTS = {

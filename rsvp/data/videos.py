@@ -7,8 +7,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-from rsvp.errors import UserError
-from rsvp.files import atomic_path
+from rsvp.runtime.errors import UserError
+from rsvp.runtime.files import atomic_path
 
 GAP = 2  # pixels between panels, before upscaling
 PANEL = 192  # pixels of a panel's height, at most, where it is upscaled

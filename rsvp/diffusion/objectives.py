@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from rsvp.config import Times, Weighting
+from rsvp.config.schema import Times, Weighting
 from rsvp.diffusion.flow import interpolate, logit_normal_times, per_sample
 
 Network = Callable[[Tensor, Tensor], Tensor]  # (input (B, …), time input (B,)) -> output (B, …)

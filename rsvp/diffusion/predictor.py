@@ -8,20 +8,20 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from rsvp.chance import generator
-from rsvp.config import Predictor
-from rsvp.data.colours import to_bytes, to_float
+from rsvp.config.schema import Predictor
 from rsvp.data.contexts import PREFIX
 from rsvp.data.latents import LatentStatistics
 from rsvp.data.layout import Layout
+from rsvp.data.pixels import to_bytes, to_float
 from rsvp.diffusion.condition import null_condition
 from rsvp.diffusion.objectives import OBJECTIVES
 from rsvp.diffusion.packing import Packing
 from rsvp.diffusion.samplers import Drawing
-from rsvp.models.autoencoders import load_autoencoder
+from rsvp.models.autoencoders.base import ClipAutoencoder
+from rsvp.models.autoencoders.kinds import load_autoencoder
 from rsvp.models.bundle import read_bundle
-from rsvp.models.clip_autoencoder import ClipAutoencoder
 from rsvp.models.denoiser import LatentDenoiser
+from rsvp.runtime.random import generator
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from rsvp.config import Guidance, Sampler
+from rsvp.config.schema import Guidance, Sampler
 from rsvp.diffusion.flow import Velocity
 from rsvp.diffusion.objectives import Network, Objective
 

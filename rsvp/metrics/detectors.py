@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from rsvp.errors import UserError
+from rsvp.runtime.errors import UserError
 
 CLASS = "Detector"  # what the Python file defines; made with (weights: Path | None, device)
 

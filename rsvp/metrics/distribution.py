@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from rsvp.errors import UserError
+from rsvp.runtime.errors import UserError
 
 COMPARABLE_CLIPS = 256  # an FVD on fewer clips is not comparable with published ones
 SUBSETS = 8  # random ones of each size, in a curve over the number of clips

@@ -8,8 +8,8 @@ from pathlib import Path
 import requests
 from tqdm import tqdm
 
-from rsvp.errors import UserError
-from rsvp.files import sha256_of_file
+from rsvp.runtime.errors import UserError
+from rsvp.runtime.files import sha256_of_file
 
 ATTEMPTS = 5
 PAUSE = 1.0  # seconds before the second attempt; doubled each time

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from rsvp.config import Column
+from rsvp.config.schema import Column
 from rsvp.metrics import motion
 from rsvp.metrics.detectors import Detector, clip_feature
 

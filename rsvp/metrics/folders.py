@@ -7,12 +7,12 @@ from typing import Any
 import pandas as pd
 import torch
 
-from rsvp.config import Split
+from rsvp.config.schema import Split
 from rsvp.data.folders import ClipFolder
 from rsvp.data.splits import describe, spread
-from rsvp.errors import UserError
 from rsvp.metrics.frame import SSIM_KERNEL
 from rsvp.models import baselines
+from rsvp.runtime.errors import UserError
 
 
 class FolderClips:

@@ -3,7 +3,7 @@
 The only module that reads files which hold pickles. Checkpoints are read with torch's restricted
 unpickler, which makes tensors and containers and runs nothing. TorchScript is a program, so
 `torch.jit.load` could run what its author wrote: nothing but the explicit commands
-`python -m rsvp.convert_weights` and `make weights` calls this module.
+`python -m rsvp.commands.convert_weights` and `make weights` calls this module.
 """
 
 import pickle
@@ -19,10 +19,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from rsvp.errors import UserError
-from rsvp.files import atomic_path
 from rsvp.metrics import i3d, perceptual
 from rsvp.metrics.crc32c import crc32c
+from rsvp.runtime.errors import UserError
+from rsvp.runtime.files import atomic_path
 
 _OLD_CHECKPOINT = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 TF_VALUES = "variables.data-00000-of-00001"  # in TF-Hub's archives, below variables/

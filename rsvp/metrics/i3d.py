@@ -18,8 +18,8 @@ from safetensors.numpy import load_file
 from torch import nn
 from torch.nn import functional
 
-from rsvp.errors import UserError
 from rsvp.metrics.crc32c import crc32c
+from rsvp.runtime.errors import UserError
 
 SIZE = 224  # pixels per side that the network sees
 MINIMUM_FRAMES = 9  # fewer leave nothing for the last average pool, whose window is 2
@@ -212,7 +212,7 @@ def load_variables(path: Path) -> dict[str, np.ndarray]:
     except (SafetensorError, OSError) as error:
         raise UserError(
             f"weights.i3d: {path}: neither safetensors nor the values of TF-Hub's module ({error});"
-            " python -m rsvp.convert_weights makes safetensors of other files"
+            " python -m rsvp.commands.convert_weights makes safetensors of other files"
         ) from None
 
 

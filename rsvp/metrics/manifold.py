@@ -7,7 +7,7 @@ the balls of a set tell where its videos are. All need more than k clips on each
 import numpy as np
 from scipy.spatial.distance import cdist
 
-from rsvp.errors import UserError
+from rsvp.runtime.errors import UserError
 
 PRECISION_NEIGHBOURS = 3  # as in Kynkäänniemi et al. 2019
 DENSITY_NEIGHBOURS = 5  # as in Naeem et al. 2020

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from rsvp.errors import UserError
 from rsvp.metrics.distribution import diagonal_frechet_distance
+from rsvp.runtime.errors import UserError
 
 SCALES = (1, 2, 4, 8)  # frames are averaged over blocks of this many pixels per side
 PER_SCALE = 8

@@ -8,11 +8,11 @@ from typing import Any, Generic, TypeVar
 
 import torch
 
-from rsvp.config import FETCH, LPIPS_KEYS, Compute, Weights
-from rsvp.device import device_of
-from rsvp.files import sha256_of_file
+from rsvp.config.schema import FETCH, LPIPS_KEYS, Compute, Weights
 from rsvp.metrics import i3d, perceptual
 from rsvp.metrics.detectors import Detector, load_program
+from rsvp.runtime.device import device_of
+from rsvp.runtime.files import sha256_of_file
 
 Network = TypeVar("Network")
 logger = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from rsvp.errors import UserError
+from rsvp.runtime.errors import UserError
 
 # The shape of `features.0.weight` (torchvision's keys) tells the backbones apart.
 _FIRST_LAYERS = {
@@ -79,8 +79,8 @@ def _read(path: Path, key: str) -> dict[str, torch.Tensor]:
         ) from None
     except (SafetensorError, OSError) as error:
         raise UserError(
-            f"{key}: {path}: not a safetensors file ({error}); python -m rsvp.convert_weights "
-            "makes one of a published checkpoint"
+            f"{key}: {path}: not a safetensors file ({error}); python -m"
+            " rsvp.commands.convert_weights makes one of a published checkpoint"
         ) from None
 
 

@@ -13,9 +13,9 @@ from safetensors.numpy import save_file
 
 from rsvp.data.clips import clip_places
 from rsvp.data.parts import Parts
-from rsvp.files import atomic_path, sha256_of_file, write_json
 from rsvp.metrics import features, scoring
 from rsvp.metrics.networks import Networks
+from rsvp.runtime.files import atomic_path, sha256_of_file, write_json
 
 SCORES, FEATURES = "scores/", "features/"  # what the names of measured arrays begin with
 ROW_GROUP = 16384  # lines of the score table that are compressed together

@@ -30,8 +30,8 @@ from rsvp.metrics.intervals import group_interval
 from rsvp.metrics.motion import MINIMUM_FRAMES, motion_features
 from rsvp.metrics.perceptual import PerceptualDistance
 from rsvp.metrics.scoring import score_frames
-from rsvp.models.autoencoder import Autoencoder, Context
-from rsvp.models.joint_autoencoder import JointAutoencoder
+from rsvp.models.autoencoders.rsvp import Autoencoder, Context
+from rsvp.models.autoencoders.rsvp_joint import JointAutoencoder
 
 LATENTS = ("scene", "object", "motion")
 FUTURE = ("future_scene", "future_object")  # beside these, of the kind joint

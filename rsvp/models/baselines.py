@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 import torch
 
-from rsvp.config import BASELINES
-from rsvp.errors import UserError
+from rsvp.config.schema import BASELINES
 from rsvp.models.warping import splat
+from rsvp.runtime.errors import UserError
 
 BLUR_SIGMA = 1.0  # pixels at 64 pixels per side, in proportion to the frame's height otherwise
 SPEED_WEIGHT = 0.5  # per pixel per frame: how much the faster of two things wins where they meet
@@ -16,7 +16,7 @@ COVERED = 0.25  # of a pixel: with less content than this, the pixel is uncovere
 def predict(name: str, context: np.ndarray, future_frames: int) -> np.ndarray:
     """The future frames, uint8 (F, H, W, 3), that a baseline makes of uint8 (Tc, H, W, 3).
 
-    Deterministic. Raises UserError for a name that is not in `rsvp.config.BASELINES`.
+    Deterministic. Raises UserError for a name that is not in `rsvp.config.schema.BASELINES`.
     """
     if name not in _PREDICTORS:
         raise UserError(f"baseline {name!r} is unknown; there are {', '.join(BASELINES)}")

@@ -7,8 +7,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from rsvp.errors import UserError
-from rsvp.files import INDEX, atomic_path, read_network_index, sha256_of_file, write_json
+from rsvp.runtime.errors import UserError
+from rsvp.runtime.files import INDEX, atomic_path, read_network_index, sha256_of_file, write_json
 
 
 def save_bundle(weights: Path, index: Path, network: nn.Module, facts: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from rsvp.config import DiscriminatorAugment, Finetune, Regularisation
+from rsvp.config.schema import DiscriminatorAugment, Finetune, Regularisation
 from rsvp.models.discriminators import ClipDiscriminator, ImageDiscriminator
 from rsvp.training.augmentation import AdaptiveAugmentation
 

@@ -9,13 +9,13 @@ from einops import rearrange
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from rsvp.chance import generator
-from rsvp.config import Augment, ObservedFrames
+from rsvp.config.schema import Augment, ObservedFrames
 from rsvp.data.clips import Clips
 from rsvp.data.contexts import PREFIX, clip_order
 from rsvp.data.latents import Latents
 from rsvp.data.layout import Layout, Parts, joined
 from rsvp.data.symmetries import turned
+from rsvp.runtime.random import generator
 from rsvp.training.run import STOP_SIGNALS
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from rsvp.files import read_json
+from rsvp.runtime.files import read_json
 
 
 def planned_steps(steps: int, calibration: Path | None) -> tuple[int, dict[str, Any]]:

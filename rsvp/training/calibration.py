@@ -15,7 +15,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from tqdm import tqdm
 
-from rsvp.training.compute import device_name
+from rsvp.runtime.device import device_name
 
 WARM_UP = 3  # steps that are not timed: memory is allocated, kernels are chosen
 LEAST, MOST = 5, 40  # steps that are timed

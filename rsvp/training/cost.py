@@ -6,7 +6,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from rsvp.data.clips import Clips
-from rsvp.models.clip_autoencoder import ClipAutoencoder
+from rsvp.models.autoencoders.base import ClipAutoencoder
 
 
 @torch.no_grad()

@@ -8,8 +8,8 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from rsvp.chance import generator
-from rsvp.config import Predictor, Settings
+from rsvp.config.schema import Predictor
+from rsvp.config.stages import Settings
 from rsvp.data.latents import Latents
 from rsvp.data.layout import Parts
 from rsvp.diffusion.condition import drop_condition
@@ -17,8 +17,9 @@ from rsvp.diffusion.objectives import OBJECTIVES, denoising_loss, training_times
 from rsvp.diffusion.packing import Packing
 from rsvp.models.bundle import start_from
 from rsvp.models.denoiser import LatentDenoiser
+from rsvp.runtime.device import loader_workers
+from rsvp.runtime.random import generator
 from rsvp.training.batches import LatentBatches, StepBatches
-from rsvp.training.compute import loader_workers
 from rsvp.training.ema import ramped_average
 from rsvp.training.run import Part, learning_rate, set_learning_rate
 

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 from torch.utils.tensorboard import SummaryWriter
 
-from rsvp.files import atomic_path
+from rsvp.runtime.files import atomic_path
 
 
 class History:

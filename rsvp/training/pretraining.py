@@ -7,16 +7,16 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from rsvp.chance import generator
-from rsvp.config import Settings
+from rsvp.config.stages import Settings
 from rsvp.data.clips import Clips
-from rsvp.data.colours import to_float
 from rsvp.data.contexts import contexts_of
-from rsvp.models.autoencoders import autoencoder_arguments, make_autoencoder
+from rsvp.data.pixels import to_float
+from rsvp.models.autoencoders.base import ClipAutoencoder
+from rsvp.models.autoencoders.kinds import autoencoder_arguments, make_autoencoder
 from rsvp.models.bundle import start_from
-from rsvp.models.clip_autoencoder import ClipAutoencoder
+from rsvp.runtime.device import loader_workers
+from rsvp.runtime.random import generator
 from rsvp.training.batches import ClipBatches, in_context
-from rsvp.training.compute import loader_workers
 from rsvp.training.ema import ramped_average
 from rsvp.training.reconstruction import frame_weights, reconstruct, reconstruction_loss
 from rsvp.training.run import Part, learning_rate, set_learning_rate

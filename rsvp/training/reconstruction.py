@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from einops import repeat
 from torch import Tensor, nn
 
-from rsvp.config import Pretrain
-from rsvp.models.autoencoder import Autoencoder, Context, Decoded
-from rsvp.models.clip_autoencoder import ClipAutoencoder, PlainAutoencoder
-from rsvp.models.joint_autoencoder import JointAutoencoder
+from rsvp.config.schema import Pretrain
+from rsvp.models.autoencoders.base import ClipAutoencoder, PlainAutoencoder
+from rsvp.models.autoencoders.rsvp import Autoencoder, Context, Decoded
+from rsvp.models.autoencoders.rsvp_joint import JointAutoencoder
 from rsvp.models.warping import sample
 
 MASK_WEIGHT = 0.02  # what moves is as small as it can be

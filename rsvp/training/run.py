@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from rsvp.errors import UserError
-from rsvp.resume import StateKey, save_seconds
+from rsvp.runtime.errors import UserError
+from rsvp.runtime.journal import StateKey, save_seconds
 from rsvp.training.history import History
 from rsvp.training.state import StateFolder
 

@@ -17,9 +17,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from rsvp.files import atomic_path, read_json
-from rsvp.resume import StateKey
-from rsvp.stage import running_versions, version_changes
+from rsvp.runtime.files import atomic_path, read_json
+from rsvp.runtime.journal import StateKey
+from rsvp.runtime.record import running_versions, version_changes
 
 KEEP = 2  # the newest states that stay
 BROKEN = (SafetensorError, OSError, KeyError, ValueError, TypeError)  # what reading may raise

@@ -13,14 +13,14 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from rsvp.config import Weights
+from rsvp.config.schema import Weights
 from rsvp.data.clips import Clips, evaluation_clips
-from rsvp.data.colours import to_bytes, to_float
+from rsvp.data.pixels import to_bytes, to_float
 from rsvp.metrics.frame import psnr
 from rsvp.metrics.intervals import Interval, paired_interval
 from rsvp.metrics.perceptual import PerceptualDistance
 from rsvp.metrics.sliced_wasserstein import sliced_wasserstein
-from rsvp.models.clip_autoencoder import ClipAutoencoder
+from rsvp.models.autoencoders.base import ClipAutoencoder
 
 MOST_CLIPS = 32
 BATCH = 8

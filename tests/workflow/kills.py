@@ -114,7 +114,9 @@ class Run:
             try:
                 command = (folder / "cmdline").read_bytes().split(b"\0")
                 if os.getpgid(int(folder.name)) == self.process.pid:
-                    found += [int(folder.name)] if f"rsvp.{stage}".encode() in command else []
+                    found += (
+                        [int(folder.name)] if f"rsvp.stages.{stage}".encode() in command else []
+                    )
             except (OSError, ValueError):
                 continue
         return found

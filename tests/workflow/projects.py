@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 GUARD = Path(__file__).parent / "guard"
 GUARD_LOG = "guard.log"
 RULES = "".join(path.read_text() for path in sorted((ROOT / "workflow/rules").glob("*.smk")))
-STAGES = set(re.findall(r"-m (rsvp\.\w+)", RULES))  # the modules that rules run
+STAGES = set(re.findall(r"-m (rsvp\.stages\.\w+)", RULES))  # the modules that rules run
 PARTS = ("Snakefile", "config.yaml", "rsvp", "workflow", "profiles", "configs", "envs")
 
 

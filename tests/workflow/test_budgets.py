@@ -70,7 +70,7 @@ def test_calibration_is_kept_and_more_seconds_continue_the_run(tmp_path):
     answer = project.snakemake(INDEX, guard_log=log)
     assert answer.code == 0, answer.text
     watched = log.read_text(encoding="utf-8").splitlines()
-    assert "watched by -m rsvp.calibrate_pretraining" in watched
+    assert "watched by -m rsvp.stages.calibrate_pretraining" in watched
     assert [line for line in watched if not line.startswith("watched by ")] == []
     assert {CALIBRATE, PRETRAIN} <= set(answer.jobs)
     found, made = calibration(project), record(project)
@@ -82,7 +82,7 @@ def test_calibration_is_kept_and_more_seconds_continue_the_run(tmp_path):
     for path in ("rsvp/models/autoencoder.py", "rsvp/training/calibration.py"):
         with open(project.folder / path, "a") as stream:
             stream.write("# a comment\n")
-    for path in ("rsvp/training/denoising.py", "rsvp/predict.py", "rsvp/report.py"):
+    for path in ("rsvp/training/denoising.py", "rsvp/stages/predict.py", "rsvp/stages/report.py"):
         with open(project.folder / path, "a") as stream:
             stream.write("NEW = 1\n")
     assert "Nothing to be done" in project.snakemake("-n", INDEX).text

@@ -16,7 +16,7 @@ from snakemake.persistence.file import FilePersistence
 from tiny import CONFIG, moving_squares, write_config, write_lossless
 
 from rsvp.data.sources import share_of
-from rsvp.errors import UserError
+from rsvp.runtime.errors import UserError
 
 TRAINED = "predictors/rsvp-m/seed0"
 PREDICTED = "predictions/rsvp-m/seed0"

@@ -16,7 +16,7 @@ from rsvp.data.predictions import Predictions
 def continued(project: Project, *arguments: str) -> subprocess.CompletedProcess:
     """What the command says, run in the project's folder."""
     return subprocess.run(
-        [sys.executable, "-m", "rsvp.continue_videos", *arguments],
+        [sys.executable, "-m", "rsvp.commands.continue_videos", *arguments],
         cwd=project.folder,
         capture_output=True,
         text=True,

@@ -3,12 +3,12 @@
 import pytest
 from common import why_stopped
 
-EARLIER = """2026-01-01 DEBUG rsvp.stage: started: process 1
-2026-01-01 DEBUG rsvp.stage: stopped: config: x: wrong
+EARLIER = """2026-01-01 DEBUG rsvp.runtime.main: started: process 1
+2026-01-01 DEBUG rsvp.runtime.main: stopped: config: x: wrong
 """
-STARTED = "2026-01-02 DEBUG rsvp.stage: started: process 2\n"
+STARTED = "2026-01-02 DEBUG rsvp.runtime.main: started: process 2\n"
 WORKED = "2026-01-02 INFO rsvp.training.run: continuing after 5 of 9 steps\n"
-STOPPED = "2026-01-02 DEBUG rsvp.stage: stopped: "
+STOPPED = "2026-01-02 DEBUG rsvp.runtime.main: stopped: "
 
 
 @pytest.mark.parametrize(

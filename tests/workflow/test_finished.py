@@ -8,7 +8,7 @@ import finished
 import pytest
 from projects import ROOT
 
-from rsvp.stage import minor
+from rsvp.runtime.record import minor
 
 RUNNING = {"python": "3.12.4", "torch": "2.15.0", "numpy": "2.4.6", "snakemake": "9.27.1"}
 

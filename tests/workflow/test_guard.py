@@ -15,9 +15,9 @@ import pytest
 import yaml
 from projects import GUARD, GUARD_LOG, ROOT, STAGES
 
-from rsvp.code import import_closure
+from rsvp.runtime.code import import_closure
 
-COMMANDS = {"rsvp.fetch_weights", "rsvp.convert_weights"}
+COMMANDS = {"rsvp.commands.fetch_weights", "rsvp.commands.convert_weights"}
 # What only these commands may import.
 RESERVED = {"rsvp.metrics.download", "rsvp.metrics.foreign_weights"}
 SOURCES = [*sorted((ROOT / "rsvp").rglob("*.py")), *sorted((ROOT / "workflow").glob("*.py"))]
@@ -152,9 +152,9 @@ INJECTED = {
 def test_stage_is_stopped_that_tries(project, what):
     (project.folder / "config.yaml").write_text(yaml.safe_dump(GENERATED))
     first = "    generated = settings.dataset.generated\n"
-    project.edit("rsvp/generate_videos.py", first, f"{first}    {INJECTED[what]}\n")
+    project.edit("rsvp/stages/generate_videos.py", first, f"{first}    {INJECTED[what]}\n")
     log = project.folder / GUARD_LOG
     answer = project.snakemake("datasets/tiny/videos/index.json", guard_log=log)
     assert (answer.code == 0) == (what == "nothing"), answer.text
-    assert "watched by -m rsvp.generate_videos" in log.read_text().splitlines()
-    assert refusals(log) == ([] if what == "nothing" else ["-m rsvp.generate_videos"])
+    assert "watched by -m rsvp.stages.generate_videos" in log.read_text().splitlines()
+    assert refusals(log) == ([] if what == "nothing" else ["-m rsvp.stages.generate_videos"])

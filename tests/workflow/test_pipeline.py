@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 from tiny import CONTEXT, moving_squares, write_lossless
 
 from rsvp.data.clips import Clips
-from rsvp.files import read_json
-from rsvp.reporting.page import CURVES
+from rsvp.report.page import CURVES
+from rsvp.runtime.files import read_json
 
 PREDICTIONS = "predictions/rsvp-m/seed0/index.json"
 
@@ -44,7 +44,7 @@ def test_report_tables_and_provenance_come_out(finished):
 def test_no_stage_reached_the_network_or_loaded_a_pickle(finished):
     """Not even for the address that the config names: only `make weights` goes there."""
     lines = (finished.folder / GUARD_LOG).read_text(encoding="utf-8").splitlines()
-    ran = {stage for stage in STAGES if "calibrate" not in stage} - {"rsvp.generate_videos"}
+    ran = {stage for stage in STAGES if "calibrate" not in stage} - {"rsvp.stages.generate_videos"}
     assert {f"watched by -m {stage}" for stage in ran} <= set(lines)
     assert [line for line in lines if not line.startswith("watched by ")] == []
     foreign = {".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".npy", ".npz"}
@@ -127,7 +127,7 @@ def test_lpips_is_scored_later_and_trains_nothing(moved, shared):
     assert answer.code == 0, answer.text
     # The package lpips would download weights, and load its own by torch.load.
     watched = log.read_text(encoding="utf-8").splitlines()
-    assert "watched by -m rsvp.evaluate" in watched
+    assert "watched by -m rsvp.stages.evaluate" in watched
     assert [line for line in watched if not line.startswith("watched by ")] == []
     jobs = [job for job in answer.jobs if not job.startswith("Settings of ")]
     rescored = [job for job in RESCORED if "real clips" not in job]

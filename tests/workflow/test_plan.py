@@ -7,7 +7,8 @@ import pytest
 import yaml
 from projects import ROOT, RULES
 
-from rsvp.config import load, stage_settings
+from rsvp.config.load import load
+from rsvp.config.stages import stage_settings
 
 DEMO = {
     "settings": 15,
@@ -261,7 +262,7 @@ def test_results_folder_is_held_by_one_run(project):
 
 def test_every_stage_counts_by_its_code():
     """A rule whose stage refuses other code must rerun for other code."""
-    modules = re.findall(r"\$PYTHON\" -m (rsvp\.\w+)", RULES)
+    modules = re.findall(r"\$PYTHON\" -m (rsvp\.stages\.\w+)", RULES)
     assert len(modules) >= 12
     for use in ("*code_files", "code=planned_code"):
         assert re.findall(re.escape(use) + r'\("([\w.]+)"\)', RULES) == modules

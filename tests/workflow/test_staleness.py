@@ -162,17 +162,21 @@ CHANGES: dict[str, tuple[Edit, list[str]]] = {
         [*SCORED, *BASELINES[2:], "Evaluate rsvp.reconstruction (seed 0)", SEMANTICS],
     ),
     "the decoder": (append("rsvp/data/decoding.py"), DECODED),
-    "the split": (append("rsvp/split.py"), DIVIDED),
-    "the report": (append("rsvp/reporting/tables.py"), REPORT),
-    "a template of the report": (append("rsvp/reporting/page.html.jinja", "<p>\n"), REPORT),
-    "a style of the report": (append("rsvp/reporting/page.css", "p { margin: 0 }\n"), REPORT),
+    "the split": (append("rsvp/stages/split.py"), DIVIDED),
+    "the report": (append("rsvp/report/tables.py"), REPORT),
+    "a template of the report": (append("rsvp/report/page.html.jinja", "<p>\n"), REPORT),
+    "a style of the report": (append("rsvp/report/page.css", "p { margin: 0 }\n"), REPORT),
     # The config
     "a new option of the report": (
-        replace("rsvp/config.py", "    title: str =", "    new: int = 1\n    title: str ="),
+        replace("rsvp/config/schema.py", "    title: str =", "    new: int = 1\n    title: str ="),
         [settings("report", "report"), *REPORT],
     ),
     "a new option of predictors that nobody sets": (
-        replace("rsvp/config.py", "    ema_decay: ", "    new: int | None = None\n    ema_decay: "),
+        replace(
+            "rsvp/config/schema.py",
+            "    ema_decay: ",
+            "    new: int | None = None\n    ema_decay: ",
+        ),
         [],
     ),
     "comment in the config": (append("config.yaml", "# a comment\n"), []),
@@ -282,13 +286,16 @@ def test_results_without_provenance_are_never_fresh(finished, tmp_path):
 
 def test_edit_while_an_earlier_job_runs_never_counts_as_fresh(moved):
     """The job refuses code that it was not planned with, and is still to do when that is undone."""
-    split = moved.folder / "rsvp/split.py"
+    split = moved.folder / "rsvp/stages/split.py"
     planned = split.read_text(encoding="utf-8")
     edit = f"open({str(split)!r}, 'a').write('NEW = 1\\n')"
-    moved.edit("rsvp/decode.py", '"__main__":\n', f'"__main__":\n    {edit}\n')
+    moved.edit("rsvp/stages/decode.py", '"__main__":\n', f'"__main__":\n    {edit}\n')
     answer = moved.snakemake("datasets/tiny/index.json")
     assert answer.code != 0
-    assert "rsvp split: the code of rsvp.split changed after this job was planned" in answer.text
+    assert (
+        "rsvp split: the code of rsvp.stages.split changed after this job was planned"
+        in answer.text
+    )
     split.write_text(planned, encoding="utf-8")
     answer = moved.snakemake("-n", "datasets/tiny/index.json")
     assert answer.jobs == ["Split tiny and cut clips"]

@@ -25,7 +25,7 @@ import yaml
 from PIL import Image
 from projects import ROOT, Answer, Project, copy_project
 
-from rsvp.errors import UserError
+from rsvp.runtime.errors import UserError
 from tests.another_user import said_to_another_user
 from workflow.common import Plan
 from workflow.config_file import check_config_file

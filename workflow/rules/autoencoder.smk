@@ -30,12 +30,12 @@ rule calibrate_pretraining:
         mem_mb=16000,
         runtime="2h",
     params:
-        *code_files("rsvp.calibrate_pretraining"),
-        code=planned_code("rsvp.calibrate_pretraining"),
+        *code_files("rsvp.stages.calibrate_pretraining"),
+        code=planned_code("rsvp.stages.calibrate_pretraining"),
     message:
         "Calibrate the pretraining of {wildcards.autoencoder} (seed {wildcards.seed})"
     shell:
-        '"$PYTHON" -m rsvp.calibrate_pretraining'
+        '"$PYTHON" -m rsvp.stages.calibrate_pretraining'
         " --settings {input.settings}"
         " --dataset {input.dataset}"
         " --calibration {output.calibration}"
@@ -67,15 +67,15 @@ rule pretrain_autoencoder:
         mem_mb=16000,
         runtime="72h",
     params:
-        *code_files("rsvp.pretrain_autoencoder"),
+        *code_files("rsvp.stages.pretrain_autoencoder"),
         state="autoencoders/{autoencoder}/seed{seed}/pretrained/state",
         weights=PLAN.training_weights,
         init_from=PLAN.start,
-        code=planned_code("rsvp.pretrain_autoencoder"),
+        code=planned_code("rsvp.stages.pretrain_autoencoder"),
     message:
         "Pretrain the autoencoder {wildcards.autoencoder} (seed {wildcards.seed})"
     shell:
-        '"$PYTHON" -m rsvp.pretrain_autoencoder'
+        '"$PYTHON" -m rsvp.stages.pretrain_autoencoder'
         " --settings {input.settings}"
         " --dataset {input.dataset}"
         " --calibration {input.calibration}"
@@ -112,12 +112,12 @@ rule calibrate_finetuning:
         mem_mb=16000,
         runtime="2h",
     params:
-        *code_files("rsvp.calibrate_finetuning"),
-        code=planned_code("rsvp.calibrate_finetuning"),
+        *code_files("rsvp.stages.calibrate_finetuning"),
+        code=planned_code("rsvp.stages.calibrate_finetuning"),
     message:
         "Calibrate the fine-tuning of {wildcards.autoencoder} (seed {wildcards.seed})"
     shell:
-        '"$PYTHON" -m rsvp.calibrate_finetuning'
+        '"$PYTHON" -m rsvp.stages.calibrate_finetuning'
         " --settings {input.settings}"
         " --dataset {input.dataset}"
         " --pretrained {input.pretrained}"
@@ -154,14 +154,14 @@ rule finetune_autoencoder:
         mem_mb=16000,
         runtime="72h",
     params:
-        *code_files("rsvp.finetune_autoencoder"),
+        *code_files("rsvp.stages.finetune_autoencoder"),
         state="autoencoders/{autoencoder}/seed{seed}/finetuned/state",
         weights=PLAN.training_weights,
-        code=planned_code("rsvp.finetune_autoencoder"),
+        code=planned_code("rsvp.stages.finetune_autoencoder"),
     message:
         "Fine-tune the autoencoder {wildcards.autoencoder} (seed {wildcards.seed})"
     shell:
-        '"$PYTHON" -m rsvp.finetune_autoencoder'
+        '"$PYTHON" -m rsvp.stages.finetune_autoencoder'
         " --settings {input.settings}"
         " --dataset {input.dataset}"
         " --pretrained {input.pretrained}"
@@ -197,13 +197,13 @@ rule cache_latents:
         mem_mb=16000,
         runtime="24h",
     params:
-        *code_files("rsvp.cache_latents"),
+        *code_files("rsvp.stages.cache_latents"),
         state="autoencoders/{autoencoder}/seed{seed}/latents/state",
-        code=planned_code("rsvp.cache_latents"),
+        code=planned_code("rsvp.stages.cache_latents"),
     message:
         "Cache the latents of {wildcards.autoencoder} (seed {wildcards.seed})"
     shell:
-        '"$PYTHON" -m rsvp.cache_latents'
+        '"$PYTHON" -m rsvp.stages.cache_latents'
         " --settings {input.settings}"
         " --dataset {input.dataset}"
         " --autoencoder {input.autoencoder}"

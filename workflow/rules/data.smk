@@ -44,12 +44,12 @@ rule generate_videos:
         mem_mb=2000,
         runtime="1h",
     params:
-        *code_files("rsvp.generate_videos"),
-        code=planned_code("rsvp.generate_videos"),
+        *code_files("rsvp.stages.generate_videos"),
+        code=planned_code("rsvp.stages.generate_videos"),
     message:
         "Generate the videos of {wildcards.dataset}"
     shell:
-        '"$PYTHON" -m rsvp.generate_videos'
+        '"$PYTHON" -m rsvp.stages.generate_videos'
         " --settings {input.settings}"
         " --index {output.index}"
         " --truth {output.truth}"
@@ -78,14 +78,14 @@ rule decode:
         mem_mb=2000,
         runtime="12h",
     params:
-        *code_files("rsvp.decode"),
+        *code_files("rsvp.stages.decode"),
         sources=PLAN.sources_flag,
         state="datasets/{dataset}/frames/{share}/state",
-        code=planned_code("rsvp.decode"),
+        code=planned_code("rsvp.stages.decode"),
     message:
         "Decode share {wildcards.share} of {wildcards.dataset}"
     shell:
-        '"$PYTHON" -m rsvp.decode'
+        '"$PYTHON" -m rsvp.stages.decode'
         " --settings {input.settings}"
         " --share {wildcards.share}"
         " {params.sources}"
@@ -132,13 +132,13 @@ rule split:
         mem_mb=4000,
         runtime="1h",
     params:
-        *code_files("rsvp.split"),
+        *code_files("rsvp.stages.split"),
         videos=PLAN.videos_flag,
-        code=planned_code("rsvp.split"),
+        code=planned_code("rsvp.stages.split"),
     message:
         "Split {wildcards.dataset} and cut clips"
     shell:
-        '"$PYTHON" -m rsvp.split'
+        '"$PYTHON" -m rsvp.stages.split'
         " --settings {input.settings}"
         " --shares {input.shares}"
         " {params.videos}"

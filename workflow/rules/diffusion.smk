@@ -27,12 +27,12 @@ rule calibrate_diffusion:
         mem_mb=16000,
         runtime="2h",
     params:
-        *code_files("rsvp.calibrate_diffusion"),
-        code=planned_code("rsvp.calibrate_diffusion"),
+        *code_files("rsvp.stages.calibrate_diffusion"),
+        code=planned_code("rsvp.stages.calibrate_diffusion"),
     message:
         "Calibrate the training of {wildcards.predictor} (seed {wildcards.seed})"
     shell:
-        '"$PYTHON" -m rsvp.calibrate_diffusion'
+        '"$PYTHON" -m rsvp.stages.calibrate_diffusion'
         " --settings {input.settings}"
         " --latents {input.latents}"
         " --calibration {output.calibration}"
@@ -65,14 +65,14 @@ rule train_diffusion:
         mem_mb=16000,
         runtime="72h",
     params:
-        *code_files("rsvp.train_diffusion"),
+        *code_files("rsvp.stages.train_diffusion"),
         state="predictors/{predictor}/seed{seed}/state",
         init_from=PLAN.start,
-        code=planned_code("rsvp.train_diffusion"),
+        code=planned_code("rsvp.stages.train_diffusion"),
     message:
         "Train the predictor {wildcards.predictor} (seed {wildcards.seed})"
     shell:
-        '"$PYTHON" -m rsvp.train_diffusion'
+        '"$PYTHON" -m rsvp.stages.train_diffusion'
         " --settings {input.settings}"
         " --latents {input.latents}"
         " --calibration {input.calibration}"
@@ -110,13 +110,13 @@ rule predict:
         mem_mb=16000,
         runtime="24h",
     params:
-        *code_files("rsvp.predict"),
+        *code_files("rsvp.stages.predict"),
         state="predictions/{predictor}/seed{seed}/state",
-        code=planned_code("rsvp.predict"),
+        code=planned_code("rsvp.stages.predict"),
     message:
         "Predict with {wildcards.predictor} (seed {wildcards.seed})"
     shell:
-        '"$PYTHON" -m rsvp.predict'
+        '"$PYTHON" -m rsvp.stages.predict'
         " --settings {input.settings}"
         " --dataset {input.dataset}"
         " --autoencoder {input.autoencoder}"

@@ -26,13 +26,13 @@ rule predict_baseline:
         mem_mb=4000,
         runtime="12h",
     params:
-        *code_files("rsvp.predict_baseline"),
+        *code_files("rsvp.stages.predict_baseline"),
         state="predictions/{dataset}.{baseline}/seed0/state",
-        code=planned_code("rsvp.predict_baseline"),
+        code=planned_code("rsvp.stages.predict_baseline"),
     message:
         "Predict {wildcards.dataset} by {wildcards.baseline}"
     shell:
-        '"$PYTHON" -m rsvp.predict_baseline'
+        '"$PYTHON" -m rsvp.stages.predict_baseline'
         " --settings {input.settings}"
         " --dataset {input.dataset}"
         " --baseline {wildcards.baseline}"
@@ -65,13 +65,13 @@ rule reconstruct:
         mem_mb=16000,
         runtime="12h",
     params:
-        *code_files("rsvp.reconstruct"),
+        *code_files("rsvp.stages.reconstruct"),
         state="predictions/{autoencoder}.reconstruction/seed{seed}/state",
-        code=planned_code("rsvp.reconstruct"),
+        code=planned_code("rsvp.stages.reconstruct"),
     message:
         "Reconstruct with {wildcards.autoencoder} (seed {wildcards.seed})"
     shell:
-        '"$PYTHON" -m rsvp.reconstruct'
+        '"$PYTHON" -m rsvp.stages.reconstruct'
         " --settings {input.settings}"
         " --dataset {input.dataset}"
         " --autoencoder {input.autoencoder}"
@@ -103,14 +103,14 @@ rule real_features:
         mem_mb=8000,
         runtime="24h",
     params:
-        *code_files("rsvp.real_features"),
+        *code_files("rsvp.stages.real_features"),
         weights=PLAN.detector,
         state="real_features/{dataset}/state",
-        code=planned_code("rsvp.real_features"),
+        code=planned_code("rsvp.stages.real_features"),
     message:
         "Compute features of the real clips of {wildcards.dataset}"
     shell:
-        '"$PYTHON" -m rsvp.real_features'
+        '"$PYTHON" -m rsvp.stages.real_features'
         " --settings {input.settings}"
         " --dataset {input.dataset}"
         " --index {output.index}"
@@ -145,14 +145,14 @@ rule evaluate:
         mem_mb=8000,
         runtime="24h",
     params:
-        *code_files("rsvp.evaluate"),
+        *code_files("rsvp.stages.evaluate"),
         weights=PLAN.weights,
         state="evaluation/{row}/seed{seed}/state",
-        code=planned_code("rsvp.evaluate"),
+        code=planned_code("rsvp.stages.evaluate"),
     message:
         "Evaluate {wildcards.row} (seed {wildcards.seed})"
     shell:
-        '"$PYTHON" -m rsvp.evaluate'
+        '"$PYTHON" -m rsvp.stages.evaluate'
         " --settings {input.settings}"
         " --dataset {input.dataset}"
         " --predictions {input.predictions}"
@@ -190,13 +190,13 @@ rule measure_semantics:
         mem_mb=16000,
         runtime="12h",
     params:
-        *code_files("rsvp.measure_semantics"),
+        *code_files("rsvp.stages.measure_semantics"),
         weights=PLAN.lpips,
-        code=planned_code("rsvp.measure_semantics"),
+        code=planned_code("rsvp.stages.measure_semantics"),
     message:
         "Measure the semantics of {wildcards.autoencoder} (seed {wildcards.seed})"
     shell:
-        '"$PYTHON" -m rsvp.measure_semantics'
+        '"$PYTHON" -m rsvp.stages.measure_semantics'
         " --settings {input.settings}"
         " --dataset {input.dataset}"
         " --autoencoder {input.autoencoder}"
@@ -229,14 +229,14 @@ rule check_memorisation:
         mem_mb=8000,
         runtime="12h",
     params:
-        *code_files("rsvp.check_memorisation"),
+        *code_files("rsvp.stages.check_memorisation"),
         weights=PLAN.i3d,
         state="memorisation/{dataset}/state",
-        code=planned_code("rsvp.check_memorisation"),
+        code=planned_code("rsvp.stages.check_memorisation"),
     message:
         "Check predictions on {wildcards.dataset} for copies"
     shell:
-        '"$PYTHON" -m rsvp.check_memorisation'
+        '"$PYTHON" -m rsvp.stages.check_memorisation'
         " --settings {input.settings}"
         " --dataset {input.dataset}"
         " --predictions {input.predictions}"

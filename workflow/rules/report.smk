@@ -116,12 +116,12 @@ rule report:
         mem_mb=4000,
         runtime="1h",
     params:
-        *code_files("rsvp.report"),
-        code=planned_code("rsvp.report"),
+        *code_files("rsvp.stages.report"),
+        code=planned_code("rsvp.stages.report"),
     message:
         "Write the report"
     shell:
-        '"$PYTHON" -m rsvp.report'
+        '"$PYTHON" -m rsvp.stages.report'
         " --settings {input.settings}"
         " --evaluations {input.evaluations}"
         " --predictions {input.predictions}"

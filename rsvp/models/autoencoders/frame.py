@@ -1,0 +1,53 @@
+"""Each frame by itself becomes a latent image, as in latent diffusion (Rombach et al., 2022)."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rsvp.data.latents import Extent
+from rsvp.models.autoencoders.base import PlainAutoencoder, halve
+from rsvp.models.layers import ImageDecoder, ImageEncoder
+from rsvp.models.regularisers import make_regulariser
+
+
+class FrameAutoencoder(PlainAutoencoder):
+    """Latents "image" (B, T, C, H/8, W/8), one of each frame; the context is not looked at."""
+
+    def __init__(self, width: int, channels: int, regulariser: dict[str, Any]) -> None:
+        super().__init__()
+        self.extents = {"image": Extent.frames}
+        self.regulariser = make_regulariser(channels=channels, **regulariser)
+        self.encoder = ImageEncoder(width, self.regulariser.outputs_per_channel * channels)
+        self.decoder = ImageDecoder(width, channels)
+
+    @property
+    def last_layer(self) -> Tensor:
+        return self.decoder.last_layer
+
+    def encode_clip(self, clips: Tensor, context_frames: int) -> tuple[dict[str, Tensor], None]:
+        if not clips.shape[1]:
+            return {}, None  # of a context that observes nothing
+        return {"image": self.regulariser.encode(self.encode(clips))}, None
+
+    def decode_future(self, latents: dict[str, Tensor], context: None) -> Tensor:
+        return self.decode(self.regulariser.decode(latents["image"]))
+
+    def train_pass(
+        self,
+        clips: Tensor,
+        context_frames: int,
+        targets: Tensor,
+        random: torch.Generator,
+        halved: bool,
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        latents, loss = self.regulariser.train_pass(self.encode(clips[:, targets]), random)
+        return self.decode(latents), loss, self.decode(halve(latents)) if halved else None
+
+    def encode(self, frames: Tensor) -> Tensor:
+        """What the encoder says of frames (B, T, 3, H, W)."""
+        return self.encoder(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
+
+    def decode(self, shown: Tensor) -> Tensor:
+        """Frames (B, T, 3, H, W)."""
+        return self.decoder(shown.flatten(0, 1)).unflatten(0, shown.shape[:2])

@@ -1,0 +1,58 @@
+"""Scene and object of the future, too: what the predictor rsvp-s continues.
+
+The scene/object/motion autoencoder, whose decoder is also told a scene and an object latent of the
+future frames together. They are made as those of the context are, and say what no context frame
+shows: what is uncovered, and what enters. Motion says where it goes.
+"""
+
+import dataclasses
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rsvp.data.latents import Extent
+from rsvp.models.autoencoders.rsvp import Autoencoder, Context
+from rsvp.models.layers import ResidualBlock, head
+
+
+class JointAutoencoder(Autoencoder):
+    """Latents as `Autoencoder` has them, and "future_scene" and "future_object" (B, C, h, h)."""
+
+    def __init__(
+        self,
+        width: int,
+        scene_channels: int,
+        object_channels: int,
+        motion_channels: int,
+        displacement_scale: float = 1.0,
+    ) -> None:
+        super().__init__(
+            width, scene_channels, object_channels, motion_channels, displacement_scale
+        )
+        self.extents |= {"future_scene": Extent.future, "future_object": Extent.future}
+        self.news = nn.Conv2d(scene_channels + object_channels, 4 * width, 3, padding=1)
+        self.to_quarter = ResidualBlock(width)
+        self.background = head(width, 16 * 3, gain=0.1)
+
+    def encode_future(self, frames: Tensor) -> dict[str, Tensor]:
+        """Scene and object (B, C, h, h) of the future frames (B, F, 3, H, H)."""
+        seen = self.context(frames)
+        return {"future_scene": seen.scene, "future_object": seen.object}
+
+    def with_future(self, context: Context, latents: dict[str, Tensor]) -> Context:
+        """The context, with what the future's scene and object say for the decoder."""
+        news = torch.cat([latents["future_scene"], latents["future_object"]], 1)
+        news = self.to_quarter(F.pixel_shuffle(self.news(news), 2))
+        background = context.background + F.pixel_shuffle(self.background(news), 4)
+        return dataclasses.replace(context, skip=context.skip + news, background=background)
+
+    def encode_clip(self, clips: Tensor, context_frames: int) -> tuple[dict[str, Tensor], Context]:
+        latents, context = super().encode_clip(clips, context_frames)
+        if clips.shape[1] > context_frames:
+            latents |= self.encode_future(clips[:, context_frames:])
+        return latents, context
+
+    def decode_future(self, latents: dict[str, Tensor], context: Context) -> Tensor:
+        still = {name: latents[name].squeeze(1) for name in ("future_scene", "future_object")}
+        return super().decode_future(latents, self.with_future(context, still))

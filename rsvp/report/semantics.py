@@ -1,0 +1,295 @@
+"""What scene, object and motion of the autoencoders mean, as the report says it."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from rsvp.metrics.intervals import verdict
+from rsvp.report.estimates import Estimate
+from rsvp.report.grids import UNKNOWN, Cell, Grid, number
+from rsvp.report.measures import LPIPS, PSNR, SSIM, Measure
+from rsvp.report.scores import estimate_mean
+from rsvp.runtime.files import read_json
+
+AGAINST_TRUTH = (
+    Measure(
+        "scene_psnr", "Scene PSNR", "dB", True, 2,
+        "The scene image against the true background, everywhere.",
+    ),
+    Measure(
+        "scene_psnr_seen", "Scene PSNR, seen", "dB", True, 2,
+        "The same where some observed frame shows the background.",
+    ),
+    Measure(
+        "scene_psnr_hidden", "Scene PSNR, hidden", "dB", True, 2,
+        "The same where objects hide the background in all observed frames.",
+    ),
+    Measure(
+        "median_psnr", "Context median PSNR", "dB", True, 2,
+        "For comparison: the median of the observed frames against the true background.",
+    ),
+    Measure(
+        "object_iou", "Object IoU", "", True, 3,
+        "Overlap of the object mask with the true outlines in the last observed frame: "
+        "intersection over union, 1 is perfect.",
+    ),
+    Measure(
+        "object_iou_future", "Object IoU, future", "", True, 3,
+        "The same in future frames, once the true motion has moved the mask.",
+    ),
+    Measure(
+        "motion_error", "Motion error", "px", False, 2,
+        "How far from its true place the motion takes the objects' content.",
+    ),
+    Measure(
+        "motion_error_still", "Motion error, still", "px", False, 2,
+        "For comparison: the same error if nothing moved.",
+    ),
+    Measure(
+        "swap_psnr", "Swap PSNR", "dB", True, 2,
+        "The scene of one clip with objects and motion of another, against the frames that should "
+        "come out.",
+    ),
+    Measure(
+        "swap_object_psnr", "Swap PSNR in objects", "dB", True, 2,
+        "The same inside the true outlines of the objects.",
+    ),
+    Measure(
+        "swap_margin", "Swap margin", "dB", True, 2,
+        "How much nearer the swapped frames are to what should come out than to the best of what "
+        "should not: no objects, objects that stand still, or the old scene.",
+    ),
+    Measure(
+        "swap_object_margin", "Swap margin in objects", "dB", True, 2,
+        "The same inside the true outlines of the objects.",
+    ),
+    Measure(
+        "swap_right", "Swaps right", "", True, 2,
+        "Share of the swaps with a margin above zero.",
+    ),
+)  # fmt: skip
+IDLE_DB = 0.1  # a latent whose loss costs less than this much PSNR carries next to nothing
+ABLATED = (
+    PSNR, SSIM, LPIPS,
+    Measure(
+        "motion", "Motion statistics", "", False, 3,
+        "Root mean square difference of the motion statistics from those of the real future.",
+    ),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SemanticsScore:
+    """One number about one autoencoder, over its seeds.
+
+    Against the truth, or (where `latent` is named) what the reconstruction loses in `measure` once
+    that latent is replaced: more is worse, whatever the measure.
+    """
+
+    autoencoder: str
+    measure: Measure
+    estimate: Estimate
+    latent: str = ""  # scene, object or motion
+    replaced_by: str = ""  # mean, frozen or other
+    how: str = ""  # the ablation in words
+    goal: float | None = None
+    verdict: str = ""
+    protocol: str = ""  # what it depends on, in one line
+    seed_numbers: str = ""
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """What was measured of one autoencoder, seed by seed."""
+
+    indexes: list[dict[str, Any]]
+    tables: dict[int, pd.DataFrame]  # by seed, a row per clip
+
+    def estimate(self, column: str, resamples: int) -> Estimate:
+        """The mean of a column over seeds and clips, with its interval."""
+        first = next(iter(self.tables.values()))
+        if column not in first:
+            return Estimate(note="not computed")
+        values = pd.DataFrame({seed: table[column] for seed, table in self.tables.items()})
+        if values.isna().all(axis=None):
+            return Estimate(note="not computed")
+        return estimate_mean(values, first["group"], resamples)
+
+
+def read_semantics(paths: Iterable[Path], resamples: int) -> list[SemanticsScore]:
+    """All scores of all autoencoders, from semantics/<autoencoder>/seed<n>/index.json.
+
+    What has no value (other latents, no truth, no LPIPS weights, nothing to mix with) is left out.
+    """
+    autoencoders: dict[str, Seeds] = {}
+    for path in paths:
+        index = read_json(path)
+        if index.get("reason"):
+            continue
+        seeds = autoencoders.setdefault(index["autoencoder"], Seeds([], {}))
+        seeds.indexes.append(index)
+        table = pd.read_parquet(Path(path).with_name("scores.parquet")).set_index("clip")
+        seeds.tables[index["seed"]] = table
+    return [
+        score
+        for name, seeds in autoencoders.items()
+        for score in semantics_scores(name, seeds, resamples)
+        if score.estimate.known
+    ]
+
+
+def semantics_scores(name: str, seeds: Seeds, resamples: int) -> Iterator[SemanticsScore]:
+    """The scores of one autoencoder: against the truth, then what each replaced latent costs."""
+    index = seeds.indexes[0]
+    facts = {
+        "protocol": protocol_text(index),
+        "seed_numbers": ", ".join(str(seed) for seed in seeds.tables),
+    }
+    for measure in AGAINST_TRUTH:
+        estimate, goal = seeds.estimate(measure.key, resamples), index["goals"].get(measure.key)
+        held = "" if goal is None else verdict(estimate.low, estimate.high, goal)
+        yield SemanticsScore(name, measure, estimate, goal=goal, verdict=held, **facts)
+    for entry in index["ablations"]:
+        for measure in ABLATED:
+            column = f"{entry['latent']}_{entry['replaced_by']}_{measure.key}"
+            yield SemanticsScore(
+                name, measure, seeds.estimate(column, resamples),
+                latent=entry["latent"], replaced_by=entry["replaced_by"], how=entry["how"],
+                **facts,
+            )  # fmt: skip
+
+
+def protocol_text(index: dict[str, Any]) -> str:
+    """What the numbers of one autoencoder depend on."""
+    facts = dict(index["protocol"])
+    start = f"semantics: {index['dataset']} {facts.pop('split')} split, {facts.pop('clips')} clips"
+    facts.pop("weights", None)
+    known = (f"{name.replace('_', ' ')} {value}" for name, value in facts.items() if value)
+    return ", ".join([start, *known])
+
+
+def semantics_table(scores: Iterable[SemanticsScore]) -> pd.DataFrame:
+    """decomposition.csv: one line per score; of ablations, what the reconstruction loses."""
+    lines = [
+        {
+            "protocol": score.protocol,
+            "autoencoder": score.autoencoder,
+            "seed_numbers": score.seed_numbers,
+            "measure": score.measure.key,
+            "latent": score.latent,
+            "replaced_by": score.replaced_by,
+            "unit": score.measure.unit,
+            **asdict(score.estimate),
+            "goal": score.goal,
+            "verdict": score.verdict,
+        }
+        for score in scores
+    ]
+    return pd.DataFrame(lines, columns=None if lines else ["autoencoder", "measure", "value"])
+
+
+def semantics_grids(scores: Sequence[SemanticsScore]) -> list[Grid]:
+    """The same for people: against the truth, and what each replaced latent costs."""
+    truth = [score for score in scores if not score.latent]
+    ablated = [score for score in scores if score.latent]
+    names = list(dict.fromkeys(score.autoencoder for score in scores))
+    protocols = protocols_text(scores)
+    grids = []
+    if truth:
+        grids.append(
+            Grid(
+                "decomposition",
+                f"Scene, object and motion against the truth behind generated videos. {protocols}.",
+                ["autoencoder", "measure", "value", "clips", "goal", ""],
+                [truth_line(score) for score in truth],
+                notes=list(dict.fromkeys(f"{s.measure.label}: {s.measure.meaning}" for s in truth)),
+            )
+        )
+    if ablated:
+        measures = [measure for measure in ABLATED if any(s.measure is measure for s in ablated)]
+        replaced = dict.fromkeys((s.autoencoder, s.latent, s.replaced_by) for s in ablated)
+        grids.append(
+            Grid(
+                "ablations",
+                f"What the reconstruction loses when a latent is replaced; more is worse. "
+                f"{protocols}.",
+                [
+                    "autoencoder",
+                    "latent",
+                    "replaced by",
+                    *(f"{m.label} ({m.unit})" if m.unit else m.label for m in measures),
+                ],
+                [ablated_line(name, measures, ablated) for name in replaced],
+                notes=list(dict.fromkeys(f"{s.latent}, {s.replaced_by}: {s.how}" for s in ablated)),
+            )
+        )
+    return [without_first(grid, names[0]) for grid in grids] if len(names) == 1 else grids
+
+
+def protocols_text(scores: Sequence[SemanticsScore]) -> str:
+    """The protocol of all scores, or those that there are, each with its autoencoders."""
+    names: dict[str, dict[str, None]] = {}
+    for score in scores:
+        names.setdefault(score.protocol, {})[score.autoencoder] = None
+    if len(names) < 2:
+        return "".join(names)
+    return "; ".join(f"{', '.join(having)}: {protocol}" for protocol, having in names.items())
+
+
+def without_first(grid: Grid, name: str) -> Grid:
+    """The grid without its first column, which says the same in each line; the caption says it."""
+    return replace(
+        grid, caption=f"{name}. {grid.caption}", heads=grid.heads[1:],
+        lines=[line[1:] for line in grid.lines],
+    )  # fmt: skip
+
+
+def conclusions(scores: Sequence[SemanticsScore]) -> list[str]:
+    """What the numbers say, in sentences."""
+    sentences = []
+    for name in dict.fromkeys(score.autoencoder for score in scores):
+        losses = {
+            score.latent: score.estimate.value
+            for score in scores
+            if score.autoencoder == name and score.measure is PSNR and score.replaced_by == "mean"
+        }
+        idle = [latent for latent, loss in losses.items() if loss < IDLE_DB]
+        used = [latent for latent in losses if latent not in idle]
+        if idle and used:
+            costs = ", ".join(f"{PSNR.text(losses[latent])} dB" for latent in idle)
+            sentences.append(
+                f"{name}: to put the training mean in the place of the {' or '.join(idle)} latent "
+                f"costs next to nothing ({costs}), of the {' or '.join(used)} latent "
+                f"{', '.join(f'{PSNR.text(losses[latent])} dB' for latent in used)}. So what those "
+                "look like reaches the decoder through the observed frames themselves, which it "
+                "may copy from, and hardly through their latents."
+            )
+    return sentences
+
+
+def truth_line(score: SemanticsScore) -> list[Cell]:
+    """One measure against the truth."""
+    label = f"{score.measure.label} ({score.measure.unit})" if score.measure.unit else ""
+    goal = "" if score.goal is None else score.measure.text(score.goal)
+    return [
+        Cell(score.autoencoder, number=False), Cell(label or score.measure.label, number=False),
+        number(score.measure, score.estimate), Cell(str(score.estimate.clips)),
+        Cell(goal), Cell(score.verdict, number=False),
+    ]  # fmt: skip
+
+
+def ablated_line(
+    name: tuple[str, str, str], measures: Sequence[Measure], scores: Sequence[SemanticsScore]
+) -> list[Cell]:
+    """One replaced latent: the loss in each measure."""
+    losses = {
+        score.measure: number(score.measure, score.estimate, sign=True)
+        for score in scores
+        if (score.autoencoder, score.latent, score.replaced_by) == name
+    }
+    unknown = Cell(UNKNOWN, number=False)
+    texts = [Cell(text, number=False) for text in name]
+    return texts + [losses.get(measure, unknown) for measure in measures]

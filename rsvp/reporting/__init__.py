@@ -1,1 +1,0 @@
-"""The report: tables, plots and one page, made from the scores and records of the other stages."""

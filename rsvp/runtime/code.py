@@ -1,0 +1,182 @@
+"""Digests of the code that a stage runs: its import closure's syntax trees. Loads without torch.
+
+Comments, docstrings and formatting do not count. Nor do the definition of the config, logging,
+files, locks and run records: their effect on a stage is its resolved settings, which are compared
+instead.
+"""
+
+import ast
+import hashlib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+LEFT_OUT = {
+    "rsvp",
+    "rsvp.config",
+    "rsvp.config.checks",
+    "rsvp.config.load",
+    "rsvp.config.schema",
+    "rsvp.config.stages",
+    "rsvp.runtime",
+    "rsvp.runtime.code",
+    "rsvp.runtime.errors",
+    "rsvp.runtime.files",
+    "rsvp.runtime.journal",
+    "rsvp.runtime.lock",
+    "rsvp.runtime.main",
+    "rsvp.runtime.record",
+    "rsvp.stages",
+}
+BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")  # fields that hold statements
+TEMPLATES = (".jinja", ".css", ".js", ".json")
+
+
+def code_digest(module: str) -> str:
+    """Hex SHA-256 over the code that `python -m <module>` runs within rsvp."""
+    digest = hashlib.sha256()
+    for path, content in file_digests(module).items():
+        digest.update(f"{path}\0{content}\n".encode())
+    return digest.hexdigest()
+
+
+def file_digests(module: str) -> dict[str, str]:
+    """Hex SHA-256 of each file of that code by its path below the project: modules, templates."""
+    digests = {}
+    for name in import_closure(module):
+        digests[source_path(name)] = module_digest(name)
+        digests |= template_digests(name)
+    return dict(sorted(digests.items()))
+
+
+def short_digests(module: str) -> dict[str, str]:
+    """`file_digests` cut to 16 digits: enough to tell which file changed."""
+    return {path: digest[:16] for path, digest in file_digests(module).items()}
+
+
+def import_closure(module: str) -> set[str]:
+    """The module and every rsvp module that it imports, directly or not, without `LEFT_OUT`.
+
+    The packages that modules lie in are imported with them.
+    """
+    found: set[str] = set()
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name in found or name in LEFT_OUT:
+            continue
+        found.add(name)
+        waiting += [*imports(name), name.rpartition(".")[0]]
+    return found
+
+
+def imports(module: str) -> tuple[str, ...]:
+    """The rsvp modules that a module names in its import statements, wherever they stand."""
+    return read_module(module)[0]
+
+
+def module_digest(module: str) -> str:
+    """Hex SHA-256 of a module's syntax tree."""
+    return read_module(module)[1]
+
+
+@cache
+def read_module(module: str) -> tuple[tuple[str, ...], str]:
+    """The `imports` and the `module_digest` of a module.
+
+    Its tree is dropped: kept, all trees together slow down each garbage collection of Snakemake.
+    """
+    tree = syntax_tree(module)
+    names: set[str] = set()
+    for node in statements(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    found = tuple(sorted(name for name in names if module_file(name)))
+    return found, hashlib.sha256(canonical(tree).encode()).hexdigest()
+
+
+@cache
+def template_digests(module: str) -> dict[str, str]:
+    """Hex SHA-256 by path of the templates beside a module that it, or one of them, names."""
+    path = module_file(module)
+    assert path is not None
+    beside = [item for item in path.parent.iterdir() if item.suffix in TEMPLATES]
+    named: set[Path] = set()
+    waiting = [path]
+    while waiting:
+        text = waiting.pop().read_text(encoding="utf-8")
+        new = {item for item in beside if item.name in text} - named
+        named |= new
+        waiting += new
+    return {
+        item.relative_to(ROOT).as_posix(): hashlib.sha256(item.read_bytes()).hexdigest()
+        for item in named
+    }
+
+
+def source_path(module: str) -> str:
+    """The path of a module's source file below the project."""
+    path = module_file(module)
+    assert path is not None
+    return path.relative_to(ROOT).as_posix()
+
+
+def module_file(module: str) -> Path | None:
+    """The source file of an rsvp module, or None where there is none."""
+    if module.split(".")[0] != "rsvp":
+        return None
+    path = ROOT.joinpath(*module.split("."))
+    for candidate in (path.with_suffix(".py"), path / "__init__.py"):
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+def syntax_tree(module: str) -> ast.Module:
+    """A module's syntax tree without docstrings."""
+    path = module_file(module)
+    if path is None:
+        raise FileNotFoundError(f"no module {module} below {ROOT}")
+    tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    for node in statements(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0] if node.body else None
+            if (
+                isinstance(first, ast.Expr)
+                and isinstance(first.value, ast.Constant)
+                and isinstance(first.value.value, str)
+            ):
+                node.body = node.body[1:]
+    return tree
+
+
+def statements(tree: ast.Module) -> Iterator[ast.AST]:
+    """The module and all statements in it, however deep; expressions, most of a tree, hold none."""
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        for name in BLOCKS:
+            waiting += getattr(node, name, ())
+
+
+def canonical(node: object) -> str:
+    """A text of a syntax tree that does not differ between Python's minor versions.
+
+    Positions are left out, and so are empty and missing fields: newer versions add such fields
+    (`type_params`, say) to nodes that mean the same.
+    """
+    if isinstance(node, ast.AST):
+        parts = []
+        for name, value in ast.iter_fields(node):
+            if value is None or value == [] or name in ("kind", "type_comment"):
+                continue
+            parts.append(f"{name}={canonical(value)}")
+        return f"{type(node).__name__}({','.join(parts)})"
+    if isinstance(node, list):
+        return f"[{','.join(canonical(item) for item in node)}]"
+    return repr(node)

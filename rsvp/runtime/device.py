@@ -1,0 +1,62 @@
+"""Device, precision and threads of a stage, through Lightning Fabric."""
+
+import os
+
+import torch
+from lightning_fabric import Fabric
+
+from rsvp.config.schema import Compute
+from rsvp.runtime.errors import UserError
+
+
+def device_of(compute: Compute) -> torch.device:
+    """The GPU where there is one and the config does not forbid it; UserError where the config asks
+    for one and there is none."""
+    if compute.device == "cuda" and not torch.cuda.is_available():
+        raise UserError(
+            "config: compute.device: 'cuda', but PyTorch finds no GPU; allowed here: auto, cpu"
+        )
+    on_gpu = compute.device != "cpu" and torch.cuda.is_available()
+    return torch.device("cuda" if on_gpu else "cpu")
+
+
+def make_fabric(compute: Compute, seed: int = 0) -> Fabric:
+    """A launched Fabric for one process: the GPU when there is one, else the CPU.
+
+    Automatic precision is bfloat16 mixed on GPUs that have it, else 32 bit.
+    """
+    torch.set_num_threads(compute.threads)
+    if compute.deterministic:
+        # cuBLAS reads it when CUDA starts; without it PyTorch refuses matrix products.
+        # https://docs.nvidia.com/cuda/cublas/#results-reproducibility
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.benchmark = False
+    on_gpu = device_of(compute).type == "cuda"
+    if compute.precision != "auto":
+        precision = compute.precision
+    else:
+        precision = "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported() else "32-true"
+    if on_gpu:
+        torch.backends.cuda.matmul.allow_tf32 = True
+        torch.backends.cudnn.allow_tf32 = True
+    fabric = Fabric(
+        accelerator="cuda" if on_gpu else "cpu",
+        devices=1,
+        precision=precision,  # type: ignore[arg-type]
+    )
+    fabric.launch()
+    torch.manual_seed(seed)
+    return fabric
+
+
+def device_name(fabric: Fabric) -> str:
+    """The device's name as people know it."""
+    if fabric.device.type == "cuda":
+        return torch.cuda.get_device_name(fabric.device)
+    return "cpu"
+
+
+def loader_workers(fabric: Fabric) -> int:
+    """Processes that read ahead: a GPU must not wait; on a CPU they would take its cores."""
+    return 2 if fabric.device.type == "cuda" else 0

@@ -1,0 +1,126 @@
+"""Files that appear whole or not at all, and content hashes. Loads without torch."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rsvp.runtime.errors import UserError
+
+TEMPORARY = re.compile(r"\..+\.(\d+)\.tmp")  # as `atomic_path` calls them; the process's number
+INDEX = "index.json"  # beside a stage's big files: what they are, and their hashes
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success it is synced and renamed to `path`.
+
+    On any error the temporary file is removed and `path` keeps what it had.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        descriptor = os.open(temporary, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove what killed processes left of files that `atomic_path` was writing in `folder`."""
+    for path in folder.glob(".*.tmp"):
+        found = TEMPORARY.fullmatch(path.name)
+        if found and not is_running(int(found[1])):
+            path.unlink(missing_ok=True)
+
+
+def is_running(process: int) -> bool:
+    """Whether this machine has a process of that number."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # another user's
+    return True
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write `text` to `path` atomically, UTF-8."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write `value` as indented JSON to `path` atomically."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file; UserError names the file when it is missing or broken."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; run the stage that makes it first") from None
+    except ValueError as error:
+        raise UserError(f"{path}: not valid JSON ({error}); delete it and run again") from None
+
+
+def read_network_index(path: str | Path) -> dict[str, Any]:
+    """The facts in a trained network's index; UserError where it is missing or another stage's."""
+    facts = read_json(path)
+    kinds = {"weights": str, "sha256": str, "arguments": dict}
+    if isinstance(facts, dict) and all(isinstance(facts.get(k), t) for k, t in kinds.items()):
+        return facts
+    raise UserError(
+        f"{path}: not the index of a trained network; name a folder such as"
+        " autoencoders/NAME/seed0/finetuned or predictors/NAME/seed0"
+    )
+
+
+def read_yaml(path: str | Path) -> Any:
+    """Read a YAML file; UserError names the file when it is missing or broken."""
+    try:
+        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; name another file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
+
+
+def sha256_of_file(path: str | Path) -> str:
+    """Hex SHA-256 of a file's content."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def sha256_of_text(text: str) -> str:
+    """Hex SHA-256 of a text's UTF-8 bytes."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def sha256_of_json(value: Any) -> str:
+    """Hex SHA-256 of a JSON value, independent of the order of keys."""
+    return sha256_of_text(json.dumps(value, sort_keys=True, ensure_ascii=False))
+
+
+def fresh_folder(path: str | Path) -> Path:
+    """An empty folder at `path`; what stood there is removed."""
+    path = Path(path)
+    if path.exists():
+        shutil.rmtree(path)
+    path.mkdir(parents=True)
+    return path

@@ -1,0 +1,231 @@
+"""What every stage does around its work: arguments, logging, errors, exit codes."""
+
+import argparse
+import atexit
+import ctypes
+import errno
+import logging
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NoReturn
+
+from rsvp.config.stages import Settings, read_settings
+from rsvp.runtime.code import code_digest
+from rsvp.runtime.errors import BAD_INPUT, FAILED, UserError, one_line
+from rsvp.runtime.files import read_json, write_json
+from rsvp.runtime.lock import hold
+from rsvp.runtime.record import run_record
+
+# Of mallopt (malloc.h): map nothing by itself, give nothing back, grow by 64 MiB.
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
+STARTED = "started"  # begins what each run appends to the log
+STOPPED = "stopped"  # before the reason why it ended
+logger = logging.getLogger(__name__)
+
+
+def stage_parser(description: str | None) -> argparse.ArgumentParser:
+    """A parser with the flags that all stages share; each file is one named flag."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument(
+        "--settings",
+        type=Path,
+        required=True,
+        help="JSON: the part of the config that this stage depends on",
+    )
+    parser.add_argument("--record", type=Path, required=True, help="run record to write (JSON)")
+    parser.add_argument("--log", type=Path, help="log file to append to")
+    parser.add_argument(
+        "--code", help="digest of the code that planned this job; the stage refuses to run others"
+    )
+    return parser
+
+
+def resumable_parser(description: str | None) -> argparse.ArgumentParser:
+    """`stage_parser` for a stage that goes on where it was killed."""
+    parser = stage_parser(description)
+    parser.add_argument("--state", type=Path, required=True, help="folder of what resumes this")
+    return parser
+
+
+def training_parser(description: str | None) -> argparse.ArgumentParser:
+    """`resumable_parser` with the files that all training stages write."""
+    parser = resumable_parser(description)
+    parser.add_argument("--weights", type=Path, required=True, help="safetensors to write")
+    parser.add_argument("--index", type=Path, required=True, help="JSON to write")
+    parser.add_argument("--history", type=Path, required=True, help="CSV of losses to write")
+    parser.add_argument(
+        "--calibration",
+        type=Path,
+        nargs="?",
+        help="index.json of a calibration, whose steps count in place of the settings'",
+    )
+    return parser
+
+
+def calibration_parser(description: str | None) -> argparse.ArgumentParser:
+    """`stage_parser` for a stage that turns a budget in seconds into steps."""
+    parser = stage_parser(description)
+    parser.add_argument("--calibration", type=Path, required=True, help="JSON to write")
+    return parser
+
+
+def run_stage(
+    parser: argparse.ArgumentParser,
+    run: Callable[[argparse.Namespace, Settings], dict[str, Any] | None],
+) -> NoReturn:
+    """Run a stage and exit: 0 done, 2 bad input (one line on stderr), 1 anything else.
+
+    `run` gets the parsed arguments and the settings; what it returns goes into the run record.
+    """
+    parsed = parser.parse_args()
+    module = parser.prog if parser.prog.startswith("rsvp.") else f"rsvp.stages.{stage_name()}"
+    started, clock = datetime.now(UTC), time.perf_counter()
+    keep_freed_memory()
+    try:
+        with clean_exit():
+            start_logging(parsed.log)
+            # To the end of the process: who takes the folder over finds nobody who works in it.
+            _held = hold(parsed.record.parent, module.rpartition(".")[2])
+            values = read_json(parsed.settings)
+            settings = read_settings(values)
+            check_code(module, parsed.code)
+            results = run(parsed, settings) or {}
+            record = run_record(module, values, parsed.code) | {
+                "started": started.isoformat(timespec="seconds"),
+                "seconds": round(time.perf_counter() - clock, 3),
+            }
+            write_json(parsed.record, record | results)
+    except SystemExit as end:
+        leave(end.code)
+    leave(0)
+
+
+def leave(code: int) -> NoReturn:
+    """End the process, all files of which are written.
+
+    Python would first take apart what torch has loaded, which takes a second per stage.
+    """
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code)
+
+
+def keep_freed_memory() -> None:
+    """Let this process use freed memory again in place of giving it back at once.
+
+    glibc's allocator maps large tensors anew each time, and each of their pages is a fault on first
+    use: on a CPU that can cost as much as the arithmetic (`benchmarks/speed.py` measures it with
+    `--return-memory`). Other C libraries are left as they are.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt") and hasattr(libc, "gnu_get_libc_version"):
+        for option, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, -1), (M_TOP_PAD, 64 * 2**20)):
+            libc.mallopt(option, value)
+
+
+def run_command(
+    parser: argparse.ArgumentParser,
+    run: Callable[[argparse.Namespace], None],
+) -> NoReturn:
+    """Run a command that is no stage of the workflow, with a stage's errors and exit codes."""
+    parsed = parser.parse_args()
+    with clean_exit():
+        start_logging(None)
+        run(parsed)
+    sys.exit(0)
+
+
+@contextmanager
+def clean_exit() -> Iterator[None]:
+    """Exit with 2 and one line for what the user can mend, and with 1 for anything else."""
+    try:
+        yield
+    except UserError as error:
+        print(terminal_line(str(error)), file=sys.stderr)
+        logger.debug("%s: %s", STOPPED, error)
+        sys.exit(BAD_INPUT)
+    except KeyboardInterrupt:
+        print(terminal_line("stopped by Ctrl-C"), file=sys.stderr)
+        logger.debug("%s: by Ctrl-C", STOPPED)
+        sys.exit(128 + signal.SIGINT)
+    except SystemExit as end:
+        logger.debug("%s: exit code %s", STOPPED, end.code)
+        raise
+    except Exception as error:
+        if reason := lack_of_room(error):
+            print(terminal_line(reason), file=sys.stderr)
+            logger.debug("%s: %s", STOPPED, reason)
+        else:
+            logger.exception("rsvp %s failed", stage_name())
+            logger.debug("%s: %s: %s", STOPPED, type(error).__name__, one_line(str(error)))
+        sys.exit(FAILED)
+
+
+def lack_of_room(error: Exception) -> str:
+    """One line for an error that means that the disk is full; "" for others.
+
+    safetensors puts the system's error into its text.
+    """
+    numbers = {getattr(error, "errno", None), *map(int, re.findall(r"os error (\d+)", str(error)))}
+    full = numbers & {errno.ENOSPC, errno.EDQUOT}
+    if not full:
+        return ""
+    return (
+        f"no room on the disk ({os.strerror(full.pop())}) in {os.getcwd()}; make room and run the"
+        " same command again, it goes on from what was saved"
+    )
+
+
+def stage_name() -> str:
+    """The running stage's name: its file's stem."""
+    return Path(sys.argv[0]).stem
+
+
+def terminal_line(message: str) -> str:
+    """`message` as the stage says it on the terminal, on a line of its own.
+
+    Jobs that run side by side draw their progress bars on one line: the message erases it.
+    """
+    erase = "\r\033[K" if sys.stderr.isatty() else ""
+    return f"{erase}rsvp {stage_name()}: {message}"
+
+
+def start_logging(log: Path | None) -> None:
+    """Warnings to stderr, where the user sees them; everything to the log file."""
+    # What cannot be logged (a full disk) should not end a stage, nor print tracebacks.
+    logging.raiseExceptions = False
+    terminal = logging.StreamHandler()
+    terminal.setLevel(logging.WARNING)
+    terminal.setFormatter(logging.Formatter(terminal_line("%(message)s")))
+    handlers: list[logging.Handler] = [terminal]
+    if log:
+        try:
+            log.parent.mkdir(parents=True, exist_ok=True)
+            file = logging.FileHandler(log, encoding="utf-8")
+        except OSError as error:
+            reason = lack_of_room(error) or f"{log}: {error.strerror}; make it writable"
+            raise UserError(reason) from None
+        file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        handlers.append(file)
+    # A stage that runs as `python -m` logs under __main__.
+    for name in ("rsvp", "__main__"):
+        logging.getLogger(name).setLevel(logging.DEBUG)
+        for handler in handlers:
+            logging.getLogger(name).addHandler(handler)
+    logger.debug("%s: process %d", STARTED, os.getpid())
+
+
+def check_code(module: str, planned: str | None) -> None:
+    """Refuse to run when a source file changed since Snakemake planned this job."""
+    if planned and planned != code_digest(module):
+        raise UserError(
+            f"the code of {module} changed after this job was planned; run snakemake again"
+        )

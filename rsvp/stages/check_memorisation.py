@@ -1,0 +1,207 @@
+"""Check whether predictions copy training clips, for all predictors on one dataset.
+
+Every future is described in coarse colours, and in the features of I3D where there are weights; the
+distances are of the latter then. Reconstructions are held beside the predictions: they copy
+nothing, so they show what an autoencoder's smoothness alone does. Training clips are described
+once, and what is described goes to disk; so memory does not grow with their number.
+
+Writes index.json: "rows": [{"row", "kind", "seed", "ratio", "nearer", "copied", "flagged",
+"shown"}] with rsvp.metrics.memorisation's statistics of the first trajectory; "shown": [{"place",
+"clip", "nearest", "distance", "real_distance", "psnr", "picture"}] of the best and the worst
+prediction and of the one nearest to training: a PNG of its frames above those of its nearest
+training clip.
+"""
+
+import argparse
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from rsvp.config.checks import SYMMETRIES
+from rsvp.config.schema import Augment
+from rsvp.config.stages import Settings
+from rsvp.data.clips import Clips, clip_places
+from rsvp.data.parts import Parts
+from rsvp.data.pictures import write_picture
+from rsvp.data.predictions import Predictions
+from rsvp.data.symmetries import turned
+from rsvp.metrics import memorisation
+from rsvp.metrics.detectors import Detector, clip_feature
+from rsvp.metrics.frame import psnr
+from rsvp.metrics.memorisation import Nearest
+from rsvp.metrics.networks import load_detectors, start_measuring
+from rsvp.runtime.files import fresh_folder, write_json
+from rsvp.runtime.journal import Journal, StateKey, state_key
+from rsvp.runtime.main import resumable_parser, run_stage
+
+
+def main() -> None:
+    """The command line."""
+    parser = resumable_parser(__doc__)
+    parser.add_argument("--dataset", type=Path, required=True, help="dataset index.json")
+    parser.add_argument(
+        "--predictions", type=Path, nargs="+", required=True,
+        help="index.json of each predictor and reconstruction",
+    )  # fmt: skip
+    parser.add_argument("--index", type=Path, required=True, help="JSON to write")
+    run_stage(parser, run)
+
+
+def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+    """Write the index and the pictures."""
+    device = start_measuring(settings.compute)
+    train, test = Clips(arguments.dataset, "train"), Clips(arguments.dataset, "test")
+    rows = [Predictions(path) for path in arguments.predictions]
+    detector = load_detectors(settings.weights, device).present.get("i3d")
+    if test.clip_frames - test.context_frames < getattr(detector, "minimum_frames", 0):
+        detector = None
+    key = state_key(arguments.code, settings, arguments.dataset, *arguments.predictions)
+    kept = Descriptions(arguments.state, key)
+    futures = [future for row in rows for future in futures_of(row, test)]
+    found = nearest_clips(futures, train, detector, kept)
+    ends = np.cumsum([len(row) for row in rows for _ in range(2)])
+    distances, numbers = np.split(found.distance, ends[:-1]), np.split(found.clip, ends[:-1])
+    folder = fresh_folder(arguments.index.parent / "pictures")
+    entries = []
+    for place, row in enumerate(rows):
+        groups = test.table.set_index("clip").loc[row.clips, "group"].tolist()
+        predicted, real = distances[2 * place : 2 * place + 2]
+        entries.append(
+            {name: row.index[name] for name in ("row", "kind", "seed")}
+            | memorisation.statistics(predicted, real, groups, settings.evaluation.bootstrap)
+            | {"shown": show(row, test, train, predicted, real, numbers[2 * place], folder)}
+        )
+    dataset = test.index["dataset"]
+    facts = protocol(train, test, detector)
+    write_json(arguments.index, {"dataset": dataset, "protocol": facts, "rows": entries})
+    return {"clips": int(ends[-1]) // 2, "device": str(device)}
+
+
+def protocol(train: Clips, test: Clips, detector: Detector | None) -> dict[str, Any]:
+    """What the numbers depend on."""
+    colours = f"{memorisation.FRAMES} frames of {memorisation.CELLS}×{memorisation.CELLS}"
+    count = SYMMETRIES[test.augment.name]
+    symmetries = f"{count} symmetr{'ies' if count > 1 else 'y'}"
+    return {
+        "split": test.split,
+        "training_clips": len(train),
+        "context_frames": test.context_frames,
+        "future_frames": test.clip_frames - test.context_frames,
+        "resolution": test.resolution,
+        "future": "of the first trajectory",
+        "described_by": "features of I3D" if detector else f"{colours} mean colours",
+        "distance": "root mean square to the nearest training clip, "
+        + (f"under the one of {symmetries} in which coarse colours are nearest" if detector
+           else f"grey levels, under {symmetries}"),
+        "copied_below": memorisation.COPIED,
+    }  # fmt: skip
+
+
+class Descriptions:
+    """What is described clip by clip, kept where a killed run goes on."""
+
+    def __init__(self, state: Path, key: StateKey) -> None:
+        self.state, self.key = state, key
+
+    def blocks(
+        self, name: str, count: int, describe: Callable[[int], np.ndarray]
+    ) -> Iterable[np.ndarray]:
+        """Blocks of descriptions, one item each per number below `count`, in order."""
+        parts = Parts(Journal(self.state / name, self.key))
+        rest = range(parts.items, count)
+        for i in tqdm(rest, desc=f"describe {name}", initial=parts.items, total=count, unit="clip"):
+            parts.append({"description": describe(i)[None]})
+        parts.save()
+        return (part["description"] for part in parts)
+
+
+def nearest_clips(
+    futures: Sequence[Callable[[], Tensor]],
+    train: Clips,
+    detector: Detector | None,
+    kept: Descriptions,
+) -> Nearest:
+    """The training clip nearest to each future (F, H, W, 3).
+
+    With a detector, in its features, each future under the symmetry in which its colours are
+    nearest to any training clip's: so turned copies are found as well.
+    """
+
+    def future_features(i: int) -> np.ndarray:
+        frames, symmetry = futures[i]().permute(0, 3, 1, 2), int(found.symmetry[i])
+        return clip_feature(detector, turned(frames, symmetry, train.augment).permute(0, 2, 3, 1))
+
+    queries = np.stack([symmetric(future(), train.augment) for future in futures])
+    colours = kept.blocks("colours", len(train), lambda i: coarse(train_future(train, i)))
+    found = memorisation.nearest(queries, colours)
+    if detector is None:
+        return found
+    own = np.concatenate(list(kept.blocks("futures", len(futures), future_features)))
+    training = kept.blocks(
+        "training", len(train), lambda i: clip_feature(detector, train_future(train, i))
+    )
+    return memorisation.nearest(own[:, None], training)
+
+
+def futures_of(row: Predictions, test: Clips) -> list[Callable[[], Tensor]]:
+    """What gives each predicted future (F, H, W, 3), then each real one of the same clips."""
+    real = partial(test.frames, start=test.context_frames)
+    return [partial(first_future, row, i, test) for i in range(len(row))] + [
+        partial(real, number) for number in clip_places(test, row.clips, row.index["row"])
+    ]
+
+
+def train_future(train: Clips, number: int) -> Tensor:
+    """The future (F, H, W, 3) of a training clip."""
+    return train.frames(number, train.context_frames)
+
+
+def coarse(future: Tensor) -> np.ndarray:
+    """The coarse colours (D,) of a future (F, H, W, 3)."""
+    return memorisation.describe(future).flatten().numpy()
+
+
+def first_future(row: Predictions, i: int, test: Clips) -> Tensor:
+    """The first trajectory of the i-th clip, as far as the future of training clips goes."""
+    return row.frames(i)[0, : test.clip_frames - test.context_frames]
+
+
+def symmetric(future: Tensor, augment: Augment) -> np.ndarray:
+    """The description of a future (F, H, W, 3) under each symmetry that training saw, (S, D)."""
+    colours = memorisation.describe(future)
+    return torch.stack(
+        [turned(colours, number, augment).flatten() for number in range(SYMMETRIES[augment.name])]
+    ).numpy()
+
+
+def show(
+    row: Predictions, test: Clips, train: Clips,
+    predicted: np.ndarray, real: np.ndarray, nearest: np.ndarray, folder: Path,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Draw some predictions above their nearest training clips; what the index says of them."""
+    numbers = clip_places(test, row.clips, row.index["row"])
+    truths = (test.frames(number, test.context_frames) for number in numbers)
+    quality = np.array(
+        [float(psnr(first_future(row, i, test), truth).mean()) for i, truth in enumerate(truths)]
+    )
+    shown = []
+    for place, i in memorisation.shown_clips(quality, predicted).items():
+        training = train_future(train, int(nearest[i]))
+        file = folder / f"{row.index['row']}-seed{row.index['seed']}-{place}.png"
+        write_picture(file, memorisation.strip(first_future(row, i, test), training))
+        shown.append({
+            "place": place, "clip": row.clips[i], "nearest": train.table["clip"].iloc[nearest[i]],
+            "distance": float(predicted[i]), "real_distance": float(real[i]),
+            "psnr": float(quality[i]), "picture": f"{folder.name}/{file.name}",
+        })  # fmt: skip
+    return shown
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""Score one row: frame by frame against the truth, and as a distribution of videos.
+
+Works clip by clip; what is measured goes to disk on a time interval, where a killed run goes on.
+All that memory holds of all clips at once are their features, at the end: 4 kB a clip and side.
+What has no weights is not computed; the index says so, with the reason and what to do.
+"""
+
+import argparse
+from dataclasses import astuple, replace
+from pathlib import Path
+from typing import Any
+
+from safetensors.numpy import load_file
+from tqdm import tqdm
+
+from rsvp.config.stages import Settings
+from rsvp.data.clips import Clips, clip_places
+from rsvp.data.parts import Parts
+from rsvp.data.predictions import Predictions, task_in
+from rsvp.data.splits import spread
+from rsvp.metrics.networks import Networks, load_networks, start_measuring
+from rsvp.metrics.row import RealSide, Row, group_codes, write_row
+from rsvp.runtime.errors import UserError
+from rsvp.runtime.files import read_json, sha256_of_file
+from rsvp.runtime.journal import Journal, state_key
+from rsvp.runtime.main import resumable_parser, run_stage
+
+
+def main() -> None:
+    """The command line."""
+    parser = resumable_parser(__doc__)
+    parser.add_argument("--dataset", type=Path, required=True, help="index of the dataset")
+    parser.add_argument("--predictions", type=Path, required=True, help="index of the predictions")
+    parser.add_argument("--real", type=Path, required=True, help="index of the real features")
+    parser.add_argument("--scores", type=Path, required=True, help="score table to write (Parquet)")
+    parser.add_argument(
+        "--features", type=Path, required=True, help="features to write (safetensors)"
+    )
+    parser.add_argument("--index", type=Path, required=True, help="index to write (JSON)")
+    run_stage(parser, run)
+
+
+def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+    """Write scores, features and the index of one row."""
+    device = start_measuring(settings.compute)
+    predictions = Predictions(arguments.predictions)
+    frames = 1 + max(max(places, default=0) for places in astuple(task_in(predictions.index)))
+    horizon = frames - read_json(arguments.dataset)["context_frames"]
+    test = Clips(arguments.dataset, "test", horizon)
+    own = test if predictions.index["paired"] else Clips(arguments.dataset, "train", horizon)
+    row = Row(own, predictions)
+    networks = load_networks(settings.weights, row.facts["resolution"], device)
+    inputs = (arguments.dataset, arguments.predictions, arguments.real)
+    check_real(arguments.real, arguments.dataset, settings.windows, networks, row)
+    real = real_side(arguments.real, test, row.facts)
+    if not row.prefix:
+        real = replace(real, features={})  # they are of the prefix's future
+    parts = Parts(Journal(arguments.state, state_key(arguments.code, settings, *inputs)))
+    rest = range(parts.items, len(row))
+    for number in tqdm(rest, desc="evaluate", initial=parts.items, total=len(row), unit="clip"):
+        parts.append(row.measure(number, settings.windows, networks))
+    parts.save()
+    write_row(row, parts, real, networks, arguments.scores, arguments.features, arguments.index)
+    return {"clips": len(row), "device": str(device)}
+
+
+def check_real(
+    path: Path, dataset: Path, windows: list[int | None], networks: Networks, row: Row
+) -> None:
+    """UserError where the real features are not of what the row's are made of, and alike."""
+    index = read_json(path)
+    expected = {
+        "weights": (networks.detectors.hashes, "made with other detectors"),
+        "windows": (list(windows), "of other protocols' frames"),
+        "dataset_index": (sha256_of_file(dataset), f"of another {dataset}"),
+    }
+    if row.prefix:  # with others no distances are made
+        observed, future = row.facts["context_frames"], row.facts["future_frames"]
+        what = f"not of {observed} observed and {future} future frames"
+        expected |= {"context_frames": (observed, what), "clip_frames": (observed + future, what)}
+    for key, (value, what) in expected.items():
+        if index.get(key) != value:
+            raise UserError(f"{path}: {what}; run the stage real_features again")
+
+
+def real_side(path: Path, test: Clips, facts: dict[str, Any]) -> RealSide:
+    """The real features that a row needs: of its own clips, or of as many where it is unpaired."""
+    real_clips = read_json(path)["clips"]
+    if facts["paired"]:
+        place = {clip: number for number, clip in enumerate(real_clips)}
+        missing = [clip for clip in facts["clips"] if clip not in place]
+        if missing:
+            raise UserError(f"{path}: lacks {missing[0]}; run the stage real_features again")
+        chosen = [place[clip] for clip in facts["clips"]]
+    else:
+        chosen = spread(len(real_clips), len(facts["clips"]))
+    kept = load_file(path.with_name("features.safetensors"))
+    names = [real_clips[number] for number in chosen]
+    groups = group_codes(test)[clip_places(test, names, str(path))]
+    return RealSide({name: values[chosen] for name, values in kept.items()}, groups)
+
+
+if __name__ == "__main__":
+    main()

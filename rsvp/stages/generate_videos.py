@@ -1,0 +1,98 @@
+"""Make the generated videos: files as a user would have them, and the truth behind them."""
+
+import argparse
+from functools import partial
+from multiprocessing import Pool
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save_file
+from tqdm import tqdm
+
+from rsvp.config.schema import Generated
+from rsvp.config.stages import Settings
+from rsvp.data.generated import generate_video
+from rsvp.data.videos import write_video
+from rsvp.runtime.files import atomic_path, sha256_of_file, write_json
+from rsvp.runtime.main import run_stage, stage_parser
+
+# Files this close to lossless, with full colour resolution, keep the truth true.
+CRF, PIXEL_FORMAT = 8, "yuv444p"
+SEEDS_PER_SPLIT = 1_000_000
+
+
+def main() -> None:
+    parser = stage_parser(__doc__)
+    parser.add_argument(
+        "--index", type=Path, required=True, help="JSON to write: the videos; they lie beside it"
+    )
+    parser.add_argument(
+        "--truth", type=Path, required=True, help="JSON to write: of the truth file beside it"
+    )
+    parser.add_argument("--jobs", type=int, default=1, help="videos made side by side")
+    run_stage(parser, run)
+
+
+def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+    generated = settings.dataset.generated
+    folder = arguments.index.parent
+    jobs = list_videos(generated)
+    make = partial(make_video, settings, folder)
+    tensors: dict[str, np.ndarray] = {}
+    videos = []
+    with Pool(arguments.jobs) as pool:
+        made = pool.imap(make, jobs, chunksize=8)
+        for video, truth in tqdm(made, total=len(jobs), desc="generate videos", unit="video"):
+            videos.append(video)
+            tensors |= truth
+    with atomic_path(arguments.truth.with_suffix(".safetensors")) as temporary:
+        save_file(tensors, temporary)
+    truth_file = arguments.truth.with_suffix(".safetensors")
+    truth = {"file": truth_file.name, "sha256": sha256_of_file(truth_file)}
+    write_json(arguments.truth, truth | {"videos": {v["id"]: v["frames"] for v in videos}})
+    remove_others(folder, {folder / video["path"] for video in videos})
+    write_json(arguments.index, {"videos": videos})
+    return {"videos": len(videos)}
+
+
+def make_video(
+    settings: Settings, folder: Path, job: tuple[str, int, int]
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Write one video; its line of the index, and its truth."""
+    video_id, seed, frames = job
+    video = generate_video(settings.dataset.generated, seed, frames)
+    path = folder / f"{video_id}.mp4"
+    write_video(path, video.frames, settings.dataset.fps, crf=CRF, pixel_format=PIXEL_FORMAT)
+    line = {"id": video_id, "path": f"{video_id}.mp4", "sha256": sha256_of_file(path)}
+    truth = {
+        f"{video_id}/alpha": video.alpha,
+        f"{video_id}/background": video.background,
+        f"{video_id}/positions": video.positions,
+    }
+    return line | {"frames": frames}, truth
+
+
+def list_videos(generated: Generated) -> list[tuple[str, int, int]]:
+    """Id, seed and number of frames of every video; more videos leave the others as they are."""
+    counts = (
+        ("train", generated.train_videos, generated.frames),
+        ("validation", generated.validation_videos, generated.held_out_frames),
+        ("test", generated.test_videos, generated.held_out_frames),
+    )
+    jobs = []
+    for number, (split, count, frames) in enumerate(counts):
+        first = (3 * generated.seed + number) * SEEDS_PER_SPLIT
+        jobs += [(f"{split}/shapes/{i:05d}", first + i, frames) for i in range(count)]
+    return jobs
+
+
+def remove_others(folder: Path, keep: set[Path]) -> None:
+    """Delete the videos of an earlier, larger set."""
+    for path in folder.rglob("*.mp4"):
+        if path not in keep:
+            path.unlink()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""Predict: sample K futures for each test clip from its context frames alone.
+
+A horizon beyond that of training rolls forward, block by block (`rsvp.models.rolling`).
+"""
+
+import argparse
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rsvp.config.stages import Settings
+from rsvp.data.clips import Clips, evaluation_clips
+from rsvp.data.contexts import task_of
+from rsvp.data.predictions import RowWriter
+from rsvp.diffusion.predictor import load_predictor, predict_block
+from rsvp.models.rolling import blocks_of, roll
+from rsvp.runtime.device import device_name, make_fabric
+from rsvp.runtime.journal import Journal, batches, state_key
+from rsvp.runtime.main import resumable_parser, run_stage
+from rsvp.training.cost import forward_flops, per_second
+
+BATCH = 8
+
+
+def main() -> None:
+    parser = resumable_parser(__doc__)
+    parser.add_argument("--dataset", type=Path, required=True, help="dataset index.json")
+    parser.add_argument("--autoencoder", type=Path, required=True, help="autoencoder index.json")
+    parser.add_argument("--denoiser", type=Path, required=True, help="predictor index.json")
+    parser.add_argument("--predictions", type=Path, required=True, help="JSON to write")
+    run_stage(parser, run)
+
+
+@torch.no_grad()
+def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+    fabric = make_fabric(settings.compute, settings.seed)
+    clips = Clips(arguments.dataset, "test", settings.evaluation.horizon)
+    indices = evaluation_clips(clips, settings.evaluation.max_clips)
+    network = load_predictor(
+        arguments.denoiser, arguments.autoencoder, settings.predictor, fabric.device
+    )
+    if settings.compute.compile:
+        network.denoiser.compile()
+    trajectories, layout = settings.evaluation.trajectories, network.layout
+    task = task_of(layout.contexts[network.context], layout.frames, clips.clip_frames)
+    observed, horizon = len(task.observed), len(task.predicted)
+    key = state_key(
+        arguments.code, settings, arguments.dataset, arguments.autoencoder, arguments.denoiser
+    )
+    writer = RowWriter(
+        arguments.predictions,
+        clips,
+        row=settings.name,
+        kind="predictor",
+        seed=settings.seed,
+        trajectories=trajectories,
+        videos=settings.evaluation.videos,
+        journal=Journal(arguments.state, key),
+        task=task,
+    )
+    started, drawn = time.perf_counter(), (len(indices) - writer.done) * trajectories
+    with writer:
+        for first in batches(writer.done, len(indices), BATCH, "predict"):
+            batch = indices[first : first + BATCH]
+            frames = torch.stack([clips.frames_at(i, task.observed) for i in batch])
+            context = frames.permute(0, 1, 4, 2, 3).to(fabric.device)
+            block = partial(predict_block, network, settings.seed, batch)
+            with fabric.autocast():
+                futures = roll(block, context, trajectories, horizon)
+            futures = futures.permute(0, 1, 2, 4, 5, 3).cpu()
+            for index, future in zip(batch, futures, strict=True):
+                writer.add(index, future)
+            writer.checkpoint()
+    seconds = time.perf_counter() - started
+    shape = (1, observed, 3, clips.resolution, clips.resolution)
+    context = torch.zeros(shape, dtype=torch.uint8, device=fabric.device)
+    flops = forward_flops(
+        lambda: roll(partial(predict_block, network, 0, [0]), context, 1, horizon)
+    )
+    return {
+        "clips": len(indices),
+        "device": device_name(fabric),
+        "network_evaluations": network.drawing.network_evaluations()
+        * blocks_of(horizon, layout.frames - observed),
+        "parameters": sum(p.numel() for p in network.denoiser.parameters()),
+        "flops_forward": flops,
+        "samples_per_second": per_second(drawn, seconds),
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -73,7 +73,7 @@ def motions(setup: Setup, first: int) -> tuple[torch.Tensor, torch.Tensor, objec
     future = setup.real[first : first + BATCH].permute(0, 1, 4, 2, 3).to(device)
     true = network.autoencoder.encode_motion(to_float(future), seen)
     latents = {name: network.statistics[name].normalise(x) for name, x in latents.items()}
-    observed, _, _ = network.layout.parts(latents, network.context, len(numbers))
+    observed, _, _ = network.layout.arrange(latents, network.context, len(numbers))
     noise = future_noise(network.packing.shape, setup.seed, numbers, 1)[:, 0].to(device)
     drawn = setup.drawing(network.drawing.sampler).sample(
         network.packing.network(network.denoiser, observed),

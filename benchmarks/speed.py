@@ -233,9 +233,9 @@ class RandomLatents(Latents):
     """Seeded noise of the shapes that an autoencoder gives a clip, in place of a cache."""
 
     def __init__(self, autoencoder: ClipAutoencoder, clips: RandomClips) -> None:
-        self.extents, self.context_frames = autoencoder.extents, clips.context_frames
-        self.facts = {
-            "extents": {name: extent.value for name, extent in autoencoder.extents.items()},
+        self.scopes, self.context_frames = autoencoder.scopes, clips.context_frames
+        self.metadata = {
+            "scopes": {name: scope.value for name, scope in autoencoder.scopes.items()},
             "over_time": list(autoencoder.over_time),
             "clip_frames": clips.clip_frames,
             "augment": clips.augment.name,

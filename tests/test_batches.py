@@ -141,7 +141,7 @@ def test_bytes_survive_floats():
 def test_latent_batches(tmp_path):
     journal = Journal(tmp_path / "state", StateKey(None, ""))
     kinds = ("scene", "object", "motion")
-    facts = {"extents": dict.fromkeys(kinds, "context"), "context_frames": 2, "clip_frames": 5}
+    facts = {"scopes": dict.fromkeys(kinds, "context"), "context_frames": 2, "clip_frames": 5}
     writer = LatentWriter(tmp_path / "index.json", facts, 0.1, journal)
     writer.add("train", list("abcdef"), {kind: torch.randn(6, 2, 4, 4) for kind in kinds})
     writer.flush("train")
@@ -169,7 +169,7 @@ def test_latents_are_turned_by_seed_and_step(tmp_path, augment):
     """Each clip under a symmetry of the dataset's, all of them drawn, all kinds alike; the clips
     are those that are drawn without."""
     journal = Journal(tmp_path / "state", StateKey(None, ""))
-    facts = {"extents": {"scene": "context", "motion": "frames"}, "context_frames": 2,
+    facts = {"scopes": {"scene": "context", "motion": "frames"}, "context_frames": 2,
              "clip_frames": 5, "augment": augment.value, "displacements": ["motion"]}  # fmt: skip
     writer = LatentWriter(tmp_path / "index.json", facts, 0.1, journal)
     raw = {"scene": torch.randn(6, 3, 4, 4), "motion": torch.randn(6, 5, 2, 4, 4)}

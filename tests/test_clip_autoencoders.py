@@ -7,7 +7,7 @@ import torch
 
 from rsvp.config.load import structured
 from rsvp.config.schema import Autoencoder
-from rsvp.data.latents import Extent, split_latents
+from rsvp.data.latents import TemporalScope, split_latents
 from rsvp.models.autoencoders.base import halve
 from rsvp.models.autoencoders.kinds import autoencoder_arguments, load_autoencoder, make_autoencoder
 from rsvp.models.bundle import save_bundle
@@ -59,8 +59,8 @@ def smooth(frames=6, size=32):
 def test_any_size_and_length(kind, size, frames, context):
     model, clips = autoencoder(kind), noise(2, frames, 3, size, size)
     latents, seen = model.encode_clip(clips, context)
-    assert latents.keys() == model.extents.keys()
-    observed, future = split_latents(latents, model.extents, context)
+    assert latents.keys() == model.scopes.keys()
+    observed, future = split_latents(latents, model.scopes, context)
     assert observed and future
     for name, value in (observed | future).items():
         assert value.dim() == 5 and value.isfinite().all(), name
@@ -79,7 +79,7 @@ def test_what_is_observed_does_not_change_with_the_future(kind):
     parts = []
     for clip in (clips, other, clips[:, :CONTEXT]):
         latents, _ = model.encode_clip(clip, CONTEXT)
-        parts.append(split_latents(latents, model.extents, CONTEXT))
+        parts.append(split_latents(latents, model.scopes, CONTEXT))
     (observed, future), (same, changed), (alone, nothing) = parts
     assert observed.keys() == alone.keys() and not nothing
     for name, value in observed.items():
@@ -93,14 +93,14 @@ def test_what_is_observed_does_not_change_with_the_future(kind):
 @torch.no_grad()
 def test_observed_latents_depend_on_every_observed_frame(kind):
     model, clips = autoencoder(kind), noise(1, 3, 3, 32, 32)
-    before = split_latents(model.encode_clip(clips, 3)[0], model.extents, 3)[0]
+    before = split_latents(model.encode_clip(clips, 3)[0], model.scopes, 3)[0]
     for t in range(3):
         other = clips.clone()
         other[:, t] = noise(1, 3, 32, 32, seed=9)
-        after = split_latents(model.encode_clip(other, 3)[0], model.extents, 3)[0]
+        after = split_latents(model.encode_clip(other, 3)[0], model.scopes, 3)[0]
         for name, value in before.items():
             change = (after[name] - value).abs().amax((0, 2, 3, 4))
-            own = model.extents[name] is Extent.frames
+            own = model.scopes[name] is TemporalScope.frames
             # Motion is relative to the last frame, which has none, and shows in that of the others.
             place = t if own and (name, t) != ("motion", 2) else 0
             assert change[place].max() > 1e-4, (name, t)
@@ -232,7 +232,7 @@ def test_a_denoiser_fits_its_latents(kind):
     """Built from the shapes alone; every latent reaches what is predicted."""
     model = autoencoder(kind)
     latents, _ = model.encode_clip(noise(2, 6, 3, 32, 32), CONTEXT)
-    observed, future = split_latents(latents, model.extents, CONTEXT)
+    observed, future = split_latents(latents, model.scopes, CONTEXT)
     shapes = [{k: list(v.shape[1:]) for k, v in part.items()} for part in (observed, future)]
     denoiser = LatentDenoiser(*shapes, width=32, depth=1, heads=2, patch=2, frames_per_token=2)
     answer = denoiser(future, torch.rand(2), observed)

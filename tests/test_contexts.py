@@ -56,8 +56,8 @@ def encoded(autoencoder, clips, name):
 def layout(autoencoder, names, clips):
     latents, _ = encoded(autoencoder, clips, "prefix")
     cells = {name: list(value.shape[-3:]) for name, value in latents.items()}
-    extents = {name: extent.value for name, extent in autoencoder.extents.items()}
-    return Layout(extents, autoencoder.over_time, plain(names), FRAMES, cells)
+    scopes = {name: scope.value for name, scope in autoencoder.scopes.items()}
+    return Layout(scopes, autoencoder.over_time, plain(names), FRAMES, cells)
 
 
 def clips(count=2):
@@ -98,7 +98,7 @@ def test_frames_that_are_not_observed_change_nothing_observed(kind):
             after = before.clone()
             after[:, changed] = after[:, changed].flip(-1).neg()
             shown = [
-                places.parts(encoded(autoencoder, frames, name)[0], name, 2).observed
+                places.arrange(encoded(autoencoder, frames, name)[0], name, 2).observed
                 for frames in (before, after)
             ]
             same = all(torch.equal(shown[0][key], shown[1][key]) for key in shown[0])
@@ -110,8 +110,8 @@ def test_frames_that_are_not_observed_change_nothing_observed(kind):
 def test_one_context_is_laid_out_as_it_was_before_there_were_several(kind):
     autoencoder, frames = made(kind), clips()
     latents, _ = autoencoder.encode_clip(frames, 3)
-    observed, future, wanted = layout(autoencoder, ["prefix"], frames).parts(latents, "prefix", 2)
-    expected = split_latents(latents, autoencoder.extents, 3)
+    observed, future, wanted = layout(autoencoder, ["prefix"], frames).arrange(latents, "prefix", 2)
+    expected = split_latents(latents, autoencoder.scopes, 3)
     assert wanted is None
     for found, part in zip((observed, future), expected, strict=True):
         assert list(found) == list(part)
@@ -127,9 +127,9 @@ def test_each_context_has_its_latents_at_their_frames_and_zeros_elsewhere(kind):
     for name in able(kind):
         context = CONTEXTS[name]
         latents, seen = encoded(autoencoder, frames, name)
-        observed, targets, wanted = parts = places.parts(latents, name, 2)
+        observed, targets, wanted = parts = places.arrange(latents, name, 2)
         shapes.append(parts.shapes())
-        compact, future = split_latents(latents, autoencoder.extents, context.first + context.last)
+        compact, future = split_latents(latents, autoencoder.scopes, context.first + context.last)
         for key, value in observed.items():
             mask, rest = value[:, :, -1:], value[:, :, :-1]
             assert set(mask.unique().tolist()) <= {0.0, 1.0}
@@ -171,7 +171,7 @@ def test_the_loss_is_of_what_is_predicted_alone(kind, objective):
         autoencoder, frames = made(kind), clips()
         places = layout(autoencoder, able(kind), frames)
         each = [
-            places.parts(encoded(autoencoder, frames, name)[0], name, 2)
+            places.arrange(encoded(autoencoder, frames, name)[0], name, 2)
             for name in ("prefix", "ends")
         ]
     parts = joined(each)
@@ -190,7 +190,7 @@ def test_the_loss_is_of_what_is_predicted_alone(kind, objective):
 
 def cache(folder, contexts=("short", "ends")):
     """A cache of motion and scene in three contexts, whose values tell clip and context."""
-    facts = {"extents": {"scene": "context", "motion": "frames"}, "context_frames": 3,
+    facts = {"scopes": {"scene": "context", "motion": "frames"}, "context_frames": 3,
              "clip_frames": FRAMES, "contexts": plain(contexts), "augment": "all",
              "displacements": ["motion"]}  # fmt: skip
     writer = LatentWriter(

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from rsvp.config.schema import Predictor
-from rsvp.data.layout import Parts
+from rsvp.data.layout import LatentBatch
 from rsvp.models.denoiser import LatentDenoiser
 from rsvp.runtime.random import generator
 from rsvp.training.denoising import draw_noising, future_loss
@@ -32,7 +32,7 @@ def batch(count=4, frames=7):
     shapes = {"scene": (1, 3), "object": (1, 2), "motion": (frames, 4)}
     latents = {k: torch.randn(count, *s, 4, 4, generator=random) for k, s in shapes.items()}
     future = {"motion": latents["motion"][:, CONTEXT:]}
-    return Parts(latents | {"motion": latents["motion"][:, :CONTEXT]}, future, None)
+    return LatentBatch(latents | {"motion": latents["motion"][:, :CONTEXT]}, future, None)
 
 
 def test_training_goes_as_it_went_when_motion_was_all_there_was():

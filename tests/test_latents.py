@@ -13,10 +13,10 @@ from safetensors import safe_open
 from rsvp.data import latents as latents_module
 from rsvp.data.latents import (
     CONSTANT,
-    Extent,
     Latents,
     LatentStatistics,
     LatentWriter,
+    TemporalScope,
     split_latents,
 )
 from rsvp.runtime.files import read_json, sha256_of_file
@@ -27,7 +27,7 @@ BYTES = 4 * 16 * (3 + 2 + 5 * 6)  # of one clip
 NOISE = 0.1
 FACTS = {
     "context_frames": 2,
-    "extents": {"scene": "context", "object": "context", "motion": "frames"},
+    "scopes": {"scene": "context", "object": "context", "motion": "frames"},
 }
 
 
@@ -121,7 +121,7 @@ def test_round_trip_over_several_files(tmp_path):
             for kind in SHAPES:
                 restored = read.statistics[kind].restore(batch[kind])
                 torch.testing.assert_close(restored, raw[split][kind][indices])
-    assert read.facts["context_frames"] == 2
+    assert read.metadata["context_frames"] == 2
 
 
 @pytest.mark.usefixtures("small_files")
@@ -216,18 +216,23 @@ def test_split_without_clips_is_empty(tmp_path):
 
 
 def test_what_is_observed_is_told_from_what_is_predicted():
-    """Of each extent one; the order is that of the extents, not of the latents."""
+    """Of each scope one; the order is that of the scopes, not of the latents."""
     draw = torch.Generator().manual_seed(0)
     still, wide, motion = (
         torch.rand(2, *s, generator=draw) for s in ((3, 4, 4), (3, 1, 4, 1), (5, 2, 4, 4))
     )
-    extents = {"a": Extent.context, "d": Extent.future, "c": Extent.frames, "b": Extent.context}
+    scopes = {
+        "a": TemporalScope.context,
+        "d": TemporalScope.future,
+        "c": TemporalScope.frames,
+        "b": TemporalScope.context,
+    }
     latents = {"c": motion, "b": wide, "a": still, "d": still + 1}
-    observed, future = split_latents(latents, extents, 2)
+    observed, future = split_latents(latents, scopes, 2)
     assert list(observed) == ["a", "c", "b"] and list(future) == ["d", "c"]
     assert torch.equal(observed["a"], still[:, None]) and torch.equal(observed["b"], wide)
     assert torch.equal(observed["c"], motion[:, :2]) and torch.equal(future["c"], motion[:, 2:])
     assert torch.equal(future["d"], still[:, None] + 1)
     # A clip that ends with its context has nothing to predict.
-    observed, future = split_latents({"a": still, "c": motion[:, :2]}, extents, 2)
+    observed, future = split_latents({"a": still, "c": motion[:, :2]}, scopes, 2)
     assert list(observed) == ["a", "c"] and future == {}

@@ -128,12 +128,12 @@ def test_a_method_goes_through_all_stages_and_sees_no_future(method, tmp_path, m
     assert frames[0].shape == (2, 2, FUTURE, SIZE, SIZE, 3)
     assert torch.equal(*frames)
     before, after = (load_file(f / "cache_latents/test-00000.safetensors") for f in (first, other))
-    for name, extent in read_json(latents)["extents"].items():
-        if extent == "frames":
+    for name, scope in read_json(latents)["scopes"].items():
+        if scope == "frames":
             assert torch.equal(before[name][:, :CONTEXT], after[name][:, :CONTEXT]), name
             assert not torch.equal(before[name][:, CONTEXT:], after[name][:, CONTEXT:]), name
         else:
-            assert torch.equal(before[name], after[name]) is (extent == "context"), name
+            assert torch.equal(before[name], after[name]) is (scope == "context"), name
 
 
 @pytest.mark.parametrize("method", ["rsvp-m", "rsvp-s", "pvdm", "frame-ldm"])

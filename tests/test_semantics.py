@@ -40,7 +40,7 @@ def as_clip(frames: np.ndarray) -> torch.Tensor:
 class Oracle:
     """Encodes and decodes by looking up the truth: latents are numbers of videos and of frames."""
 
-    extents: ClassVar = dict.fromkeys(semantics.LATENTS)
+    scopes: ClassVar = dict.fromkeys(semantics.LATENTS)
 
     def __init__(self, videos: list[GeneratedVideo]) -> None:
         self.videos = videos
@@ -118,7 +118,7 @@ class Eraser(Oracle):
 class Joint(Oracle):
     """One whose context says nothing of scene and objects: only the future's latents do."""
 
-    extents: ClassVar = dict.fromkeys((*semantics.LATENTS, *semantics.FUTURE))
+    scopes: ClassVar = dict.fromkeys((*semantics.LATENTS, *semantics.FUTURE))
 
     def encode_context(self, frames, scene=None, object_=None) -> Context:
         context = super().encode_context(frames, scene, object_)
@@ -145,7 +145,7 @@ def measured(tmp_path: Path, oracle: type[Oracle], **dataset) -> tuple[dict, pd.
     """Index and table of the stage on a few clips."""
     index, videos = make_dataset(tmp_path / "dataset", ["train", *["test"] * 6], **dataset)
     folder = tmp_path / "semantics"
-    latents = {kind: {"mean": [0.0], "deviation": [1.0]} for kind in oracle.extents}
+    latents = {kind: {"mean": [0.0], "deviation": [1.0]} for kind in oracle.scopes}
     write_json(tmp_path / "latents.json", {"statistics": latents})
     settings = Settings(name="oracle")
     settings.compute.device, settings.compute.threads = "cpu", 1
@@ -256,7 +256,7 @@ def test_intact_frames_are_those_of_the_reconstruction(kind):
 
 def test_other_latents_are_refused(tmp_path):
     class Frames(Oracle):
-        extents: ClassVar = {"frame": None}
+        scopes: ClassVar = {"frame": None}
 
     with pytest.raises(UserError, match="its latents are frame"):
         measured(tmp_path, Frames)

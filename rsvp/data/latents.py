@@ -28,32 +28,32 @@ logger = logging.getLogger(__name__)
 NOTHING = {"files": {}, "statistics": {}, "waiting": None, "split": None}
 
 
-class Extent(Enum):
-    """Of which frames of a clip a latent speaks."""
+class TemporalScope(Enum):
+    """Frames that a latent encodes."""
 
-    context = "context"  # of the context frames, together
-    future = "future"  # of the future frames, together
-    frames = "frames"  # (…, T, C, h, w): one for each frame, from that frame and the context
+    context = "context"  # the context frames, together
+    future = "future"  # the future frames, together
+    frames = "frames"  # (…, T, C, h, w): each frame by itself, given the context
 
 
 def split_latents(
-    latents: dict[str, Tensor], extents: dict[str, Extent], context_frames: int
+    latents: dict[str, Tensor], scopes: dict[str, TemporalScope], context_frames: int
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """What is observed, and what is to be predicted: (B, T, C, h, w) by name, in `extents`' order.
+    """What is observed, and what is to be predicted: (B, T, C, h, w) by name, in `scopes`' order.
 
     Latents of a clip, (B, …, C, h, w); one that speaks of frames together may lack T, which is
     then 1. Of the context alone, without future frames, the second part is empty.
     """
     observed, future = {}, {}
-    for name, extent in extents.items():
+    for name, scope in scopes.items():
         if name not in latents:
             continue
         value = latents[name] if latents[name].dim() == 5 else latents[name].unsqueeze(1)
-        if extent is not Extent.future:
-            observed[name] = value[:, :context_frames] if extent is Extent.frames else value
-        if extent is Extent.future:
+        if scope is not TemporalScope.future:
+            observed[name] = value[:, :context_frames] if scope is TemporalScope.frames else value
+        if scope is TemporalScope.future:
             future[name] = value
-        elif extent is Extent.frames and value.shape[1] > context_frames:
+        elif scope is TemporalScope.frames and value.shape[1] > context_frames:
             future[name] = value[:, context_frames:]
     return observed, future
 
@@ -100,8 +100,10 @@ class LatentWriter:
     `journal` holds of a killed run is taken up: `done` clips of a split.
     """
 
-    def __init__(self, index: Path, facts: dict[str, Any], noise: float, journal: Journal) -> None:
-        self.index, self.facts, self.noise, self.journal = index, facts, noise, journal
+    def __init__(
+        self, index: Path, metadata: dict[str, Any], noise: float, journal: Journal
+    ) -> None:
+        self.index, self.metadata, self.noise, self.journal = index, metadata, noise, journal
         saved = journal.done or NOTHING
         if not self.holds(saved):
             logger.warning(
@@ -202,7 +204,7 @@ class LatentWriter:
         """Write the index, and remove files that it does not name."""
         self.save()
         statistics = {kind: sums.result(self.noise) for kind, sums in self.statistics.items()}
-        write_json(self.index, self.facts | {"statistics": statistics, "files": self.files})
+        write_json(self.index, self.metadata | {"statistics": statistics, "files": self.files})
         named = {entry["file"] for entries in self.files.values() for entry in entries}
         for path in self.index.parent.glob("*.safetensors"):
             if path.name not in named:
@@ -213,12 +215,14 @@ class Latents:
     """Reads the latents of one split, normalised, from memory-mapped files."""
 
     def __init__(self, index: Path, split: str) -> None:
-        self.facts = read_json(index)
+        self.metadata = read_json(index)
         self.folder = index.parent
-        self.statistics = {k: LatentStatistics(**v) for k, v in self.facts["statistics"].items()}
-        self.extents = {name: Extent(value) for name, value in self.facts["extents"].items()}
-        self.context_frames: int = self.facts["context_frames"]
-        entries = self.facts["files"].get(split, [])
+        self.statistics = {k: LatentStatistics(**v) for k, v in self.metadata["statistics"].items()}
+        self.scopes = {
+            name: TemporalScope(value) for name, value in self.metadata["scopes"].items()
+        }
+        self.context_frames: int = self.metadata["context_frames"]
+        entries = self.metadata["files"].get(split, [])
         self.clips = [clip for entry in entries for clip in entry["clips"]]
         self.places = [(e["file"], row) for e in entries for row in range(len(e["clips"]))]
         self.opened: dict[str, dict[str, Tensor]] = {}
@@ -242,8 +246,8 @@ class Latents:
         """
         latents = self.raw(indices, context)
         if turns is not None:
-            augment = Augment[self.facts["augment"]]
-            latents = turned_latents(latents, turns, augment, self.facts["displacements"])
+            augment = Augment[self.metadata["augment"]]
+            latents = turned_latents(latents, turns, augment, self.metadata["displacements"])
         return {kind: self.statistics[kind].normalise(value) for kind, value in latents.items()}
 
     def raw(self, indices: Sequence[int], context: str) -> dict[str, Tensor]:

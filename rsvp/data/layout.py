@@ -14,19 +14,19 @@ from torch import Tensor
 
 from rsvp.config.schema import ObservedFrames
 from rsvp.data.contexts import observed_frames, predicted_frames
-from rsvp.data.latents import Extent, split_latents
+from rsvp.data.latents import TemporalScope, split_latents
 
 
-class Parts(NamedTuple):
+class LatentBatch(NamedTuple):
     """Latents (B, T, C, h, w) by name."""
 
     observed: dict[str, Tensor]
     targets: dict[str, Tensor]
     wanted: dict[str, Tensor] | None  # bool, of the targets' shapes: what counts; None is all
 
-    def to(self, device: torch.device) -> "Parts":
+    def to(self, device: torch.device) -> "LatentBatch":
         """The same on another device, which need not be done when this returns."""
-        return Parts(*(
+        return LatentBatch(*(
             part and {name: value.to(device, non_blocking=True) for name, value in part.items()}
             for part in self
         ))  # fmt: skip
@@ -42,24 +42,24 @@ class Parts(NamedTuple):
 class Layout:
     """The places of each context's latents. All arguments are JSON values but for the contexts'.
 
-    extents: by name. over_time: the latents of context or future that have a frame for each of
+    scopes: by name. over_time: the latents of context or future that have a frame for each of
     its frames. frames: of a clip. cells: shapes (C, h, w) by name.
     """
 
     def __init__(
         self,
-        extents: Mapping[str, str],
+        scopes: Mapping[str, str],
         over_time: Sequence[str],
         contexts: Mapping[str, Mapping[str, int]],
         frames: int,
         cells: Mapping[str, Sequence[int]],
     ) -> None:
-        self.facts: dict[str, Any] = {
-            "extents": dict(extents), "over_time": list(over_time), "frames": frames,
+        self.metadata: dict[str, Any] = {
+            "scopes": dict(scopes), "over_time": list(over_time), "frames": frames,
             "contexts": {name: dict(value) for name, value in contexts.items()},
             "cells": {name: list(shape) for name, shape in cells.items()},
         }  # fmt: skip
-        self.extents = {name: Extent(value) for name, value in extents.items()}
+        self.scopes = {name: TemporalScope(value) for name, value in scopes.items()}
         self.over_time, self.frames, self.cells = set(over_time), frames, cells
         self.contexts = {name: ObservedFrames(**value) for name, value in contexts.items()}
         self.observed = {n: observed_frames(c, frames) for n, c in self.contexts.items()}
@@ -67,24 +67,24 @@ class Layout:
         self.observed_places = sorted(set().union(*self.observed.values()))
         self.predicted_places = sorted(set().union(*self.predicted.values()))
 
-    def parts(self, latents: dict[str, Tensor], context: str, count: int) -> Parts:
-        """The parts of `count` clips' latents (B, …, C, h, w), which were encoded in that context's
+    def arrange(self, latents: dict[str, Tensor], context: str, count: int) -> LatentBatch:
+        """The batch of `count` clips' latents (B, …, C, h, w), which were encoded in that context's
         order; without future frames, with no targets."""
-        observed, future = split_latents(latents, self.extents, len(self.observed[context]))
+        observed, future = split_latents(latents, self.scopes, len(self.observed[context]))
         if len(self.contexts) == 1:
-            return Parts(observed, future, None)
+            return LatentBatch(observed, future, None)
         device = next(iter(latents.values())).device if latents else torch.device("cpu")
         shown = {
             name: self.spread(name, observed.get(name), self.observed[context],
                               self.observed_places, count, device)
-            for name, extent in self.extents.items() if extent is not Extent.future
+            for name, scope in self.scopes.items() if scope is not TemporalScope.future
         }  # fmt: skip
         targets = {
             name: self.spread(name, value, self.predicted[context],
                               self.predicted_places, count, device)[:, :, :-1]
             for name, value in future.items()
         }  # fmt: skip
-        return Parts(shown, targets, self.wanted(context, count))
+        return LatentBatch(shown, targets, self.wanted(context, count))
 
     def spread(
         self,
@@ -107,15 +107,15 @@ class Layout:
 
     def timed(self, name: str) -> bool:
         """Whether a latent has a frame for each of the frames that it speaks of."""
-        return self.extents[name] is Extent.frames or name in self.over_time
+        return self.scopes[name] is TemporalScope.frames or name in self.over_time
 
     def wanted(self, context: str, count: int) -> dict[str, Tensor] | None:
         """What of the targets a context predicts, (B, T, C, h, w) bool by name; None is all."""
         if len(self.contexts) == 1:
             return None
         wanted = {}
-        for name, extent in self.extents.items():
-            if extent is Extent.context:
+        for name, scope in self.scopes.items():
+            if scope is TemporalScope.context:
                 continue
             asked = [place in self.predicted[context] for place in self.predicted_places]
             there = torch.tensor(asked if self.timed(name) else [True]).view(1, -1, 1, 1, 1)
@@ -130,10 +130,10 @@ class Layout:
         return {n: value[:, there] if self.timed(n) else value for n, value in targets.items()}
 
 
-def joined(parts: Sequence[Parts]) -> Parts:
-    """The parts of several clips, one after the other."""
+def joined(parts: Sequence[LatentBatch]) -> LatentBatch:
+    """The batches of several clips, one after the other."""
     observed, targets, wanted = (
         column[0] and {name: torch.cat([part[name] for part in column]) for name in column[0]}
         for column in zip(*parts, strict=True)
     )
-    return Parts(observed, targets, wanted)
+    return LatentBatch(observed, targets, wanted)

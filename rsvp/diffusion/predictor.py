@@ -120,7 +120,7 @@ def predict(
     latents, seen = network.autoencoder.encode_clip(context, context.shape[1])
     # In 32 bits, as the cache holds what the denoiser was trained on.
     latents = {name: statistics[name].normalise(value.float()) for name, value in latents.items()}
-    observed, _, wanted = layout.parts(latents, network.context, len(context)).to(context.device)
+    observed, _, wanted = layout.arrange(latents, network.context, len(context)).to(context.device)
     asked = None if wanted is None else packing.pack(wanted)
     unseen = null_condition(observed)
     futures = []

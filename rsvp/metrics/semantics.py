@@ -104,7 +104,7 @@ def encode(
 
 def has_future(autoencoder: Autoencoder) -> TypeGuard[JointAutoencoder]:
     """Whether the autoencoder has scene and object of the future, too."""
-    return set(FUTURE) <= set(autoencoder.extents)
+    return set(FUTURE) <= set(autoencoder.scopes)
 
 
 def for_decoder(autoencoder: Autoencoder, context: Context, still: dict[str, Tensor]) -> Context:

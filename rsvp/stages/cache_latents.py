@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     facts = {
         "autoencoder": sha256_of_file(arguments.autoencoder),
         "dataset": sha256_of_file(arguments.dataset),
-        "extents": {name: extent.value for name, extent in autoencoder.extents.items()},
+        "scopes": {name: scope.value for name, scope in autoencoder.scopes.items()},
         "over_time": list(autoencoder.over_time),
         "displacements": list(autoencoder.displacements),
         "contexts": to_plain(settings.contexts or {}),  # beside the prefix
@@ -73,8 +73,8 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
             writer.checkpoint()
         writer.flush(split)
         total += len(jobs)
-    writer.facts |= {"context_frames": clips.context_frames, "clip_frames": clips.clip_frames}
-    writer.facts |= {"augment": clips.augment.name}
+    writer.metadata |= {"context_frames": clips.context_frames, "clip_frames": clips.clip_frames}
+    writer.metadata |= {"augment": clips.augment.name}
     writer.finish()
     return {"clips": total, "device": device_name(fabric)}
 

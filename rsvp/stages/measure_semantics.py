@@ -60,9 +60,9 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     fabric = make_fabric(settings.compute, settings.seed)
     clips = Clips(arguments.dataset, "test")
     autoencoder = load_autoencoder(arguments.autoencoder).to(fabric.device)
-    if not set(semantics.LATENTS) <= set(autoencoder.extents):
+    if not set(semantics.LATENTS) <= set(autoencoder.scopes):
         raise UserError(
-            f"{arguments.autoencoder}: its latents are {', '.join(autoencoder.extents)}; only an "
+            f"{arguments.autoencoder}: its latents are {', '.join(autoencoder.scopes)}; only an "
             "autoencoder of scene, object and motion is measured"
         )
     loaded = load_perceptual(settings.weights, clips.resolution, fabric.device)

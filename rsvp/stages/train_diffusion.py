@@ -44,9 +44,9 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     run.history.write(arguments.history)
     facts = {"arguments": trainer.arguments, "step": run.done}
     facts |= {"context_frames": latents.context_frames}
-    facts |= {"future_frames": latents.facts["clip_frames"] - latents.context_frames}
-    facts |= {"statistics": latents.facts["statistics"], "objective": config.objective.name}
-    facts |= {"layout": trainer.layout.facts}
+    facts |= {"future_frames": latents.metadata["clip_frames"] - latents.context_frames}
+    facts |= {"statistics": latents.metadata["statistics"], "objective": config.objective.name}
+    facts |= {"layout": trainer.layout.metadata}
     save_bundle(arguments.weights, arguments.index, trainer.average.module, facts)
     one = trainer.drawn.parts([0], [0])
     return {

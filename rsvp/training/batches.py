@@ -13,7 +13,7 @@ from rsvp.config.schema import Augment, ObservedFrames
 from rsvp.data.clips import Clips
 from rsvp.data.contexts import PREFIX, clip_order
 from rsvp.data.latents import Latents
-from rsvp.data.layout import Layout, Parts, joined
+from rsvp.data.layout import LatentBatch, Layout, joined
 from rsvp.data.symmetries import turned
 from rsvp.runtime.random import generator
 from rsvp.training.run import STOP_SIGNALS
@@ -75,7 +75,7 @@ class LatentBatches(StepBatches):
         self.augment = augment
         self.layout = layout_of(latents)
 
-    def __getitem__(self, step: int) -> Parts:
+    def __getitem__(self, step: int) -> LatentBatch:
         random = generator(self.seed, step, "latents")
         drawn = torch.randint(len(self.latents), (self.batch_size,), generator=random)
         contexts = torch.randint(len(self.layout.contexts), (self.batch_size,), generator=random)
@@ -86,25 +86,25 @@ class LatentBatches(StepBatches):
 
     def parts(
         self, clips: Sequence[int], contexts: Sequence[int], turns: Tensor | None = None
-    ) -> Parts:
+    ) -> LatentBatch:
         """Those clips, each in the context of that number, and under that symmetry."""
         names = list(self.layout.contexts)
         if len(names) == 1:
-            return self.layout.parts(self.latents.batch(clips, turns=turns), names[0], len(clips))
+            return self.layout.arrange(self.latents.batch(clips, turns=turns), names[0], len(clips))
         each = [None] * len(clips) if turns is None else turns.split(1)
         return joined([
-            self.layout.parts(self.latents.batch([clip], names[number], turn), names[number], 1)
+            self.layout.arrange(self.latents.batch([clip], names[number], turn), names[number], 1)
             for clip, number, turn in zip(clips, contexts, each, strict=True)
         ])  # fmt: skip
 
 
 def layout_of(latents: Latents) -> Layout:
     """The layout of what a cache holds."""
-    facts = latents.facts
+    facts = latents.metadata
     contexts = {PREFIX: {"first": latents.context_frames}} | facts.get("contexts", {})
     cells = {name: value.shape[-3:] for name, value in latents.batch([0]).items()}
     return Layout(
-        facts["extents"], facts.get("over_time", ()), contexts, facts["clip_frames"], cells
+        facts["scopes"], facts.get("over_time", ()), contexts, facts["clip_frames"], cells
     )
 
 

@@ -11,7 +11,7 @@ from torch.optim.swa_utils import AveragedModel
 from rsvp.config.schema import Predictor
 from rsvp.config.stages import Settings
 from rsvp.data.latents import Latents
-from rsvp.data.layout import Parts
+from rsvp.data.layout import LatentBatch
 from rsvp.diffusion.condition import drop_condition
 from rsvp.diffusion.objectives import OBJECTIVES, denoising_loss, training_times
 from rsvp.diffusion.packing import Packing
@@ -45,7 +45,7 @@ class NoisingBatches(StepBatches):
     def __init__(self, drawn: LatentBatches, config: Predictor) -> None:
         self.drawn, self.config = drawn, config
 
-    def __getitem__(self, step: int) -> tuple[Parts, Noising]:
+    def __getitem__(self, step: int) -> tuple[LatentBatch, Noising]:
         seed, parts = self.drawn.seed, self.drawn[step]
         noising = draw_noising(parts, self.config, generator(seed, step, "diffusion"))
         random = generator(seed, step, "null condition")
@@ -95,12 +95,12 @@ class Denoising:
             "optimizer": self.optimizer.optimizer,
         }
 
-    def batches(self, first: int) -> Iterator[tuple[Parts, Noising]]:
+    def batches(self, first: int) -> Iterator[tuple[LatentBatch, Noising]]:
         """The latents of the steps from `first` on, normalised, and their noise."""
         batches = NoisingBatches(self.drawn, self.config)
         return batches.batches(first, self.total, loader_workers(self.fabric))
 
-    def step(self, step: int, batch: tuple[Parts, Noising]) -> dict[str, Tensor]:
+    def step(self, step: int, batch: tuple[LatentBatch, Noising]) -> dict[str, Tensor]:
         """One update, of the average too; returns the loss."""
         config = self.config
         rate = learning_rate(step, self.total, config.learning_rate, config.warmup_steps)
@@ -128,7 +128,7 @@ class Denoising:
         with torch.no_grad(), self.fabric.autocast():
             return float(self.averaged_loss(batch, "validation"))
 
-    def averaged_loss(self, batch: Parts, purpose: str) -> Tensor:
+    def averaged_loss(self, batch: LatentBatch, purpose: str) -> Tensor:
         """The loss of the averaged weights on latents; noise depends on `purpose` alone."""
         noising = draw_noising(batch, self.config, generator(0, 0, purpose))
         parts, noising = (part.to(self.fabric.device) for part in (batch, noising))
@@ -146,7 +146,7 @@ def denoiser_arguments(config: Predictor, batches: LatentBatches) -> dict[str, A
     }
 
 
-def draw_noising(parts: Parts, config: Predictor, random: torch.Generator) -> Noising:
+def draw_noising(parts: LatentBatch, config: Predictor, random: torch.Generator) -> Noising:
     """The noise and times of a batch; nothing is dropped."""
     packing = packing_of(parts)
     count = len(next(iter(parts.targets.values())))
@@ -158,13 +158,13 @@ def draw_noising(parts: Parts, config: Predictor, random: torch.Generator) -> No
     return Noising(noise, times)
 
 
-def packing_of(parts: Parts) -> Packing:
+def packing_of(parts: LatentBatch) -> Packing:
     """How a batch's targets become one tensor."""
     return Packing({name: value.shape[1:] for name, value in parts.targets.items()})
 
 
 def future_loss(
-    network: torch.nn.Module, parts: Parts, config: Predictor, noising: Noising
+    network: torch.nn.Module, parts: LatentBatch, config: Predictor, noising: Noising
 ) -> torch.Tensor:
     """The objective's loss over wanted targets.
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rsvp.data.latents import Extent, split_latents
+from rsvp.data.latents import TemporalScope, split_latents
 from rsvp.models.regularisers import Regulariser
 
 
@@ -20,7 +20,7 @@ class ClipAutoencoder(nn.Module, ABC):
     Latents are raw; whoever stores them normalises them by the statistics of the training split.
     """
 
-    extents: dict[str, Extent]  # of its latents, by name
+    scopes: dict[str, TemporalScope]  # of its latents, by name
     over_time: ClassVar[tuple[str, ...]] = ()  # of context or future, with each of its frames
     displacements: ClassVar[tuple[str, ...]] = ()  # whose first two channels are one, x and y
     latent_noise: float  # standard deviation of the noise that its decoder is trained with
@@ -45,7 +45,7 @@ class ClipAutoencoder(nn.Module, ABC):
     def reconstruct_future(self, clips: Tensor, context_frames: int) -> Tensor:
         """The future frames (B, F, 3, H, H) of clips (B, T, 3, H, H), through their latents."""
         latents, context = self.encode_clip(clips, context_frames)
-        _, future = split_latents(latents, self.extents, context_frames)
+        _, future = split_latents(latents, self.scopes, context_frames)
         return self.decode_future(future, context)
 
 

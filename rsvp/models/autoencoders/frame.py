@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rsvp.data.latents import Extent
+from rsvp.data.latents import TemporalScope
 from rsvp.models.autoencoders.base import PlainAutoencoder, halve
 from rsvp.models.layers import ImageDecoder, ImageEncoder
 from rsvp.models.regularisers import make_regulariser
@@ -16,7 +16,7 @@ class FrameAutoencoder(PlainAutoencoder):
 
     def __init__(self, width: int, channels: int, regulariser: dict[str, Any]) -> None:
         super().__init__()
-        self.extents = {"image": Extent.frames}
+        self.scopes = {"image": TemporalScope.frames}
         self.regulariser = make_regulariser(channels=channels, **regulariser)
         self.encoder = ImageEncoder(width, self.regulariser.outputs_per_channel * channels)
         self.decoder = ImageDecoder(width, channels)

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from rsvp.data.latents import Extent
+from rsvp.data.latents import TemporalScope
 from rsvp.models.autoencoders.base import ClipAutoencoder
 from rsvp.models.layers import FrameEncoder, ResidualBlock, head
 from rsvp.models.warping import (
@@ -338,9 +338,11 @@ class Autoencoder(ClipAutoencoder):
     ) -> None:
         super().__init__()
         scale = displacement_scale / FACTOR
-        self.extents = {
-            "scene": Extent.context, "object": Extent.context, "motion": Extent.frames
-        }  # fmt: skip
+        self.scopes = {
+            "scene": TemporalScope.context,
+            "object": TemporalScope.context,
+            "motion": TemporalScope.frames,
+        }
         self.context = ContextEncoder(width, scene_channels, object_channels)
         self.motion = MotionEncoder(width, scene_channels, object_channels, motion_channels, scale)
         self.decoder = Decoder(width, object_channels, motion_channels, scale)

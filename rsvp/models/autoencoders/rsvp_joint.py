@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rsvp.data.latents import Extent
+from rsvp.data.latents import TemporalScope
 from rsvp.models.autoencoders.rsvp import Autoencoder, Context
 from rsvp.models.layers import ResidualBlock, head
 
@@ -30,7 +30,7 @@ class JointAutoencoder(Autoencoder):
         super().__init__(
             width, scene_channels, object_channels, motion_channels, displacement_scale
         )
-        self.extents |= {"future_scene": Extent.future, "future_object": Extent.future}
+        self.scopes |= {"future_scene": TemporalScope.future, "future_object": TemporalScope.future}
         self.news = nn.Conv2d(scene_channels + object_channels, 4 * width, 3, padding=1)
         self.to_quarter = ResidualBlock(width)
         self.background = head(width, 16 * 3, gain=0.1)

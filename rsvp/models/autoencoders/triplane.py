@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from rsvp.data.latents import Extent
+from rsvp.data.latents import TemporalScope
 from rsvp.models.autoencoders.base import PlainAutoencoder, halve
 from rsvp.models.layers import (
     FrameEncoder,
@@ -134,8 +134,8 @@ class TriplaneAutoencoder(PlainAutoencoder):
 
     def __init__(self, width: int, channels: int, regulariser: dict[str, Any]) -> None:
         super().__init__()
-        self.extents = {f"context_{name}": Extent.context for name in PLANES}
-        self.extents |= dict.fromkeys(PLANES, Extent.future)
+        self.scopes = {f"context_{name}": TemporalScope.context for name in PLANES}
+        self.scopes |= dict.fromkeys(PLANES, TemporalScope.future)
         self.regulariser = make_regulariser(channels=channels, **regulariser)
         self.encoder = TriplaneEncoder(width, self.regulariser.outputs_per_channel * channels)
         self.decoder = TriplaneDecoder(width, channels)

@@ -3,12 +3,7 @@
 # make test     the tests
 # make soak     the long tests: runs that are killed again and again
 # make why      what would run, and why
-# make accept RESULTS='predictors/rsvp-m/seed0 …' WHY='renamed a variable'
-#               keeps these results although their code changed, and notes it
-# make anew RESULTS='predictors/rsvp-m/seed0 …' (or all)
-#               has these results made again from their start by the next snakemake
-# make orphans [REMOVE=yes]
-#               lists (removes) results that no row of the config needs
+# make orphans  lists results that no row of the config needs
 # Another config for all but the demo: CONFIG=FILE; other flags for snakemake: ARGS='--cores 4'
 PYTHON ?= python3
 VENV ?= .venv
@@ -16,7 +11,7 @@ CONFIG ?= config.yaml
 BIN := $(VENV)/bin
 FLAGS = --configfile '$(CONFIG)' $(ARGS)
 
-.PHONY: demo check-demo weights test soak why accept anew orphans lint environment
+.PHONY: demo check-demo weights test soak why orphans lint environment
 
 demo: environment
 	$(BIN)/snakemake $(ARGS)
@@ -40,15 +35,8 @@ soak: environment
 why: environment
 	@PYTHONPATH=. $(BIN)/python workflow/why.py $(FLAGS)
 
-# Variables given to make are in the environment; the shell does not look into them there.
-accept: environment
-	@PYTHONPATH=. $(BIN)/python workflow/accept.py --results "$$RESULTS" --why "$$WHY" $(FLAGS)
-
-anew: environment
-	@PYTHONPATH=. $(BIN)/python workflow/anew.py --results "$$RESULTS" $(FLAGS)
-
 orphans: environment
-	@PYTHONPATH=. $(BIN)/python workflow/orphans.py $(if $(filter yes,$(REMOVE)),--remove) $(FLAGS)
+	@PYTHONPATH=. $(BIN)/python workflow/orphans.py $(FLAGS)
 
 lint: environment
 	$(BIN)/ruff check .

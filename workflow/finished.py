@@ -18,7 +18,6 @@ from rsvp.runtime.journal import JOURNAL, forget
 from rsvp.runtime.record import running_versions, version_changes
 
 UNKNOWN = "no provenance"  # in place of a cluster's job id, in marks of ours
-ANEW = "to be made anew"  # likewise
 SHOWN = 3  # names in a line
 
 
@@ -59,17 +58,9 @@ def other_versions(
         for change in version_changes(record.get("versions") or {}, running):
             found.setdefault(change, []).append(folder)
     return [
-        f"{naming(folders)} ran with {name} {version}, now it is {now}; kept; to make them again,"
-        f" from their start: {anew_command(folders, records)}"
+        f"{naming(folders)} ran with {name} {version}, now it is {now}; kept"
         for (name, version, now), folders in found.items()
     ]
-
-
-def anew_command(folders: Sequence[str], records: Mapping[str, Any]) -> str:
-    """The command that has these finished stages made again, of all that have a record."""
-    if len(folders) == len(records):
-        return "make anew RESULTS=all"
-    return f"make anew RESULTS='{' '.join(folders)}'"
 
 
 def naming(folders: Sequence[str]) -> str:
@@ -133,15 +124,8 @@ def is_recorded(store: FilePersistence, name: str) -> bool:
     return record is not None and record.record_format_version >= RECORD_FORMAT_VERSION
 
 
-def mark_anew(names: Iterable[str]) -> None:
-    """Have Snakemake make these files, seen from the results folder, again."""
-    store = FilePersistence(path=Path(".snakemake").absolute())
-    for name in names:
-        store._mark_incomplete(name, ANEW)
-
-
 def our_mark(names: Sequence[str]) -> str:
     """The mark of ours that one of these files has, seen from the results folder; "" for none."""
     store = FilePersistence(path=Path(".snakemake").absolute())
-    marks = store._get_external_jobids(names) & {UNKNOWN, ANEW}
+    marks = store._get_external_jobids(names) & {UNKNOWN}
     return min(marks, default="")

@@ -1,19 +1,16 @@
-"""List results that no row of the config needs, with their sizes; remove them when asked.
+"""List results that no row of the config needs, with their sizes.
 
 Only files that rsvp makes are looked at: what else lies in the results folder stays, and so do
 links and what they point to.
 """
 
-import argparse
 import os
 import re
+import sys
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 
-from common import hold_results, stop_in_one_line
+from common import stop_in_one_line
 from planned import Job, planned_jobs
-from snakemake.io import IOFile
-from snakemake.persistence.file import FilePersistence
 
 from rsvp.runtime.errors import UserError
 
@@ -33,7 +30,7 @@ MADE = re.compile(
     r"(index|run|truth)\.json|log\.txt|benchmark\.\w+|(history|clips|videos|rejected)\.csv"
     r"|(weights|features|truth|(frames|train|validation|test)-\d+)\.safetensors|scores\.parquet"
     r"|state/(\w+/)?(old-)?((aside|broken)-.*)?state-\d+\.safetensors"
-    r"|state/(\w+/)?((part|waiting)-\d+\.safetensors|journal\.json|accepted\.json)"
+    r"|state/(\w+/)?((part|waiting)-\d+\.safetensors|journal\.json)"
     r"|state/tensorboard/events\..*|(videos|(train|validation|test)/shapes)/\d+\.mp4"
     r"|views/(legend|\d+-\w+)\.png|pictures/[\w.-]+\.png"
     r"|(.*/)?(\.?lock|\.[^/]+\.tmp)|\.frames-\d+\.safetensors\.part"
@@ -43,21 +40,13 @@ LEFTOVER = re.compile(r"state/(aside|broken|old)-.*\.safetensors")
 
 
 def main() -> None:
-    """List, and remove with --remove. Other flags go to snakemake."""
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("--remove", action="store_true", help="remove what is listed")
-    arguments, flags = parser.parse_known_args()
+    """List orphans; flags go to snakemake."""
     with stop_in_one_line():
-        results, jobs = planned_jobs(["--forceall", *flags])
+        results, jobs = planned_jobs(["--forceall", *sys.argv[1:]])
         needed = needed_files(jobs)
         os.chdir(results)
-        if arguments.remove:
-            hold_results()
     groups, others = look_through(needed)
-    print("\n".join(listing(groups, others, arguments.remove)))
-    if arguments.remove:
-        remove(path for paths in groups.values() for path in paths)
-        print("Removed.")
+    print("\n".join(listing(groups, others)))
 
 
 def needed_files(jobs: Sequence[Job]) -> set[str]:
@@ -109,7 +98,7 @@ def files_below(roots: Iterable[str]) -> Iterator[tuple[str, bool]]:
                     yield path, os.path.isfile(path)
 
 
-def listing(groups: dict[str, list[str]], others: Sequence[str], removing: bool) -> list[str]:
+def listing(groups: dict[str, list[str]], others: Sequence[str]) -> list[str]:
     """What is found, by folder, with sizes."""
     if not groups:
         return ["Nothing is orphaned: this config needs all results that are there."]
@@ -122,21 +111,7 @@ def listing(groups: dict[str, list[str]], others: Sequence[str], removing: bool)
         lines.append(f"{human(size):>9}  {folder}{what}")
     lines.append(f"{human(sum(sizes.values())):>9}  in all")
     lines += [f"     stays  {path}: rsvp did not make it, or it is a link" for path in others]
-    if not removing:
-        lines.append("`make orphans REMOVE=yes` removes them.")
     return lines
-
-
-def remove(paths: Iterable[str]) -> None:
-    """Remove files, what Snakemake knows of them, and folders that are empty then."""
-    store = FilePersistence(path=Path(".snakemake").absolute())
-    for path in paths:
-        os.unlink(path)
-        store.cleanup_metadata(IOFile(path))
-        folder = os.path.dirname(path)
-        while folder not in ("", *ROOTS) and not os.listdir(folder):
-            os.rmdir(folder)
-            folder = os.path.dirname(folder)
 
 
 def human(size: float) -> str:

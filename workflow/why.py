@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from finished import ANEW, UNKNOWN, our_mark
+from finished import UNKNOWN, our_mark
 from planned import Job, planned_jobs
 
 from rsvp.config.stages import read_settings
@@ -68,8 +68,6 @@ class Reasons:
         mark = our_mark(job.outputs)
         if mark == UNKNOWN:
             return ["no provenance: .snakemake does not say how it came about"]
-        if mark == ANEW:
-            return ["asked for by make anew"]
         if not any(Path(path).exists() for path in job.outputs):
             return ["did not finish" if Path(job.folder, "log.txt").exists() else "never run"]
         words: list[str] = []

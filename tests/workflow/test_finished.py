@@ -31,18 +31,9 @@ def test_one_line_for_each_version_that_differs():
     torch, python = finished.other_versions(records, RUNNING)
     assert torch == (
         "6 stages (predictors/p/seed0, predictors/p/seed1, predictors/p/seed2 and 3 more) ran with"
-        " torch 2.14.0, now it is 2.15.0; kept; to make them again, from their start: make anew"
-        " RESULTS='predictors/p/seed0 predictors/p/seed1 predictors/p/seed2 predictors/p/seed3"
-        " predictors/p/seed4 evaluation/p/seed0'"
+        " torch 2.14.0, now it is 2.15.0; kept"
     )
     assert python.startswith("1 stage (evaluation/p/seed0) ran with python 3.11, now it is 3.12;")
-    assert python.endswith(": make anew RESULTS='evaluation/p/seed0'")
-
-
-def test_all_stages_are_made_again_by_one_flag():
-    records = {"a": record("decode", numpy="1.26.4"), "b": record("split", numpy="1.26.4")}
-    (line,) = finished.other_versions(records, RUNNING)
-    assert line.endswith(": make anew RESULTS=all")
 
 
 def test_missing_and_broken_records_are_passed_over(tmp_path):

@@ -312,4 +312,3 @@ def test_other_versions_warn_and_nothing_runs(moved):
     torch, python = sorted(answer.errors, reverse=True)
     assert "1 stage (predictors/rsvp-m/seed0) ran with torch 1.0.0, now it is " in torch
     assert "ran with python 3.10, now it is 3." in python
-    assert python.endswith("make anew RESULTS='predictors/rsvp-m/seed0'")

@@ -17,10 +17,9 @@ from rsvp.config.schema import BASELINES, PROTOCOLS, to_plain
 from rsvp.config.stages import read_settings
 from rsvp.data.frames import ShardWriter
 from rsvp.data.predictions import PredictionWriter
-from rsvp.report.formats import FORMATS
 from rsvp.runtime.files import read_json, sha256_of_file, write_json, write_text
 from rsvp.runtime.journal import Journal, StateKey
-from rsvp.stages.report import TABLES, report_parser, run
+from rsvp.stages.report import report_parser, run
 
 CONTEXT, FUTURE, SIZE, TRAJECTORIES = 4, 12, 64, 4
 CLIP = CONTEXT + FUTURE
@@ -332,7 +331,7 @@ def make_report(results: Path, title: str = "A report") -> Path:
     protocols = {name: to_plain(PROTOCOLS[name]) for name in ("prediction", "distribution")}
     values = {"report": report, "evaluation": {"bootstrap": 200}, "protocols": protocols}
     write_json(settings, values)
-    flags = {
+    kinds = {
         "evaluations": ["evaluation/*/*/index.json"],
         "histories": ["autoencoders/**/history.csv", "predictors/**/history.csv"],
         "records": ["**/run.json"],
@@ -341,19 +340,15 @@ def make_report(results: Path, title: str = "A report") -> Path:
         "copies": ["memorisation/*/index.json"],
         "datasets": ["datasets/*/index.json"],
     }
-    command = ["--settings", str(settings)]
-    for flag, patterns in flags.items():
-        found = (path for pattern in patterns for path in sorted(results.glob(pattern)))
-        command += [f"--{flag}", *map(str, found)]
+    inputs = {
+        kind: [str(path) for pattern in patterns for path in sorted(results.glob(pattern))]
+        for kind, patterns in kinds.items()
+    }
+    write_json(results / "inputs.json", inputs)
     folder = results / "report"
-    outputs = {"page": "report.html", "horizon-plot": "plots/horizon.svg",
-               "curves-plot": "plots/curves.svg",
-               "learning-plot": "plots/learning.svg", "copies-plot": "plots/copies.svg",
-               "record": "run.json"}  # fmt: skip
-    for flag, path in outputs.items():
-        command += [f"--{flag}", str(folder / path)]
-    for table in TABLES:
-        command += [f"--{table}", *(str(folder / f"tables/{table}{end}") for end in FORMATS)]
+    files = {"settings": settings, "inputs": results / "inputs.json", "folder": folder,
+             "record": folder / "run.json"}  # fmt: skip
+    command = [text for flag, path in files.items() for text in (f"--{flag}", str(path))]
     run(report_parser().parse_args(command), read_settings(read_json(settings)))
     return folder / "report.html"
 

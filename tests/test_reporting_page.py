@@ -192,16 +192,18 @@ def test_same_results_give_the_same_page(page, tmp_path):
 
 def test_no_evaluations_is_one_clear_line(tmp_path):
     (tmp_path / "settings.json").write_text('{"report": {"predictors": ["p"]}}')
-    outputs = ["page", *TABLES, *(f"{name}-plot" for name in PLOTS), "record"]
-    command = [sys.executable, "-m", "rsvp.stages.report", "--settings", "settings.json"]
-    for name in outputs:
-        command += [f"--{name}", f"{name}.out"]
+    (tmp_path / "inputs.json").write_text("{}")
+    flags = {"settings": "settings.json", "inputs": "inputs.json", "folder": "report",
+             "record": "run.json"}  # fmt: skip
+    command = [sys.executable, "-m", "rsvp.stages.report"]
+    for flag, value in flags.items():
+        command += [f"--{flag}", value]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
         "rsvp report: no evaluations given; name at least one evaluation index"
     ]
-    assert not list(tmp_path.glob("*.out"))
+    assert not (tmp_path / "report").exists() and not (tmp_path / "run.json").exists()
 
 
 @pytest.mark.parametrize(

@@ -147,6 +147,19 @@ class Plan:
         return [f"{row}/seed{seed}" for row in sampled for seed in self.seeds] + fixed
 
     @property
+    def report_inputs(self) -> dict[str, list[str]]:
+        """The files that the report reads, by kind."""
+        return {
+            "evaluations": [f"evaluation/{row}/{INDEX}" for row in self.rows],
+            "predictions": [f"predictions/{row}/{INDEX}" for row in self.rows],
+            "semantics": [f"{folder}/{INDEX}" for folder in self.semantics_folders],
+            "copies": [f"memorisation/{dataset}/{INDEX}" for dataset in self.datasets],
+            "datasets": [f"datasets/{dataset}/{INDEX}" for dataset in self.datasets],
+            "histories": [f"{folder}/history.csv" for folder in self.trained_folders],
+            "records": [f"{folder}/run.json" for folder in self.all_folders],
+        }
+
+    @property
     def trainings(self) -> list[tuple[str, str, int]]:
         """What is trained: the stage, the autoencoder or predictor, and the seed."""
         stages = {stage: self.autoencoders for stage in TRAINED} | {"train_diffusion": self.trained}

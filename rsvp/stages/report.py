@@ -54,32 +54,8 @@ from rsvp.runtime.files import read_json, write_text
 from rsvp.runtime.main import run_stage, stage_parser
 
 logger = logging.getLogger(__name__)
-INPUTS = {
-    "evaluations": "evaluation/<row>/seed<n>/index.json of all rows",
-    "histories": "history.csv of all training stages",
-    "records": "run.json of all stages",
-    "predictions": "predictions/<row>/seed<n>/index.json of all rows, whose videos play",
-    "semantics": "semantics/<autoencoder>/seed<n>/index.json: scene, object and motion of clips",
-    "copies": "memorisation/<dataset>/index.json: distances to training clips",
-    "datasets": "datasets/<dataset>/index.json; its tables and frames lie beside it",
-}
-TABLES = {
-    "results": "every number of the headline table",
-    "horizon": "the measures per future frame",
-    "comparisons": "each predictor against every other row",
-    "curves": "how distances between sets fall with the number of clips",
-    "decomposition": "what scene, object and motion of each autoencoder mean",
-    "memorisation": "whether predictions are nearer to training clips than real clips are",
-    "budgets": "what the training of each predictor took: stage one and stage two",
-    "cost": "time, memory, parameters and operations of every stage",
-}
-OUTPUTS = {
-    "page": "report.html to write: the whole report in one file",
-    "horizon-plot": "horizon.svg to write",
-    "curves-plot": "curves.svg to write",
-    "learning-plot": "learning.svg to write",
-    "copies-plot": "copies.svg to write",
-}
+TABLES = ("results", "horizon", "comparisons", "curves", "decomposition", "memorisation", "budgets",
+          "cost")  # fmt: skip
 
 
 def main() -> None:
@@ -88,29 +64,35 @@ def main() -> None:
 
 
 def report_parser() -> argparse.ArgumentParser:
-    """The flags: files of the stages before, and files to write."""
+    """The flags."""
     parser = stage_parser(__doc__)
-    for name, text in INPUTS.items():
-        parser.add_argument(f"--{name}", type=Path, nargs="*", default=[], help=text)
-    for name, text in TABLES.items():
-        formats = ", ".join(FORMATS)
-        text = f"{text}: files to write, each in the format of its suffix ({formats})"
-        parser.add_argument(f"--{name}", type=Path, nargs="+", required=True, help=text)
-    for name, text in OUTPUTS.items():
-        parser.add_argument(f"--{name}", type=Path, required=True, help=text)
+    parser.add_argument(
+        "--inputs",
+        type=Path,
+        required=True,
+        help="JSON: lists of the files of earlier stages. evaluations, predictions, semantics,"
+        " copies, datasets: their indexes; histories: of trainings; records: run.json of all",
+    )
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        required=True,
+        help="folder to write: report.html, plots/ (SVG), and tables/"
+        f" ({', '.join(TABLES)}, each as {', '.join(FORMATS)})",
+    )
     return parser
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     """Write all outputs; returns the counts for the run record."""
-    config = settings.report
-    rows = read_rows(arguments.evaluations, config.predictors)
-    histories, records = read_histories(arguments.histories), read_records(arguments.records)
+    config, inputs = settings.report, read_inputs(arguments.inputs)
+    rows = read_rows(inputs["evaluations"], config.predictors)
+    histories, records = read_histories(inputs["histories"]), read_records(inputs["records"])
     resize = resize_of(rows[0].index["dataset"], records)
     tables = make_tables(rows, settings.evaluation.bootstrap, settings.protocols, resize)
     lines, spent = costs(records), budgets(records)
-    semantics = read_semantics(arguments.semantics, settings.evaluation.bootstrap)
-    copies = read_memorisation(arguments.copies)
+    semantics = read_semantics(inputs["semantics"], settings.evaluation.bootstrap)
+    copies = read_memorisation(inputs["copies"])
     nearest = pictures_plot(nearest_pictures(copies))
     page = render(
         Report(
@@ -120,49 +102,62 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
             records=records,
             costs=lines,
             budgets=budget_grids(spent),
-            galleries=galleries(arguments, tables, records, config.examples),
+            galleries=galleries(inputs, tables, records, config.examples),
             decomposition=semantics_grids(semantics),
             conclusions=conclusions(semantics),
             memorisation=memorisation_grids(copies),
             nearest=nearest,
-            datasets=[read_dataset(path) for path in arguments.datasets],
+            datasets=[read_dataset(path) for path in inputs["datasets"]],
             resamples=settings.evaluation.bootstrap,
         )
     )
-    for paths, frame, grids in (
-        (arguments.results, results_table(tables), result_grids(tables)),
-        (arguments.horizon, horizon_table(tables), horizon_grids(tables)),
-        (arguments.comparisons, comparisons_table(tables), comparison_grids(tables)),
-        (arguments.curves, curves_table(tables), [curves_grid(tables)]),
-        (arguments.decomposition, semantics_table(semantics), semantics_grids(semantics)),
-        (arguments.memorisation, memorisation_table(copies), memorisation_grids(copies)),
-        (arguments.budgets, budget_table(spent), budget_grids(spent)),
-        (arguments.cost, cost_table(lines), [cost_grid(lines)]),
+    folder = arguments.folder
+    for name, frame, grids in (
+        ("results", results_table(tables), result_grids(tables)),
+        ("horizon", horizon_table(tables), horizon_grids(tables)),
+        ("comparisons", comparisons_table(tables), comparison_grids(tables)),
+        ("curves", curves_table(tables), [curves_grid(tables)]),
+        ("decomposition", semantics_table(semantics), semantics_grids(semantics)),
+        ("memorisation", memorisation_table(copies), memorisation_grids(copies)),
+        ("budgets", budget_table(spent), budget_grids(spent)),
+        ("cost", cost_table(lines), [cost_grid(lines)]),
     ):
+        paths = [folder / f"tables/{name}{suffix}" for suffix in FORMATS]
         write_table(paths, frame, grids, config.title)
     drawn = horizon_measures(tables)
-    write_text(arguments.horizon_plot, horizon_plot(tables, drawn, horizon_basis(tables, drawn)))
-    write_text(arguments.curves_plot, curves_plot(tables, curves_basis(tables)))
-    write_text(arguments.learning_plot, learning_plot(histories))
-    write_text(arguments.copies_plot, nearest)
-    write_text(arguments.page, page)
+    for name, plot in (
+        ("horizon", horizon_plot(tables, drawn, horizon_basis(tables, drawn))),
+        ("curves", curves_plot(tables, curves_basis(tables))),
+        ("learning", learning_plot(histories)),
+        ("copies", nearest),
+    ):
+        write_text(folder / f"plots/{name}.svg", plot)
+    write_text(folder / "report.html", page)
     logger.info("%d rows, %d comparisons", len(rows), len(tables.comparisons))
     return {"rows": [row.name for row in rows], "bytes": len(page.encode())}
 
 
+def read_inputs(path: Path) -> dict[str, list[Path]]:
+    """The files of earlier stages by kind; kinds that are not named are empty."""
+    kinds = ("evaluations", "predictions", "semantics", "copies", "datasets", "histories",
+             "records")  # fmt: skip
+    named = read_json(path)
+    return {kind: [Path(file) for file in named.get(kind, [])] for kind in kinds}
+
+
 def galleries(
-    arguments: argparse.Namespace, tables: Tables, records: list[dict[str, Any]], wanted: int
+    inputs: dict[str, list[Path]], tables: Tables, records: list[dict[str, Any]], wanted: int
 ) -> list[Gallery]:
     """The playing examples of each predictor."""
-    datasets = {read_json(path)["dataset"]: path for path in arguments.datasets}
+    datasets = {read_json(path)["dataset"]: path for path in inputs["datasets"]}
     made = []
     for row in tables.rows:
         if row.kind == "predictor":
             autoencoder = autoencoder_of(row.name, records)
-            views = read_views(arguments.semantics, autoencoder, row.index["seed"])
+            views = read_views(inputs["semantics"], autoencoder, row.index["seed"])
             ceilings = [r for r in tables.rows if r.name == f"{autoencoder}.reconstruction"]
             others = [r for r in (tables.best_baseline(PSNR), *ceilings) if r is not None]
-            shown = examples(row, others, arguments.predictions, datasets, views, wanted)
+            shown = examples(row, others, inputs["predictions"], datasets, views, wanted)
             made.append(Gallery(row.label, row.index["trajectories"], shown, views))
     return made
 

@@ -1,9 +1,18 @@
 """Intervals: coverage on simulated groups, pairing, determinism, edge cases."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
-from rsvp.metrics.intervals import group_interval, mean_over_seeds, paired_interval, verdict
+from rsvp.metrics import intervals
+from rsvp.metrics.intervals import (
+    group_interval,
+    mean_over_seeds,
+    paired_interval,
+    resampled_ratios,
+    verdict,
+)
 
 
 def simulate(random: np.random.RandomState, groups: int) -> tuple[np.ndarray, np.ndarray]:
@@ -40,6 +49,27 @@ def test_same_seed_same_interval() -> None:
     values, index = simulate(np.random.RandomState(0), 10)
     assert group_interval(values, index, seed=3) == group_interval(values, index, seed=3)
     assert group_interval(values, index, seed=3) != group_interval(values, index, seed=4)
+
+
+@pytest.mark.parametrize("draws", [1, 70, 10_000])
+def test_resamples_do_not_depend_on_the_blocks_they_are_drawn_in(
+    monkeypatch: pytest.MonkeyPatch, draws: int
+) -> None:
+    random = np.random.RandomState(0)
+    sums, weights = random.randn(33), random.rand(33) + 1
+    drawn = np.random.default_rng(5).integers(33, size=(201, 33))
+    expected = sums[drawn].sum(axis=1) / weights[drawn].sum(axis=1)
+    monkeypatch.setattr(intervals, "DRAWS", draws)
+    assert np.array_equal(resampled_ratios(sums, weights, 201, 5), expected)
+
+
+def test_memory_does_not_grow_with_the_resamples() -> None:
+    values = np.random.RandomState(0).randn(100_000)
+    tracemalloc.start()
+    group_interval(values, np.arange(len(values)), resamples=200)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100 * 2**20  # all resamples at once took 500 MB
 
 
 def test_unknown_values_are_left_out() -> None:

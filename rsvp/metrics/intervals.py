@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
+DRAWS = 1 << 20  # groups drawn at once, at least one resample of them; 8 MB per array
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -65,12 +67,27 @@ def ratio_interval(
     mean, count = float(sums.sum() / weights.sum()), len(sums)
     if count < 2 or np.allclose(sums, mean * weights, rtol=1e-12, atol=0):
         return Interval(mean, float("nan"), float("nan"), len(values), count)
-    drawn = np.random.default_rng(seed).integers(count, size=(resamples, count))
-    ratios = sums[drawn].sum(axis=1) / weights[drawn].sum(axis=1)
+    ratios = resampled_ratios(sums, weights, resamples, seed)
     tail = (1 - confidence) / 2
     tail = special.ndtr(np.sqrt(count / (count - 1)) * special.stdtrit(count - 1, tail))
     low, high = np.quantile(ratios, [tail, 1 - tail])
     return Interval(mean, float(low), float(high), len(values), count)
+
+
+def resampled_ratios(
+    sums: np.ndarray, weights: np.ndarray, resamples: int, seed: int
+) -> np.ndarray:
+    """Ratios (resamples,) of the totals of groups drawn with replacement, a block at a time.
+
+    The drawn numbers are those of one draw of all resamples.
+    """
+    random = np.random.default_rng(seed)
+    count, rows = len(sums), max(1, DRAWS // len(sums))
+    blocks = []
+    for first in range(0, resamples, rows):
+        drawn = random.integers(count, size=(min(rows, resamples - first), count))
+        blocks.append(sums[drawn].sum(axis=1) / weights[drawn].sum(axis=1))
+    return np.concatenate(blocks)
 
 
 def paired_interval(

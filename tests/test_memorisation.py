@@ -38,8 +38,8 @@ class Row:
         return self.futures[i][None]
 
 
-def checked(folder: Path, monkeypatch, predict) -> dict:
-    """The index's only row; `predict` makes a future of (test clip number, test, train)."""
+def checked(folder: Path, monkeypatch, predict, rows: int = 1) -> dict:
+    """Return the index's last row; `predict` makes a future of (test clip number, test, train)."""
     dataset = folder / "dataset/index.json"
     if not dataset.exists():
         dataset, _ = make_dataset(folder / "dataset", SPLITS)
@@ -48,14 +48,14 @@ def checked(folder: Path, monkeypatch, predict) -> dict:
     row = Row(test.table["clip"].tolist(), futures)
     monkeypatch.setattr(check_memorisation, "Predictions", lambda path: row)
     arguments = Namespace(
-        dataset=dataset, predictions=["one"], index=folder / "out/index.json",
+        dataset=dataset, predictions=["one"] * rows, index=folder / "out/index.json",
         state=folder / "state", code=None,
     )  # fmt: skip
     settings = Settings()
     settings.compute.threads = 1
     settings.evaluation.bootstrap = 500
     check_memorisation.run(arguments, settings)
-    return json.loads(arguments.index.read_text())["rows"][0]
+    return json.loads(arguments.index.read_text())["rows"][-1]
 
 
 def real(number, test, train):
@@ -118,6 +118,17 @@ def test_turned_copies_are_found_in_the_features_of_a_detector(tmp_path, monkeyp
     assert detector.asked == 12 + 2 * 8, "each training clip, prediction and real future once"
 
 
+def test_real_clips_are_described_once_for_all_rows(tmp_path, monkeypatch, detector):
+    described, describe = [], memorisation.describe
+    monkeypatch.setattr(
+        memorisation, "describe", lambda future: described.append(1) or describe(future)
+    )
+    one = checked(tmp_path / "one", monkeypatch, real)
+    assert detector.asked == len(described) == 12 + 2 * 8
+    assert checked(tmp_path / "three", monkeypatch, real, rows=3) == one
+    assert detector.asked - 28 == len(described) - 28 == 12 + (1 + 3) * 8
+
+
 def test_a_killed_check_goes_on_and_ends_the_same(tmp_path, monkeypatch, detector):
     whole = checked(tmp_path / "whole", monkeypatch, real)
     monkeypatch.setenv(SAVE_SECONDS, "0")
@@ -161,11 +172,18 @@ def test_real_clips_are_not_flagged(tmp_path, monkeypatch, noise):
     assert row["clips"] == row["groups"] == 8
 
 
-def test_nearest_against_all_distances_by_hand():
+def test_nearest_against_all_distances_by_hand(monkeypatch):
     random = np.random.default_rng(0)
     queries, training = random.normal(size=(5, 2, 6)), random.normal(size=(23, 6))
-    blocks = (training[first : first + 7] for first in range(0, 23, 7))
-    found = memorisation.nearest(queries, blocks)
+    passes = []
+
+    def blocks():
+        passes.append(1)
+        return (training[first : first + 7] for first in range(0, 23, 7))
+
+    monkeypatch.setattr(memorisation, "QUERIES", 2)
+    found = memorisation.nearest(iter(queries), blocks)
+    assert len(passes) == 3, "two queries are held at a time"
     by_hand = np.sqrt(((queries[:, :, None] - training) ** 2).mean(-1)).min(1)
     np.testing.assert_allclose(found.distance, by_hand.min(1))
     assert found.clip.tolist() == by_hand.argmin(1).tolist()

@@ -6,8 +6,9 @@ coarse colours, which needs no weights and finds copies however sharp they are, 
 features.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from rsvp.metrics.intervals import group_interval
 
 CELLS = 8  # per side: a future's frames are averaged over the pixels of each
 FRAMES = 4  # of a future, evenly, the last among them
+QUERIES = 512  # clips whose descriptions are held in memory at once
 COPIED = 0.5  # a prediction this much nearer to training than its own truth is looks copied
 ROUNDING = 0.01  # of the median real distance: those below it are those of rounding
 
@@ -47,12 +49,23 @@ def describe(future: Tensor) -> Tensor:
     return F.adaptive_avg_pool2d(chosen, CELLS)
 
 
-def nearest(queries: np.ndarray, blocks: Iterable[np.ndarray]) -> Nearest:
-    """The nearest training clip of each query under any of its symmetries.
+def nearest(queries: Iterable[np.ndarray], training: Callable[[], Iterable[np.ndarray]]) -> Nearest:
+    """Find the nearest training clip of each query under any of its symmetries.
 
-    queries: (Q, S, D), the S symmetries under which training saw clips. blocks: of training clips
-    in order, (B, D); only one is held at a time.
+    queries: (S, D) each, the S symmetries under which training saw clips; `QUERIES` of them are
+    held at a time. training: starts a pass over blocks (B, D) of training clips, in order; one
+    block is held at a time.
     """
+    rest = iter(queries)
+    found = []
+    while held := list(itertools.islice(rest, QUERIES)):
+        found.append(_nearest(np.stack(held), training()))
+    return Nearest(*(np.concatenate([getattr(part, f.name) for part in found])
+                     for f in fields(Nearest)))  # fmt: skip
+
+
+def _nearest(queries: np.ndarray, blocks: Iterable[np.ndarray]) -> Nearest:
+    """Find the nearest clip in `blocks`, (B, D) each, of each of the queries (Q, S, D)."""
     count, _, size = queries.shape
     flat = queries.reshape(-1, size)
     best = Nearest(np.full(count, np.inf), *np.zeros((2, count), int))

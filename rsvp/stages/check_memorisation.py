@@ -2,8 +2,9 @@
 
 Every future is described in coarse colours, and in the features of I3D where there are weights; the
 distances are of the latter then. Reconstructions are held beside the predictions: they copy
-nothing, so they show what an autoencoder's smoothness alone does. Training clips are described
-once, and what is described goes to disk; so memory does not grow with their number.
+nothing, so they show what an autoencoder's smoothness alone does. Training clips and real test
+clips are described once for all rows. Descriptions of training clips, and all features of I3D, go
+to disk; memory does not grow with the number of clips.
 
 Writes index.json: "rows": [{"row", "kind", "seed", "ratio", "nearer", "copied", "flagged",
 "shown"}] with rsvp.metrics.memorisation's statistics of the first trajectory; "shown": [{"place",
@@ -63,24 +64,27 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         detector = None
     key = state_key(arguments.code, settings, arguments.dataset, *arguments.predictions)
     kept = Descriptions(arguments.state, key)
-    futures = [future for row in rows for future in futures_of(row, test)]
-    found = nearest_clips(futures, train, detector, kept)
-    ends = np.cumsum([len(row) for row in rows for _ in range(2)])
-    distances, numbers = np.split(found.distance, ends[:-1]), np.split(found.clip, ends[:-1])
+    numbers = [clip_places(test, row.clips, row.index["row"]) for row in rows]
+    real_clips = sorted({number for clips in numbers for number in clips})
+    futures = [partial(test.frames, number, test.context_frames) for number in real_clips]
+    found = nearest_clips("real", futures, train, detector, kept)
+    real_distance = dict(zip(real_clips, found.distance, strict=True))
     folder = fresh_folder(arguments.index.parent / "pictures")
     entries = []
-    for place, row in enumerate(rows):
-        groups = test.table.set_index("clip").loc[row.clips, "group"].tolist()
-        predicted, real = distances[2 * place : 2 * place + 2]
+    for place, (row, clips) in enumerate(zip(rows, numbers, strict=True)):
+        futures = [partial(first_future, row, i, test) for i in range(len(row))]
+        found = nearest_clips(f"row{place}", futures, train, detector, kept)
+        real = np.array([real_distance[number] for number in clips])
+        groups = test.table["group"].iloc[clips].tolist()
         entries.append(
             {name: row.index[name] for name in ("row", "kind", "seed")}
-            | memorisation.statistics(predicted, real, groups, settings.evaluation.bootstrap)
-            | {"shown": show(row, test, train, predicted, real, numbers[2 * place], folder)}
+            | memorisation.statistics(found.distance, real, groups, settings.evaluation.bootstrap)
+            | {"shown": show(row, clips, test, train, found, real, folder)}
         )
     dataset = test.index["dataset"]
     facts = protocol(train, test, detector)
     write_json(arguments.index, {"dataset": dataset, "protocol": facts, "rows": entries})
-    return {"clips": int(ends[-1]) // 2, "device": str(device)}
+    return {"clips": sum(map(len, rows)), "device": str(device)}
 
 
 def protocol(train: Clips, test: Clips, detector: Detector | None) -> dict[str, Any]:
@@ -104,30 +108,31 @@ def protocol(train: Clips, test: Clips, detector: Detector | None) -> dict[str, 
 
 
 class Descriptions:
-    """What is described clip by clip, kept where a killed run goes on."""
+    """Descriptions clip by clip, kept where a killed run goes on."""
 
     def __init__(self, state: Path, key: StateKey) -> None:
         self.state, self.key = state, key
 
     def blocks(
         self, name: str, count: int, describe: Callable[[int], np.ndarray]
-    ) -> Iterable[np.ndarray]:
-        """Blocks of descriptions, one item each per number below `count`, in order."""
+    ) -> Callable[[], Iterable[np.ndarray]]:
+        """Describe each number below `count`, unless that is done; start a pass over the blocks."""
         parts = Parts(Journal(self.state / name, self.key))
         rest = range(parts.items, count)
         for i in tqdm(rest, desc=f"describe {name}", initial=parts.items, total=count, unit="clip"):
             parts.append({"description": describe(i)[None]})
         parts.save()
-        return (part["description"] for part in parts)
+        return lambda: (part["description"] for part in parts)
 
 
 def nearest_clips(
+    name: str,
     futures: Sequence[Callable[[], Tensor]],
     train: Clips,
     detector: Detector | None,
     kept: Descriptions,
 ) -> Nearest:
-    """The training clip nearest to each future (F, H, W, 3).
+    """Find the training clip nearest to each future (F, H, W, 3); `name` is of their state.
 
     With a detector, in its features, each future under the symmetry in which its colours are
     nearest to any training clip's: so turned copies are found as well.
@@ -137,24 +142,16 @@ def nearest_clips(
         frames, symmetry = futures[i]().permute(0, 3, 1, 2), int(found.symmetry[i])
         return clip_feature(detector, turned(frames, symmetry, train.augment).permute(0, 2, 3, 1))
 
-    queries = np.stack([symmetric(future(), train.augment) for future in futures])
+    queries = (symmetric(future(), train.augment) for future in futures)
     colours = kept.blocks("colours", len(train), lambda i: coarse(train_future(train, i)))
     found = memorisation.nearest(queries, colours)
     if detector is None:
         return found
-    own = np.concatenate(list(kept.blocks("futures", len(futures), future_features)))
+    own = kept.blocks(f"features-{name}", len(futures), future_features)
     training = kept.blocks(
-        "training", len(train), lambda i: clip_feature(detector, train_future(train, i))
+        "features", len(train), lambda i: clip_feature(detector, train_future(train, i))
     )
-    return memorisation.nearest(own[:, None], training)
-
-
-def futures_of(row: Predictions, test: Clips) -> list[Callable[[], Tensor]]:
-    """What gives each predicted future (F, H, W, 3), then each real one of the same clips."""
-    real = partial(test.frames, start=test.context_frames)
-    return [partial(first_future, row, i, test) for i in range(len(row))] + [
-        partial(real, number) for number in clip_places(test, row.clips, row.index["row"])
-    ]
+    return memorisation.nearest((one[None] for block in own() for one in block), training)
 
 
 def train_future(train: Clips, number: int) -> Tensor:
@@ -181,23 +178,23 @@ def symmetric(future: Tensor, augment: Augment) -> np.ndarray:
 
 
 def show(
-    row: Predictions, test: Clips, train: Clips,
-    predicted: np.ndarray, real: np.ndarray, nearest: np.ndarray, folder: Path,
+    row: Predictions, clips: list[int], test: Clips, train: Clips,
+    found: Nearest, real: np.ndarray, folder: Path,
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """Draw some predictions above their nearest training clips; what the index says of them."""
-    numbers = clip_places(test, row.clips, row.index["row"])
-    truths = (test.frames(number, test.context_frames) for number in numbers)
+    """Draw some predictions above their nearest training clips; return their index entries."""
+    truths = (test.frames(number, test.context_frames) for number in clips)
     quality = np.array(
         [float(psnr(first_future(row, i, test), truth).mean()) for i, truth in enumerate(truths)]
     )
     shown = []
-    for place, i in memorisation.shown_clips(quality, predicted).items():
-        training = train_future(train, int(nearest[i]))
+    for place, i in memorisation.shown_clips(quality, found.distance).items():
+        nearest = int(found.clip[i])
+        training = train_future(train, nearest)
         file = folder / f"{row.index['row']}-seed{row.index['seed']}-{place}.png"
         write_picture(file, memorisation.strip(first_future(row, i, test), training))
         shown.append({
-            "place": place, "clip": row.clips[i], "nearest": train.table["clip"].iloc[nearest[i]],
-            "distance": float(predicted[i]), "real_distance": float(real[i]),
+            "place": place, "clip": row.clips[i], "nearest": train.table["clip"].iloc[nearest],
+            "distance": float(found.distance[i]), "real_distance": float(real[i]),
             "psnr": float(quality[i]), "picture": f"{folder.name}/{file.name}",
         })  # fmt: skip
     return shown

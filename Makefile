@@ -23,7 +23,7 @@ check-demo: environment
 
 # The only command that downloads anything but packages. To use another config: CONFIG=FILE
 weights: environment
-	$(BIN)/python -m rsvp.commands.fetch_weights --config '$(CONFIG)'
+	$(BIN)/python -m rsvp.commands.weights --config '$(CONFIG)'
 
 test: environment
 	$(BIN)/python -m pytest

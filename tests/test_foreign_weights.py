@@ -14,7 +14,6 @@ from seeded_i3d import seeded_variables
 from torch import Tensor, nn
 
 from rsvp.metrics import i3d
-from rsvp.metrics.crc32c import crc32c
 from rsvp.metrics.foreign_weights import convert
 from rsvp.runtime.errors import UserError
 
@@ -71,7 +70,7 @@ def port(variables: dict[str, np.ndarray]) -> dict[str, Tensor]:
 def own_manifest(variables: dict[str, np.ndarray]) -> dict[str, dict]:
     """The manifest with the checksums of the seeded values."""
     return {
-        name: tensor | {"crc32c": crc32c(variables[name].tobytes())}
+        name: tensor | {"crc32c": i3d.checksum(variables[name])}
         for name, tensor in i3d.manifest().items()
     }
 

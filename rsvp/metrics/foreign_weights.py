@@ -2,8 +2,8 @@
 
 The only module that reads files which hold pickles. Checkpoints are read with torch's restricted
 unpickler, which makes tensors and containers and runs nothing. TorchScript is a program, so
-`torch.jit.load` could run what its author wrote: nothing but the explicit commands
-`python -m rsvp.commands.convert_weights` and `make weights` calls this module.
+`torch.jit.load` could run what its author wrote: nothing but the explicit command
+`python -m rsvp.commands.weights` (`make weights`) calls this module.
 """
 
 import pickle
@@ -20,7 +20,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from rsvp.metrics import i3d, perceptual
-from rsvp.metrics.crc32c import crc32c
 from rsvp.runtime.errors import UserError
 from rsvp.runtime.files import atomic_path
 
@@ -93,7 +92,7 @@ def i3d_variables(tensors: Mapping[str, Tensor], source: Path) -> dict[str, Tens
             if tuple(layout.shape) not in shapes:
                 continue
             content = np.ascontiguousarray(layout.numpy())
-            name = names.get(crc32c(content.view(np.uint8).reshape(-1).data))
+            name = names.get(i3d.checksum(content))
             if name is not None:
                 found[name] = torch.from_numpy(content)
     missing = [name for name in manifest if name not in found]

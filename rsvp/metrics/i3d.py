@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
+import google_crc32c
 import numpy as np
 import torch
 from safetensors import SafetensorError
@@ -18,7 +19,6 @@ from safetensors.numpy import load_file
 from torch import nn
 from torch.nn import functional
 
-from rsvp.metrics.crc32c import crc32c
 from rsvp.runtime.errors import UserError
 
 SIZE = 224  # pixels per side that the network sees
@@ -212,7 +212,7 @@ def load_variables(path: Path) -> dict[str, np.ndarray]:
     except (SafetensorError, OSError) as error:
         raise UserError(
             f"weights.i3d: {path}: neither safetensors nor the values of TF-Hub's module ({error});"
-            " python -m rsvp.commands.convert_weights makes safetensors of other files"
+            " python -m rsvp.commands.weights --convert makes safetensors of other files"
         ) from None
 
 
@@ -229,6 +229,11 @@ def check_shapes(variables: Mapping[str, np.ndarray], origin: Path) -> None:
             )
 
 
+def checksum(values: np.ndarray) -> int:
+    """CRC-32C (Castagnoli) of an array's bytes, as TensorFlow stores it for each tensor."""
+    return google_crc32c.value(values.tobytes())
+
+
 def check_manifest(variables: Mapping[str, np.ndarray], origin: Path) -> None:
     """UserError unless `variables` are the network of the FVD literature, tensor by tensor.
 
@@ -236,9 +241,7 @@ def check_manifest(variables: Mapping[str, np.ndarray], origin: Path) -> None:
     """
     check_shapes(variables, origin)
     wrong = [
-        name
-        for name, tensor in manifest().items()
-        if crc32c(np.ascontiguousarray(variables[name]).view(np.uint8).data) != tensor["crc32c"]
+        name for name, tensor in manifest().items() if checksum(variables[name]) != tensor["crc32c"]
     ]
     if wrong:
         raise UserError(

@@ -79,8 +79,8 @@ def _read(path: Path, key: str) -> dict[str, torch.Tensor]:
         ) from None
     except (SafetensorError, OSError) as error:
         raise UserError(
-            f"{key}: {path}: not a safetensors file ({error}); python -m"
-            " rsvp.commands.convert_weights makes one of a published checkpoint"
+            f"{key}: {path}: not a safetensors file ({error}); python -m rsvp.commands.weights "
+            "--convert makes one of a published checkpoint"
         ) from None
 
 

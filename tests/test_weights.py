@@ -14,7 +14,7 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
-from rsvp.commands import fetch_weights
+from rsvp.commands import weights
 from rsvp.config.schema import Weights
 from rsvp.metrics import download
 from rsvp.metrics.networks import load_perceptual
@@ -44,7 +44,7 @@ class Published:
 
     def fetch(self) -> None:
         """What `make weights` runs."""
-        fetch_weights.run(Namespace(config=self.config))
+        weights.run(Namespace(config=self.config, convert=None))
 
 
 @pytest.fixture
@@ -83,10 +83,7 @@ def test_checkpoints_become_lpips(published: Published, shared: Path, capsys) ->
     first = capsys.readouterr().out
     assert "weights.lpips_backbone: downloaded (LPIPS backbone, alex)" in first
     folder = published.folder.parent / "weights"
-    assert sorted(path.suffix for path in folder.iterdir() if path.name != ".lock") == [
-        ".safetensors",
-        ".safetensors",
-    ]
+    assert [path.suffix for path in folder.iterdir()] == [".safetensors"] * 2
     published.fetch()
     assert capsys.readouterr().out.count("there already") == 2
     assert sorted(published.requests) == ["/alex.pth", "/alexnet.pth"]
@@ -104,7 +101,7 @@ def test_what_is_published_and_is_another_network_is_refused(published: Publishe
         published.fetch()
     assert "\n" not in str(caught.value)
     folder = published.folder.parent / "weights"
-    assert [path.name for path in folder.iterdir()] == [".lock"]
+    assert list(folder.iterdir()) == []
 
 
 def test_weights_of_a_program_are_kept_as_they_are(published: Published) -> None:
@@ -140,14 +137,14 @@ def test_offline_the_command_ends_with_one_line_and_2(
         port = unused.getsockname()[1]
     published.name({"i3d": f"http://127.0.0.1:{port}/i3d.pt", "i3d_sha256": "0" * 64})
     monkeypatch.setattr(download, "PAUSE", 0.0)
-    monkeypatch.setattr(sys, "argv", ["fetch_weights", "--config", str(published.config)])
+    monkeypatch.setattr(sys, "argv", ["weights", "--config", str(published.config)])
     with pytest.raises(SystemExit) as ended:
-        fetch_weights.main()
+        weights.main()
     assert ended.value.code == 2
     said = capsys.readouterr().err
     assert "Traceback" not in said
     (line,) = [line for line in said.splitlines() if "could not be downloaded" in line]
-    assert line.startswith("rsvp fetch_weights: weights.i3d: http://127.0.0.1:")
+    assert line.startswith("rsvp weights: weights.i3d: http://127.0.0.1:")
     assert "connect and run the same command again" in line
 
 
@@ -155,5 +152,5 @@ def test_a_bad_config_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "broken.yaml").write_text("a: [1\nb: {")
     for name, reason in {"none.yaml": "No such file", "broken.yaml": "not YAML"}.items():
         with pytest.raises(UserError, match=reason) as caught:
-            fetch_weights.run(Namespace(config=tmp_path / name))
+            weights.run(Namespace(config=tmp_path / name, convert=None))
         assert "\n" not in str(caught.value)

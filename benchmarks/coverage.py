@@ -6,7 +6,7 @@ mean of the number over many draws: the interval of a Fréchet distance is that 
 this many clips, whose bias stays in it. Beside it stands the coverage of the interval that takes
 clips for independent.
 
-    python benchmarks/coverage.py
+    python -m benchmarks.coverage
 """
 
 import argparse

@@ -5,7 +5,7 @@ listing, hashing, probing and writing the frame cache; the start of Python is le
 one is timed with the faster of two thread settings. Processor time is printed too: it says more
 than the clock on a machine that others use.
 
-    python benchmarks/decode.py ../shared/data/ucf101-mini
+    python -m benchmarks.decode ../shared/data/ucf101-mini
 """
 
 import argparse

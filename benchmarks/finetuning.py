@@ -4,7 +4,7 @@ The same pretrained autoencoder is fine-tuned with and without discriminators an
 measured on the same validation clips. Needs finished results up to the pretrained autoencoder, and
 changes nothing there; about three minutes per variant on one CPU core.
 
-    python benchmarks/finetuning.py results --csv finetuning.csv
+    python -m benchmarks.finetuning results --csv finetuning.csv
 
 Columns: `gain`, how far the watched score fell, with its paired interval `low` to `high` (groups
 resampled); `psnr`, how far PSNR rose, in dB; `lpips`, how far LPIPS rose, which needs `--lpips

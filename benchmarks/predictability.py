@@ -75,7 +75,8 @@ def motions(setup: Setup, first: int) -> tuple[torch.Tensor, torch.Tensor, objec
     latents = {name: network.statistics[name].normalise(x) for name, x in latents.items()}
     observed, _, _ = network.layout.arrange(latents, network.context, len(numbers))
     noise = future_noise(network.packing.shape, setup.seed, numbers, 1)[:, 0].to(device)
-    drawn = setup.drawing(network.drawing.sampler).sample(
+    drawn = setup.sampling(network.sampling).sample(
+        network.objective,
         network.packing.network(network.denoiser, observed),
         network.packing.network(network.denoiser, null_condition(observed)),
         noise,

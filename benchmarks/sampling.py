@@ -5,7 +5,7 @@ group are resampled together. The reference is Heun's method with 199 evaluation
 and, where no other is asked for, temperature are those of the run. Needs the results of a finished
 run; trains nothing.
 
-    python benchmarks/sampling.py results --csv benchmarks/tables/sampling.csv \\
+    python -m benchmarks.sampling results --csv benchmarks/tables/sampling.csv \\
         --lpips BACKBONE LINEAR
 
 LPIPS is measured where its two weight files are named.
@@ -18,13 +18,13 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from rsvp.config.schema import Compute, Sampler
+from rsvp.config.schema import Compute, Predictor
 from rsvp.config.stages import read_settings
 from rsvp.data.clips import Clips, evaluation_clips
-from rsvp.data.contexts import task_of
+from rsvp.data.contexts import PREFIX, task_of
 from rsvp.data.pixels import to_float
 from rsvp.diffusion.predictor import load_predictor, predict_block
-from rsvp.diffusion.samplers import Drawing
+from rsvp.diffusion.samplers import Sampling
 from rsvp.metrics.frame import psnr, ssim
 from rsvp.metrics.intervals import paired_interval
 from rsvp.metrics.perceptual import PerceptualDistance
@@ -33,11 +33,11 @@ from rsvp.runtime.files import INDEX, read_json
 from rsvp.stages.predict import BATCH
 
 FRAME_METRICS = {"psnr": psnr, "ssim": ssim}
-REFERENCE = Sampler(name="heun", steps=100)
+REFERENCE = Sampling("heun", 100)
 SETTINGS = [
-    *(Sampler(name=name, steps=n) for name in ("euler", "dpm-solver") for n in (5, 11, 25, 199)),
-    *(Sampler(name="heun", steps=n) for n in (3, 4, 6, 13)),
-    *(Sampler(name="ddim", steps=n, eta=1.0) for n in (11, 25, 199)),
+    *(Sampling(name, n) for name in ("euler", "dpm-solver") for n in (5, 11, 25, 199)),
+    *(Sampling("heun", n) for n in (3, 4, 6, 13)),
+    *(Sampling("ddim", n, eta=1.0) for n in (11, 25, 199)),
 ]
 
 
@@ -50,12 +50,26 @@ def main() -> None:
     arguments = parser.parse_args()
     setup = Setup(arguments, arguments.lpips)
     reference, lines = setup.scores(REFERENCE), []
-    for sampler in (REFERENCE, *SETTINGS):
-        scores = reference if sampler is REFERENCE else setup.scores(sampler)
-        lines.append(setup.line(sampler, scores, reference))
+    for setting in (REFERENCE, *SETTINGS):
+        scores = reference if setting is REFERENCE else setup.scores(setting)
+        lines.append(setup.line(setting, scores, reference))
         print(" ".join(f"{key} {value}" for key, value in lines[-1].items()), flush=True)
     if arguments.csv:
         pd.DataFrame(lines).to_csv(arguments.csv, index=False)
+
+
+def sampling_of(predictor: Predictor) -> Sampling:
+    """How samples of a predictor of the config are drawn."""
+    sampler, guidance = predictor.sampler, predictor.guidance
+    return Sampling(
+        sampler.name,
+        sampler.steps,
+        sampler.temperature,
+        sampler.eta,
+        guidance.scale,
+        guidance.low,
+        guidance.high,
+    )
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:
@@ -84,7 +98,8 @@ class Setup:
         self.network = load_predictor(
             results / "predictors" / arguments.predictor / seed / INDEX,
             folder / "finetuned" / INDEX,
-            handed.predictor,
+            sampling_of(handed.predictor),
+            handed.predictor.context or PREFIX,
             self.fabric.device,
         )
         self.seed, self.temperature = arguments.seed, arguments.temperature
@@ -103,9 +118,9 @@ class Setup:
             self.perceptual = PerceptualDistance(*lpips).to(self.fabric.device)
 
     @torch.no_grad()
-    def scores(self, sampler: Sampler) -> dict[str, torch.Tensor]:
+    def scores(self, setting: Sampling) -> dict[str, torch.Tensor]:
         """PSNR, SSIM and perhaps LPIPS of each clip, mean over its future frames."""
-        network, found = replace(self.network, drawing=self.drawing(sampler)), []
+        network, found = replace(self.network, sampling=self.sampling(setting)), []
         for first in range(0, len(self.indices), BATCH):
             numbers = self.indices[first : first + BATCH]
             context = self.context[first : first + BATCH].to(self.fabric.device)
@@ -125,24 +140,31 @@ class Setup:
             ).mean()
         return {name: value.cpu() for name, value in found.items()}
 
-    def drawing(self, sampler: Sampler) -> Drawing:
-        """The sampler at the temperature that was asked for."""
-        sampler = replace(sampler, temperature=self.temperature)
-        return replace(self.network.drawing, sampler=sampler)
+    def sampling(self, setting: Sampling) -> Sampling:
+        """A setting's sampler and steps, with the guidance of the run and the asked temperature."""
+        return replace(
+            self.network.sampling,
+            sampler=setting.sampler,
+            steps=setting.steps,
+            eta=setting.eta,
+            temperature=self.temperature,
+        )
 
     def line(
         self,
-        sampler: Sampler,
+        setting: Sampling,
         found: dict[str, torch.Tensor],
         reference: dict[str, torch.Tensor],
     ) -> dict[str, object]:
         """What one setting costs in evaluations, and how far it is from the reference."""
         line: dict[str, object] = {
             "temperature": self.temperature,
-            "sampler": sampler.name,
-            "eta": sampler.eta,
-            "steps": sampler.steps,
-            "network_evaluations": self.drawing(sampler).network_evaluations(),
+            "sampler": setting.sampler,
+            "eta": setting.eta,
+            "steps": setting.steps,
+            "network_evaluations": self.sampling(setting).network_evaluations(
+                self.network.objective
+            ),
             "clips": len(self.indices),
             "groups": len(set(self.groups)),
         }

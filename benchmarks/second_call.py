@@ -4,7 +4,7 @@ Calls `snakemake` and `snakemake -n` on finished results and, in turns within on
 `snakemake -n` on a Snakefile of one empty rule: the floor, which is Snakemake's own imports. Prints
 medians by the clock and by processor time, which says more on a machine that others use.
 
-    python benchmarks/second_call.py [--configfile FILE ...] [--csv FILE]
+    python -m benchmarks.second_call [--configfile FILE ...] [--csv FILE]
 """
 
 import argparse

@@ -9,14 +9,14 @@ read or kept. Each phase runs in a process of its own, so that its memory is its
 the matrix products that it is compared with. One that fails, by too little memory say, leaves a
 line that says so, and the next goes on.
 
-    python benchmarks/speed.py --csv speed.csv --operations operations.csv
-    python benchmarks/speed.py --rows rsvp-m --phases pretrain denoise --profile profile.csv
+    python -m benchmarks.speed --csv speed.csv --operations operations.csv
+    python -m benchmarks.speed --rows rsvp-m --phases pretrain denoise --profile profile.csv
 
 and on a GPU, with what its presets name,
 
-    python benchmarks/speed.py --csv gpu.csv --resolutions 64 128 \\
+    python -m benchmarks.speed --csv gpu.csv --resolutions 64 128 \\
       --configs configs/methods.yaml configs/methods-gpu.yaml
-    python benchmarks/speed.py --csv gpu-256px.csv --resolutions 256 \\
+    python -m benchmarks.speed --csv gpu-256px.csv --resolutions 256 \\
       --configs configs/methods.yaml configs/methods-gpu.yaml configs/methods-256px.yaml
 
 A clip has 16 frames, 4 observed. On a GPU steps run in bfloat16 at all three resolutions, on a CPU
@@ -44,6 +44,7 @@ from torch._subclasses import FakeTensorMode
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.sampling import sampling_of
 from rsvp.config.load import load
 from rsvp.config.schema import Augment, Config
 from rsvp.config.stages import read_settings, stage_settings
@@ -54,7 +55,6 @@ from rsvp.data.pixels import to_float
 from rsvp.diffusion.objectives import OBJECTIVES
 from rsvp.diffusion.packing import Packing
 from rsvp.diffusion.predictor import TrainedPredictor, future_noise, predict, step_noise
-from rsvp.diffusion.samplers import Drawing
 from rsvp.models.autoencoders.base import ClipAutoencoder
 from rsvp.models.autoencoders.kinds import autoencoder_arguments, make_autoencoder
 from rsvp.models.denoiser import LatentDenoiser
@@ -367,13 +367,14 @@ def sampling(setup: Setup) -> Work:
     numbers = list(range(PREDICTED))
     noise = future_noise(packing.shape, SEED, numbers, 1).to(device)
     fresh = partial(step_noise, noise[:, 0], SEED, numbers)
-    drawing = Drawing(
-        OBJECTIVES[setup.predictor.objective.name],
-        setup.predictor.sampler,
-        setup.predictor.guidance,
-    )
     network = TrainedPredictor(
-        autoencoder, denoiser, latents.statistics, drawn.layout, packing, drawing
+        autoencoder,
+        denoiser,
+        latents.statistics,
+        drawn.layout,
+        packing,
+        OBJECTIVES[setup.predictor.objective.name],
+        sampling_of(setup.predictor),
     )
 
     @torch.no_grad()
@@ -491,13 +492,13 @@ def operations(config: Config, row: str) -> dict[str, Any]:
         )
         forward = forward_flops(lambda: denoiser(noisy, torch.zeros(1), observed))
         autoencoding = autoencoder_flops(autoencoder, clips)
-    drawing = Drawing(OBJECTIVES[predictor.objective.name], predictor.sampler, predictor.guidance)
+    sampling, objective = sampling_of(predictor), OBJECTIVES[predictor.objective.name]
     return {
         "autoencoder_gflop": autoencoding / GIGA,
         "autoencoder_parameters": sum(p.numel() for p in autoencoder.parameters()),
         "denoiser_gflop": forward / GIGA,
         "denoiser_parameters": sum(p.numel() for p in denoiser.parameters()),
-        "network_evaluations": drawing.network_evaluations(),
+        "network_evaluations": sampling.network_evaluations(objective),
     }
 
 

@@ -8,7 +8,6 @@ import torch
 from rsvp.config.load import structured
 from rsvp.config.schema import Autoencoder
 from rsvp.data.latents import TemporalScope, split_latents
-from rsvp.models.autoencoders.base import halve
 from rsvp.models.autoencoders.kinds import autoencoder_arguments, load_autoencoder, make_autoencoder
 from rsvp.models.bundle import save_bundle
 from rsvp.models.denoiser import LatentDenoiser
@@ -126,35 +125,6 @@ def test_a_step_is_of_its_frames_and_seed(kind):
     assert torch.equal(swapped.frames[:, 0], first.frames[:, 1])
     if rounded:
         torch.testing.assert_close(swapped.predicted[:, 0], first.predicted[:, 1])
-
-
-@pytest.mark.parametrize("kind", ["triplane", "triplane, kl", "frames", "frames, kl"])
-def test_decodes_latents_of_half_the_size(kind):
-    """The frames of half the size that were asked for; the others do not change by it."""
-    model, clips = autoencoder(kind), noise(2, 6, 3, 32, 32)
-
-    def run(halved, targets=(4, 1, 5)):
-        random = torch.Generator().manual_seed(0)
-        return reconstruct(model, clips, CONTEXT, torch.tensor(targets), random, halved)
-
-    plain, both = run(False), run(True)
-    assert plain.halved is None and torch.equal(plain.predicted, both.predicted)
-    assert both.halved.shape == (2, 3, 3, 16, 16)
-    both.halved.square().mean().backward()
-    assert next(model.encoder.parameters()).grad.abs().sum() > 0
-    if kind == "triplane":  # the noise does not depend on targets
-        torch.testing.assert_close(run(True, (1, 4, 5)).halved[:, 1], both.halved[:, 0])
-
-
-def test_latents_are_halved_in_space_alone():
-    latents = noise(2, 3, 4, 6, 8)
-    expected = latents.unflatten(-1, (4, 2)).unflatten(-3, (3, 2)).mean((-1, -3))
-    torch.testing.assert_close(halve(latents), expected)
-    for axis in (-1, -2):  # planes of space and time
-        plane = latents.mean(axis, keepdim=True)
-        other = -3 - axis
-        expected = plane.unflatten(other, (-1, 2)).mean(other)
-        torch.testing.assert_close(halve(plane), expected)
 
 
 @pytest.mark.parametrize("kind", ONE_EACH)

@@ -5,13 +5,12 @@ from functools import partial
 import pytest
 import torch
 
-from rsvp.config.schema import Guidance, Sampler
 from rsvp.data.latents import LatentStatistics
 from rsvp.data.layout import Layout
 from rsvp.diffusion.objectives import OBJECTIVES
 from rsvp.diffusion.packing import Packing
 from rsvp.diffusion.predictor import TrainedPredictor, future_noise, predict, step_noise
-from rsvp.diffusion.samplers import Drawing
+from rsvp.diffusion.samplers import Sampling
 from rsvp.models.autoencoders.rsvp import Autoencoder
 from rsvp.models.denoiser import LatentDenoiser
 
@@ -66,10 +65,12 @@ def test_latents_are_normalised_for_the_denoiser_and_restored_for_the_decoder():
         "motion": LatentStatistics([1.0, 2.0, 3.0, 4.0], [0.5, 1.0, 2.0, 4.0]),
     }
     noise = future_noise(SHAPE, 0, [0, 1], 2)
-    drawing = Drawing(OBJECTIVES["flow"], Sampler(name="euler", steps=1), Guidance())
+    sampling = Sampling("euler", 1)
     fresh = partial(step_noise, noise[:, 0], 0, [0, 1])
     denoiser = Straight(noise)
-    network = TrainedPredictor(autoencoder, denoiser, statistics, LAYOUT, MOTION, drawing)
+    network = TrainedPredictor(
+        autoencoder, denoiser, statistics, LAYOUT, MOTION, OBJECTIVES["flow"], sampling
+    )
     futures = predict(network, context, noise, fresh)
     assert futures.shape == (2, 2, 6, 3, 32, 32)
     seen = autoencoder.encode_context(context)
@@ -101,7 +102,7 @@ def test_guidance_shows_zeros_in_place_of_the_context():
     }
     context, noise = torch.rand(1, 3, 3, 32, 32), future_noise(SHAPE, 0, [0], 1)
     denoiser = Recorder()
-    drawing = Drawing(OBJECTIVES["v"], Sampler(name="ddim", steps=2, eta=1.0), Guidance(scale=2.0))
+    objective, sampling = OBJECTIVES["v"], Sampling("ddim", 2, eta=1.0, guidance=2.0)
     asked = []
 
     def fresh(trajectory, step):
@@ -109,9 +110,11 @@ def test_guidance_shows_zeros_in_place_of_the_context():
         return torch.zeros_like(noise[:, 0])
 
     autoencoder = Autoencoder(16, 3, 4, 4)
-    network = TrainedPredictor(autoencoder, denoiser, statistics, LAYOUT, MOTION, drawing)
+    network = TrainedPredictor(
+        autoencoder, denoiser, statistics, LAYOUT, MOTION, objective, sampling
+    )
     predict(network, context, noise, fresh)
-    assert len(denoiser.seen) == drawing.network_evaluations() == 4
+    assert len(denoiser.seen) == sampling.network_evaluations(objective) == 4
     empty = [all(not part.any() for part in seen.values()) for seen in denoiser.seen]
     assert empty == [False, True, False, True]
     assert asked == [(0, 0)]  # the last step, to data, adds no noise
@@ -130,13 +133,14 @@ def test_a_clip_is_predicted_alike_alone_and_beside_others(objective):
         parameter.data += 0.1 * torch.randn_like(parameter)
     autoencoder = Autoencoder(16, 3, 4, 4).eval()
     context = torch.rand(3, 3, 3, 32, 32) * 2 - 1
-    sampler = Sampler(name="ddim", steps=3, eta=0.7)
-    drawing = Drawing(OBJECTIVES[objective], sampler, Guidance(scale=1.5, high=0.9))
+    sampling = Sampling("ddim", 3, eta=0.7, guidance=1.5, guidance_high=0.9)
 
     def futures(places, clips):
         noise = future_noise(SHAPE, 0, clips, 2)
         fresh = partial(step_noise, noise[:, 0], 0, clips)
-        network = TrainedPredictor(autoencoder, denoiser, statistics, LAYOUT, MOTION, drawing)
+        network = TrainedPredictor(
+            autoencoder, denoiser, statistics, LAYOUT, MOTION, OBJECTIVES[objective], sampling
+        )
         return predict(network, context[places], noise, fresh)
 
     together, alone = futures([0, 1, 2], [4, 7, 9]), futures([1], [7])

@@ -74,14 +74,10 @@ def test_perceptual_loss_is_of_all_frames_and_weighted():
     assert (loss - plain).item() == pytest.approx(1.5)
 
 
-def plain(error, smaller=None):
-    """Random frames given back with a constant error; so are frames of half the size."""
+def plain(error):
+    """Random frames reconstructed with a constant error."""
     frames = 2 * torch.rand(2, 3, 3, 16, 16, generator=torch.Generator().manual_seed(0)) - 1
-    halved = None
-    if smaller is not None:
-        area = frames.unflatten(-1, (8, 2)).unflatten(-3, (8, 2)).mean((-1, -3))
-        halved = area + smaller
-    return PlainReconstruction(frames, frames + error, torch.tensor(0.125), halved)
+    return PlainReconstruction(frames, frames + error, torch.tensor(0.125))
 
 
 @pytest.mark.parametrize("made", [result(0.5), plain(0.5)], ids=["layered", "plain"])
@@ -90,14 +86,6 @@ def test_l1_and_l2_are_weighted(made):
     # 3 * 0.5 + 0.25 * 0.25 instead of 0.5 + 2 * 0.25
     other = reconstruction_loss(made, None, 0.0, FrameWeights(l1=3.0, l2=0.25))[0]
     assert (other - default).item() == pytest.approx(1.5 + 0.0625 - 1.0, rel=1e-5)
-
-
-def test_scale_equivariance_is_the_distance_from_averaged_pixels():
-    weights = FrameWeights(l1=1.0, l2=2.0, scale=3.0)
-    loss, parts = reconstruction_loss(plain(0.0, smaller=0.5), None, 0.0, weights)
-    assert parts["scale"].item() == pytest.approx(0.5 + 2 * 0.25, rel=1e-5)
-    assert loss.item() == pytest.approx(0.125 + 3.0 * 1.0, rel=1e-5)
-    assert "scale" not in reconstruction_loss(plain(0.0), None, 0.0, weights)[1]
 
 
 def test_tracks_that_follow_what_moves_cost_nothing():

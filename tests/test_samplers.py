@@ -18,11 +18,11 @@ from gaussian_flow import (
     mixture_quantiles,
 )
 
-from rsvp.config.schema import SAMPLERS, Guidance, Sampler
+from rsvp.config.schema import SAMPLERS
 from rsvp.diffusion.objectives import OBJECTIVES
 from rsvp.diffusion.samplers import (
     DETERMINISTIC,
-    Drawing,
+    Sampling,
     ddim,
     dpm_solver,
     euler,
@@ -35,15 +35,9 @@ ORDERS = {"euler": 1, "heun": 2, "ddim": 1, "dpm-solver": 2}
 METHODS = {"euler": euler, "heun": heun, "ddim": ddim, "dpm-solver": dpm_solver}
 
 
-def drawing(objective="flow", sampler="heun", steps=20, eta=0.0, temperature=1.0, **guidance):
-    config = Sampler(name=sampler, steps=steps, eta=eta, temperature=temperature)
-    return Drawing(OBJECTIVES[objective], config, Guidance(**guidance))
-
-
-def drawn(how, mean, noise, fresh=None):
+def drawn(objective, sampling, mean, noise, fresh=None):
     """Samples by the perfect network; a null condition must not be asked for."""
-    network = Perfect(next(k for k, v in OBJECTIVES.items() if v is how.objective), mean)
-    return how.sample(network, None, noise, fresh)
+    return sampling.sample(OBJECTIVES[objective], Perfect(objective, mean), None, noise, fresh)
 
 
 def order(errors):
@@ -105,7 +99,7 @@ def test_order_of_convergence_on_the_steps_of_the_objective(objective, sampler):
     order, is infinite at the ends, so that steps there stay long however many there are."""
     noise, errors = draw(64), []
     for steps in (16, 32, 64, 128):
-        samples = drawn(drawing(objective, sampler, steps), gaussian_mean, noise)
+        samples = drawn(objective, Sampling(sampler, steps), gaussian_mean, noise)
         times = sampling_times(OBJECTIVES[objective], steps, noise)
         exact = flow_map(noise)
         if not OBJECTIVES[objective].reaches_data:  # the last step removes the same rest of noise
@@ -128,7 +122,8 @@ def test_samples_have_the_mean_and_covariance_of_a_gaussian(objective, sampler, 
     count = 3 * (steps + 1) if eta else 3
     units = torch.eye(count + 1, count, dtype=torch.float64)  # the last row has no noise at all
     samples = drawn(
-        drawing(objective, sampler, steps, eta),
+        objective,
+        Sampling(sampler, steps, eta=eta),
         gaussian_mean,
         units[:, :3],
         lambda step: units[:, 3 * step + 3 : 3 * step + 6],
@@ -153,7 +148,7 @@ def test_samples_have_the_distribution_of_a_mixture(objective, sampler, eta):
     def fresh(step):
         return torch.randn(noise.shape, generator=random, dtype=torch.float64)
 
-    samples = drawn(drawing(objective, sampler, 100, eta), mixture_mean, noise, fresh)
+    samples = drawn(objective, Sampling(sampler, 100, eta=eta), mixture_mean, noise, fresh)
     distance = (samples.flatten().sort().values - mixture_quantiles(shares)).abs().mean()
     assert distance < (0.06 if eta else 0.02 if ORDERS[sampler] == 1 else 0.01)
 
@@ -206,7 +201,9 @@ def test_ancestral_step_is_the_posterior_of_ddpm():
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_ddim_without_fresh_noise_is_eulers_method(objective):
     noise = draw(16)
-    samples = [drawn(drawing(objective, name), gaussian_mean, noise) for name in ("euler", "ddim")]
+    samples = [
+        drawn(objective, Sampling(name, 20), gaussian_mean, noise) for name in ("euler", "ddim")
+    ]
     torch.testing.assert_close(*samples)
 
 
@@ -263,7 +260,7 @@ def test_sampling_starts_from_noise_of_the_noisiest_level():
         return torch.zeros_like(x)
 
     for objective in ("flow", "edm"):
-        drawing(objective, steps=1).sample(network, network, noise)
+        Sampling("heun", 1).sample(OBJECTIVES[objective], network, network, noise)
     assert torch.equal(seen[0], noise)
     torch.testing.assert_close(seen[1], 80.0 * noise / (80.0**2 + 1.0) ** 0.5)
 
@@ -294,21 +291,28 @@ EVALUATIONS = {
 @pytest.mark.parametrize("objective", OBJECTIVES)
 @pytest.mark.parametrize(("name", "steps"), EVALUATIONS)
 def test_network_evaluations_are_counted(objective, name, steps):
-    how = drawing(objective, name, steps)
+    sampling = Sampling(name, steps)
     network = Perfect(objective, gaussian_mean)
-    how.sample(network, None, draw(4))
-    assert how.network_evaluations() == network.calls == EVALUATIONS[name, steps]
+    sampling.sample(OBJECTIVES[objective], network, None, draw(4))
+    assert (
+        sampling.network_evaluations(OBJECTIVES[objective])
+        == network.calls
+        == EVALUATIONS[name, steps]
+    )
 
 
 def test_guidance_costs_twice_inside_its_interval_alone():
     """Flow steps at noise levels 1, 0.9, …, 0.1."""
-    everywhere = drawing(sampler="euler", steps=10, scale=2.0)
-    assert everywhere.network_evaluations() == 20
-    assert drawing(sampler="euler", steps=10, scale=1.0).network_evaluations() == 10
-    inside = drawing(sampler="euler", steps=10, scale=2.0, low=0.15, high=0.65)
-    assert inside.network_evaluations() == 10 + 5
+
+    def evaluations(sampler, **guidance):
+        return Sampling(sampler, 10, **guidance).network_evaluations(OBJECTIVES["flow"])
+
+    interval = {"guidance": 2.0, "guidance_low": 0.15, "guidance_high": 0.65}
+    assert evaluations("euler", guidance=2.0) == 20
+    assert evaluations("euler", guidance=1.0) == 10
+    assert evaluations("euler", **interval) == 10 + 5
     # Heun's method asks at 1, (0.9, 0.9), …, (0.1, 0.1).
-    assert drawing(steps=10, scale=2.0, low=0.15, high=0.65).network_evaluations() == 19 + 10
+    assert evaluations("heun", **interval) == 19 + 10
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
@@ -319,8 +323,8 @@ def test_guidance_moves_the_data_by_its_scale(objective):
         for to in (2.0, 0.5)
     )
     for sampler in SAMPLERS:
-        how = drawing(objective, sampler, 6, scale=3.0)
-        found = how.sample(network, null, draw(4))
+        sampling = Sampling(sampler, 6, guidance=3.0)
+        found = sampling.sample(OBJECTIVES[objective], network, null, draw(4))
         torch.testing.assert_close(found, torch.full_like(found, 5.0), atol=1e-3, rtol=0)
 
 
@@ -329,7 +333,9 @@ def test_guidance_acts_from_low_to_high():
         velocity = guided(
             lambda x, t: torch.ones_like(x),
             lambda x, t: torch.zeros_like(x),
-            Guidance(scale=2.0, low=0.15, high=0.72),
+            2.0,
+            low=0.15,
+            high=0.72,
         )
         assert velocity(torch.zeros(1, 1), torch.tensor([1.0 - level])) == expected
 
@@ -338,14 +344,14 @@ def test_guidance_acts_from_low_to_high():
 def test_temperature_scales_all_noise(objective):
     """At 0 nothing is left to chance."""
     noise = draw(4)
-    how = drawing(objective, "ddim", 8, eta=1.0, temperature=0.0)
-    samples = drawn(how, gaussian_mean, noise, lambda step: noise + step)
+    cold = Sampling("ddim", 8, eta=1.0, temperature=0.0)
+    samples = drawn(objective, cold, gaussian_mean, noise, lambda step: noise + step)
     torch.testing.assert_close(samples, samples[:1].expand(4, -1))
-    half = drawing(objective, "ddim", 8, eta=1.0, temperature=0.5)
-    full = drawing(objective, "ddim", 8, eta=1.0)
+    half = Sampling("ddim", 8, eta=1.0, temperature=0.5)
+    full = Sampling("ddim", 8, eta=1.0)
     torch.testing.assert_close(
-        drawn(half, gaussian_mean, noise, lambda step: noise - step),
-        drawn(full, gaussian_mean, 0.5 * noise, lambda step: 0.5 * (noise - step)),
+        drawn(objective, half, gaussian_mean, noise, lambda step: noise - step),
+        drawn(objective, full, gaussian_mean, 0.5 * noise, lambda step: 0.5 * (noise - step)),
     )
 
 
@@ -361,6 +367,7 @@ def test_default_samples_as_it_always_did():
             second = velocity(ahead, after.expand(8)).float()
             ahead = x + (after - now) * 0.5 * (first + second)
         x = ahead
-    how = Drawing(OBJECTIVES["flow"], Sampler(temperature=0.1), Guidance())
-    found = how.sample(lambda x, t: velocity(x, t).float(), None, noise)
+    found = Sampling("heun", 6, temperature=0.1).sample(
+        OBJECTIVES["flow"], lambda x, t: velocity(x, t).float(), None, noise
+    )
     assert torch.equal(found, x)

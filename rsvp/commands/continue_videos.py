@@ -17,10 +17,12 @@ from tqdm import tqdm
 
 from rsvp.config.load import load
 from rsvp.config.schema import Config
+from rsvp.data.contexts import PREFIX
 from rsvp.data.observed import observed
 from rsvp.data.sources import named_sources
 from rsvp.data.videos import film_of, write_video
 from rsvp.diffusion.predictor import TrainedPredictor, load_predictor, predict_block
+from rsvp.diffusion.samplers import Sampling
 from rsvp.models.rolling import roll
 from rsvp.runtime.device import make_fabric
 from rsvp.runtime.errors import UserError
@@ -105,7 +107,16 @@ def trained(config: Config, name: str, seed: int, device: torch.device) -> Train
     for index in (denoiser, autoencoder):
         if not index.exists():
             raise UserError(f"{index}: no such file; train it first: run snakemake with the config")
-    return load_predictor(denoiser, autoencoder, own, device)
+    sampling = Sampling(
+        own.sampler.name,
+        own.sampler.steps,
+        own.sampler.temperature,
+        own.sampler.eta,
+        own.guidance.scale,
+        own.guidance.low,
+        own.guidance.high,
+    )
+    return load_predictor(denoiser, autoencoder, sampling, own.context or PREFIX, device)
 
 
 def write(out: Path, called: str, seen: np.ndarray, made: np.ndarray, rate: float) -> None:

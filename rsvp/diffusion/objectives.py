@@ -12,11 +12,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from rsvp.config.schema import Times, Weighting
 from rsvp.diffusion.flow import interpolate, logit_normal_times, per_sample
 
 Network = Callable[[Tensor, Tensor], Tensor]  # (input (B, …), time input (B,)) -> output (B, …)
-MIN_SNR_GAMMA = 5.0  # the paper's choice
 
 
 class Objective(ABC):
@@ -74,7 +72,7 @@ class Flow(Objective):
         return torch.zeros_like(t), torch.ones_like(t)
 
 
-class UnitVariance(Objective):
+class VariancePreserving(Objective):
     """Input of variance 1 for data of variance 1: alpha^2 + sigma^2 = 1, the usual "variance
     preserving" path."""
 
@@ -82,7 +80,7 @@ class UnitVariance(Objective):
         return 1.0 / torch.hypot(t, 1.0 - t)
 
 
-class Noise(UnitVariance):
+class Noise(VariancePreserving):
     """The noise (Ho et al., "Denoising diffusion probabilistic models", 2020, equation 14) on the
     "linear" schedule of latent-diffusion and PVDM: 1000 levels whose beta has a linear square root.
 
@@ -109,7 +107,7 @@ class Noise(UnitVariance):
         return 1.0 / t, -1.0 / t
 
 
-class V(UnitVariance):
+class V(VariancePreserving):
     """v = alpha noise - sigma data, alpha = cos(angle), sigma = sin(angle) (Salimans and Ho,
     "Progressive distillation", 2022, section 4 and appendix D; alpha is their cosine schedule).
 
@@ -138,7 +136,7 @@ class Edm(Objective):
     table 1 and equation 5 for the steps).
 
     There alpha = 1, so that sigma = (1 - t) / t. Time input: c_noise = ln(sigma) / 4, in [-1.6,
-    1.1]. Without `weighting` the loss is the paper's (lambda = 1 / c_out^2). `deviation` is that of
+    1.1]. The loss is the paper's (lambda = 1 / c_out^2). `deviation` is that of
     the data, here of normalised latents; at 1, F is -v.
     """
 
@@ -173,14 +171,16 @@ OBJECTIVES: dict[str, Objective] = {"flow": Flow(), "noise": Noise(), "v": V(), 
 
 def training_times(
     objective: Objective,
-    times: Times,
-    mean: float,
-    deviation: float,
     count: int,
     random: torch.Generator,
+    *,
+    uniform: bool,
+    mean: float,
+    deviation: float,
 ) -> Tensor:
-    """Times (count,) of a training step: uniform on the objective's path, or logit-normal."""
-    if times is Times.uniform:
+    """Times (count,) of a training step: uniform on the objective's path, or logit-normal with that
+    mean and deviation."""
+    if uniform:
         return objective.path(torch.rand(count, generator=random))
     return logit_normal_times(count, mean, deviation, random)
 
@@ -188,32 +188,19 @@ def training_times(
 def denoising_loss(
     network: Network,
     objective: Objective,
-    weighting: Weighting,
     data: Tensor,
     noise: Tensor,
     times: Tensor,
     wanted: Tensor | None = None,
 ) -> Tensor:
-    """Weighted mean squared error of the network's output at x_t, of `times` (B,).
+    """Mean squared error of the network's output at x_t, of `times` (B,).
 
     The mean is over all values, or over those where `wanted` (B, …) is true.
     """
     noisy, velocity = interpolate(data, noise, times)
     output = objective.ask(network, noisy, times)
     error = (output - objective.target(noisy, velocity, times)).square()
-    if weighting is Weighting.min_snr:
-        error = per_sample(min_snr_weights(objective, times), error) * error
     return error.mean() if wanted is None else error[wanted].mean()
-
-
-def min_snr_weights(objective: Objective, t: Tensor) -> Tensor:
-    """Weights of the squared error of the output that give that of data min(SNR, gamma).
-
-    Hang et al., "Efficient diffusion training via min-SNR weighting strategy", 2023, section 3.4.
-    """
-    # data = x_t + (1 - t) velocity, so an error of F is one of (1 - t) b in data.
-    _, b = objective.coefficients(t)
-    return (t / (1.0 - t)).square().clamp(max=MIN_SNR_GAMMA) * ((1.0 - t) * b).square()
 
 
 def piecewise_linear(x: Tensor, knots: Tensor, values: Tensor) -> Tensor:

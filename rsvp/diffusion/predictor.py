@@ -8,15 +8,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from rsvp.config.schema import Predictor
 from rsvp.data.contexts import PREFIX
 from rsvp.data.latents import LatentStatistics
 from rsvp.data.layout import Layout
 from rsvp.data.pixels import to_bytes, to_float
 from rsvp.diffusion.condition import null_condition
-from rsvp.diffusion.objectives import OBJECTIVES
+from rsvp.diffusion.objectives import OBJECTIVES, Objective
 from rsvp.diffusion.packing import Packing
-from rsvp.diffusion.samplers import Drawing
+from rsvp.diffusion.samplers import Sampling
 from rsvp.models.autoencoders.base import ClipAutoencoder
 from rsvp.models.autoencoders.kinds import load_autoencoder
 from rsvp.models.bundle import read_bundle
@@ -33,14 +32,15 @@ class TrainedPredictor:
     statistics: dict[str, LatentStatistics]
     layout: Layout
     packing: Packing  # of the layout's targets
-    drawing: Drawing
+    objective: Objective
+    sampling: Sampling
     context: str = PREFIX
 
 
 def load_predictor(
-    denoiser: Path, autoencoder: Path, config: Predictor, device: torch.device
+    denoiser: Path, autoencoder: Path, sampling: Sampling, context: str, device: torch.device
 ) -> TrainedPredictor:
-    """What predicts, from the two indexes; sampler, guidance and context are the config's."""
+    """Load the predictor that the two indexes describe; `context` is the name of one of its own."""
     tensors, facts = read_bundle(denoiser)
     network = LatentDenoiser(**facts["arguments"])
     network.load_state_dict(tensors)
@@ -50,8 +50,9 @@ def load_predictor(
         {name: LatentStatistics(**values) for name, values in facts["statistics"].items()},
         Layout(**facts["layout"]),
         Packing(facts["arguments"]["targets"]),
-        Drawing(OBJECTIVES[facts["objective"]], config.sampler, config.guidance),
-        config.context or PREFIX,
+        OBJECTIVES[facts["objective"]],
+        sampling,
+        context,
     )
 
 
@@ -125,7 +126,8 @@ def predict(
     unseen = null_condition(observed)
     futures = []
     for k in range(noise.shape[1]):
-        drawn = network.drawing.sample(
+        drawn = network.sampling.sample(
+            network.objective,
             packing.network(network.denoiser, observed, asked),
             packing.network(network.denoiser, unseen, asked),
             noise[:, k],

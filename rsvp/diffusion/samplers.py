@@ -12,7 +12,6 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from rsvp.config.schema import Guidance, Sampler
 from rsvp.diffusion.flow import Velocity
 from rsvp.diffusion.objectives import Network, Objective
 
@@ -88,7 +87,9 @@ def snr_root_ratio(now: Tensor, after: Tensor) -> Tensor:
     return now * (1.0 - after) / (after * (1.0 - now))
 
 
-def guided(conditional: Velocity, null: Velocity, guidance: Guidance) -> Velocity:
+def guided(
+    conditional: Velocity, null: Velocity, scale: float, low: float = 0.0, high: float = 1.0
+) -> Velocity:
     """Classifier-free guidance: null + scale (conditional - null).
 
     Ho and Salimans, "Classifier-free diffusion guidance", 2022, equation 6, whose w is scale - 1;
@@ -99,10 +100,10 @@ def guided(conditional: Velocity, null: Velocity, guidance: Guidance) -> Velocit
 
     def velocity(x: Tensor, t: Tensor) -> Tensor:
         towards = conditional(x, t)
-        if not guidance.low <= 1.0 - float(t[0]) <= guidance.high:
+        if not low <= 1.0 - float(t[0]) <= high:
             return towards
         away = null(x, t)
-        return away + guidance.scale * (towards - away)
+        return away + scale * (towards - away)
 
     return velocity
 
@@ -115,37 +116,49 @@ def sampling_times(objective: Objective, steps: int, like: Tensor) -> Tensor:
     return times if objective.reaches_data else torch.cat([times, torch.ones_like(times[:1])])
 
 
-@dataclass
-class Drawing:
+@dataclass(frozen=True)
+class Sampling:
     """How samples are drawn from a trained network."""
 
-    objective: Objective
-    sampler: Sampler
-    guidance: Guidance
+    sampler: str  # euler, heun, ddim or dpm-solver
+    steps: int
+    temperature: float = 1.0  # scale of all noise
+    eta: float = 0.0  # share of the noise that each step of ddim replaces
+    guidance: float = 1.0  # scale; 1 is none
+    guidance_low: float = 0.0  # least share of noise with guidance
+    guidance_high: float = 1.0  # greatest
 
     def sample(
-        self, conditional: Network, null: Network, noise: Tensor, fresh: Fresh | None = None
+        self,
+        objective: Objective,
+        conditional: Network,
+        null: Network,
+        noise: Tensor,
+        fresh: Fresh | None = None,
     ) -> Tensor:
-        """Samples from standard normal noise (B, …); `null` is asked where guidance acts.
+        """Samples from standard normal noise (B, …).
 
-        The sampler's temperature scales all noise. DDIM with eta above 0 asks for `fresh` noise.
+        `null` is asked where guidance acts, `fresh` noise for DDIM with eta above 0.
         """
-        sampler, objective = self.sampler, self.objective
 
         def velocity(x: Tensor, t: Tensor) -> Tensor:
             return objective.velocity(conditional, x, t)
 
-        if self.guidance.scale != 1.0:
-            velocity = guided(velocity, lambda x, t: objective.velocity(null, x, t), self.guidance)
-        times = sampling_times(objective, sampler.steps, noise)
-        start = sampler.temperature * noise * (1.0 - times[0])
-        if sampler.name != "ddim":
-            return DETERMINISTIC[sampler.name](velocity, start, times)
-        scaled = None if fresh is None else lambda step: sampler.temperature * fresh(step)
-        return ddim(velocity, start, times, sampler.eta, scaled)
+        def away(x: Tensor, t: Tensor) -> Tensor:
+            return objective.velocity(null, x, t)
 
-    def network_evaluations(self) -> int:
-        """How often one sample asks the network (NFE): counted, on a network that answers 0."""
+        if self.guidance != 1.0:
+            interval = self.guidance_low, self.guidance_high
+            velocity = guided(velocity, away, self.guidance, *interval)
+        times = sampling_times(objective, self.steps, noise)
+        start = self.temperature * noise * (1.0 - times[0])
+        if self.sampler != "ddim":
+            return DETERMINISTIC[self.sampler](velocity, start, times)
+        scaled = None if fresh is None else lambda step: self.temperature * fresh(step)
+        return ddim(velocity, start, times, self.eta, scaled)
+
+    def network_evaluations(self, objective: Objective) -> int:
+        """Network evaluations per sample (NFE), counted on a network that answers 0."""
         calls = 0
 
         def network(x: Tensor, time: Tensor) -> Tensor:
@@ -153,7 +166,8 @@ class Drawing:
             calls += 1
             return torch.zeros_like(x)
 
-        self.sample(network, network, torch.zeros(1, 1), lambda step: torch.zeros(1, 1))
+        zero = torch.zeros(1, 1)
+        self.sample(objective, network, network, zero, lambda step: zero)
         return calls
 
 

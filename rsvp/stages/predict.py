@@ -13,9 +13,10 @@ import torch
 
 from rsvp.config.stages import Settings
 from rsvp.data.clips import Clips, evaluation_clips
-from rsvp.data.contexts import task_of
+from rsvp.data.contexts import PREFIX, task_of
 from rsvp.data.predictions import RowWriter
 from rsvp.diffusion.predictor import load_predictor, predict_block
+from rsvp.diffusion.samplers import Sampling
 from rsvp.models.rolling import blocks_of, roll
 from rsvp.runtime.device import device_name, make_fabric
 from rsvp.runtime.journal import Journal, batches, state_key
@@ -39,8 +40,21 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     fabric = make_fabric(settings.compute, settings.seed)
     clips = Clips(arguments.dataset, "test", settings.evaluation.horizon)
     indices = evaluation_clips(clips, settings.evaluation.max_clips)
+    sampler, guidance = settings.predictor.sampler, settings.predictor.guidance
     network = load_predictor(
-        arguments.denoiser, arguments.autoencoder, settings.predictor, fabric.device
+        arguments.denoiser,
+        arguments.autoencoder,
+        Sampling(
+            sampler.name,
+            sampler.steps,
+            sampler.temperature,
+            sampler.eta,
+            guidance.scale,
+            guidance.low,
+            guidance.high,
+        ),
+        settings.predictor.context or PREFIX,
+        fabric.device,
     )
     if settings.compute.compile:
         network.denoiser.compile()
@@ -83,7 +97,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     return {
         "clips": len(indices),
         "device": device_name(fabric),
-        "network_evaluations": network.drawing.network_evaluations()
+        "network_evaluations": network.sampling.network_evaluations(network.objective)
         * blocks_of(horizon, layout.frames - observed),
         "parameters": sum(p.numel() for p in network.denoiser.parameters()),
         "flops_forward": flops,

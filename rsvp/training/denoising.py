@@ -8,7 +8,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from rsvp.config.schema import Predictor
+from rsvp.config.schema import Predictor, Times
 from rsvp.config.stages import Settings
 from rsvp.data.latents import Latents
 from rsvp.data.layout import LatentBatch
@@ -152,9 +152,13 @@ def draw_noising(parts: LatentBatch, config: Predictor, random: torch.Generator)
     count = len(next(iter(parts.targets.values())))
     noise = torch.randn((count, *packing.shape), generator=random)
     times = training_times(
-        OBJECTIVES[config.objective.name], config.times, config.time_mean, config.time_std, count,
+        OBJECTIVES[config.objective.name],
+        count,
         random,
-    )  # fmt: skip
+        uniform=config.times is Times.uniform,
+        mean=config.time_mean,
+        deviation=config.time_std,
+    )
     return Noising(noise, times)
 
 
@@ -178,7 +182,6 @@ def future_loss(
     return denoising_loss(
         packing.network(network, observed, counted),
         OBJECTIVES[config.objective.name],
-        config.weighting,
         packing.pack(future),
         noising.noise,
         noising.times,

@@ -147,9 +147,7 @@ def adversarial_step(
     targets = first + torch.arange(config.target_frames)
     discriminators.requires_grad_(False)
     with fabric.autocast():
-        result = reconstruct(
-            autoencoder, clip, context.first + context.last, targets, random, weights.scale > 0
-        )
+        result = reconstruct(autoencoder, clip, context.first + context.last, targets, random)
         loss, parts = reconstruction_loss(result, perceptual, config.lpips, weights)
         fake, real = discriminators.augmented(
             result.predicted, result.frames, generator(seed, step, "augment")

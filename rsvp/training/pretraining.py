@@ -87,9 +87,9 @@ class Pretraining:
         random = generator(self.seed, step, "pretrain")
         targets = torch.randperm(clip.shape[1], generator=random)[: config.target_frames]
         weights = frame_weights(config)
-        observed, halved = context.first + context.last, weights.scale > 0
+        observed = context.first + context.last
         with self.fabric.autocast():
-            result = reconstruct(self.autoencoder, clip, observed, targets, random, halved)
+            result = reconstruct(self.autoencoder, clip, observed, targets, random)
             loss, parts = reconstruction_loss(result, self.perceptual, config.lpips, weights)
         self.optimizer.zero_grad()
         self.fabric.backward(loss)

@@ -24,17 +24,11 @@ class FrameWeights:
 
     l1: float = 1.0
     l2: float = 2.0
-    scale: float = 0.0  # scale equivariance
-
-    def distance(self, found: Tensor, frames: Tensor) -> Tensor:
-        """L1 and L2 of frames, weighted."""
-        difference = found - frames
-        return self.l1 * difference.abs().mean() + self.l2 * difference.square().mean()
 
 
 def frame_weights(config: Pretrain) -> FrameWeights:
     """The weights that the config names; fine-tuning has the same ones."""
-    return FrameWeights(config.l1, config.l2, config.scale_equivariance)
+    return FrameWeights(config.l1, config.l2)
 
 
 @dataclass
@@ -59,26 +53,17 @@ class PlainReconstruction(Reconstruction):
 
     given_back: Tensor  # (B, T, 3, H, H)
     regulariser: Tensor
-    halved: Tensor | None = None  # (B, T, 3, H/2, H/2), from latents downsampled by 2
 
     @property
     def predicted(self) -> Tensor:
         return self.given_back
 
     def losses(self, weights: FrameWeights) -> tuple[Tensor, dict[str, Tensor]]:
-        """L1 and L2 of the frames, what the regulariser adds, and scale equivariance.
-
-        The last: the frames of downsampled latents against downsampled frames (Skorokhodov et al.,
-        "Improving the diffusability of autoencoders", 2025; Kouzelis et al., "EQ-VAE", 2025).
-        """
+        """L1 and L2 of the frames, and the regulariser's loss."""
         difference = self.given_back - self.frames
         parts = {"l1": difference.abs().mean(), "l2": difference.square().mean()}
         parts["regulariser"] = self.regulariser
         loss = weights.l1 * parts["l1"] + weights.l2 * parts["l2"] + parts["regulariser"]
-        if self.halved is not None:
-            smaller = F.avg_pool2d(self.frames.flatten(0, 1), 2).view_as(self.halved)
-            parts["scale"] = weights.distance(self.halved, smaller)
-            loss = loss + weights.scale * parts["scale"]
         return loss, parts
 
 
@@ -125,14 +110,10 @@ def reconstruct(
     context_frames: int,
     targets: Tensor,
     random: torch.Generator,
-    halved: bool = False,
 ) -> Reconstruction:
-    """Encode clips (B, T, 3, H, H) and decode the frames at `targets` (any of the clip's).
-
-    halved: also from latents downsampled by 2, by the kinds that have a `train_pass`.
-    """
+    """Encode clips (B, T, 3, H, H) and decode the frames at `targets` (any of the clip's)."""
     if isinstance(autoencoder, PlainAutoencoder):
-        shown = autoencoder.train_pass(clips, context_frames, targets, random, halved)
+        shown = autoencoder.train_pass(clips, context_frames, targets, random)
         return PlainReconstruction(clips[:, targets], *shown)
     return reconstruct_layers(autoencoder, clips, context_frames, targets, random)
 

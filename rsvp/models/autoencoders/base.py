@@ -4,7 +4,6 @@ from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rsvp.data.latents import TemporalScope, split_latents
@@ -65,15 +64,5 @@ class PlainAutoencoder(ClipAutoencoder):
         context_frames: int,
         targets: Tensor,
         random: torch.Generator,
-        halved: bool,
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """The frames of clips (B, T, 3, H, H) at `targets`, given back, and a loss to add.
-
-        halved: also those frames (B, T, 3, H/2, H/2) from latents downsampled by 2 in space.
-        """
-
-
-def halve(latents: Tensor) -> Tensor:
-    """Latents (B, T, C, h, w) downsampled by 2 along height and width, where these are not 1."""
-    kernel = [min(2, side) for side in latents.shape[-2:]]
-    return F.avg_pool2d(latents.flatten(0, 1), kernel).unflatten(0, latents.shape[:2])
+    ) -> tuple[Tensor, Tensor]:
+        """The reconstructed frames of clips (B, T, 3, H, H) at `targets`, and a loss to add."""

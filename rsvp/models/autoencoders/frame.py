@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from rsvp.data.latents import TemporalScope
-from rsvp.models.autoencoders.base import PlainAutoencoder, halve
+from rsvp.models.autoencoders.base import PlainAutoencoder
 from rsvp.models.layers import ImageDecoder, ImageEncoder
 from rsvp.models.regularisers import make_regulariser
 
@@ -39,10 +39,9 @@ class FrameAutoencoder(PlainAutoencoder):
         context_frames: int,
         targets: Tensor,
         random: torch.Generator,
-        halved: bool,
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
+    ) -> tuple[Tensor, Tensor]:
         latents, loss = self.regulariser.train_pass(self.encode(clips[:, targets]), random)
-        return self.decode(latents), loss, self.decode(halve(latents)) if halved else None
+        return self.decode(latents), loss
 
     def encode(self, frames: Tensor) -> Tensor:
         """What the encoder says of frames (B, T, 3, H, W)."""

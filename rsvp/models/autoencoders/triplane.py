@@ -14,7 +14,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from rsvp.data.latents import TemporalScope
-from rsvp.models.autoencoders.base import PlainAutoencoder, halve
+from rsvp.models.autoencoders.base import PlainAutoencoder
 from rsvp.models.layers import (
     FrameEncoder,
     ImageDecoder,
@@ -163,9 +163,8 @@ class TriplaneAutoencoder(PlainAutoencoder):
         context_frames: int,
         targets: Tensor,
         random: torch.Generator,
-        halved: bool,
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        features, smaller, losses = [], [], []
+    ) -> tuple[Tensor, Tensor]:
+        features, losses = [], []
         for clip in (clips[:, :context_frames], clips[:, context_frames:]):
             if not clip.shape[1]:
                 continue
@@ -174,13 +173,8 @@ class TriplaneAutoencoder(PlainAutoencoder):
                 shown[name], loss = self.regulariser.train_pass(plane, random)
                 losses.append(loss)
             features.append(self.decoder.features(shown))
-            if halved:
-                smaller.append(self.decoder.features({k: halve(v) for k, v in shown.items()}))
-        frames, small = (
-            self.decoder.images(torch.cat(parts, 1)[:, targets]) if parts else None
-            for parts in (features, smaller)
-        )
-        return frames, torch.stack(losses).mean(), small
+        frames = self.decoder.images(torch.cat(features, 1)[:, targets])
+        return frames, torch.stack(losses).mean()
 
 
 def coordinates(features: Tensor) -> Tensor:

@@ -62,7 +62,6 @@ CURVES = {  # columns of histories
     "patches": "how far local patterns of reconstructions are from those of their frames",
     "lpips": "LPIPS of the reconstructions",
     "regulariser": "what bounds the latents: KL’s divergence, or VQ’s commitment",
-    "scale": "how far frames from latents of half the size are from frames of half the size",
 }
 CLASSES = {"better": "better", "worse": "worse"}  # of a verdict; others stay quiet
 EN_DASH, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"

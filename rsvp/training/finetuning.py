@@ -158,7 +158,7 @@ def adversarial_step(
         patches = sliced_wasserstein(result.predicted.float(), result.frames, drawn).mean()
         loss, parts = loss + config.sliced_wasserstein * patches, parts | {"patches": patches}
     weight: Tensor | float = config.adversarial
-    shown = {name: parts[name] for name in ("lpips", "scale", "patches") if name in parts}
+    shown = {name: parts[name] for name in ("lpips", "patches") if name in parts}
     if config.adaptive_weight:
         shown["adaptive_weight"] = adaptive_weight(loss, adversarial, autoencoder.last_layer)
         weight = weight * shown["adaptive_weight"]

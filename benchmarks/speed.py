@@ -59,7 +59,7 @@ from rsvp.models.autoencoders.base import ClipAutoencoder
 from rsvp.models.autoencoders.kinds import autoencoder_arguments, make_autoencoder
 from rsvp.models.denoiser import LatentDenoiser
 from rsvp.runtime.device import device_name, make_fabric
-from rsvp.runtime.main import keep_freed_memory
+from rsvp.runtime.main import tune_malloc
 from rsvp.runtime.record import peak_memory_mb, processor
 from rsvp.stages.cache_latents import BATCH as CACHED
 from rsvp.stages.predict import BATCH as PREDICTED
@@ -403,7 +403,7 @@ def times(
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """What a phase's steps take; and the operators that they spend it in, where profiled."""
     if not arguments.return_memory:
-        keep_freed_memory()
+        tune_malloc()
     setup = Setup(arguments, row, size)
     device, precision = setup.fabric.device, str(setup.fabric._precision.precision)
     rate = matmul_rate(device, precision)

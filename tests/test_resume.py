@@ -1,13 +1,9 @@
-"""One run per folder, and journals that a killed stage goes on from."""
+"""Keys and journals of what a killed stage goes on from."""
 
 import dataclasses
-import errno
-import json
 import os
-import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -15,11 +11,8 @@ from rsvp.config import schema, stages
 from rsvp.config.schema import DetectorProgram
 from rsvp.config.stages import Settings, read_settings
 from rsvp.runtime import journal as journal_module
-from rsvp.runtime import lock
 from rsvp.runtime.code import ROOT
-from rsvp.runtime.errors import UserError
 from rsvp.runtime.journal import SAVE_SECONDS, Journal, StateKey, forget, state_key
-from rsvp.runtime.lock import hold
 
 KEY = StateKey("code", "work")
 
@@ -88,7 +81,7 @@ def test_files_that_settings_name_count_by_content(tmp_path):
 
 def test_bars_are_drawn_as_often_as_the_environment_says():
     """The workflow sets it, for terminals and log files; tqdm takes an argument before it."""
-    shown = "from rsvp.resume import batches; print(batches(0, 3, 1, 'test').mininterval)"
+    shown = "from rsvp.runtime.journal import batches; print(batches(0, 3, 1, 'test').mininterval)"
     environment = os.environ | {"TQDM_MININTERVAL": "10"}
     command = [sys.executable, "-c", shown]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
@@ -136,155 +129,3 @@ def test_journal_is_due_after_the_interval(tmp_path, monkeypatch):
     assert journal.due
     journal.save({})
     assert not journal.due
-
-
-# A process whose command line names a stage, as one that Snakemake started does.
-HOLDER = """
-import signal, sys, time
-from pathlib import Path
-from rsvp.resume import hold
-if sys.argv[3] == "deaf":
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-held = hold(Path(sys.argv[1]), sys.argv[2])
-print("held", flush=True)
-time.sleep(60)
-"""
-
-
-# Poses as the Snakemake that starts it, until its stdin ends.
-STARTER = """
-import json, subprocess, sys
-command = json.loads(sys.stdin.readline())
-print(subprocess.Popen(command, stdin=subprocess.DEVNULL).pid, flush=True)
-sys.stdin.read()
-"""
-
-
-class Holder:
-    """A process that holds a folder, and the one that started it."""
-
-    def __init__(self, folder, stage, manner):
-        self.starter = subprocess.Popen(
-            [sys.executable, "-c", STARTER],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        command = [
-            sys.executable,
-            "-c",
-            HOLDER,
-            str(folder),
-            stage,
-            manner,
-            f"-m rsvp.stages.{stage}",
-        ]
-        # As Snakemake does it, through a shell that waits.
-        shell = ["sh", "-c", '"$@"; true', "sh", *command]
-        print(json.dumps(shell), file=self.starter.stdin, flush=True)
-        self.shell = int(self.starter.stdout.readline())
-        assert self.starter.stdout.readline() == "held\n"
-        self.pid = json.loads((folder / ".lock").read_text())["process"]
-
-    def leave(self):
-        """Let the starter die."""
-        self.starter.kill()
-        self.starter.wait()
-        return self
-
-    def alive(self):
-        return lock.command_line(self.pid) != ""
-
-    def end(self):
-        for process in (self.shell, self.pid):
-            if lock.command_line(process):
-                os.kill(process, signal.SIGKILL)
-        self.leave()
-        self.starter.stdin.close()
-        self.starter.stdout.close()
-
-
-@pytest.fixture
-def holder(tmp_path):
-    """Starts processes that hold a folder."""
-    started = []
-
-    def start(stage, manner="obedient"):
-        started.append(Holder(tmp_path, stage, manner))
-        return started[-1]
-
-    yield start
-    for process in started:
-        process.end()
-
-
-def test_another_stage_in_the_folder_is_left_alone_and_named(tmp_path, holder):
-    process = holder("split").leave()
-    with pytest.raises(UserError) as error:
-        hold(tmp_path, "decode", patience=0.5)
-    assert f"(process {process.pid} on " in str(error.value)
-    assert str(tmp_path) in str(error.value) and "\n" not in str(error.value)
-    assert process.alive()
-
-
-def test_run_of_a_snakemake_that_lives_is_left_alone_and_named(tmp_path, holder):
-    """A stage that is run by hand beside it must not end the trainer."""
-    process = holder("decode")
-    with pytest.raises(UserError, match=rf"\(process {process.pid} on "):
-        hold(tmp_path, "decode", patience=0.5)
-    time.sleep(0.3)
-    assert process.alive()
-
-
-def test_run_left_behind_is_asked_to_end_and_followed(tmp_path, holder, caplog):
-    process = holder("decode").leave()
-    held = hold(tmp_path, "decode", patience=20.0)
-    assert not process.alive()
-    assert f"process {process.pid} of an earlier run" in caplog.text
-    assert json.loads((tmp_path / ".lock").read_text())["process"] == os.getpid()
-    held.close()
-
-
-def test_run_left_behind_that_stays_is_named(tmp_path, holder):
-    process = holder("decode", "deaf").leave()
-    started = time.monotonic()
-    with pytest.raises(UserError, match=f"process {process.pid} on "):
-        hold(tmp_path, "decode", patience=0.5)
-    assert time.monotonic() - started < 10
-    assert process.alive()
-
-
-def test_killed_holder_leaves_nothing_to_clear_up(tmp_path, holder):
-    process = holder("decode")
-    os.kill(process.pid, signal.SIGKILL)
-    while process.alive():
-        time.sleep(0.05)
-    hold(tmp_path, "decode", patience=5.0).close()
-
-
-def test_half_written_files_of_dead_processes_go_when_the_folder_is_held(tmp_path):
-    dead = subprocess.Popen(["true"])
-    dead.wait()
-    (tmp_path / "state").mkdir()
-    left = [
-        tmp_path / f".index.json.{dead.pid}.tmp",
-        tmp_path / "state" / f".state-000000009.safetensors.{dead.pid}.tmp",
-    ]
-    kept = [tmp_path / f".index.json.{os.getpid()}.tmp", tmp_path / ".mine.tmp"]
-    for path in left + kept:
-        path.touch()
-    hold(tmp_path, "decode").close()
-    assert [path.exists() for path in left + kept] == [False, False, True, True]
-
-
-def test_file_system_without_locks_is_one_line(tmp_path, monkeypatch):
-    def refuse(*arguments):
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr(lock.fcntl, "lockf", refuse)
-    with pytest.raises(UserError, match=r"\.lock: cannot be locked \(No locks available\)"):
-        hold(tmp_path, "decode")
-
-
-def test_number_of_a_dead_holder_may_be_anybodys(tmp_path):
-    """Nobody is signalled because of what an old lock file says."""
-    entry = {"process": os.getpid(), "machine": lock.platform.node(), "stage": "decode"}
-    assert not lock.left_behind(entry, "decode")

@@ -1,11 +1,13 @@
 """What a run record says of the machine."""
 
+import ast
 import os
 import platform
 import subprocess
 import sys
 import textwrap
 from importlib import metadata
+from pathlib import Path
 from types import SimpleNamespace
 
 import cv2  # noqa: F401  (what is loaded is recorded)
@@ -13,7 +15,7 @@ import pytest
 import scipy  # noqa: F401
 import torch
 
-from rsvp.runtime.record import package_versions, run_record, torch_facts
+from rsvp.runtime.record import package_versions, run_record, save_usage, torch_metadata
 
 
 def test_packages_that_make_numbers_are_recorded() -> None:
@@ -39,7 +41,7 @@ def test_threads_are_those_that_were_used() -> None:
 
 def test_what_ran_without_torch_has_no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "torch")
-    assert torch_facts() == {}
+    assert torch_metadata() == {}
 
 
 @pytest.mark.parametrize("used", [0, 3 * 2**20])
@@ -51,8 +53,46 @@ def test_a_gpu_is_recorded_where_it_was_used(monkeypatch: pytest.MonkeyPatch, us
     )
     fake = SimpleNamespace(get_num_threads=lambda: 4, cuda=cuda)
     monkeypatch.setitem(sys.modules, "torch", fake)
-    gpu = {"gpu": "NVIDIA H100", "gpu_peak_memory_mb": 3.0} if used else {}
-    assert torch_facts() == {"threads": 4} | gpu
+    gpu = {"gpu": "NVIDIA H100"} if used else {}
+    assert torch_metadata() == {"threads": 4} | gpu
+    assert save_usage(None)[0].get("gpu_peak_memory_mb") == (3.0 if used else None)
+
+
+USAGE = """
+    import sys, time
+    from pathlib import Path
+    from rsvp.runtime.record import save_usage, total_usage
+    big = b"1" * int(sys.argv[1])
+    time.sleep(0.1)
+    print(total_usage(save_usage(Path("state"))))
+"""
+
+
+def test_usage_is_that_of_all_processes_of_a_stage(tmp_path: Path) -> None:
+    """A killed run of much memory, then a small one: seconds are summed, the peak stays."""
+    (tmp_path / "state").mkdir()
+    first, both, anew = (ast.literal_eval(run_usage(tmp_path, size)) for size in (2**28, 1, 1))
+    assert first["processes"] == 1 and both["processes"] == 2 and anew["processes"] == 3
+    assert both["seconds"] > first["seconds"] > 0
+    assert first["peak_memory_mb"] > 256
+    assert both["peak_memory_mb"] == first["peak_memory_mb"]
+    assert both["started"] == first["started"]
+
+
+def run_usage(folder: Path, size: int) -> str:
+    command = [sys.executable, "-c", textwrap.dedent(USAGE), str(size)]
+    return subprocess.run(command, cwd=folder, capture_output=True, check=True, text=True).stdout
+
+
+def test_memory_of_children_counts() -> None:
+    code = """
+        import subprocess, sys
+        from rsvp.runtime.record import peak_memory_mb
+        subprocess.run([sys.executable, "-c", "big = b'1' * 2**29"])
+        print(peak_memory_mb())
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    assert float(subprocess.run(command, capture_output=True, text=True).stdout) > 512
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library's allocator")
@@ -60,9 +100,9 @@ def test_freed_memory_is_used_again():
     """A large tensor's pages are not faulted in anew each time that it is made."""
     code = """
         import resource, sys, torch
-        from rsvp.stage import keep_freed_memory
+        from rsvp.runtime.main import tune_malloc
         if "keep" in sys.argv:
-            keep_freed_memory()
+            tune_malloc()
         faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
         make = lambda: torch.zeros(16 * 2**20)
         make(), make()
@@ -82,16 +122,16 @@ def test_freed_memory_is_used_again():
 STAGE = """
     import atexit, subprocess, sys
     from pathlib import Path
-    from rsvp.errors import UserError
-    from rsvp.files import write_json
-    from rsvp.stage import run_stage, stage_parser
+    from rsvp.runtime.errors import UserError
+    from rsvp.runtime.files import write_json
+    from rsvp.runtime.main import run_stage, stage_parser
 
     class Loaded:
         def __del__(self):
             print("taken apart")
 
     def who_works_here():
-        try_it = "from rsvp.resume import hold; from pathlib import Path; hold(Path('.'), 'split')"
+        try_it = "from rsvp.runtime.lock import *; lock_folder(Path('.'))"
         other = subprocess.run([sys.executable, "-c", try_it], stderr=subprocess.PIPE, text=True)
         print("cleaned up,", "held" if "another run works here" in other.stderr else other)
 

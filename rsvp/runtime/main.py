@@ -1,4 +1,4 @@
-"""What every stage does around its work: arguments, logging, errors, exit codes."""
+"""The frame of every stage: arguments, logging, errors, exit codes."""
 
 import argparse
 import atexit
@@ -9,10 +9,8 @@ import os
 import re
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -20,10 +18,10 @@ from rsvp.config.stages import Settings, read_settings
 from rsvp.runtime.code import code_digest
 from rsvp.runtime.errors import BAD_INPUT, FAILED, UserError, one_line
 from rsvp.runtime.files import read_json, write_json
-from rsvp.runtime.lock import hold
-from rsvp.runtime.record import run_record
+from rsvp.runtime.lock import lock_folder
+from rsvp.runtime.record import run_record, save_usage, total_usage
 
-# Of mallopt (malloc.h): map nothing by itself, give nothing back, grow by 64 MiB.
+# Options of mallopt (malloc.h).
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
 STARTED = "started"  # begins what each run appends to the log
 STOPPED = "stopped"  # before the reason why it ended
@@ -31,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 
 def stage_parser(description: str | None) -> argparse.ArgumentParser:
-    """A parser with the flags that all stages share; each file is one named flag."""
+    """Return a parser with the flags that all stages share; each file is one named flag."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument(
         "--settings",
@@ -48,14 +46,14 @@ def stage_parser(description: str | None) -> argparse.ArgumentParser:
 
 
 def resumable_parser(description: str | None) -> argparse.ArgumentParser:
-    """`stage_parser` for a stage that goes on where it was killed."""
+    """Return `stage_parser` for a stage that goes on where it was killed."""
     parser = stage_parser(description)
     parser.add_argument("--state", type=Path, required=True, help="folder of what resumes this")
     return parser
 
 
 def training_parser(description: str | None) -> argparse.ArgumentParser:
-    """`resumable_parser` with the files that all training stages write."""
+    """Return `resumable_parser` with the files that all training stages write."""
     parser = resumable_parser(description)
     parser.add_argument("--weights", type=Path, required=True, help="safetensors to write")
     parser.add_argument("--index", type=Path, required=True, help="JSON to write")
@@ -86,22 +84,22 @@ def run_stage(
     """
     parsed = parser.parse_args()
     module = parser.prog if parser.prog.startswith("rsvp.") else f"rsvp.stages.{stage_name()}"
-    started, clock = datetime.now(UTC), time.perf_counter()
-    keep_freed_memory()
+    state = getattr(parsed, "state", None)
+    tune_malloc()
     try:
         with clean_exit():
             start_logging(parsed.log)
             # To the end of the process: who takes the folder over finds nobody who works in it.
-            _held = hold(parsed.record.parent, module.rpartition(".")[2])
+            _held = lock_folder(parsed.record.parent)
             values = read_json(parsed.settings)
             settings = read_settings(values)
             check_code(module, parsed.code)
-            results = run(parsed, settings) or {}
-            record = run_record(module, values, parsed.code) | {
-                "started": started.isoformat(timespec="seconds"),
-                "seconds": round(time.perf_counter() - clock, 3),
-            }
-            write_json(parsed.record, record | results)
+            try:
+                results = run(parsed, settings) or {}
+            finally:
+                usage = total_usage(save_usage(state))
+            record = run_record(module, values, parsed.code)
+            write_json(parsed.record, record | usage | results)
     except SystemExit as end:
         leave(end.code)
     leave(0)
@@ -110,7 +108,7 @@ def run_stage(
 def leave(code: int) -> NoReturn:
     """End the process, all files of which are written.
 
-    Python would first take apart what torch has loaded, which takes a second per stage.
+    Python would first take apart the modules that torch has loaded: 3 s in place of 0.3 s.
     """
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
@@ -118,12 +116,12 @@ def leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-def keep_freed_memory() -> None:
-    """Let this process use freed memory again in place of giving it back at once.
+def tune_malloc() -> None:
+    """Have glibc's allocator keep freed memory for this process.
 
-    glibc's allocator maps large tensors anew each time, and each of their pages is a fault on first
-    use: on a CPU that can cost as much as the arithmetic (`benchmarks/speed.py` measures it with
-    `--return-memory`). Other C libraries are left as they are.
+    By default it maps each large tensor anew, and each page is a fault on first use: on a CPU that
+    can cost as much as the arithmetic (`benchmarks/speed.py` measures it with `--return-memory`).
+    Other C libraries are left as they are.
     """
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt") and hasattr(libc, "gnu_get_libc_version"):
@@ -160,22 +158,19 @@ def clean_exit() -> Iterator[None]:
         logger.debug("%s: exit code %s", STOPPED, end.code)
         raise
     except Exception as error:
-        if reason := lack_of_room(error):
+        denied = denied_message(error)
+        if reason := disk_full_message(error) or denied:
             print(terminal_line(reason), file=sys.stderr)
             logger.debug("%s: %s", STOPPED, reason)
         else:
             logger.exception("rsvp %s failed", stage_name())
             logger.debug("%s: %s: %s", STOPPED, type(error).__name__, one_line(str(error)))
-        sys.exit(FAILED)
+        sys.exit(BAD_INPUT if denied else FAILED)
 
 
-def lack_of_room(error: Exception) -> str:
-    """One line for an error that means that the disk is full; "" for others.
-
-    safetensors puts the system's error into its text.
-    """
-    numbers = {getattr(error, "errno", None), *map(int, re.findall(r"os error (\d+)", str(error)))}
-    full = numbers & {errno.ENOSPC, errno.EDQUOT}
+def disk_full_message(error: Exception) -> str:
+    """Return one line for an error that means that the disk is full; "" for others."""
+    full = error_numbers(error) & {errno.ENOSPC, errno.EDQUOT}
     if not full:
         return ""
     return (
@@ -184,13 +179,30 @@ def lack_of_room(error: Exception) -> str:
     )
 
 
+def denied_message(error: Exception) -> str:
+    """Return one line for a file that this user may not read or write; "" for other errors."""
+    denied = error_numbers(error) & {errno.EACCES, errno.EPERM, errno.EROFS}
+    if not denied:
+        return ""
+    path = one_line(str(getattr(error, "filename", None) or os.getcwd()))
+    return (
+        f"{path}: {os.strerror(denied.pop())}; it is another user's: have it made readable and"
+        " writable for you, or name another results folder"
+    )
+
+
+def error_numbers(error: Exception) -> set[int | None]:
+    """Return the system's numbers of an error; safetensors puts them into its text."""
+    return {getattr(error, "errno", None), *map(int, re.findall(r"os error (\d+)", str(error)))}
+
+
 def stage_name() -> str:
-    """The running stage's name: its file's stem."""
+    """Return the running stage's name: its file's stem."""
     return Path(sys.argv[0]).stem
 
 
 def terminal_line(message: str) -> str:
-    """`message` as the stage says it on the terminal, on a line of its own.
+    """Return `message` as the stage prints it on the terminal, on a line of its own.
 
     Jobs that run side by side draw their progress bars on one line: the message erases it.
     """
@@ -199,8 +211,8 @@ def terminal_line(message: str) -> str:
 
 
 def start_logging(log: Path | None) -> None:
-    """Warnings to stderr, where the user sees them; everything to the log file."""
-    # What cannot be logged (a full disk) should not end a stage, nor print tracebacks.
+    """Send warnings to stderr, where the user sees them, and everything to the log file."""
+    # A log that cannot be written (a full disk) should not end a stage, nor print tracebacks.
     logging.raiseExceptions = False
     terminal = logging.StreamHandler()
     terminal.setLevel(logging.WARNING)
@@ -211,7 +223,7 @@ def start_logging(log: Path | None) -> None:
             log.parent.mkdir(parents=True, exist_ok=True)
             file = logging.FileHandler(log, encoding="utf-8")
         except OSError as error:
-            reason = lack_of_room(error) or f"{log}: {error.strerror}; make it writable"
+            reason = disk_full_message(error) or f"{log}: {error.strerror}; make it writable"
             raise UserError(reason) from None
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         handlers.append(file)

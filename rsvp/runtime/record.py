@@ -5,12 +5,16 @@ import platform
 import resource
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from rsvp.runtime.code import ROOT, code_digest, short_digests
+from rsvp.runtime.errors import UserError
+from rsvp.runtime.files import read_json, write_json
 
 PACKAGES = (
     "torch",
@@ -26,12 +30,14 @@ PACKAGES = (
     "lpips",
     "vector-quantize-pytorch",
 )
-# Where it is not the name with underscores.
+# Import names that are not the package's name with underscores.
 IMPORTED_AS = {"opencv-python-headless": "cv2", "pillow": "PIL"}
+USAGE = "usage.json"  # in a folder of state: the processes that worked on it
+STARTED, CLOCK = datetime.now(UTC).isoformat(), time.perf_counter()  # of this process
 
 
 def run_record(module: str, values: dict[str, Any], code: str | None) -> dict[str, Any]:
-    """What a stage ran with: settings, code, commit, versions, hardware, peak memory."""
+    """Return what a stage ran with: settings, code, commit, versions, hardware."""
     return {
         "stage": module.rpartition(".")[2],
         "settings": values,
@@ -46,27 +52,61 @@ def run_record(module: str, values: dict[str, Any], code: str | None) -> dict[st
             "processor": processor(),
             "cores": os.cpu_count(),
         },
-        "peak_memory_mb": round(peak_memory_mb(), 1),
-    } | torch_facts()
+    } | torch_metadata()
 
 
-def torch_facts() -> dict[str, Any]:
-    """Threads, GPU and its peak memory, in megabytes; what a stage without torch lacks is absent.
-
-    The memory is that of tensors, as PyTorch allocated it.
-    """
+def torch_metadata() -> dict[str, Any]:
+    """Return threads and GPU; a stage without torch has neither."""
     torch = sys.modules.get("torch")
     if torch is None:
         return {}
-    facts = {"threads": torch.get_num_threads()}
-    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
-        facts["gpu"] = torch.cuda.get_device_name()
-        facts["gpu_peak_memory_mb"] = round(torch.cuda.max_memory_allocated() / 2**20, 1)
-    return facts
+    threads = {"threads": torch.get_num_threads()}
+    return threads | ({"gpu": torch.cuda.get_device_name()} if gpu_peak_memory_mb() else {})
+
+
+def gpu_peak_memory_mb() -> float | None:
+    """Return the most memory that PyTorch had allocated for tensors on the GPU; None without."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available():
+        return None
+    return round(torch.cuda.max_memory_allocated() / 2**20, 1) or None
+
+
+def save_usage(state: Path | None) -> list[dict[str, Any]]:
+    """Note time and memory of this process in a folder of state; return them of all its processes.
+
+    So a stage that was killed and started again knows what all its runs took. Without a folder
+    there is this process alone.
+    """
+    own = {"started": STARTED, "seconds": round(time.perf_counter() - CLOCK, 3)}
+    own |= {"peak_memory_mb": round(peak_memory_mb(), 1)}
+    own |= {"gpu_peak_memory_mb": peak} if (peak := gpu_peak_memory_mb()) else {}
+    if state is None or not state.is_dir():
+        return [own]
+    try:
+        noted = read_json(state / USAGE)
+    except UserError:  # none yet, or a broken one
+        noted = []
+    processes = [process for process in noted if process["started"] != STARTED] + [own]
+    write_json(state / USAGE, processes)
+    return processes
+
+
+def total_usage(processes: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the seconds of all processes together, and the peak memory of the largest."""
+    total = {
+        "started": datetime.fromisoformat(processes[0]["started"]).isoformat(timespec="seconds"),
+        "seconds": round(sum(process["seconds"] for process in processes), 3),
+        "processes": len(processes),
+    }
+    for name in ("peak_memory_mb", "gpu_peak_memory_mb"):
+        if peaks := [process[name] for process in processes if name in process]:
+            total[name] = max(peaks)
+    return total
 
 
 def git_commit() -> str | None:
-    """The commit of the code, with '+' where the work tree differs; None outside git."""
+    """Return the commit of the code, with '+' where the work tree differs; None outside git."""
     command = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=40", "--dirty=+"]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=10)
@@ -76,14 +116,14 @@ def git_commit() -> str | None:
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of the packages that this process has loaded and that change numbers."""
+    """Return the versions of packages that this process has loaded and that change numbers."""
     modules = {name: IMPORTED_AS.get(name, name.replace("-", "_")) for name in PACKAGES}
     loaded = [name for name, module in modules.items() if module in sys.modules]
     return installed_versions([*loaded, "snakemake"])
 
 
 def installed_versions(names: Iterable[str]) -> dict[str, str]:
-    """Versions of those packages that are installed."""
+    """Return the versions of those packages that are installed."""
     versions = {}
     for name in names:
         try:
@@ -96,7 +136,7 @@ def installed_versions(names: Iterable[str]) -> dict[str, str]:
 def version_changes(
     ran: Mapping[str, str], running: Mapping[str, str]
 ) -> Iterator[tuple[str, str, str]]:
-    """(name, version that ran, version now) of what may change numbers and is not the same.
+    """Yield (name, version that ran, version now) of packages that may change numbers and differ.
 
     Python counts by its minor version; Snakemake's version changes no number.
     """
@@ -109,17 +149,17 @@ def version_changes(
 
 
 def running_versions() -> dict[str, str]:
-    """Versions that a stage would run with now."""
+    """Return the versions that a stage would run with now."""
     return {"python": platform.python_version()} | installed_versions(PACKAGES)
 
 
 def minor(version: str) -> str:
-    """The first two parts of a version."""
+    """Return the first two parts of a version."""
     return ".".join(version.split(".")[:2])
 
 
 def processor() -> str:
-    """The CPU's name as the system gives it."""
+    """Return the CPU's name as the system gives it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if "model name" in line)
@@ -128,6 +168,11 @@ def processor() -> str:
 
 
 def peak_memory_mb() -> float:
-    """Peak resident memory of this process in megabytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    """Return the peak resident memory, in megabytes, of the largest process: this, or a child.
+
+    Only children that have ended count. A child's peak holds what it shared with this process when
+    it was started, so the two are not added.
+    """
+    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    peak = max(resource.getrusage(processes).ru_maxrss for processes in who)
     return peak / 2**20 if platform.system() == "Darwin" else peak / 2**10

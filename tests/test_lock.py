@@ -1,0 +1,201 @@
+"""One run per folder; a stage whose Snakemake has died saves and ends."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+
+from rsvp.runtime import lock
+from rsvp.runtime.errors import UserError
+from rsvp.runtime.lock import STARTER, lock_folder
+
+# A stage that works until its starter has ended; "deaf" ones never look.
+STAGE = """
+import sys, time
+from pathlib import Path
+from rsvp.runtime.lock import end_without_starter, lock_folder
+held = lock_folder(Path(sys.argv[1]))
+print("held", flush=True)
+while True:
+    time.sleep(0.05)
+    if sys.argv[2] != "deaf":
+        end_without_starter()
+"""
+
+# Poses as the Snakemake that starts the stage, until its stdin ends.
+SNAKEMAKE = f"""
+import json, os, subprocess, sys
+os.environ["{STARTER}"] = str(os.getpid())
+command = json.loads(sys.stdin.readline())
+print(subprocess.Popen(command, stdin=subprocess.DEVNULL).pid, flush=True)
+sys.stdin.read()
+"""
+
+
+class Run:
+    """A stage that holds a folder, and the process that started it."""
+
+    def __init__(self, folder, manner, wrapped=False):
+        self.snakemake = subprocess.Popen(
+            [sys.executable, "-c", SNAKEMAKE],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        command = [sys.executable, "-c", STAGE, str(folder), manner]
+        if wrapped:  # by a shell that waits, and outlives a Snakemake that is killed
+            command = ["sh", "-c", '"$@"; true', "sh", *command]
+        print(json.dumps(command), file=self.snakemake.stdin, flush=True)
+        self.child = int(self.snakemake.stdout.readline())
+        assert self.snakemake.stdout.readline() == "held\n"
+        self.pid = json.loads((folder / ".lock").read_text())["process"]
+
+    def kill_snakemake(self):
+        self.snakemake.kill()
+        self.snakemake.wait()
+
+    def end(self):
+        for process in (self.child, self.pid):
+            if lock.is_running(process):
+                os.kill(process, signal.SIGKILL)
+        self.kill_snakemake()
+        self.snakemake.stdin.close()
+        self.snakemake.stdout.close()
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Start stages that hold the test's folder."""
+    runs = []
+
+    def start_one(*manner):
+        runs.append(Run(tmp_path, *manner))
+        return runs[-1]
+
+    yield start_one
+    for run in runs:
+        run.end()
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_stage_ends_when_its_snakemake_is_killed(tmp_path, start, caplog, wrapped):
+    run = start("obedient", wrapped)
+    time.sleep(0.3)
+    assert lock.is_running(run.pid)
+    run.kill_snakemake()
+    held = lock_folder(tmp_path, patience=20.0)
+    assert json.loads((tmp_path / ".lock").read_text())["process"] == os.getpid()
+    held.close()
+    assert "waiting for process" in caplog.text or not caplog.text
+
+
+def test_a_run_waits_for_an_orphan_to_save_and_end(tmp_path, start, caplog):
+    run = start("deaf")
+    run.kill_snakemake()
+    waiting = subprocess.Popen(["sh", "-c", f"sleep 1; kill -9 {run.pid}"])
+    lock_folder(tmp_path, patience=20.0).close()
+    waiting.wait()
+    assert f"waiting for process {run.pid} on {lock.platform.node()}" in caplog.text
+
+
+def test_an_orphan_that_stays_is_named(tmp_path, start):
+    run = start("deaf")
+    run.kill_snakemake()
+    started = time.monotonic()
+    with pytest.raises(UserError, match=rf"\(process {run.pid} on {lock.platform.node()}\)"):
+        lock_folder(tmp_path, patience=0.5)
+    assert 0.5 <= time.monotonic() - started < 10
+    assert lock.is_running(run.pid)
+
+
+def test_a_run_whose_snakemake_lives_is_left_alone_and_named_at_once(tmp_path, start):
+    """A stage that is run by hand beside it must not end the trainer."""
+    run = start("obedient")
+    with pytest.raises(UserError, match=rf"\(process {run.pid} on ") as error:
+        lock_folder(tmp_path, patience=20.0)
+    assert str(tmp_path) in str(error.value) and "\n" not in str(error.value)
+    time.sleep(0.3)
+    assert lock.is_running(run.pid)
+
+
+def test_a_stage_run_by_hand_has_no_starter(monkeypatch):
+    monkeypatch.delenv(STARTER, raising=False)
+    assert not lock.starter_ended()
+    assert not lock.is_orphan({"process": 1, "machine": lock.platform.node(), "starter": None})
+
+
+def test_a_starter_is_looked_for_on_its_own_machine_alone():
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    holder = {"process": 1, "machine": lock.platform.node(), "starter": dead.pid}
+    assert lock.is_orphan(holder)
+    assert not lock.is_orphan(holder | {"machine": "another"})
+
+
+def test_killed_holder_leaves_nothing_to_clear_up(tmp_path, start):
+    run = start("deaf")
+    os.kill(run.pid, signal.SIGKILL)
+    with open(tmp_path / ".lock", "a+", encoding="utf-8") as stream:
+        deadline = time.monotonic() + 10
+        while not lock.try_lock(stream) and time.monotonic() < deadline:
+            time.sleep(0.05)
+    lock_folder(tmp_path).close()
+
+
+def test_half_written_files_of_dead_processes_go_when_the_folder_is_locked(tmp_path):
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    (tmp_path / "state").mkdir()
+    left = [
+        tmp_path / f".index.json.{dead.pid}.tmp",
+        tmp_path / "state" / f".state-000000009.safetensors.{dead.pid}.tmp",
+    ]
+    kept = [tmp_path / f".index.json.{os.getpid()}.tmp", tmp_path / ".mine.tmp"]
+    for path in left + kept:
+        path.touch()
+    lock_folder(tmp_path).close()
+    assert [path.exists() for path in left + kept] == [False, False, True, True]
+
+
+def test_file_system_without_locks_is_one_line(tmp_path, monkeypatch):
+    def refuse(*arguments):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(lock.fcntl, "lockf", refuse)
+    with pytest.raises(UserError, match=r"\.lock: cannot be locked \(No locks available\)"):
+        lock_folder(tmp_path)
+
+
+ANOTHERS = """
+import os, sys
+from pathlib import Path
+from rsvp.runtime.main import run_stage, stage_parser
+if not os.geteuid():  # root may write everywhere
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+parser = stage_parser(None)
+parser.prog = "rsvp.stages.split"
+run_stage(parser, lambda *_: Path("state/journal.json").write_text("mine"))
+"""
+
+
+@pytest.mark.parametrize("name", [".lock", "state/journal.json"])
+def test_a_file_of_another_user_is_one_line(tmp_path, name):
+    (tmp_path / "state").mkdir()
+    (tmp_path / "settings.json").write_text("{}")
+    (tmp_path / name).touch(0o444)
+    (tmp_path / name).chmod(0o444)
+    tmp_path.chmod(0o777)
+    for folder in tmp_path.parents[:3]:
+        folder.chmod(folder.stat().st_mode | 0o555)
+    command = [sys.executable, "-c", textwrap.dedent(ANOTHERS)]
+    command += ["--settings", "settings.json", "--record", "run.json"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert f"{name}: Permission denied" in done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr

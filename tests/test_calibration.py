@@ -1,24 +1,24 @@
-"""Seconds become steps: what is timed, and how many steps fit."""
+"""Seconds become steps: the timed parts of a training, and how many steps fit."""
 
+import json
 from argparse import Namespace
 from types import SimpleNamespace
 
 import pytest
 import torch
-from lightning_fabric import Fabric
+from safetensors.torch import load_file
 
 from rsvp.config.load import load
 from rsvp.config.stages import read_settings, stage_settings
-from rsvp.runtime.files import read_json
+from rsvp.runtime.journal import StateKey
 from rsvp.stages import (
     cache_latents,
-    calibrate_diffusion,
-    calibrate_finetuning,
-    calibrate_pretraining,
+    finetune_autoencoder,
     pretrain_autoencoder,
+    train_diffusion,
 )
 from rsvp.training import calibration
-from rsvp.training.calibration import Timing, calibrate, steps_within, time_training
+from rsvp.training.calibration import Timing, calibrated_steps, steps_within, time_training
 from tests import squares
 
 
@@ -26,62 +26,52 @@ class Clock:
     """Seconds that pass only when something is done."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now = 0.0
+        self.now, self.steps = 0.0, 0
         monkeypatch.setattr(calibration, "time", SimpleNamespace(perf_counter=lambda: self.now))
 
+    def step(self, seconds):
+        """A training step that takes `seconds(number)`."""
 
-class Steps:
-    """A training whose step, wait for data and validation take known seconds."""
+        def step(number):
+            self.steps += 1
+            self.now += seconds(number)
 
-    validate_every = 10
-
-    def __init__(self, clock: Clock, seconds, wait: float = 0.0) -> None:
-        self.clock, self.seconds, self.wait, self.made = clock, seconds, wait, 0
-
-    def batches(self, first):
-        while True:
-            self.clock.now += self.wait
-            yield None
-
-    def step(self, step, batch):
-        self.clock.now += self.seconds(step)
-        self.made += 1
-        return {"loss": torch.zeros(())}
+        return step
 
     def validate(self):
-        self.clock.now += 3.0
+        self.now += 3.0
 
 
 def test_median_leaves_out_what_a_busy_machine_and_the_first_steps_add(monkeypatch):
     clock = Clock(monkeypatch)
-    disturbed = Steps(
-        clock, lambda step: 50.0 if step in (0, 1, 2) else 0.2 + 2.0 * (step % 5 == 0)
-    )
-    timing = time_training(disturbed, lambda: None)
-    assert timing.step == pytest.approx(0.2)
-    assert timing.timed_steps == disturbed.made - 3 == calibration.MOST
+    step = clock.step(lambda n: 50.0 if n in (0, 1, 2) else 0.2 + 2.0 * (n % 5 == 0))
+    timing = time_training(step, clock.validate, lambda: None)
+    assert timing.step == timing.fast == pytest.approx(0.2)
+    assert timing.slow == pytest.approx(2.2)
+    assert timing.timed_steps == clock.steps - 3 == calibration.MOST
 
 
-def test_waiting_for_data_and_for_the_device_is_part_of_a_step(monkeypatch):
+def test_waiting_for_the_device_is_part_of_a_step(monkeypatch):
     clock = Clock(monkeypatch)
 
     def finish():
         clock.now += 0.25
 
-    timing = time_training(Steps(clock, lambda step: 0.5, wait=0.125), finish)
-    assert timing.step == pytest.approx(0.875)
+    timing = time_training(clock.step(lambda n: 0.5), clock.validate, finish)
+    assert timing.step == pytest.approx(0.75)
     assert timing.validation == pytest.approx(3.25)
 
 
 def test_slow_steps_are_timed_a_few_times_only(monkeypatch):
-    timing = time_training(Steps(Clock(monkeypatch), lambda step: 100.0), lambda: None)
-    assert timing == Timing(100.0, 3.0, calibration.LEAST)
+    clock = Clock(monkeypatch)
+    timing = time_training(clock.step(lambda n: 100.0), clock.validate, lambda: None)
+    assert timing == Timing(100.0, 100.0, 100.0, 3.0, calibration.LEAST)
 
 
 @pytest.mark.parametrize("every", [None, 1, 25])
 @pytest.mark.parametrize("seconds", [20.0, 100.0, 3600.0])
 def test_steps_and_their_validations_fill_the_seconds(seconds, every):
-    timing = Timing(step=0.3, validation=2.0, timed_steps=20)
+    timing = Timing(step=0.3, fast=0.2, slow=0.4, validation=2.0, timed_steps=20)
 
     def spent(steps):
         return steps * 0.3 + 2.0 * (1 + (steps / every if every else 0))
@@ -91,28 +81,94 @@ def test_steps_and_their_validations_fill_the_seconds(seconds, every):
 
 
 def test_there_is_a_step_at_least_and_an_end():
-    assert steps_within(0.1, Timing(1.0, 5.0, 5), 10) == 1
-    assert steps_within(1e9, Timing(1e-4, 0.0, 5), None) == calibration.MOST_STEPS
+    assert steps_within(0.1, Timing(1.0, 1.0, 1.0, 5.0, 5), 10) == 1
+    assert steps_within(1e9, Timing(1e-4, 1e-4, 1e-4, 0.0, 5), None) == calibration.MOST_STEPS
 
 
-def test_too_few_seconds_are_said(monkeypatch, caplog):
-    fabric = Fabric(accelerator="cpu", devices=1)
-    found = calibrate(Steps(Clock(monkeypatch), lambda step: 2.0), fabric, 4.0)
-    assert found["steps"] == 1
+def calibrated(folder, clock, seconds, stateful=None, step=None, code="code"):
+    """Calibrate steps of two seconds."""
+    return calibrated_steps(
+        seconds,
+        folder,
+        StateKey(code, "work"),
+        stateful or {},
+        step or clock.step(lambda n: 2.0),
+        clock.validate,
+        10,
+        torch.device("cpu"),
+    )
+
+
+def test_too_few_seconds_are_said(tmp_path, monkeypatch, caplog):
+    assert calibrated(tmp_path, Clock(monkeypatch), 4.0)["steps"] == 1
     assert "4 seconds are less than one step and a validation take (5 s)" in caplog.text
+
+
+def test_spread_of_the_steps_is_said(tmp_path, monkeypatch, caplog):
+    clock = Clock(monkeypatch)
+    found = calibrated(tmp_path, clock, 50.0, step=clock.step(lambda n: 2.0 + (n % 2)))
+    assert found["spread"] == [2.0, 3.0]
+    assert "a step takes 3 s (2 to 3 s: 10 % and 90 % quantiles of 13)" in caplog.text
+
+
+def test_steps_are_found_once_for_a_key_and_its_seconds(tmp_path, monkeypatch):
+    """A resumed run, also on a slower machine, has the steps of the first one; so has a branch that
+    is taken up again."""
+    clock = Clock(monkeypatch)
+    first = calibrated(tmp_path, clock, 50.0)
+    made = clock.steps
+    assert made > 0
+    slower = clock.step(lambda n: 5.0)
+    assert calibrated(tmp_path, clock, 50.0, step=slower) == first and clock.steps == made
+    for other in ({"seconds": 100.0}, {"seconds": 50.0, "code": "other"}):
+        assert calibrated(tmp_path, clock, step=slower, **other) != first
+    assert calibrated(tmp_path, clock, 50.0, step=slower) == first
+    assert [path.suffix for path in tmp_path.iterdir()] == [".json"] * 3
+
+
+def test_what_is_trained_and_random_numbers_are_left_as_they_were(tmp_path, monkeypatch):
+    torch.manual_seed(3)
+    network = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.BatchNorm1d(3))
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.1)
+
+    def step(number):
+        loss = network(torch.randn(4, 3)).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    for trained in (False, True):
+        if trained:
+            step(0)
+        stateful = {"network": network, "optimizer": optimizer}
+        before = json.dumps(plain([item.state_dict() for item in stateful.values()]))
+        random = torch.random.get_rng_state()
+        calibrated(tmp_path / str(trained), Clock(monkeypatch), 50.0, stateful, step)
+        assert json.dumps(plain([item.state_dict() for item in stateful.values()])) == before
+        assert torch.equal(torch.random.get_rng_state(), random)
+
+
+def plain(value):
+    """Tensors as lists."""
+    if isinstance(value, torch.Tensor):
+        return value.tolist()
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, list) else value
 
 
 CONTEXT, FUTURE, SIZE = 2, 6, 32
 SPLITS = ["train"] * 6 + ["validation"] * 2
-BUDGET = {"seconds": 30.0, "batch_size": 2, "target_frames": 3}
 
 
-def run(stage, folder, name="a", **files):
-    """Run a stage as its rule does; returns its index and its record."""
+def run(stage, folder, budget, name="a", **files):
+    """Run a stage as its rule does; return its folder and its record."""
     dataset = {"path": "videos", "resolution": SIZE, "clip_frames": CONTEXT + FUTURE}
-    finetune = BUDGET | {"validate_every": 5, "discriminator_width": 8}
-    autoencoder = {"dataset": "d", "width": 16, "pretrain": BUDGET, "finetune": finetune}
-    predictor = {"autoencoder": "a", "seconds": 30.0, "batch_size": 2}
+    training = budget | {"batch_size": 2}
+    pretrain = training | {"target_frames": 3}
+    finetune = pretrain | {"validate_every": 2, "discriminator_width": 8, "augment": "ada"}
+    autoencoder = {"dataset": "d", "width": 16, "pretrain": pretrain, "finetune": finetune}
+    predictor = {"autoencoder": "a"} | training
     predictor |= {"denoiser": {"width": 32, "depth": 1, "heads": 2, "frames_per_token": 2}}
     config = load({
         "datasets": {"d": dataset | {"context_frames": CONTEXT}},
@@ -124,31 +180,42 @@ def run(stage, folder, name="a", **files):
     stage_name = stage.__name__.removeprefix("rsvp.stages.")
     home = folder / stage_name
     given = {"code": None, "state": home / "state", "index": home / "index.json"}
-    given |= {"weights": home / "weights.safetensors", "history": home / "history.csv"}
-    given |= {"calibration": home / "index.json"} | files
+    given |= {"weights": home / "weights.safetensors", "history": home / "history.csv"} | files
     settings = read_settings(stage_settings(config, stage_name, name))
-    record = stage.run(Namespace(**given), settings)
-    return home / "index.json", record
+    return home, stage.run(Namespace(**given), settings)
 
 
-def test_each_training_is_calibrated_and_takes_its_steps(tmp_path, monkeypatch):
+def test_seconds_that_are_calibrated_to_steps_train_as_those_steps(tmp_path, monkeypatch):
+    """Weights and states are equal, bit for bit."""
     for name in ("WARM_UP", "LEAST", "MOST"):
         monkeypatch.setattr(calibration, name, 1)
-    for stage in (calibrate_pretraining, calibrate_finetuning, calibrate_diffusion):
-        monkeypatch.setattr(stage, "TRIAL_STEPS", 2)
     monkeypatch.setattr(calibration, "TRIAL_STEPS", 2)
+    monkeypatch.setattr(calibration, "steps_within", lambda *_: 3)
     dataset = squares.make_dataset(tmp_path / "d", SPLITS, CONTEXT, FUTURE, SIZE)
-    found, record = run(calibrate_pretraining, tmp_path, dataset=dataset)
-    values = read_json(found)
-    assert values["seconds"] == 30.0 and values["device"] == "cpu" and values["threads"] == 1
-    assert record == {"device": "cpu", "calibration": values}
-    # Two steps are enough for a test.
-    found.write_text(found.read_text().replace(f'"steps": {values["steps"]}', '"steps": 2'))
-    pretrained, record = run(pretrain_autoencoder, tmp_path, dataset=dataset, calibration=found)
-    assert record["steps"] == 2 and record["calibration"]["steps"] == 2
-    found, _ = run(calibrate_finetuning, tmp_path, dataset=dataset, pretrained=pretrained)
-    assert read_json(found)["validate_every"] == 5
-    assert read_json(found)["seconds_per_validation"] > 0
-    latents, _ = run(cache_latents, tmp_path, dataset=dataset, autoencoder=pretrained)
-    found, _ = run(calibrate_diffusion, tmp_path, name="p", latents=latents)
-    assert read_json(found)["steps"] > 1
+    files, names = {"dataset": dataset}, {train_diffusion: "p"}
+    stages = (pretrain_autoencoder, finetune_autoencoder, cache_latents, train_diffusion)
+    for stage in stages:
+        found = {}
+        for kind, budget in (("steps", {"steps": 3}), ("seconds", {"seconds": 30.0})):
+            if stage is cache_latents and kind == "seconds":
+                continue
+            name = names.get(stage, "a")
+            home, record = run(stage, tmp_path / kind, budget, name, **files)
+            if stage is cache_latents:
+                files = {"latents": home / "index.json"}
+                continue
+            states = max((home / "state").glob("state-*"))
+            found[kind] = load_file(home / "weights.safetensors"), load_file(states)
+            assert record["steps"] == 3 and ("calibration" in record) == (kind == "seconds")
+            if kind == "seconds":
+                assert record["calibration"]["seconds"] == 30.0
+                assert record["calibration"]["seconds_per_validation"] > 0
+        for mine, other in zip(*found.values(), strict=True) if found else ():
+            assert mine.keys() == other.keys()
+            for name, tensor in mine.items():
+                assert torch.equal(tensor, other[name]), (stage, name)
+        if stage is pretrain_autoencoder:
+            files |= {"pretrained": tmp_path / "steps/pretrain_autoencoder/index.json"}
+        if stage is finetune_autoencoder:
+            files = {"dataset": dataset, "autoencoder": home.parents[1] /
+                     "steps/finetune_autoencoder/index.json"}  # fmt: skip

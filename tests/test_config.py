@@ -15,8 +15,6 @@ from snakemake.utils import update_config
 
 from rsvp.config.load import load
 from rsvp.config.schema import (
-    BUDGETS,
-    CALIBRATIONS,
     LAYER_KEYS,
     PROTOCOLS,
     Column,
@@ -474,13 +472,9 @@ STAGES = {
     "evaluate": "shapes",
     "check_memorisation": "shapes",
     "measure_semantics": "rsvp",
-    "calibrate_pretraining": "rsvp",
-    "calibrate_finetuning": "rsvp",
-    "calibrate_diffusion": "rsvp-m",
     "report": "report",
 }
-# For each change of the config, the stages whose own part of it changes; what changes a training
-# changes its calibration, too.
+# For each change of the config, the stages whose own part of it changes.
 DEPENDS = {
     ("report.title", "other"): {"report"},
     ("report.examples", 2): {"report"},
@@ -526,43 +520,33 @@ def test_a_change_reaches_the_stages_that_depend_on_it(change):
         for stage, name in STAGES.items()
         if stage_settings(before, stage, name) != stage_settings(after, stage, name)
     }
-    assert stages == with_calibrations(DEPENDS[change])
+    assert stages == DEPENDS[change]
 
 
-def with_calibrations(stages: set[str]) -> set[str]:
-    """The stages, and the calibrations of those that train."""
-    return stages | {CALIBRATIONS[stage] for stage in stages & CALIBRATIONS.keys()}
-
-
-CALIBRATED = {
-    "autoencoders.rsvp.pretrain": ("pretrain_autoencoder", "calibrate_pretraining", "rsvp"),
-    "autoencoders.rsvp.finetune": ("finetune_autoencoder", "calibrate_finetuning", "rsvp"),
-    "predictors.rsvp-m": ("train_diffusion", "calibrate_diffusion", "rsvp-m"),
+BUDGETS = {
+    "autoencoders.rsvp.pretrain": ("pretrain_autoencoder", "autoencoder.pretrain", "rsvp"),
+    "autoencoders.rsvp.finetune": ("finetune_autoencoder", "autoencoder.finetune", "rsvp"),
+    "predictors.rsvp-m": ("train_diffusion", "predictor", "rsvp-m"),
 }
 
 
-@pytest.mark.parametrize("section", CALIBRATED)
-def test_seconds_reach_the_calibration_and_not_the_training(section):
-    training, calibration, name = CALIBRATED[section]
+@pytest.mark.parametrize("section", BUDGETS)
+def test_seconds_reach_the_training_in_place_of_steps(section):
+    stage, place, name = BUDGETS[section]
 
-    def found(stage, seconds):
+    def found(seconds):
         values = changed(f"{section}.seconds", seconds)
         holder = values
         for key in section.split("."):
             holder = holder[key]
-        del holder["steps"]
+        holder.pop("steps")
         return stage_settings(load(values), stage, name)
 
-    assert found(training, 60) == found(training, 120)
-    holder = found(training, 60)
-    for key in BUDGETS[training]:
-        holder = holder[key]
-    assert not {"steps", "seconds"} & set(holder)
-    assert found(calibration, 60) != found(calibration, 120)
-    read = read_settings(found(calibration, 60))
-    for key in BUDGETS[training]:
-        read = getattr(read, key)
-    assert read.seconds == 60.0
+    assert found(60) != found(120)
+    holder, read = found(60), read_settings(found(60))
+    for key in place.split("."):
+        holder, read = holder[key], getattr(read, key)
+    assert "steps" not in holder and holder["seconds"] == read.seconds == 60.0
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -624,8 +608,8 @@ def test_a_context_reaches_what_is_trained_for_it():
         if stage_settings(before, stage, name) != stage_settings(after, stage, name)
     }
     trained = {"pretrain_autoencoder", "finetune_autoencoder"}
-    assert stages == with_calibrations(trained | {"cache_latents"})
-    for stage in ("cache_latents", "calibrate_pretraining", "calibrate_finetuning"):
+    assert stages == trained | {"cache_latents"}
+    for stage in trained | {"cache_latents"}:
         settings = read_settings(stage_settings(after, stage, "rsvp"))
         assert settings.contexts == {"ends": ObservedFrames(2, 2)}, stage
     # Defined, and named by nobody.

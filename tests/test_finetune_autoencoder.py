@@ -54,7 +54,7 @@ def run(stage, home, dataset, own, **files):
     """The state, the weights and the history that a stage ends with."""
     given = {"code": None, "state": home / "state", "dataset": dataset}
     given |= {"weights": home / "weights.safetensors", "history": home / "history.csv"}
-    stage.run(Namespace(calibration=None, **given, index=home / "index.json", **files), own)
+    stage.run(Namespace(**given, index=home / "index.json", **files), own)
     state = load_file(max((home / "state").glob("state-*.safetensors")))
     history = pd.read_csv(home / "history.csv").drop(columns="seconds")
     return state, load_file(home / "weights.safetensors"), history

@@ -67,7 +67,6 @@ def run(
     given = {
         "code": None,
         "state": home / "state",
-        "calibration": None,
         "dataset": dataset,
         "index": home / "index.json",
     }

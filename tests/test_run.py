@@ -18,7 +18,8 @@ from rsvp.runtime.journal import SAVE_SECONDS, StateKey
 from rsvp.runtime.random import generator
 from rsvp.training import run as run_module
 from rsvp.training.ema import ramped_average
-from rsvp.training.run import TrainingRun, learning_rate, load_part, save_part, set_learning_rate
+from rsvp.training.run import TrainingRun, learning_rate, set_learning_rate
+from rsvp.training.state import load_part, save_part
 
 STEPS = 25
 

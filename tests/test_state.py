@@ -1,6 +1,5 @@
 """Training state on disk: whole or not at all, of one key; the newest and the best stay."""
 
-import json
 import os
 
 import pytest
@@ -97,16 +96,6 @@ def test_state_of_another_key_is_set_aside(folder, caplog, key, reason):
     assert len(aside) == 2 and all(path.stat().st_size for path in aside)
     other.save(1, tensors(7), {"step": 1})
     assert reopened(other, key).load(10**9)[0]["count"] == 7
-
-
-@pytest.mark.parametrize(("code", "same"), [("other code", True), ("fourth", False)])
-def test_accepted_code_counts_as_the_same(folder, code, same):
-    """Accepted from "code" to "middle", and later from that to "other code"."""
-    folder.save(1, tensors(1), {"step": 1})
-    chain = [("code", "middle"), ("middle", "other code"), ("third", "fourth")]
-    entries = [{"from": before, "to": after} for before, after in chain]
-    (folder.folder / "accepted.json").write_text(json.dumps(entries))
-    assert (reopened(folder, StateKey(code, "work")).load(10) is not None) == same
 
 
 def test_state_of_more_steps_than_wanted_is_set_aside(folder, caplog):

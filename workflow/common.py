@@ -28,7 +28,7 @@ from rsvp.config.schema import (
     is_url,
     weights_sources,
 )
-from rsvp.config.stages import budget_section, measuring_threads, stage_settings
+from rsvp.config.stages import measuring_threads, stage_settings
 from rsvp.data.sources import Source, content_hashes, list_sources, share_of, sources_digest
 from rsvp.runtime.code import ROOT, code_digest, short_digests
 from rsvp.runtime.errors import BAD_INPUT, UserError
@@ -171,21 +171,6 @@ class Plan:
         return [TRAINED[stage].format(name=n, seed=s) for stage, n, s in self.trainings]
 
     @property
-    def calibration_folders(self) -> list[str]:
-        """The folders of calibrations: of the trainings whose budget is in seconds."""
-        indexes = (calibrations(self.config, *training) for training in self.trainings)
-        return [os.path.dirname(path) for paths in indexes for path in paths]
-
-    def calibration(self, training: str) -> Callable[[Any], list[str]]:
-        """What gives a rule the calibration of a training stage, where there is one."""
-
-        def found(wildcards: Any) -> list[str]:
-            name = wildcards.get("autoencoder") or wildcards.predictor
-            return calibrations(self.config, training, name, wildcards.seed)
-
-        return found
-
-    @property
     def semantics_folders(self) -> list[str]:
         """The folders of what scene, object and motion mean, of the autoencoders that have them."""
         named = self.config.autoencoders
@@ -214,7 +199,6 @@ class Plan:
             folders.append(f"datasets/{name}")
         folders += [f"real_features/{name}" for name in self.datasets]
         folders += self.trained_folders
-        folders += self.calibration_folders
         folders += [f"autoencoders/{a}/seed{s}/latents" for a in self.autoencoders
                     for s in self.seeds]  # fmt: skip
         folders += self.semantics_folders
@@ -298,13 +282,6 @@ class Plan:
     def autoencoder_weights(self, wildcards: Any) -> str:
         """That autoencoder's weights."""
         return self.autoencoder(wildcards).replace("index.json", "weights.safetensors")
-
-
-def calibrations(config: Config, training: str, name: str, seed: int | str) -> list[str]:
-    """The index of what finds the steps of a training; none where the config gives its steps."""
-    if budget_section(config, training, name).seconds is None:
-        return []
-    return [f"{TRAINED[training].format(name=name, seed=seed)}/calibration/{INDEX}"]
 
 
 def code_files(module: str) -> list[str]:

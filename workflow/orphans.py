@@ -20,7 +20,6 @@ ROOTS = ("datasets", "autoencoders", "predictors", "predictions", "evaluation",
 # The folder of a stage, deepest first.
 STAGE = re.compile(
     r"(datasets/[^/]+/videos|datasets/[^/]+/frames/\d+|datasets/[^/]+"
-    r"|(autoencoders/[^/]+/seed\d+/(pretrained|finetuned)|predictors/[^/]+/seed\d+)/calibration"
     r"|autoencoders/[^/]+/seed\d+/(pretrained|finetuned|latents)"
     r"|(predictors|predictions|evaluation|semantics)/[^/]+/seed\d+"
     r"|(real_features|memorisation)/[^/]+|settings)/(?P<name>.*)"
@@ -31,6 +30,7 @@ MADE = re.compile(
     r"|(weights|features|truth|(frames|train|validation|test)-\d+)\.safetensors|scores\.parquet"
     r"|state/(\w+/)?(old-)?((aside|broken)-.*)?state-\d+\.safetensors"
     r"|state/(\w+/)?((part|waiting)-\d+\.safetensors|journal\.json)"
+    r"|state/calibration-\w+\.json"
     r"|state/tensorboard/events\..*|(videos|(train|validation|test)/shapes)/\d+\.mp4"
     r"|views/(legend|\d+-\w+)\.png|pictures/[\w.-]+\.png"
     r"|(.*/)?(\.?lock|\.[^/]+\.tmp)|\.frames-\d+\.safetensors\.part"

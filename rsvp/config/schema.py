@@ -449,17 +449,6 @@ ROW_KEYS = ("sampler", "guidance", "context")  # of a predictor; the others shap
 LPIPS_KEYS = ("lpips_backbone", "lpips_linear")
 NETWORK_KEYS = (*LPIPS_KEYS, "i3d")
 FETCH = "make weights downloads it (for another config: make weights CONFIG=FILE)"
-# For each training stage the one that turns its seconds into steps.
-CALIBRATIONS = {
-    "pretrain_autoencoder": "calibrate_pretraining",
-    "finetune_autoencoder": "calibrate_finetuning",
-    "train_diffusion": "calibrate_diffusion",
-}
-BUDGETS = {  # where a training stage's settings hold its steps
-    "pretrain_autoencoder": ("autoencoder", "pretrain"),
-    "finetune_autoencoder": ("autoencoder", "finetune"),
-    "train_diffusion": ("predictor",),
-}
 # Fields of an autoencoder that are of some kinds only, and of a regulariser.
 LAYER_KEYS = ("scene_channels", "object_channels", "motion_channels", "displacement_scale")
 KIND_KEYS = {

@@ -7,8 +7,6 @@ from typing import Any
 
 from rsvp.config.load import structured
 from rsvp.config.schema import (
-    BUDGETS,
-    CALIBRATIONS,
     FRAME_LOSS_KEYS,
     LPIPS_KEYS,
     NETWORK_KEYS,
@@ -80,9 +78,6 @@ def stage_settings(config: Config, stage: str, name: str = "", seed: int = 0) ->
     `name` names the dataset, autoencoder or predictor that the stage works for. Two configs that
     give equal settings give equal outputs of the stage, so a change elsewhere leaves it alone.
     """
-    for training, calibration in CALIBRATIONS.items():
-        if stage == calibration:
-            return calibration_settings(config, training, name, seed)
     settings: dict[str, Any] = {"name": name}
     compute = omit(config.compute, "save_seconds", "compile")
     measuring = compute | {"threads": measuring_threads(config.compute)}
@@ -95,7 +90,7 @@ def stage_settings(config: Config, stage: str, name: str = "", seed: int = 0) ->
     elif stage == "pretrain_autoencoder":
         own = config.autoencoders[name]
         autoencoder = omit(own, "finetune", "latent_copies", "contexts", *foreign_keys(own))
-        autoencoder["pretrain"] = without_budget(own.pretrain)
+        autoencoder["pretrain"] = with_budget(own.pretrain)
         settings |= {"seed": seed, "autoencoder": autoencoder}
         settings["contexts"] = to_plain(chosen_contexts(config, name))
         settings |= {"weights": training_weights(config, name), "compute": compute}
@@ -104,7 +99,7 @@ def stage_settings(config: Config, stage: str, name: str = "", seed: int = 0) ->
         others = ("latent_copies", "init_from", "contexts")
         autoencoder = omit(own, *others, *foreign_keys(own))
         autoencoder["pretrain"] = pick(own.pretrain, FRAME_LOSS_KEYS)
-        autoencoder["finetune"] = without_budget(own.finetune)
+        autoencoder["finetune"] = with_budget(own.finetune)
         settings |= {"seed": seed, "autoencoder": autoencoder}
         settings["contexts"] = to_plain(chosen_contexts(config, name))
         settings |= {"weights": training_weights(config, name), "compute": compute}
@@ -117,7 +112,7 @@ def stage_settings(config: Config, stage: str, name: str = "", seed: int = 0) ->
             settings["evaluation"] = pick(config.evaluation, ("max_clips", "horizon"))
     elif stage == "train_diffusion":
         own = config.predictors[name]
-        predictor = pick(own, tuple(key for key in DENOISER_KEYS if key in without_budget(own)))
+        predictor = pick(own, tuple(key for key in DENOISER_KEYS if key in with_budget(own)))
         settings |= {"seed": seed, "predictor": predictor}
         settings["compute"] = omit(config.compute, "save_seconds")
     elif stage == "predict":
@@ -164,28 +159,9 @@ def measuring_threads(compute: Compute) -> int:
     return max(1, compute.threads // 2)
 
 
-def budget_section(config: Config, training: str, name: str) -> Pretrain | Finetune | Predictor:
-    """The section of the config that holds the budget of a training stage."""
-    kind, *inner = BUDGETS[training]
-    section = getattr(config, f"{kind}s")[name]
-    return getattr(section, inner[0]) if inner else section
-
-
-def without_budget(section: Pretrain | Finetune | Predictor) -> dict[str, Any]:
-    """A section's fields as plain values; without steps where they are found from seconds.
-
-    Training knows steps only: how they were found does not change its settings.
-    """
-    return omit(section, "seconds", *(["steps"] if section.seconds is not None else []))
-
-
-def calibration_settings(config: Config, training: str, name: str, seed: int) -> dict[str, Any]:
-    """The settings of the stage that calibrates `training`: its own, and the seconds."""
-    settings = section = stage_settings(config, training, name, seed)
-    for key in BUDGETS[training]:
-        section = section[key]
-    section["seconds"] = budget_section(config, training, name).seconds
-    return settings
+def with_budget(section: Pretrain | Finetune | Predictor) -> dict[str, Any]:
+    """Return a section's fields as plain values; without `steps` where `seconds` count instead."""
+    return omit(section, *(["steps"] if section.seconds is not None else []))
 
 
 def without_unset(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,9 +26,9 @@ KINDS = {
     "semantics": "autoencoder",
     "memorisation": "dataset",
 }  # what is in a folder of ROOTS
-ORDER = ("generate_videos", "decode", "split", "calibrate_pretraining", "pretrain_autoencoder",
-         "calibrate_finetuning", "finetune_autoencoder", "cache_latents", "calibrate_diffusion",
-         "train_diffusion", "predict", "predict_baseline", "reconstruct",
+ORDER = ("generate_videos", "decode", "split", "pretrain_autoencoder",
+         "finetune_autoencoder", "cache_latents", "train_diffusion", "predict",
+         "predict_baseline", "reconstruct",
          "real_features", "evaluate", "measure_semantics",
          "check_memorisation", "report")  # fmt: skip
 

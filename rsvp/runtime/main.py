@@ -58,19 +58,6 @@ def training_parser(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--weights", type=Path, required=True, help="safetensors to write")
     parser.add_argument("--index", type=Path, required=True, help="JSON to write")
     parser.add_argument("--history", type=Path, required=True, help="CSV of losses to write")
-    parser.add_argument(
-        "--calibration",
-        type=Path,
-        nargs="?",
-        help="index.json of a calibration, whose steps count in place of the settings'",
-    )
-    return parser
-
-
-def calibration_parser(description: str | None) -> argparse.ArgumentParser:
-    """`stage_parser` for a stage that turns a budget in seconds into steps."""
-    parser = stage_parser(description)
-    parser.add_argument("--calibration", type=Path, required=True, help="JSON to write")
     return parser
 
 

@@ -17,7 +17,7 @@ from rsvp.runtime.device import device_name, make_fabric
 from rsvp.runtime.files import read_json
 from rsvp.runtime.journal import state_key
 from rsvp.runtime.main import run_stage, training_parser
-from rsvp.training.budget import planned_steps
+from rsvp.training.calibration import TRIAL_STEPS, calibrated_steps
 from rsvp.training.cost import autoencoder_flops, per_second
 from rsvp.training.early_stopping import DIVERGED, EarlyStopping
 from rsvp.training.finetuning import Finetuning
@@ -39,17 +39,27 @@ def main() -> None:
 
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     config = settings.autoencoder.finetune
-    steps, budget = planned_steps(config.steps, arguments.calibration)
     fabric = make_fabric(settings.compute, settings.seed)
     clips, held_out = (Clips(arguments.dataset, split) for split in ("train", "validation"))
     pretrained = load_autoencoder(arguments.pretrained)
-    trainer = Finetuning(settings, clips, held_out, pretrained, fabric, steps)
-    run = TrainingRun(
-        arguments.state,
-        state_key(arguments.code, settings, arguments.dataset, arguments.pretrained),
-        steps,
-        trainer.parts,
-    )
+    trainer = Finetuning(settings, clips, held_out, pretrained, fabric, TRIAL_STEPS)
+    key = state_key(arguments.code, settings, arguments.dataset, arguments.pretrained)
+    steps, budget = config.steps, {}
+    if config.seconds is not None:
+        ahead = trainer.batches(0)
+        budget["calibration"] = calibrated_steps(
+            config.seconds,
+            arguments.state,
+            key,
+            trainer.parts,
+            lambda step: trainer.step(step, next(ahead)),
+            trainer.validate,
+            trainer.validate_every,
+            fabric.device,
+        )
+        steps = budget["calibration"]["steps"]
+    trainer.total = steps
+    run = TrainingRun(arguments.state, key, steps, trainer.parts)
     stopping = EarlyStopping(config.patience, config.max_psnr_drop)
     stopping.load_state_dict(run.memory.get("stopping", {}))
     ahead = trainer.batches(run.done)

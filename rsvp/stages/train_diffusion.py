@@ -10,7 +10,7 @@ from rsvp.models.bundle import save_bundle
 from rsvp.runtime.device import device_name, make_fabric
 from rsvp.runtime.journal import state_key
 from rsvp.runtime.main import run_stage, training_parser
-from rsvp.training.budget import planned_steps
+from rsvp.training.calibration import TRIAL_STEPS, calibrated_steps
 from rsvp.training.cost import forward_flops, per_second
 from rsvp.training.denoising import VALIDATE_EVERY, Denoising
 from rsvp.training.run import TrainingRun
@@ -24,17 +24,27 @@ def main() -> None:
 
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     config = settings.predictor
-    steps, budget = planned_steps(config.steps, arguments.calibration)
     fabric = make_fabric(settings.compute, settings.seed)
     latents = Latents(arguments.latents, "train")
     held_out = Latents(arguments.latents, "validation")
-    trainer = Denoising(settings, latents, held_out, fabric, steps)
-    run = TrainingRun(
-        arguments.state,
-        state_key(arguments.code, settings, arguments.latents),
-        steps,
-        trainer.parts,
-    )
+    trainer = Denoising(settings, latents, held_out, fabric, TRIAL_STEPS)
+    key = state_key(arguments.code, settings, arguments.latents)
+    steps, budget = config.steps, {}
+    if config.seconds is not None:
+        ahead = trainer.batches(0)
+        budget["calibration"] = calibrated_steps(
+            config.seconds,
+            arguments.state,
+            key,
+            trainer.parts,
+            lambda step: trainer.step(step, next(ahead)),
+            trainer.validate,
+            trainer.validate_every,
+            fabric.device,
+        )
+        steps = budget["calibration"]["steps"]
+    trainer.total = steps
+    run = TrainingRun(arguments.state, key, steps, trainer.parts)
     ahead = trainer.batches(run.done)
     for step in run.steps("train diffusion"):
         run.log(step, **trainer.step(step, next(ahead)))

@@ -1,78 +1,75 @@
-"""A budget in seconds becomes steps: once, by timing the training that is to come.
+"""A budget in seconds becomes steps: once, by timing steps of the training that follows.
 
-Training itself knows steps alone, so that it can be resumed exactly.
+The loop itself knows steps alone, so that it can be resumed exactly. The number of steps is kept in
+the training's state folder.
 """
 
 import logging
-import statistics
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 from tqdm import tqdm
 
-from rsvp.runtime.device import device_name
+from rsvp.runtime.files import read_json, sha256_of_json, write_json
+from rsvp.runtime.journal import StateKey
+from rsvp.training.state import Stateful, load_part, save_part
 
-WARM_UP = 3  # steps that are not timed: memory is allocated, kernels are chosen
+WARM_UP = 3  # steps that are not timed: networks are compiled, memory is allocated
 LEAST, MOST = 5, 40  # steps that are timed
 ENOUGH_SECONDS = 30.0  # no further step is timed after these
 VALIDATIONS = 2
 MOST_STEPS = 10**9
-TRIAL_STEPS = WARM_UP + MOST  # that a trainer is built for
+TRIAL_STEPS = WARM_UP + MOST
 logger = logging.getLogger(__name__)
-
-
-class Trainer(Protocol):
-    """A training stage: what one step does, and how often the validation split is looked at."""
-
-    @property
-    def validate_every(self) -> int | None: ...
-
-    def batches(self, first: int) -> Iterator[Any]: ...
-
-    def step(self, step: int, batch: Any) -> dict[str, Tensor]: ...
-
-    def validate(self) -> object: ...
 
 
 @dataclass(frozen=True)
 class Timing:
-    """What a training takes, in seconds."""
+    """Seconds that parts of a training take."""
 
     step: float  # the median of the timed steps, with the wait for their data
+    fast: float  # the 10 % quantile of the timed steps
+    slow: float  # the 90 % quantile
     validation: float  # the shorter of two: the first one warms up, and noise only adds
     timed_steps: int
 
 
-def time_training(trainer: Trainer, finish: Callable[[], None]) -> Timing:
-    """Make some steps, which train nothing that is kept, and validate; returns what each took.
+def time_training(
+    step: Callable[[int], object], validate: Callable[[], object], finish: Callable[[], None]
+) -> Timing:
+    """Make some steps and validations, and return the seconds that they take.
 
-    `finish` waits for the device.
+    step: gets the step's number, from 0 to `TRIAL_STEPS` - 1 at most, and waits for its data.
+    finish: waits for the device.
     """
-    ahead, seconds = trainer.batches(0), []
-    for step in tqdm(range(TRIAL_STEPS), desc="calibrate", unit="step"):
-        started = time.perf_counter()
-        trainer.step(step, next(ahead))
-        finish()
-        seconds.append(time.perf_counter() - started)
+    seconds: list[float] = []
+    for number in tqdm(range(TRIAL_STEPS), desc="calibrate", unit="step"):
+        seconds.append(seconds_of(lambda: step(number), finish))  # noqa: B023 (called at once)
         timed = seconds[WARM_UP:]
         if len(timed) >= LEAST and sum(timed) > ENOUGH_SECONDS:
             break
-    validations = []
-    for _ in range(VALIDATIONS):
-        started = time.perf_counter()
-        trainer.validate()
-        finish()
-        validations.append(time.perf_counter() - started)
-    return Timing(statistics.median(timed), min(validations), len(timed))
+    fast, median, slow = (float(value) for value in np.quantile(timed, (0.1, 0.5, 0.9)))
+    validation = min(seconds_of(validate, finish) for _ in range(VALIDATIONS))
+    return Timing(median, fast, slow, validation, len(timed))
+
+
+def seconds_of(work: Callable[[], object], finish: Callable[[], None]) -> float:
+    """Return the seconds that `work` takes until the device has finished it."""
+    started = time.perf_counter()
+    work()
+    finish()
+    return time.perf_counter() - started
 
 
 def steps_within(seconds: float, timing: Timing, validate_every: int | None) -> int:
-    """The steps that fit into `seconds`, at least one.
+    """Return the steps that fit into `seconds`, at least one.
 
     One validation, and one more each `validate_every` steps, are part of the time.
     """
@@ -81,28 +78,67 @@ def steps_within(seconds: float, timing: Timing, validate_every: int | None) -> 
     return int(min(max(1.0, fitting), MOST_STEPS))
 
 
-def calibrate(trainer: Trainer, fabric: Fabric, seconds: float) -> dict[str, Any]:
-    """How many steps of a trainer, built for `TRIAL_STEPS`, fit into `seconds`; and why."""
+@contextmanager
+def put_back(stateful: Mapping[str, Stateful], device: torch.device) -> Iterator[None]:
+    """Restore weights, optimisers, averages and the global random state at the end."""
+    tensors: dict[str, Tensor] = {}
+    layouts = {name: save_part(item, name, tensors) for name, item in stateful.items()}
+    tensors = {name: value.detach().clone().cpu() for name, value in tensors.items()}
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        yield
+    for name, item in stateful.items():
+        load_part(item, name, tensors, layouts[name])
+
+
+def calibrated_steps(
+    seconds: float,
+    folder: Path,
+    key: StateKey,
+    stateful: Mapping[str, Stateful],
+    step: Callable[[int], object],
+    validate: Callable[[], object],
+    validate_every: int | None,
+    device: torch.device,
+) -> dict[str, Any]:
+    """Return how many `steps` of a training fit into `seconds`, and the timing behind it.
+
+    The first run of a key times the training and keeps the result in `folder`; later ones read it.
+    `stateful` is left as it was.
+    """
+    digest = sha256_of_json([asdict(key), seconds])[:12]
+    path = folder / f"calibration-{digest}.json"
+    if path.exists():
+        return read_json(path)
 
     def finish() -> None:
-        if fabric.device.type == "cuda":
-            torch.cuda.synchronize(fabric.device)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
 
-    timing = time_training(trainer, finish)
-    steps = steps_within(seconds, timing, trainer.validate_every)
+    with put_back(stateful, device):
+        timing = time_training(step, validate, finish)
+    steps = steps_within(seconds, timing, validate_every)
+    logger.warning(
+        "a step takes %.3g s (%.3g to %.3g s: 10 %% and 90 %% quantiles of %d), a validation"
+        " %.3g s: %d steps in %g s",
+        timing.step, timing.fast, timing.slow, timing.timed_steps, timing.validation, steps,
+        seconds,
+    )  # fmt: skip
     if seconds < timing.step + timing.validation:
         logger.warning(
             "%g seconds are less than one step and a validation take (%.3g s)",
             seconds,
             timing.step + timing.validation,
         )
-    return {
+    found = {
         "seconds": seconds,
         "steps": steps,
         "seconds_per_step": float(f"{timing.step:.4g}"),
+        "spread": [float(f"{value:.4g}") for value in (timing.fast, timing.slow)],
         "seconds_per_validation": float(f"{timing.validation:.4g}"),
-        "validate_every": trainer.validate_every,
+        "validate_every": validate_every,
         "timed_steps": timing.timed_steps,
-        "device": device_name(fabric),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
     }
+    write_json(path, found)
+    return found

@@ -21,7 +21,8 @@ from rsvp.runtime.device import loader_workers
 from rsvp.runtime.random import generator
 from rsvp.training.batches import LatentBatches, StepBatches
 from rsvp.training.ema import ramped_average
-from rsvp.training.run import Part, learning_rate, set_learning_rate
+from rsvp.training.run import learning_rate, set_learning_rate
+from rsvp.training.state import Stateful
 
 VALIDATE_EVERY = 100  # steps
 VALIDATION_CLIPS = 64
@@ -89,7 +90,7 @@ class Denoising:
         )
         # The module is not wrapped: Fabric would round what goes in, times too, to bfloat16.
         self.optimizer = fabric.setup_optimizers(optimizer)
-        self.parts: dict[str, Part] = {
+        self.parts: dict[str, Stateful] = {
             "denoiser": self.denoiser,
             "average": self.average,
             "optimizer": self.optimizer.optimizer,

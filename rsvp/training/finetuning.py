@@ -29,7 +29,8 @@ from rsvp.training.adversarial import (
 from rsvp.training.batches import ClipBatches, in_context
 from rsvp.training.ema import ramped_average
 from rsvp.training.reconstruction import frame_weights, reconstruct, reconstruction_loss
-from rsvp.training.run import Part, learning_rate, set_learning_rate
+from rsvp.training.run import learning_rate, set_learning_rate
+from rsvp.training.state import Stateful
 from rsvp.training.watch import Scores, Watch
 
 
@@ -66,7 +67,7 @@ class Finetuning:
         self.watch = Watch(held_out, settings.weights, fabric.device, watched)
         self.start = self.watch.measure(self.autoencoder)
         self.kept: Scores | None = None  # of `best`, unless a run before this one kept them
-        self.parts: dict[str, Part] = {
+        self.parts: dict[str, Stateful] = {
             "autoencoder": self.autoencoder,
             "average": self.average,
             "best": self.best,

@@ -19,7 +19,8 @@ from rsvp.runtime.random import generator
 from rsvp.training.batches import ClipBatches, in_context
 from rsvp.training.ema import ramped_average
 from rsvp.training.reconstruction import frame_weights, reconstruct, reconstruction_loss
-from rsvp.training.run import Part, learning_rate, set_learning_rate
+from rsvp.training.run import learning_rate, set_learning_rate
+from rsvp.training.state import Stateful
 from rsvp.training.watch import Watch, training_perceptual
 
 
@@ -54,7 +55,7 @@ class Pretraining:
         self.optimizer = fabric.setup_optimizers(optimizer)
         self.autoencoder = autoencoder
         self.perceptual = training_perceptual(settings.weights, fabric.device)
-        self.parts: dict[str, Part] = {
+        self.parts: dict[str, Stateful] = {
             "autoencoder": autoencoder,
             "optimizer": self.optimizer.optimizer,
         }

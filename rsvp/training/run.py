@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,19 +17,11 @@ from tqdm import tqdm
 from rsvp.runtime.errors import UserError
 from rsvp.runtime.journal import StateKey, save_seconds
 from rsvp.training.history import History
-from rsvp.training.state import StateFolder
+from rsvp.training.state import StateFolder, Stateful, load_part, save_part
 
 LOG_EVERY = 10  # steps
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 logger = logging.getLogger(__name__)
-
-
-class Part(Protocol):
-    """What a state holds: a module or an optimiser."""
-
-    def state_dict(self) -> dict[str, Any]: ...
-
-    def load_state_dict(self, state: dict[str, Any]) -> Any: ...
 
 
 class NotFinite(UserError):
@@ -45,7 +37,7 @@ class TrainingRun:
     state.
     """
 
-    def __init__(self, folder: Path, key: StateKey, steps: int, parts: dict[str, Part]) -> None:
+    def __init__(self, folder: Path, key: StateKey, steps: int, parts: dict[str, Stateful]) -> None:
         self.total, self.parts = steps, parts
         self.states = StateFolder(folder, key)
         self.memory: dict[str, Any] = {}
@@ -168,32 +160,6 @@ def plans(before: list[list[int]], done: int, steps: int) -> list[list[int]]:
     """
     kept = [plan for plan in before if plan[0] < done or plan == [0, steps]]
     return kept if kept and kept[-1][1] == steps else [*kept, [done, steps]]
-
-
-def save_part(part: Part, name: str, tensors: dict[str, Tensor]) -> dict[str, Any] | None:
-    """Put the tensors of a part under `name/…` into `tensors`; returns an optimiser's layout."""
-    state = part.state_dict()
-    if "param_groups" not in state:
-        tensors |= {f"{name}/{key}": value for key, value in state.items()}
-        return None
-    for index, values in state["state"].items():
-        tensors |= {f"{name}/{index}/{key}": value for key, value in values.items()}
-    return {"param_groups": state["param_groups"]}
-
-
-def load_part(
-    part: Part, name: str, tensors: dict[str, Tensor], layout: dict[str, Any] | None
-) -> None:
-    """Give a part back what `save_part` took."""
-    own = {k.removeprefix(f"{name}/"): v for k, v in tensors.items() if k.startswith(f"{name}/")}
-    if layout is None:
-        part.load_state_dict(own)
-        return
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in own.items():
-        index, field = key.split("/", 1)
-        state.setdefault(int(index), {})[field] = value
-    part.load_state_dict({"state": state, "param_groups": layout["param_groups"]})
 
 
 def learning_rate(step: int, steps: int, peak: float, warmup: int) -> float:

@@ -11,13 +11,13 @@ import logging
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from rsvp.runtime.files import atomic_path, read_json
+from rsvp.runtime.files import atomic_path
 from rsvp.runtime.journal import StateKey
 from rsvp.runtime.record import running_versions, version_changes
 
@@ -26,12 +26,19 @@ BROKEN = (SafetensorError, OSError, KeyError, ValueError, TypeError)  # what rea
 logger = logging.getLogger(__name__)
 
 
+class Stateful(Protocol):
+    """A module or an optimiser: anything whose state is saved and restored."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> Any: ...
+
+
 class StateFolder:
     """The states of one training stage, newest last."""
 
     def __init__(self, folder: Path, key: StateKey) -> None:
         self.folder, self.key = folder, key
-        self.codes = accepted_codes(folder / "accepted.json", key.code)
         folder.mkdir(parents=True, exist_ok=True)
 
     def files(self) -> list[Path]:
@@ -103,7 +110,7 @@ class StateFolder:
         """Why a state cannot be gone on from, or ""."""
         if entry["work"] != self.key.work:
             return "other settings or inputs"
-        if entry["code"] not in self.codes:
+        if entry["code"] != self.key.code:
             return "other code"
         if entry["step"] > most_steps:
             return f"{entry['step']} steps, more than {most_steps}"
@@ -159,15 +166,27 @@ def read_entry(path: Path) -> dict[str, Any]:
         return json.loads(file.metadata()["rsvp"])
 
 
-def accepted_codes(path: Path, code: str | None) -> set[str | None]:
-    """Digests of code that count as `code`: itself, and what a person accepted as equal to it.
+def save_part(part: Stateful, name: str, tensors: dict[str, Tensor]) -> dict[str, Any] | None:
+    """Put the tensors of a part under `name/…` into `tensors`; return an optimiser's layout."""
+    state = part.state_dict()
+    if "param_groups" not in state:
+        tensors |= {f"{name}/{key}": value for key, value in state.items()}
+        return None
+    for index, values in state["state"].items():
+        tensors |= {f"{name}/{index}/{key}": value for key, value in values.items()}
+    return {"param_groups": state["param_groups"]}
 
-    `path`: [{"from": digest, "to": digest, …}], written by `make accept`; it may be missing.
-    """
-    codes = {code}
-    entries = read_json(path) if path.exists() else []
-    while True:
-        more = {entry["from"] for entry in entries if entry["to"] in codes} - codes
-        if not more:
-            return codes
-        codes |= more
+
+def load_part(
+    part: Stateful, name: str, tensors: dict[str, Tensor], layout: dict[str, Any] | None
+) -> None:
+    """Restore a part from the tensors and the layout of `save_part`."""
+    own = {k.removeprefix(f"{name}/"): v for k, v in tensors.items() if k.startswith(f"{name}/")}
+    if layout is None:
+        part.load_state_dict(own)
+        return
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in own.items():
+        index, field = key.split("/", 1)
+        state.setdefault(int(index), {})[field] = value
+    part.load_state_dict({"state": state, "param_groups": layout["param_groups"]})

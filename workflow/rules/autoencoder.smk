@@ -3,45 +3,9 @@
 in:  datasets/{dataset}/index.json
 out: autoencoders/{autoencoder}/seed{seed}/pretrained/, …/finetuned/, …/latents/index.json
 
-A training whose budget is in seconds takes its steps from …/calibration/index.json.
-
 A killed training continues from state/, which no rule declares: Snakemake deletes the outputs of
 failed jobs.
 """
-
-
-rule calibrate_pretraining:
-    """Find how many steps of pretraining fit into its seconds; runs where the config sets them."""
-    input:
-        settings="settings/calibrate_pretraining/{autoencoder}/seed{seed}.json",
-        dataset=PLAN.dataset,
-    output:
-        calibration="autoencoders/{autoencoder}/seed{seed}/pretrained/calibration/index.json",
-        record="autoencoders/{autoencoder}/seed{seed}/pretrained/calibration/run.json",
-    log:
-        "autoencoders/{autoencoder}/seed{seed}/pretrained/calibration/log.txt",
-    benchmark:
-        "autoencoders/{autoencoder}/seed{seed}/pretrained/calibration/benchmark.tsv"
-    conda:
-        "../../envs/rsvp.yaml"
-    threads: PLAN.threads
-    resources:
-        gpu=PLAN.gpu,
-        mem_mb=16000,
-        runtime="2h",
-    params:
-        *code_files("rsvp.stages.calibrate_pretraining"),
-        code=planned_code("rsvp.stages.calibrate_pretraining"),
-    message:
-        "Calibrate the pretraining of {wildcards.autoencoder} (seed {wildcards.seed})"
-    shell:
-        '"$PYTHON" -m rsvp.stages.calibrate_pretraining'
-        " --settings {input.settings}"
-        " --dataset {input.dataset}"
-        " --calibration {output.calibration}"
-        " --record {output.record}"
-        " --code {params.code}"
-        " --log {log}"
 
 
 rule pretrain_autoencoder:
@@ -49,7 +13,6 @@ rule pretrain_autoencoder:
     input:
         settings="settings/pretrain_autoencoder/{autoencoder}/seed{seed}.json",
         dataset=PLAN.dataset,
-        calibration=PLAN.calibration("pretrain_autoencoder"),
     output:
         weights="autoencoders/{autoencoder}/seed{seed}/pretrained/weights.safetensors",
         index="autoencoders/{autoencoder}/seed{seed}/pretrained/index.json",
@@ -78,50 +41,10 @@ rule pretrain_autoencoder:
         '"$PYTHON" -m rsvp.stages.pretrain_autoencoder'
         " --settings {input.settings}"
         " --dataset {input.dataset}"
-        " --calibration {input.calibration}"
         " --state {params.state}"
         " --weights {output.weights}"
         " --index {output.index}"
         " --history {output.history}"
-        " --record {output.record}"
-        " --code {params.code}"
-        " --log {log}"
-
-
-rule calibrate_finetuning:
-    """Find how many steps of fine-tuning fit into its seconds; runs where the config sets them."""
-    input:
-        settings="settings/calibrate_finetuning/{autoencoder}/seed{seed}.json",
-        dataset=PLAN.dataset,
-        pretrained="autoencoders/{autoencoder}/seed{seed}/pretrained/index.json",
-        pretrained_weights=ancient(
-            "autoencoders/{autoencoder}/seed{seed}/pretrained/weights.safetensors"
-        ),
-    output:
-        calibration="autoencoders/{autoencoder}/seed{seed}/finetuned/calibration/index.json",
-        record="autoencoders/{autoencoder}/seed{seed}/finetuned/calibration/run.json",
-    log:
-        "autoencoders/{autoencoder}/seed{seed}/finetuned/calibration/log.txt",
-    benchmark:
-        "autoencoders/{autoencoder}/seed{seed}/finetuned/calibration/benchmark.tsv"
-    conda:
-        "../../envs/rsvp.yaml"
-    threads: PLAN.threads
-    resources:
-        gpu=PLAN.gpu,
-        mem_mb=16000,
-        runtime="2h",
-    params:
-        *code_files("rsvp.stages.calibrate_finetuning"),
-        code=planned_code("rsvp.stages.calibrate_finetuning"),
-    message:
-        "Calibrate the fine-tuning of {wildcards.autoencoder} (seed {wildcards.seed})"
-    shell:
-        '"$PYTHON" -m rsvp.stages.calibrate_finetuning'
-        " --settings {input.settings}"
-        " --dataset {input.dataset}"
-        " --pretrained {input.pretrained}"
-        " --calibration {output.calibration}"
         " --record {output.record}"
         " --code {params.code}"
         " --log {log}"
@@ -136,7 +59,6 @@ rule finetune_autoencoder:
         pretrained_weights=ancient(
             "autoencoders/{autoencoder}/seed{seed}/pretrained/weights.safetensors"
         ),
-        calibration=PLAN.calibration("finetune_autoencoder"),
     output:
         weights="autoencoders/{autoencoder}/seed{seed}/finetuned/weights.safetensors",
         index="autoencoders/{autoencoder}/seed{seed}/finetuned/index.json",
@@ -165,7 +87,6 @@ rule finetune_autoencoder:
         " --settings {input.settings}"
         " --dataset {input.dataset}"
         " --pretrained {input.pretrained}"
-        " --calibration {input.calibration}"
         " --state {params.state}"
         " --weights {output.weights}"
         " --index {output.index}"

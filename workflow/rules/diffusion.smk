@@ -7,46 +7,11 @@ Both go before what is measured meanwhile: that takes half the threads, and fill
 """
 
 
-rule calibrate_diffusion:
-    """Find how many steps of training fit into a predictor's seconds, where the config sets them."""
-    input:
-        settings="settings/calibrate_diffusion/{predictor}/seed{seed}.json",
-        latents=PLAN.latents,
-    output:
-        calibration="predictors/{predictor}/seed{seed}/calibration/index.json",
-        record="predictors/{predictor}/seed{seed}/calibration/run.json",
-    log:
-        "predictors/{predictor}/seed{seed}/calibration/log.txt",
-    benchmark:
-        "predictors/{predictor}/seed{seed}/calibration/benchmark.tsv"
-    conda:
-        "../../envs/rsvp.yaml"
-    threads: PLAN.threads
-    resources:
-        gpu=PLAN.gpu,
-        mem_mb=16000,
-        runtime="2h",
-    params:
-        *code_files("rsvp.stages.calibrate_diffusion"),
-        code=planned_code("rsvp.stages.calibrate_diffusion"),
-    message:
-        "Calibrate the training of {wildcards.predictor} (seed {wildcards.seed})"
-    shell:
-        '"$PYTHON" -m rsvp.stages.calibrate_diffusion'
-        " --settings {input.settings}"
-        " --latents {input.latents}"
-        " --calibration {output.calibration}"
-        " --record {output.record}"
-        " --code {params.code}"
-        " --log {log}"
-
-
 rule train_diffusion:
     """Train a predictor on cached latents."""
     input:
         settings="settings/train_diffusion/{predictor}/seed{seed}.json",
         latents=PLAN.latents,
-        calibration=PLAN.calibration("train_diffusion"),
     output:
         weights="predictors/{predictor}/seed{seed}/weights.safetensors",
         index="predictors/{predictor}/seed{seed}/index.json",
@@ -75,7 +40,6 @@ rule train_diffusion:
         '"$PYTHON" -m rsvp.stages.train_diffusion'
         " --settings {input.settings}"
         " --latents {input.latents}"
-        " --calibration {input.calibration}"
         " --state {params.state}"
         " --weights {output.weights}"
         " --index {output.index}"

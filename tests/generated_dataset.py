@@ -24,7 +24,7 @@ def make_dataset(
     groups: of the videos, by default one each. truth: whether what is behind the frames is known.
     """
     length = CONTEXT + FUTURE
-    videos = [generate_video(Generated(size=SIZE), seed, length) for seed in range(len(splits))]
+    videos = [generate_video(Generated(), SIZE, seed, length) for seed in range(len(splits))]
     with ShardWriter(folder / "frames/0", (SIZE, SIZE, 3), 1000) as writer:
         writer.append(np.concatenate([video.frames for video in videos]))
         shards = writer.finish()

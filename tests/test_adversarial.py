@@ -9,7 +9,6 @@ from rsvp.training.adversarial import (
     MOST_WEIGHT,
     R1,
     Discriminators,
-    LeCam,
     adaptive_weight,
     generator_loss,
     gradient_penalty,
@@ -182,44 +181,14 @@ def test_r1_bounds_the_gradient_of_discriminators():
     assert gradient_penalty(discriminators, real).item() < 0.5 * before
 
 
-def test_lecam_in_closed_form():
-    """Anchors are moving averages; each side is drawn to the other's."""
-    penalty, random = LeCam(0.3), torch.Generator().manual_seed(0)
-    anchors = {"real": [0.0, 0.0], "fake": [0.0, 0.0]}
-    for step in range(3):
-        logits = {k: [torch.randn(4, 1, 2, 2, generator=random) for _ in "ab"] for k in anchors}
-        for side, values in logits.items():
-            anchors[side] = [
-                0.99 * a + 0.01 * x.mean().item()
-                for a, x in zip(anchors[side], values, strict=True)
-            ]
-        expected = sum(
-            ((logits["real"][d] - anchors["fake"][d]) ** 2).mean()
-            + ((logits["fake"][d] - anchors["real"][d]) ** 2).mean()
-            for d in (0, 1)
-        )
-        found = penalty(step, nn.Module(), torch.zeros(0), logits["fake"], logits["real"])
-        torch.testing.assert_close(found["lecam"], 0.3 * expected / 2)
-    assert penalty.real.tolist() == pytest.approx(anchors["real"])
-    assert penalty.fake.tolist() == pytest.approx(anchors["fake"])
-
-
-def test_lecam_draws_logits_but_not_its_anchors():
-    penalty = LeCam(1.0)
-    logits = [torch.ones(2, requires_grad=True), torch.ones(2, requires_grad=True)]
-    penalty(0, nn.Module(), torch.zeros(0), logits, logits)["lecam"].backward()
-    assert logits[0].grad.min() > 0 and not penalty.real.requires_grad
-
-
 def test_the_config_chooses_what_is_part_of_the_state():
     none = make_discriminators(Finetune(discriminator_width=8))
     assert none.state_dict().keys() == Discriminators(8).state_dict().keys()
     chosen = Finetune(
         discriminator_width=8,
-        regularisation=Regularisation.lecam,
         augment=DiscriminatorAugment.ada,
     )
     more = make_discriminators(chosen).state_dict().keys() - none.state_dict().keys()
-    assert more == {"penalty.real", "penalty.fake", "augmentation.p"}
+    assert more == {"augmentation.p"}
     r1 = make_discriminators(Finetune(regularisation=Regularisation.r1, r1_every=3)).penalty
     assert isinstance(r1, R1) and r1.every == 3

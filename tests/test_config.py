@@ -36,12 +36,16 @@ def demo() -> dict:
 def changed(path: str, value: object) -> dict:
     """The demo's config with one value set, by its dotted path."""
     config = demo()
-    *sections, key = path.split(".")
-    section = config
-    for name in sections:
-        section = section.setdefault(name, {})
-    section[key] = value
+    set_value(config, path, value)
     return config
+
+
+def set_value(values: dict, path: str, value: object) -> None:
+    """Set what a dotted path names."""
+    *sections, key = path.split(".")
+    for name in sections:
+        values = values.setdefault(name, {})
+    values[key] = value
 
 
 @pytest.mark.parametrize("file", ["config.yaml", "configs/ucf101-mini.yaml"])
@@ -129,7 +133,6 @@ REFUSED = {
     ),
     "negative rate": ("predictors.rsvp-m.learning_rate", -1.0, "learning_rate: -1.0 is not"),
     "unknown objective": ("predictors.rsvp-m.objective", "x0", "predictors.rsvp-m.objective: "),
-    "unknown weighting": ("predictors.rsvp-m.weighting", "snr", "predictors.rsvp-m.weighting: "),
     "unknown sampler": (
         "predictors.rsvp-m.sampler.name",
         "dpm-solver++",
@@ -158,22 +161,6 @@ REFUSED = {
         {"l1": 0.0, "l2": 0},
         "autoencoders.rsvp.pretrain.l1: 0.0 is not possible; allowed: above 0, or l2 above 0",
     ),
-    "scales of motion": (
-        "autoencoders.rsvp.pretrain.scale_equivariance",
-        0.1,
-        "pretrain.scale_equivariance: 0.1 needs kind triplane or frames with regulariser tanh or"
-        " kl; set it to 0",
-    ),
-    "scales of codes": (
-        "autoencoders.images",
-        {
-            "dataset": "shapes",
-            "kind": "frames",
-            "regulariser": {"kind": "vq"},
-            "pretrain": {"scale_equivariance": 1.0},
-        },
-        "autoencoders.images.pretrain.scale_equivariance: 1.0 needs",
-    ),
     "perceptual loss without its network": (
         "autoencoders.rsvp.finetune.lpips",
         0.5,
@@ -181,8 +168,8 @@ REFUSED = {
     ),
     "key of another penalty": (
         "autoencoders.rsvp.finetune",
-        {"regularisation": "lecam", "r1_weight": 2.0},
-        "finetune.r1_weight: a key of regularisation r1, not lecam; remove it",
+        {"regularisation": "none", "r1_weight": 2.0},
+        "finetune.r1_weight: a key of regularisation r1, not none; remove it",
     ),
     "key of augmentation without it": (
         "autoencoders.rsvp.finetune.ada_clips",
@@ -273,14 +260,14 @@ REFUSED = {
     "unknown detector": ("protocols.mine", {"detector": "i2d"}, "did you mean 'i3d'?"),
     "unknown column": ("protocols.mine", {"columns": ["future"]}, "protocols.mine.columns"),
     "URL without its sum": (
-        "weights.i3d_sha256",
-        None,
-        "weights.i3d: a URL needs weights.i3d_sha256, its file's SHA-256",
+        "weights.i3d",
+        "https://example.org/i3d.tar.gz",
+        "weights.i3d: a URL needs its file's SHA-256; write #sha256= and the sum behind it",
     ),
     "sum that is none": (
-        "weights.i3d_sha256",
-        "0123",
-        "weights.i3d_sha256: '0123' is not possible; allowed: 64 hexadecimal digits",
+        "weights.i3d",
+        "https://example.org/i3d.tar.gz#sha256=0123",
+        "weights.i3d: '0123' is not possible; allowed: 64 hexadecimal digits behind #sha256=",
     ),
     "half of LPIPS": (
         "weights.lpips_linear",
@@ -380,7 +367,7 @@ REFUSED = {
     "no for a name": ("datasets", {False: {}}, "the name False is no text"),
     "other address": ("weights.i3d", "s3://a/b", "allowed: a path, or an http(s) address"),
     "unknown interpolation": ("report.title", "${nothing}", "report.title: "),
-    "schema": ("schema", 2, "schema: 2 is not supported; this rsvp reads schema 1"),
+    "schema": ("schema", 3, "schema: 3 is not supported; this rsvp reads schema 2"),
 }
 
 
@@ -393,6 +380,38 @@ def test_misfits_are_refused_in_one_line(case):
     assert str(caught.value).startswith("config: ")
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 300
+
+
+SCHEMA_1 = {
+    "datasets.shapes.generated.size": (64, "gone; videos are as large as the dataset's resolution"),
+    "datasets.shapes.generated.turn": (0.3, "gone; it is 0.3"),
+    "datasets.shapes.generated.spin": (0.4, "gone; it is 0.4"),
+    "datasets.shapes.shard_mb": (64, "gone; it is 64"),
+    "autoencoders.rsvp.pretrain.scale_equivariance": (0.0, "gone; it is 0"),
+    "autoencoders.rsvp.finetune.lecam_weight": (0.01, "gone; regularisation is none or r1"),
+    "autoencoders.rsvp.finetune.regularisation": ("lecam", "gone; regularisation is none or r1"),
+    "predictors.rsvp-m.weighting": ("none", "gone; it is none"),
+    "weights.i3d_sha256": ("0" * 64, "new spelling: #sha256=… at the end of i3d"),
+    "weights.detectors.mine.weights_sha256": ("", "new spelling: #sha256=… at the end of weights"),
+    "evaluation.semantics_clips": (32, "gone; it is 32"),
+}
+
+
+@pytest.mark.parametrize("schema", [1, 2])
+def test_keys_of_schema_1_end_in_a_line_each(schema):
+    values = demo() | {"schema": schema}
+    for path, (value, _) in SCHEMA_1.items():
+        set_value(values, path, value)
+    with pytest.raises(UserError) as caught:
+        load(values)
+    lines = str(caught.value).splitlines()
+    expected = [f"config: {path}: {now}" for path, (_, now) in SCHEMA_1.items()]
+    if schema == 1:
+        expected.append("config: schema: this rsvp reads schema 2; write schema: 2")
+    assert sorted(lines) == sorted(expected)
+    kept = demo()
+    kept["autoencoders"]["rsvp"]["finetune"]["regularisation"] = "r1"
+    assert load(kept)
 
 
 def nested(depth: int) -> list:
@@ -474,6 +493,7 @@ STAGES = {
     "measure_semantics": "rsvp",
     "report": "report",
 }
+I3D = demo()["weights"]["i3d"].partition("#sha256=")[2]
 # For each change of the config, the stages whose own part of it changes.
 DEPENDS = {
     ("report.title", "other"): {"report"},
@@ -481,7 +501,6 @@ DEPENDS = {
     ("predictors.rsvp-m.sampler.steps", 3): {"predict"},
     ("predictors.rsvp-m.guidance.low", 0.1): {"predict"},
     ("predictors.rsvp-m.objective", "edm"): {"train_diffusion"},
-    ("predictors.rsvp-m.weighting", "min_snr"): {"train_diffusion"},
     ("predictors.rsvp-m.drop_context", 0.1): {"train_diffusion"},
     ("predictors.rsvp-m.augment_latents", False): {"train_diffusion"},
     ("predictors.rsvp-m.learning_rate", 1e-4): {"train_diffusion"},
@@ -499,13 +518,12 @@ DEPENDS = {
         "predict", "predict_baseline", "reconstruct", "real_features", "measure_semantics"
     },
     ("evaluation.bootstrap", 100): {"check_memorisation", "measure_semantics", "report"},
-    ("evaluation.semantics_clips", 5): {"measure_semantics"},
     ("weights.i3d", "i3d.safetensors"): {"real_features", "evaluate", "check_memorisation"},
     ("compute.save_seconds", 7.0): set(),
     ("compute.compile", True): {"train_diffusion", "predict"},
     ("weights.lpips_backbone", "alex.safetensors"): {"evaluate", "measure_semantics"},
     ("weights.detectors.mine.program", "mine.py"): {"real_features", "evaluate"},
-    ("weights.i3d", "https://example.org/mirror"): set(),  # the same file from elsewhere
+    ("weights.i3d", f"https://example.org/mirror#sha256={I3D}"): set(),
     ("weights.required", True): set(),
     ("autoencoders.rsvp.perceptual", "lpips"): {"pretrain_autoencoder", "finetune_autoencoder"},
     ("results", "elsewhere"): set(),

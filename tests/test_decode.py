@@ -44,13 +44,21 @@ def settings(folder, path, **values):
     return file
 
 
-def decode(folder, videos, share, *more, **values):
+STAGE = ("-m", "rsvp.stages.decode")
+SMALL_FILES = """
+import runpy
+import rsvp.data.frames
+rsvp.data.frames.SHARD_BYTES = 2**20
+runpy.run_module("rsvp.stages.decode", run_name="__main__", alter_sys=True)
+"""
+
+
+def decode(folder, videos, share, *more, stage=STAGE, **values):
     """Run the stage; returns (exit code, what it wrote to the terminal, where its index is)."""
     index = folder / "frames" / str(share) / "index.json"
     command = [
         sys.executable,
-        "-m",
-        "rsvp.stages.decode",
+        *stage,
         "--settings",
         settings(folder, videos, **values),
     ]
@@ -172,7 +180,9 @@ def test_small_files_and_leftovers(tmp_path, videos):
     folder.mkdir(parents=True)
     for name in ("frames-00007.safetensors", ".frames-00007.safetensors.part", "other.txt"):
         (folder / name).touch()
-    code, _, path = decode(tmp_path, videos, 0, decode_jobs=1, shard_mb=1, resolution=128)
+    code, _, path = decode(
+        tmp_path, videos, 0, stage=("-c", SMALL_FILES), decode_jobs=1, resolution=128
+    )
     assert code == 0
     index, frames = read_frame_cache(path)
     assert index["frames_per_shard"] == 21

@@ -13,13 +13,13 @@ from rsvp.data.generated import generate_video
 from rsvp.runtime.files import read_json, sha256_of_file
 from rsvp.stages.generate_videos import list_videos, run
 
-SMALL = Generated(
-    train_videos=3, validation_videos=1, test_videos=2, frames=6, held_out_frames=4, size=32
-)
+SMALL = Generated(train_videos=3, validation_videos=1, test_videos=2, frames=6, held_out_frames=4)
 
 
 def make(folder, **changes):
-    settings = Settings(dataset=Dataset(generated=dataclasses.replace(SMALL, **changes)))
+    settings = Settings(
+        dataset=Dataset(resolution=32, generated=dataclasses.replace(SMALL, **changes))
+    )
     files = argparse.Namespace(index=folder / "index.json", truth=folder / "truth.json", jobs=2)
     return run(files, settings)
 
@@ -39,7 +39,7 @@ def test_files_show_what_was_generated_and_truth_fits_them(tmp_path):
     for name, seed, frames in list_videos(SMALL):
         path = tmp_path / videos[name]["path"]
         assert videos[name]["sha256"] == sha256_of_file(path)
-        expected, found = generate_video(SMALL, seed, frames), decoded(path)
+        expected, found = generate_video(SMALL, 32, seed, frames), decoded(path)
         assert found.shape == expected.frames.shape
         # The files are nearly lossless, so that the truth stays true.
         error = np.abs(found.astype(int) - expected.frames)

@@ -1,6 +1,5 @@
 """Generated videos: the same for the same seed, and true to what they say of themselves."""
 
-import dataclasses
 import itertools
 
 import numpy as np
@@ -8,7 +7,7 @@ import pytest
 
 from rsvp.config.schema import Generated
 from rsvp.data.clips import object_mask
-from rsvp.data.generated import generate_video, paint_object, trajectory
+from rsvp.data.generated import SPIN, TURN, generate_video, paint_object, trajectory
 
 SETTINGS = Generated()
 FRAMES = 24
@@ -17,7 +16,7 @@ SEEDS = range(12)
 
 @pytest.fixture(scope="module")
 def videos():
-    return [generate_video(SETTINGS, seed, FRAMES) for seed in SEEDS]
+    return [generate_video(SETTINGS, 64, seed, FRAMES) for seed in SEEDS]
 
 
 def test_shapes_and_types(videos):
@@ -35,7 +34,7 @@ def test_shapes_and_types(videos):
 def test_is_a_function_of_the_seed(videos):
     np.random.seed(5)  # which must not matter
     for seed in (0, 7):
-        again = generate_video(SETTINGS, seed, FRAMES)
+        again = generate_video(SETTINGS, 64, seed, FRAMES)
         for name, value in vars(again).items():
             assert np.array_equal(value, getattr(videos[seed], name)), name
 
@@ -102,10 +101,9 @@ def test_masks_lie_where_positions_say(videos):
     assert checked > 30
 
 
-def paths(count=50, frames=48, **changes):
-    settings = dataclasses.replace(SETTINGS, **changes)
-    radius = 10.0
-    return [trajectory(np.random.default_rng(s), settings, radius, frames) for s in range(count)]
+def paths(count=50, size=64):
+    radius = 10.0 * size / 64
+    return [trajectory(np.random.default_rng(s), SETTINGS, size, radius, 48) for s in range(count)]
 
 
 def test_objects_stay_mostly_inside():
@@ -128,7 +126,7 @@ def test_speed_and_spin_are_kept_between_bounces():
         bounces += (~free).sum()
         spins = np.abs(np.diff(path[:, 2].astype(float)))
         assert spins == pytest.approx(spins[0], abs=1e-4)
-        assert 0 < spins[0] <= SETTINGS.spin * SETTINGS.turn + 1e-4
+        assert 0 < spins[0] <= SPIN * TURN + 1e-4
     assert bounces > 50
 
 
@@ -147,15 +145,12 @@ def test_three_frames_of_free_flight_give_the_next():
 
 
 def test_longer_videos_begin_as_shorter_ones():
-    long, short = generate_video(SETTINGS, 3, 40), generate_video(SETTINGS, 3, 16)
+    long, short = generate_video(SETTINGS, 64, 3, 40), generate_video(SETTINGS, 64, 3, 16)
     assert np.array_equal(long.frames[:16], short.frames)
     assert np.array_equal(long.alpha[:16], short.alpha)
 
 
 def test_objects_move_by_a_share_of_the_size():
     """Twice the size is the same scene, drawn finer."""
-    small, large = paths(5)[3], [
-        trajectory(np.random.default_rng(s), dataclasses.replace(SETTINGS, size=128), 20.0, 48)
-        for s in range(5)
-    ][3]  # fmt: skip
+    small, large = paths(5)[3], paths(5, size=128)[3]
     np.testing.assert_allclose(large[:, :2], 2 * small[:, :2], atol=1e-3)

@@ -40,7 +40,7 @@ class Published:
     def source(self, key: str, file: str) -> dict[str, str]:
         """The keys that name a served file."""
         digest = hashlib.sha256((self.folder / file).read_bytes()).hexdigest()
-        return {key: f"{self.url}/{file}", f"{key}_sha256": digest}
+        return {key: f"{self.url}/{file}#sha256={digest}"}
 
     def fetch(self) -> None:
         """What `make weights` runs."""
@@ -109,7 +109,7 @@ def test_weights_of_a_program_are_kept_as_they_are(published: Published) -> None
     program = {"program": "mine.py"} | published.source("weights", "mine.safetensors")
     published.name({"detectors": {"mine": program}})
     published.fetch()
-    digest = program["weights_sha256"]
+    _, digest = program["weights"].split("#sha256=")
     local = published.folder.parent / "weights" / f"mine-{digest[:8]}.safetensors"
     assert hashlib.sha256(local.read_bytes()).hexdigest() == digest
 
@@ -135,7 +135,7 @@ def test_offline_the_command_ends_with_one_line_and_2(
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
-    published.name({"i3d": f"http://127.0.0.1:{port}/i3d.pt", "i3d_sha256": "0" * 64})
+    published.name({"i3d": f"http://127.0.0.1:{port}/i3d.pt#sha256={'0' * 64}"})
     monkeypatch.setattr(download, "PAUSE", 0.0)
     monkeypatch.setattr(sys, "argv", ["weights", "--config", str(published.config)])
     with pytest.raises(SystemExit) as ended:

@@ -367,11 +367,11 @@ def weights_hashes(config: Config, results: str) -> dict[str, str]:
         return {}
     hashes = content_hashes(present, Path(results, HASHES, "weights.json"))
     for key, source in named.items():
-        expected = (source.sha256 or "").lower()
+        expected = source.sha256
         if expected and not is_url(source.source) and hashes[key] != expected:
             raise UserError(
                 f"config: weights.{key}: the SHA-256 of {source.source} is {hashes[key]}, not "
-                f"{expected}; name the right file, or correct weights.{key}_sha256 or leave it out"
+                f"{expected}; name the right file, or correct the sum behind it or leave it out"
             )
     return hashes
 

@@ -16,6 +16,7 @@ from rsvp.config.schema import (
     REGULARISER_KEYS,
     SAMPLERS,
     SCHEMA,
+    SHA256_MARK,
     Augment,
     Autoencoder,
     AutoencoderKind,
@@ -130,16 +131,7 @@ def check_dataset(path: str, dataset: Dataset) -> None:
         dataset.resolution,
         "a multiple of 16, at least 32",
     )
-    generated = dataset.source is SourceKind.generated
-    if generated:
-        size = dataset.generated.size
-        check_that(
-            size == dataset.resolution,
-            f"{path}.generated.size",
-            size,
-            f"{path}.resolution, {dataset.resolution}",
-        )
-    elif not dataset.path:
+    if dataset.source is not SourceKind.generated and not dataset.path:
         raise UserError(f"config: {path}.path: missing; name the folder that holds the videos")
     check_that(
         1 <= dataset.context_frames < dataset.clip_frames,
@@ -219,14 +211,6 @@ def check_losses(path: str, autoencoder: Autoencoder) -> None:
     pretrain, finetune = autoencoder.pretrain, autoencoder.finetune
     allowed = "above 0, or l2 above 0"
     check_that(pretrain.l1 + pretrain.l2 > 0, f"{path}.pretrain.l1", pretrain.l1, allowed)
-    kinds = (AutoencoderKind.triplane, AutoencoderKind.frames)
-    regularisers = (RegulariserKind.tanh, RegulariserKind.kl)
-    plain = autoencoder.kind in kinds and autoencoder.regulariser.kind in regularisers
-    if pretrain.scale_equivariance > 0 and not plain:
-        raise UserError(
-            f"config: {path}.pretrain.scale_equivariance: {pretrain.scale_equivariance} needs kind"
-            " triplane or frames with regulariser tanh or kl; set it to 0"
-        )
     if finetune.lpips > 0 and autoencoder.perceptual is not Perceptual.lpips:
         raise UserError(
             f"config: {path}.finetune.lpips: {finetune.lpips} needs {path}.perceptual: lpips; or"
@@ -433,7 +417,7 @@ def check_horizon(horizon: int | None, name: str, dataset: Dataset) -> None:
             check_that(frames >= span, path, frames, f"{span} or more, for evaluation.horizon")
 
 
-SHA256 = re.compile(r"[0-9a-fA-F]{64}")
+SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def check_weights(config: Config) -> None:
@@ -456,11 +440,12 @@ def check_weights(config: Config) -> None:
         check_that(known, f"weights.{key}", source.source, "a path, or an http(s) address")
         if is_url(source.source) and not source.sha256:
             raise UserError(
-                f"config: weights.{key}: a URL needs weights.{key}_sha256, its file's SHA-256"
+                f"config: weights.{key}: a URL needs its file's SHA-256; write {SHA256_MARK} and"
+                " the sum behind it"
             )
-        if source.sha256:
-            matches = bool(SHA256.fullmatch(source.sha256))
-            check_that(matches, f"weights.{key}_sha256", source.sha256, "64 hexadecimal digits")
+        if source.sha256 and not SHA256.fullmatch(source.sha256):
+            allowed = f"64 hexadecimal digits behind {SHA256_MARK}"
+            check_that(False, f"weights.{key}", source.sha256, allowed)
     for name, detector in weights.detectors.items():
         path = f"weights.detectors.{name}"
         check_that(name not in DETECTORS, path, name, "another name; I3D is weights.i3d")
@@ -497,7 +482,6 @@ MAY_BE_ZERO = {
     "l2",
     "lpips",
     "sliced_wasserstein",
-    "scale_equivariance",
     "adversarial",
     "feature_matching",
     "gap_seconds",
@@ -515,8 +499,6 @@ MAY_BE_ZERO = {
     "examples",
     "first",
     "last",
-    "turn",
-    "spin",
     "max_psnr_drop",
     "speed",
 }

@@ -16,6 +16,7 @@ from rsvp.config.checks import (
     shorten,
 )
 from rsvp.config.schema import ROW_KEYS, Config
+from rsvp.config.schema1 import check_schema_1
 from rsvp.runtime.errors import UserError
 
 Section = TypeVar("Section")
@@ -26,6 +27,7 @@ def load(values: Mapping[str, Any]) -> Config:
 
     Raises UserError with the key's path, its value, what is allowed and the nearest valid key.
     """
+    check_schema_1(values)
     config = structured(Config, with_shared_training(values))
     check(config)
     return config
@@ -61,6 +63,7 @@ def with_shared_training(values: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def load_measuring(values: Mapping[str, Any]) -> Config:
     """The weights and protocols of a config, checked; its other sections may be incomplete."""
+    check_schema_1(values)
     config = structured(Config, values)
     check_protocols(config)
     check_weights(config)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-SCHEMA = 1
+SCHEMA = 2
 SAMPLERS = ("euler", "heun", "ddim", "dpm-solver")
 BASELINES = (
     "copy-last",
@@ -96,7 +96,6 @@ class Regularisation(Enum):
 
     none = "none"
     r1 = "r1"  # the gradient at real clips is small
-    lecam = "lecam"  # logits stay near what those of the other side were on average
 
 
 class DiscriminatorAugment(Enum):
@@ -122,13 +121,6 @@ class Times(Enum):
     uniform = "uniform"  # in the objective's own time, as noise and v do in their papers
 
 
-class Weighting(Enum):
-    """How much the loss of each noise level counts."""
-
-    none = "none"  # squared errors of the objective's output, all alike
-    min_snr = "min_snr"  # squared errors of the data, by the signal-to-noise ratio up to 5
-
-
 @dataclass
 class Generated:
     """The generated videos: textured shapes that move and turn over a textured background."""
@@ -138,11 +130,8 @@ class Generated:
     test_videos: int = 64
     frames: int = 24  # frames per training video
     held_out_frames: int = 16  # frames per validation and test video
-    size: int = 64  # pixels, width and height of the video files
     objects: int = 2  # at most; each video has one or two
-    speed: float = 2.8  # pixels per frame, at most, at 64 pixels; scales with size
-    turn: float = 0.3  # radians per frame that a path bends, at most
-    spin: float = 0.4  # how far an object rotates, as a share of its path's bend
+    speed: float = 2.8  # pixels per frame, at most, at 64 pixels; scales with the resolution
     seed: int = 0
 
 
@@ -188,7 +177,6 @@ class Dataset:
     max_videos: int | None = None  # the first n by hash of their id, so that adding one moves few
     augment: Augment = Augment.horizontal  # of training clips
     decode_jobs: int = 4
-    shard_mb: int = 64  # size of one frame-cache file, at most
     max_rejected_fraction: float = 0.1  # of the videos; above it the run stops
     ffmpeg: str | None = None  # a binary; by default the one that imageio-ffmpeg ships
     split: Split = field(default_factory=Split)
@@ -199,21 +187,20 @@ class DetectorProgram:
     """A network of the user's own whose features FVD and its relatives compare: docs/weights.md."""
 
     program: str = ""  # a Python file that defines the class `Detector`
-    weights: str | None = None  # safetensors that it is given: a path, or a URL
-    weights_sha256: str | None = None
+    weights: str | None = None  # safetensors that it is given
 
 
 @dataclass
 class Weights:
-    """Pretrained networks that measure: paths, or URLs that only `make weights` downloads."""
+    """Pretrained networks that measure: paths, or URLs that only `make weights` downloads.
+
+    Each may end in #sha256=… of the file, a URL has to.
+    """
 
     folder: str = "weights"  # where downloads go; relative to where snakemake runs
     lpips_backbone: str | None = None  # features of AlexNet, SqueezeNet 1.1 or VGG16
-    lpips_backbone_sha256: str | None = None  # of the file; required for a URL
     lpips_linear: str | None = None  # LPIPS v0.1 linear heads
-    lpips_linear_sha256: str | None = None
     i3d: str | None = None  # I3D, RGB, from scratch on Kinetics-400
-    i3d_sha256: str | None = None
     detectors: dict[str, DetectorProgram] = field(default_factory=dict)  # beside I3D, by name
     required: bool = False  # stop before any job where a file of these is not there
 
@@ -244,9 +231,6 @@ class Pretrain:
     l1: float = 1.0  # weight of the frames' mean absolute difference; of fine-tuning, too
     l2: float = 2.0  # weight of their mean squared difference; of fine-tuning, too
     lpips: float = 0.5  # weight of LPIPS; counts where `perceptual` is lpips
-    # triplane and frames, tanh and kl: weight of L1 and L2 of what latents downsampled by 2 are
-    # decoded to; of fine-tuning, too
-    scale_equivariance: float = 0.0
     ema_decay: float | None = None  # of the weights that are kept, every step, ramped up from 0
 
 
@@ -270,7 +254,6 @@ class Finetune:
     regularisation: Regularisation = Regularisation.none  # of the discriminators
     r1_weight: float = 1.0  # r1: gamma
     r1_every: int = 16  # r1: steps, with as many times the weight
-    lecam_weight: float = 0.01  # lecam
     augment: DiscriminatorAugment = DiscriminatorAugment.none  # of what discriminators see
     ada_target: float = 0.6  # ada: mean sign of the logits of real clips
     ada_clips: int = 4000  # ada: seen while the probability of a transformation rises from 0 to 1
@@ -363,7 +346,6 @@ class Predictor:
     times: Times = Times.logit_normal
     time_mean: float = -0.7  # logit-normal times: mean and standard deviation of logit(t)
     time_std: float = 1.0
-    weighting: Weighting = Weighting.none
     drop_context: float = 0.0  # probability that a clip is trained without context, for guidance
     augment_latents: bool = False  # training turns latents, too (datasets.*.augment)
     init_from: str | None = None  # folder of a finished predictor that training starts from
@@ -414,7 +396,6 @@ class Evaluation:
     max_clips: int | None = 256  # test clips, spread evenly over the test split
     horizon: int | None = None  # future frames; null: as in training. More roll forward
     baselines: list[str] = field(default_factory=lambda: list(BASELINES))
-    semantics_clips: int | None = 64  # for the meaning of scene, object and motion; spread evenly
     bootstrap: int = 2000  # resamples of groups
     videos: int = 24  # side-by-side videos kept per predictor
 
@@ -448,6 +429,7 @@ class Config:
 ROW_KEYS = ("sampler", "guidance", "context")  # of a predictor; the others shape its denoiser
 LPIPS_KEYS = ("lpips_backbone", "lpips_linear")
 NETWORK_KEYS = (*LPIPS_KEYS, "i3d")
+SHA256_MARK = "#sha256="  # between a file of weights and its sum
 FETCH = "make weights downloads it (for another config: make weights CONFIG=FILE)"
 # Fields of an autoencoder that are of some kinds only, and of a regulariser.
 LAYER_KEYS = ("scene_channels", "object_channels", "motion_channels", "displacement_scale")
@@ -457,11 +439,8 @@ KIND_KEYS = {
     AutoencoderKind.triplane: ("channels", "regulariser"),
     AutoencoderKind.frames: ("channels", "regulariser"),
 }
-FRAME_LOSS_KEYS = ("l1", "l2", "scale_equivariance")  # of pretraining that fine-tuning shares
-REGULARISATION_KEYS = {
-    Regularisation.r1: ("r1_weight", "r1_every"),
-    Regularisation.lecam: ("lecam_weight",),
-}
+FRAME_LOSS_KEYS = ("l1", "l2")  # of pretraining that fine-tuning shares
+REGULARISATION_KEYS = {Regularisation.r1: ("r1_weight", "r1_every")}
 REGULARISER_KEYS = {
     RegulariserKind.tanh: (),
     RegulariserKind.kl: ("kl_weight",),
@@ -506,7 +485,7 @@ class WeightsSource:
     """Where one file of weights comes from."""
 
     source: str  # a path, or a URL
-    sha256: str | None  # of that file
+    sha256: str | None  # of that file, in lower case
     local: str  # the file that is read
 
 
@@ -515,18 +494,17 @@ def weights_sources(weights: Weights) -> dict[str, WeightsSource]:
 
     A URL's local file is called by its key and the first digits of its SHA-256.
     """
-    named = {
-        key: (getattr(weights, key), getattr(weights, f"{key}_sha256")) for key in NETWORK_KEYS
-    }
+    named = {key: getattr(weights, key) for key in NETWORK_KEYS}
     for name, detector in weights.detectors.items():
-        named[f"detectors.{name}.weights"] = (detector.weights, detector.weights_sha256)
+        named[f"detectors.{name}.weights"] = detector.weights
     sources = {}
-    for key, (source, sha256) in named.items():
-        if source:
+    for key, value in named.items():
+        if value:
+            source, _, sha256 = value.partition(SHA256_MARK)
             file = key.removeprefix("detectors.").removesuffix(".weights")
-            local = f"{weights.folder}/{file}-{(sha256 or '')[:8].lower()}.safetensors"
+            local = f"{weights.folder}/{file}-{sha256[:8].lower()}.safetensors"
             path = os.path.expanduser(local if is_url(source) else source)
-            sources[key] = WeightsSource(source, sha256, path)
+            sources[key] = WeightsSource(source, sha256.lower() or None, path)
     return sources
 
 

@@ -64,7 +64,6 @@ FRAME_KEYS = (
     "fps",
     "max_videos",
     "decode_jobs",
-    "shard_mb",
     "ffmpeg",
 )
 DENOISER_KEYS = tuple(
@@ -82,11 +81,13 @@ def stage_settings(config: Config, stage: str, name: str = "", seed: int = 0) ->
     compute = omit(config.compute, "save_seconds", "compile")
     measuring = compute | {"threads": measuring_threads(config.compute)}
     if stage == "generate_videos":
-        settings["dataset"] = pick(config.datasets[name], ("source", "generated", "fps"))
+        settings["dataset"] = pick(
+            config.datasets[name], ("source", "generated", "resolution", "fps")
+        )
     elif stage == "decode":
         settings["dataset"] = pick(config.datasets[name], FRAME_KEYS)
     elif stage == "split":
-        settings["dataset"] = omit(config.datasets[name], "ffmpeg", "shard_mb", "contexts")
+        settings["dataset"] = omit(config.datasets[name], "ffmpeg", "contexts")
     elif stage == "pretrain_autoencoder":
         own = config.autoencoders[name]
         autoencoder = omit(own, "finetune", "latent_copies", "contexts", *foreign_keys(own))
@@ -135,7 +136,7 @@ def stage_settings(config: Config, stage: str, name: str = "", seed: int = 0) ->
         settings["weights"] = {"i3d": weights_files(config.weights).get("i3d")}
         settings["compute"] = measuring
     elif stage == "measure_semantics":
-        keys = ("max_clips", "horizon", "semantics_clips", "bootstrap")
+        keys = ("max_clips", "horizon", "bootstrap")
         settings |= {"seed": seed, "evaluation": pick(config.evaluation, keys)}
         files = weights_files(config.weights)
         settings |= {"weights": {key: files.get(key) for key in LPIPS_KEYS}, "compute": measuring}

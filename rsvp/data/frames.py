@@ -22,6 +22,7 @@ KEY = "frames"
 # The header's size must be known before the number of items is: it is padded with spaces, as the
 # format allows, to this many bytes, its length field included.
 HEADER_BYTES = 512
+SHARD_BYTES = 64 * 2**20  # of one file of stored frames, at most
 logger = logging.getLogger(__name__)
 
 

@@ -12,6 +12,8 @@ import numpy as np
 
 from rsvp.config.schema import Generated
 
+TURN = 0.3  # radians per frame that a path bends, at most
+SPIN = 0.4  # rotation of an object, as a share of its path's bend
 OUTLINE_TERMS = range(2, 6)  # Fourier terms of an outline's radius
 
 
@@ -28,10 +30,9 @@ class GeneratedVideo:
     positions: np.ndarray  # float32 (T, N, 3): x, y in pixels and the angle in radians
 
 
-def generate_video(settings: Generated, seed: int, frames: int) -> GeneratedVideo:
-    """One video of `frames` frames, `settings.size` pixels square, determined by `seed`."""
+def generate_video(settings: Generated, size: int, seed: int, frames: int) -> GeneratedVideo:
+    """Return a video of `frames` frames, `size` pixels square, determined by `seed`."""
     random = np.random.default_rng(seed)
-    size = settings.size
     y, x = np.mgrid[0:size, 0:size].astype(np.float32) + 0.5
     background = background_texture(random, x, y, size)
     count = int(random.integers(1, settings.objects + 1))
@@ -40,7 +41,7 @@ def generate_video(settings: Generated, seed: int, frames: int) -> GeneratedVide
     positions = np.zeros((frames, count, 3), np.float32)
     for index in range(count):
         radius = size * random.uniform(0.13, 0.19)
-        positions[:, index] = trajectory(random, settings, radius, frames)
+        positions[:, index] = trajectory(random, settings, size, radius, frames)
         alpha[:, index] = paint_object(random, video, positions[:, index], radius, (x, y))
     return GeneratedVideo(
         frames=to_bytes(video),
@@ -77,7 +78,7 @@ def wave(
 
 
 def trajectory(
-    random: np.random.Generator, settings: Generated, radius: float, frames: int
+    random: np.random.Generator, settings: Generated, size: int, radius: float, frames: int
 ) -> np.ndarray:
     """x, y (pixels) and angle (radians) per frame, (T, 3).
 
@@ -85,15 +86,15 @@ def trajectory(
     share of the bend. At the frame's edges all is mirrored, so that it then bends and rotates the
     other way round. A margin keeps most of the object in the frame.
     """
-    size, margin = settings.size, 0.7 * radius
+    margin = 0.7 * radius
     speed = settings.speed * size / 64 * random.uniform(0.7, 1.0)
-    turn = settings.turn * random.uniform(0.3, 1.0) * random.choice((-1.0, 1.0))
+    turn = TURN * random.uniform(0.3, 1.0) * random.choice((-1.0, 1.0))
     place = random.uniform(margin, size - margin, 2)
     heading, angle = random.uniform(0.0, 2.0 * np.pi, 2)
     path = []
     for _ in range(frames):
         path.append((*place, angle))
-        heading, angle = heading + turn, angle + settings.spin * turn
+        heading, angle = heading + turn, angle + SPIN * turn
         place = place + speed * np.array([np.cos(heading), np.sin(heading)])
         for axis in (0, 1):
             inside = np.clip(place[axis], margin, size - margin)

@@ -56,7 +56,6 @@ CURVES = {  # columns of histories
     "discriminator": "the discriminator’s own loss",
     "adaptive_weight": "what the adversarial loss is multiplied by, to pull as hard as asked",
     "r1": "the penalty on its gradient at real frames",
-    "lecam": "how far its logits are from the averages of the other side",
     "overfit": "mean sign of its logits of real frames: towards 1 it knows them by heart",
     "augmented": "the probability that what it sees is transformed",
     "patches": "how far local patterns of reconstructions are from those of their frames",

@@ -18,6 +18,7 @@ LEFT_OUT = {
     "rsvp.config.checks",
     "rsvp.config.load",
     "rsvp.config.schema",
+    "rsvp.config.schema1",
     "rsvp.config.stages",
     "rsvp.runtime",
     "rsvp.runtime.code",

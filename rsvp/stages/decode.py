@@ -18,7 +18,7 @@ from tqdm import tqdm
 from rsvp.config.schema import Dataset, SourceKind
 from rsvp.config.stages import Settings
 from rsvp.data.decoding import Decoding, Rejected, ffmpeg_version, filters
-from rsvp.data.frames import ShardWriter, remove_leftovers
+from rsvp.data.frames import SHARD_BYTES, ShardWriter, remove_leftovers
 from rsvp.data.sources import Source, content_hash, list_sources, plain, share_of, sources_digest
 from rsvp.runtime.errors import UserError, one_line
 from rsvp.runtime.files import write_json
@@ -90,7 +90,7 @@ def decode_share(
     """Write the frames of `share` beside `index_path`, then the index, then clean up."""
     resolution = dataset.resolution
     frame_shape = (resolution, resolution, 3)
-    per_shard = max(1, dataset.shard_mb * 2**20 // (resolution * resolution * 3))
+    per_shard = max(1, SHARD_BYTES // (resolution * resolution * 3))
     index: dict[str, Any] = {
         "resolution": resolution,
         "resize": filters(dataset.resize),

@@ -61,9 +61,10 @@ def make_video(
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Write one video; its line of the index, and its truth."""
     video_id, seed, frames = job
-    video = generate_video(settings.dataset.generated, seed, frames)
+    dataset = settings.dataset
+    video = generate_video(dataset.generated, dataset.resolution, seed, frames)
     path = folder / f"{video_id}.mp4"
-    write_video(path, video.frames, settings.dataset.fps, crf=CRF, pixel_format=PIXEL_FORMAT)
+    write_video(path, video.frames, dataset.fps, crf=CRF, pixel_format=PIXEL_FORMAT)
     line = {"id": video_id, "path": f"{video_id}.mp4", "sha256": sha256_of_file(path)}
     truth = {
         f"{video_id}/alpha": video.alpha,

@@ -12,7 +12,6 @@ from rsvp.models.discriminators import ClipDiscriminator, ImageDiscriminator
 from rsvp.training.augmentation import AdaptiveAugmentation
 
 MOST_WEIGHT = 1e4  # of the adaptive weight: a gradient that vanishes must not make it infinite
-ANCHOR_DECAY = 0.99  # of LeCam's anchors, as in its paper
 
 
 class Penalty(nn.Module, ABC):
@@ -52,38 +51,6 @@ class R1(Penalty):
         if step % self.every:
             return {}
         return {"r1": self.every * self.weight * gradient_penalty(discriminators, real)}
-
-
-class LeCam(Penalty):
-    """Logits stay near what the others were on average (Tseng et al., "Regularizing generative
-    adversarial networks under limited data", 2021, its R_LC): real ones near the mean of the fake,
-    fake ones near that of the real."""
-
-    real: Tensor  # anchors: moving averages of the mean logit of real clips, one per discriminator
-    fake: Tensor
-
-    def __init__(self, weight: float, discriminators: int = 2) -> None:
-        super().__init__()
-        self.weight = weight
-        self.register_buffer("real", torch.zeros(discriminators))
-        self.register_buffer("fake", torch.zeros(discriminators))
-
-    def forward(
-        self,
-        step: int,
-        discriminators: nn.Module,
-        real: Tensor,
-        fakes: list[Tensor],
-        reals: list[Tensor],
-    ) -> dict[str, Tensor]:
-        for anchors, logits in ((self.real, reals), (self.fake, fakes)):
-            means = torch.stack([x.detach().float().mean() for x in logits])
-            anchors.lerp_(means, 1.0 - ANCHOR_DECAY)
-        distances = [
-            (r.float() - to_fake).square().mean() + (f.float() - to_real).square().mean()
-            for f, r, to_fake, to_real in zip(fakes, reals, self.fake, self.real, strict=True)
-        ]
-        return {"lecam": self.weight * torch.stack(distances).mean()}
 
 
 class Discriminators(nn.Module):
@@ -130,8 +97,6 @@ def make_discriminators(config: Finetune) -> Discriminators:
     penalty: Penalty | None = None
     if config.regularisation is Regularisation.r1:
         penalty = R1(config.r1_weight, config.r1_every)
-    elif config.regularisation is Regularisation.lecam:
-        penalty = LeCam(config.lecam_weight)
     augmentation = None
     if config.augment is DiscriminatorAugment.ada:
         augmentation = AdaptiveAugmentation(config.ada_target, config.ada_clips)

@@ -129,7 +129,6 @@ GENERATED = {
             "source": "generated",
             "resolution": 32,
             "generated": {
-                "size": 32,
                 "train_videos": 1,
                 "validation_videos": 1,
                 "test_videos": 1,

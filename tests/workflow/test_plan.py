@@ -86,10 +86,7 @@ def test_relative_paths_work_before_there_are_results(project):
     (project.folder / "lpips").mkdir()
     for name in ("backbone", "linear"):
         (project.folder / "lpips" / f"{name}.safetensors").write_bytes(b"not looked into yet")
-    files = ", ".join(
-        f"lpips_{name}: lpips/{name}.safetensors, lpips_{name}_sha256: ''"
-        for name in ("backbone", "linear")
-    )
+    files = ", ".join(f"lpips_{name}: lpips/{name}.safetensors" for name in ("backbone", "linear"))
     answer = project.snakemake("-n", "--config", f"weights={{{files}}}", "results=deep/down")
     assert answer.code == 0, answer.text
     assert answer.rules == DEMO
@@ -137,8 +134,7 @@ def test_real_clips_are_planned_with_lpips(project, shared):
             "path": f"{shared}/data/ucf101-mini",
             "split": {"lists": f"{shared}/data/ucfTrainTestlist"},
         }},
-        "weights": {key: str(path) for key, path in files.items()}
-        | {f"{key}_sha256": None for key in files},
+        "weights": {key: str(path) for key, path in files.items()},
     }  # fmt: skip
     (project.folder / "mine.yaml").write_text(yaml.safe_dump(values))
     answer = project.snakemake(
@@ -190,7 +186,7 @@ REFUSED = {
         "rsvp: config: weights.i3d: no file",
     ),
     "other weights": (
-        ["--config", f"weights={{i3d: config.yaml, i3d_sha256: {'0' * 64}}}"],
+        ["--config", f"weights={{i3d: config.yaml#sha256={'0' * 64}}}"],
         "rsvp: config: weights.i3d: the SHA-256 of ",
     ),
     "a start that is no network": (

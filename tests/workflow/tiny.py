@@ -42,7 +42,7 @@ CONFIG = {
             "batch_size": 2,
         }
     },
-    "weights": {"i3d": "https://example.invalid/i3d.tar.gz", "i3d_sha256": "0123abcd" * 8},
+    "weights": {"i3d": "https://example.invalid/i3d.tar.gz#sha256=" + "0123abcd" * 8},
     "compute": {"device": "cpu", "threads": 1},
     "evaluation": {"trajectories": 2, "bootstrap": 20, "videos": 1, "baselines": ["copy-last"]},
     "report": {"predictors": ["rsvp-m"], "examples": 1},

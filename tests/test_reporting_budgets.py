@@ -1,8 +1,9 @@
 """What each row cost: the sum of its stages, and of what they share."""
 
+import pandas as pd
 import pytest
 
-from rsvp.report.budgets import budget_grids, budget_table, budgets
+from rsvp.report.budgets import budgets
 
 
 def record(stage, name, seed=0, seconds=10.0, **more):
@@ -33,9 +34,14 @@ RECORDS = [
 ]
 
 
+def sums(records):
+    """Seconds by row and seed; None where they are not known."""
+    frame = budgets(records).frame.set_index(["row", "seed"])["seconds"]
+    return {key: None if pd.isna(value) else value for key, value in frame.items()}
+
+
 def test_shared_autoencoder_counts_in_full_for_each_row():
-    sums = {(line.row, line.seed): line.seconds for line in budgets(RECORDS)}
-    assert sums == {("a", 0): 121.0, ("b", 0): 122.0, ("c", 0): 14.0, ("a", 1): None}
+    assert sums(RECORDS) == {("a", 0): 121.0, ("b", 0): 122.0, ("c", 0): 14.0, ("a", 1): None}
 
 
 def test_row_that_shares_a_training_costs_as_much():
@@ -46,13 +52,13 @@ def test_row_that_shares_a_training_costs_as_much():
             ("lost", 0, {"same_as": "nothing"}),
         )
     ]  # fmt: skip
-    sums = {(line.row, line.seed): line.seconds for line in budgets([*RECORDS, *predicted])}
-    assert sums[("guided", 0)] == sums[("a", 0)] == 121.0 and sums[("guided", 1)] is None
-    assert sums.keys() == {(n, s) for n, s in sums if n in "abc"} | {("guided", 0), ("guided", 1)}
+    found = sums([*RECORDS, *predicted])
+    assert found["guided", 0] == found["a", 0] == 121.0 and found["guided", 1] is None
+    assert found.keys() == {(n, s) for n, s in found if n in "abc"} | {("guided", 0), ("guided", 1)}
 
 
 def test_table_holds_both_stages_and_what_was_asked():
-    table = budget_table(budgets(RECORDS)).set_index(["row", "seed"])
+    table = budgets(RECORDS).frame.set_index(["row", "seed"])
     first = table.loc[("a", 0)]
     assert first["stage_one_seconds"] == 120.0 and first["stage_two_seconds"] == 1.0
     assert first["pretraining_asked"] == 102.0 and first["pretraining_steps"] == 40
@@ -61,20 +67,20 @@ def test_table_holds_both_stages_and_what_was_asked():
 
 
 def test_stage_that_stopped_early_says_so():
-    (grid,) = budget_grids(budgets(RECORDS))
-    shown = {line[0].text: [cell.text for cell in line] for line in grid.lines[:3]}
+    (table,) = budgets(RECORDS).tables
+    shown = {line[0].text: [cell.text for cell in line] for line in table.lines[:3]}
     assert "(stopped early: patience)" in shown["a"][4] and "stopped" not in " ".join(shown["c"])
     assert shown["a"][3] == "1 min 40 s of 1 min 42 s, 40 steps"
     assert shown["a"][-1] == "2 min 01 s"
 
 
 def test_what_is_not_known_is_not_summed():
-    (grid,) = budget_grids(budgets(RECORDS)[-1:])
-    assert [cell.text for cell in grid.lines[0]][4:6] == ["–", "–"]
-    assert grid.lines[0][-1].text == "–"
+    (table,) = budgets(RECORDS[-1:]).tables
+    assert [cell.text for cell in table.lines[0]][4:6] == ["–", "–"]
+    assert table.lines[0][-1].text == "–"
 
 
 @pytest.mark.parametrize("records", [[], RECORDS[:3]])
 def test_nothing_trained_is_no_table(records):
-    assert budget_grids(budgets(records)) == []
-    assert budget_table(budgets(records)).empty
+    found = budgets(records)
+    assert found.tables == [] and found.frame.empty and "row" in found.frame

@@ -2,8 +2,7 @@
 
 from rsvp.report.memorisation import (
     CRITERION,
-    memorisation_grids,
-    memorisation_table,
+    memorisation,
     nearest_pictures,
     read_memorisation,
 )
@@ -14,11 +13,12 @@ def test_table_and_grid_say_what_the_index_says(tmp_path):
     write_memorisation(tmp_path, [("copier", 0), ("honest", 0)])
     rows = read_memorisation([tmp_path / "index.json"])
     rows[1]["kind"] = "ceiling"
-    table = memorisation_table(rows).set_index("row")
+    file = memorisation(rows)
+    table = file.frame.set_index("row")
     assert table["flagged"].to_dict() == {"copier": True, "honest": False}
     assert table.loc["copier", ["ratio", "ratio_low", "ratio_high"]].tolist() == [0.4, 0.3, 0.45]
     assert table["protocol"].str.contains("against 192 training clips").all()
-    (grid,) = memorisation_grids(rows)
+    (grid,) = file.tables
     assert [cell.text for cell in grid.lines[0]] == [
         "copier", "0", "0.40", "0.50", "0.00", "8", CRITERION, "yes"
     ]  # fmt: skip
@@ -44,4 +44,5 @@ def test_pictures_are_of_predictors_first_seeds(tmp_path):
 
 
 def test_no_predictor_is_no_table():
-    assert memorisation_grids([]) == [] and memorisation_table([]).empty
+    file = memorisation([])
+    assert file.tables == [] and file.frame.empty

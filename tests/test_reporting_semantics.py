@@ -8,9 +8,8 @@ from rsvp.report.measures import PSNR
 from rsvp.report.semantics import (
     SemanticsScore,
     conclusions,
+    decomposition,
     read_semantics,
-    semantics_grids,
-    semantics_table,
 )
 from rsvp.runtime.files import read_json, write_json
 from tests.fake_results import write_semantics
@@ -27,7 +26,7 @@ def indexes(tmp_path):
 
 
 def table_of(indexes) -> pd.DataFrame:
-    return semantics_table(read_semantics(indexes, 200))
+    return decomposition(read_semantics(indexes, 200)).frame
 
 
 def line(table: pd.DataFrame, measure: str, latent: str = "") -> pd.Series:
@@ -77,16 +76,20 @@ def test_one_group_has_no_interval(tmp_path):
 def test_nothing_measured_is_an_empty_table():
     table = table_of([])
     assert table.empty and "measure" in table
-    assert semantics_grids([]) == []
+    assert decomposition([]).tables == []
 
 
 def test_grids_for_people(indexes):
-    truth, ablated = semantics_grids(read_semantics(indexes[:1], 200))
+    truth, ablated = decomposition(read_semantics(indexes[:1], 200)).tables
     texts = [[cell.text for cell in cells] for cells in truth.lines]
     assert ["Scene PSNR (dB)", "31.00", "8", "31.50", "not shown"] in texts
     assert ["Swap margin (dB)", "4.00", "8", "", ""] in texts
     assert truth.caption.startswith("rsvp. ") and "semantics: fake test split" in truth.caption
-    assert ablated.heads[2:] == ["PSNR (dB)", "SSIM", "Motion statistics"]
+    assert [column.head for column in ablated.columns[2:]] == [
+        "PSNR (dB)",
+        "SSIM",
+        "Motion statistics",
+    ]
     assert [cell.text for cell in ablated.lines[0]] == [
         "scene", "other", "+11.00", "+0.220", "+0.500"
     ]  # fmt: skip
@@ -97,7 +100,7 @@ def test_two_autoencoders_stand_side_by_side_each_with_its_protocol(indexes):
     index = read_json(indexes[1])
     index["protocol"]["scene_and_object"] = "of the true future"
     write_json(indexes[1], index | {"autoencoder": "joint"})
-    truth, ablated = semantics_grids(read_semantics(indexes, 200))
+    truth, ablated = decomposition(read_semantics(indexes, 200)).tables
     for grid in (truth, ablated):
         assert [cells[0].text for cells in grid.lines[:: len(grid.lines) // 2]] == ["rsvp", "joint"]
         assert "rsvp: semantics: fake test split, 8 clips; joint: semantics" in grid.caption

@@ -9,8 +9,6 @@ from safetensors.numpy import save_file
 
 from rsvp.config.schema import PROTOCOLS, Column, Protocol, Scores
 from rsvp.metrics.scoring import ENSEMBLE_SCORES
-from rsvp.report.grids import comparison_grids, curves_grid, horizon_grids, result_grids
-from rsvp.report.markdown import markdown
 from rsvp.report.measures import (
     CRPS,
     FVD,
@@ -26,16 +24,10 @@ from rsvp.report.measures import (
     SSIM,
 )
 from rsvp.report.page import explained_samplings
-from rsvp.report.parts import details, headline, notes
-from rsvp.report.rows import Row, read_rows
-from rsvp.report.tables import (
-    Tables,
-    comparisons_table,
-    curves_table,
-    horizon_table,
-    make_tables,
-    results_table,
-)
+from rsvp.report.printing import markdown
+from rsvp.report.results import absent, comparisons, curves, headline, horizon, notes, results
+from rsvp.report.rows import ResultRow, read_rows
+from rsvp.report.tables import Quantity, Tables, make_tables
 from rsvp.runtime.errors import UserError
 from rsvp.runtime.files import read_json, write_json
 
@@ -88,8 +80,12 @@ def tables(tmp_path) -> Tables:
     return make_tables(read_rows(paths, ["p"]), RESAMPLES, CHOSEN)
 
 
-def row(tables: Tables, name: str) -> Row:
-    return next(row for row in tables.rows if row.name == name)
+def heads(table) -> list[str]:
+    return [column.head for column in table.columns]
+
+
+def row(tables: Tables, name: str) -> ResultRow:
+    return tables.row(name)
 
 
 def test_single_mean_and_best_follow_their_definitions(tables):
@@ -129,9 +125,9 @@ def test_frames_without_an_object_are_left_out(tmp_path):
 
 
 def test_horizon_is_the_mean_over_clips_and_trajectories_of_each_frame(tables):
-    curve = [item.value for item in tables.horizon["p", "psnr", "single"]]
+    curve = [item.value for item in tables.horizon["p", Quantity(PSNR, "single", "prediction")]]
     assert curve == pytest.approx([(26 + 20.5) / 2, (22 + 17.5) / 2])
-    table = horizon_table(tables)
+    table = horizon(tables).frame
     line = table[(table["row"] == "p") & (table["sampling"] == "single") & (table["frame"] == 2)]
     assert line.set_index("metric")["value"]["psnr"] == pytest.approx((22 + 17.5) / 2)
 
@@ -144,14 +140,14 @@ def test_the_printed_horizon_is_thin_and_has_a_table_for_each_measure(tmp_path):
     write_json(path, read_json(path) | {"future_frames": 12})
     only_frames = {"prediction": PROTOCOLS["prediction"]}
     tables = make_tables(read_rows([path], ["p"]), RESAMPLES, only_frames)
-    grids = {grid.name: grid for grid in horizon_grids(tables)}
+    grids = {grid.name: grid for grid in horizon(tables).tables}
     assert {"horizon-psnr", "horizon-crps"} <= set(grids)
     grid = grids["horizon-psnr"]
-    assert grid.heads == ["row", *(f"frame {frame}" for frame in (1, 3, 5, 8, 10, 12))]
-    curve = tables.horizon["p", "psnr", "single"]
+    assert heads(grid) == ["row", *(f"frame {frame}" for frame in (1, 3, 5, 8, 10, 12))]
+    curve = tables.horizon["p", Quantity(PSNR, "single", "prediction")]
     assert grid.lines[0][2].text == PSNR.text(curve[2].value)
     only_sets = {"distribution": PROTOCOLS["distribution"]}
-    assert horizon_grids(Tables(tables.rows, only_sets)) == []
+    assert horizon(Tables(tables.rows, only_sets)).tables == []
 
 
 def test_the_printed_horizon_marks_the_best_predictor_or_baseline_of_each_frame(tmp_path):
@@ -162,7 +158,7 @@ def test_the_printed_horizon_marks_the_best_predictor_or_baseline_of_each_frame(
         evaluation(tmp_path, "x.reconstruction", "ceiling", {k: [95.0, 95.0] for k in STILL}),
     ]
     tables = make_tables(read_rows(paths, ["p"]), RESAMPLES, CHOSEN)
-    grids = {grid.name: grid for grid in horizon_grids(tables)}
+    grids = {grid.name: grid for grid in horizon(tables).tables}
     best = {name: [[cell.best for cell in line[1:]] for line in grid.lines]
             for name, grid in grids.items()}  # fmt: skip
     assert best["horizon-psnr"] == [[True, False], [False, True], [False, False]]
@@ -170,7 +166,7 @@ def test_the_printed_horizon_marks_the_best_predictor_or_baseline_of_each_frame(
 
 
 def test_comparisons_are_paired_and_mark_the_best_baseline(tables):
-    table = comparisons_table(tables).set_index(["other", "metric"])
+    table = comparisons(tables).frame.set_index(["other", "metric"])
     still = table.loc[("d.still", "psnr")]
     assert still["value"] == pytest.approx(((24 - 19) + (19 - 18)) / 2)
     assert (still["low"], still["high"]) == (pytest.approx(1), pytest.approx(5))
@@ -187,7 +183,7 @@ def test_an_interval_that_holds_zero_finds_no_difference(tmp_path):
         evaluation(tmp_path, "p", "predictor", SAMPLED),
         evaluation(tmp_path, "d.other", "baseline", other),
     ]
-    table = comparisons_table(make_tables(read_rows(paths, ["p"]), RESAMPLES, CHOSEN))
+    table = comparisons(make_tables(read_rows(paths, ["p"]), RESAMPLES, CHOSEN)).frame
     assert set(table[table["metric"] == "psnr"]["verdict"]) == {"no difference found"}
 
 
@@ -200,7 +196,7 @@ def test_every_predictor_meets_every_other_row_but_the_floor(tmp_path):
         floor(tmp_path, [0, 0, 1, 1, 1], [5, 5, 6, 7, 7]),
     ]
     tables = make_tables(read_rows(paths, ["p"]), RESAMPLES, CHOSEN)
-    table = comparisons_table(tables)
+    table = comparisons(tables).frame
     opponents = table[table["metric"] == "psnr"].groupby("predictor")["other"].apply(set)
     assert opponents["p"] == {"q", "d.still", "x.reconstruction"}
     assert opponents["q"] == {"p", "d.still", "x.reconstruction"}
@@ -221,18 +217,18 @@ def test_seeds_give_a_mean_and_a_deviation(tmp_path):
 
 
 def test_what_is_missing_says_why(tables):
-    table = results_table(tables)
+    table = results(tables).frame
     line = table[(table["row"] == "p") & (table["metric"] == "lpips")].iloc[0]
     assert np.isnan(line["value"])
     assert line["note"] == "not computed: weights.lpips_backbone is not set"
-    assert tables.reason(FVD) == "not computed: weights.i3d is not set"
-    text = markdown(result_grids(tables), "t")
+    assert ("FVD, FVD with context, KVD", "weights.i3d is not set") in absent(tables)
+    text = markdown(results(tables).tables, "t")
     assert "- Not computed: LPIPS, LPIPS diversity: weights.lpips\\_backbone is not set" in text
     assert f"| {LPIPS.label}" not in text
 
 
 def test_every_number_carries_what_it_depends_on(tables):
-    for table in (results_table(tables), horizon_table(tables), comparisons_table(tables)):
+    for table in (results(tables).frame, horizon(tables).frame, comparisons(tables).frame):
         known = table[table["value"].notna()]
         assert len(known)
         assert {"protocol", "clips", "groups", "seeds", "low", "high", "note"} <= set(table)
@@ -313,7 +309,7 @@ def test_a_strict_protocol_refuses_and_the_labelled_one_stands(tmp_path):
     refused = tables.estimate(rows[0], FVD, protocol="fvd256_16f")
     assert refused.note == "not computed: the protocol takes 256 clips, and 20 are predicted"
     assert tables.protocol_of(FVD) == "distribution" and tables.estimate(rows[0], FVD).clips == 20
-    table = results_table(tables).query("metric == 'fvd'")
+    table = results(tables).frame.query("metric == 'fvd'")
     assert table["protocol"].str.partition(":")[0].tolist() == ["distribution", "fvd256_16f"]
 
 
@@ -342,7 +338,7 @@ def test_distances_are_compared_on_the_same_clips(tmp_path):
     rows = read_rows(paths, ["p", "q"])
     tables = make_tables(rows, RESAMPLES, {"distribution": PROTOCOLS["distribution"]})
     mine, theirs = (tables.estimate(row, MOTION) for row in rows)
-    table = comparisons_table(tables).query("metric == 'motion_frechet' and predictor == 'p'")
+    table = comparisons(tables).frame.query("metric == 'motion_frechet' and predictor == 'p'")
     line = table.iloc[0]
     assert line["value"] == pytest.approx(mine.value - theirs.value)
     assert line["verdict"] == "better"
@@ -390,9 +386,9 @@ def test_a_floor_of_fewer_clips_is_labelled(tmp_path):
     few = tables.estimate(row(tables, "d.real"), MOTION)
     assert few.clips == 8 and few.note == "8 clips, the others 24: not at equal N"
     assert not tables.estimate(row(tables, "p"), MOTION).note
-    printed = notes(tables, headline(tables).columns)
+    printed = notes(tables, headline(tables))
     assert "Motion distance: 8 clips, the others 24: not at equal N." in printed
-    table = results_table(tables).query("metric == 'motion_frechet'").set_index("row")
+    table = results(tables).frame.query("metric == 'motion_frechet'").set_index("row")
     training = table["protocol"].str.endswith("training clips in place of predictions")
     assert training.to_dict() == {"p": False, "d.real": True}
 
@@ -450,16 +446,16 @@ def test_protocols_name_the_network_of_their_own_measure(tmp_path):
     for path in paths:
         write_json(path, read_json(path) | {"lpips": {"computed": True, "backbone": "squeeze"}})
     tables = make_tables(read_rows(paths, ["p"]), RESAMPLES, CHOSEN, resize="bicubic")
-    table = results_table(tables)
+    table = results(tables).frame
     texts = table.drop_duplicates("metric").set_index("metric")["protocol"]
     assert texts["lpips"].endswith("LPIPS: SqueezeNet") and texts["fvd"].endswith("FVD: I3D")
     assert "I3D" not in texts["motion_frechet"] and "SqueezeNet" not in texts["psnr"]
     assert texts.str.contains(r"20 clips spread evenly, .* 64 px \(bicubic\)").all()
     assert (table["seed_numbers"] == "0, 3").all()
-    heads = result_grids(tables)[0].heads
-    assert "LPIPS of SqueezeNet ↓" in heads and "FVD of I3D ↓" in heads
-    curves = curves_table(tables)
-    assert (curves["groups"] == curves["clips"]).all() and (curves["seed_numbers"] == "0").all()
+    shown = heads(results(tables).tables[0])
+    assert "LPIPS of SqueezeNet ↓" in shown and "FVD of I3D ↓" in shown
+    table = curves(tables).frame
+    assert (table["groups"] == table["clips"]).all() and (table["seed_numbers"] == "0").all()
 
 
 def test_curves_over_the_number_of_clips_fall(tmp_path):
@@ -468,7 +464,7 @@ def test_curves_over_the_number_of_clips_fall(tmp_path):
                          motion_predicted=random.normal(size=(100, 8)),
                          motion_real=random.normal(size=(100, 8)))  # fmt: skip
     tables = make_tables(read_rows([path], ["p"]), RESAMPLES, CHOSEN)
-    table = curves_table(tables).set_index("clips")
+    table = curves(tables).frame.set_index("clips")
     assert list(table.index) == [16, 32, 64, 100]
     assert table["value"].is_monotonic_decreasing, "a Fréchet distance of few clips is too large"
     assert table["value"][100] == pytest.approx(tables.estimate(tables.rows[0], MOTION).value)
@@ -478,7 +474,7 @@ def test_curves_over_the_number_of_clips_fall(tmp_path):
     assert table["low"][:3].isna().all() and table["note"][:3].str.contains("random subsets").all()
     assert table["protocol"].str.contains("Motion distance: motion statistic").all()
     # All clips are one subset, which has no deviation but an interval.
-    grid = curves_grid(tables)
+    grid = curves(tables).tables[0]
     assert ["±" in cell.text for cell in grid.lines[0][3:]] == [True, True, True, False]
     ends = f"[{MOTION.text(whole.low)}, {MOTION.text(whole.high)}]"
     assert [cell.interval for cell in grid.lines[0][3:]] == ["", "", "", ends]
@@ -494,11 +490,11 @@ def test_curves_say_what_they_stand_on_and_below_which_number_fvd_is_not_compara
         for seed in (4, 7)
     ]  # fmt: skip
     tables = make_tables(read_rows(paths, ["p"]), RESAMPLES, CHOSEN)
-    table = curves_table(tables).set_index(["metric", "clips"])["note"]
+    table = curves(tables).frame.set_index(["metric", "clips"])["note"]
     few = "256 clips, below 256: not comparable with published values"
     assert table["fvd", 128].endswith(f"; {few.replace('256', '128', 1)}")
     assert "comparable" not in table["fvd", 256] + table["fvd", 260] + table["motion_frechet", 128]
-    caption = curves_grid(tables).caption
+    caption = curves(tables).tables[0].caption
     assert "distribution: d test split, 260 clips spread evenly, 4 observed" in caption
     assert "260 clips in 260 groups" in caption and "first seed only (4)" in caption
     assert caption.endswith("FVD below 256 clips is not comparable with published values.")
@@ -535,15 +531,15 @@ def test_best_of_k_names_the_k_of_its_protocol(tmp_path):
     chosen = {"prediction": PROTOCOLS["prediction"], "two": Protocol(trajectories=2)}
     tables = make_tables(read_rows(paths, ["p"]), RESAMPLES, chosen)
     assert tables.estimate(row(tables, "p"), PSNR, "best", "two").value == pytest.approx(23)
-    heads = {grid.name: grid.heads for grid in result_grids(tables)}
-    assert "PSNR, best of 3 (dB) ↑" in heads["prediction-1"]
-    assert "PSNR, best of 2 (dB) ↑" in heads["two-1"]
-    assert not any("mean of" in head for head in heads["two-1"]), "kept over three futures only"
-    assert "two-2" not in heads and tables.protocol_of(CRPS) == "prediction"
-    assert explained_samplings(tables, details(tables)).keys() == {
+    by_name = {grid.name: heads(grid) for grid in results(tables).tables}
+    assert "PSNR, best of 3 (dB) ↑" in by_name["prediction-1"]
+    assert "PSNR, best of 2 (dB) ↑" in by_name["two-1"]
+    assert not any("mean of" in head for head in by_name["two-1"]), "kept over three futures only"
+    assert "two-2" not in by_name and tables.protocol_of(CRPS) == "prediction"
+    assert explained_samplings(tables).keys() == {
         "no suffix", "mean of 3", "best of 3", "best of 2"
     }  # fmt: skip
-    table = results_table(tables).query("metric == 'psnr' and sampling != 'mean'")
+    table = results(tables).frame.query("metric == 'psnr' and sampling != 'mean'")
     table["protocol"] = table["protocol"].str.partition(":")[0]
     futures = table.groupby(["protocol", "row"])["trajectories"].agg(set).to_dict()
     assert futures == {
@@ -555,7 +551,7 @@ def test_best_of_k_names_the_k_of_its_protocol(tmp_path):
 def test_one_future_shows_no_mean_and_no_best(tmp_path):
     path = evaluation(tmp_path, "p", "predictor", STILL)
     tables = make_tables(read_rows([path], ["p"]), RESAMPLES, CHOSEN)
-    assert not any("of 1" in head for grid in result_grids(tables) for head in grid.heads)
+    assert not any("of 1" in head for grid in results(tables).tables for head in heads(grid))
 
 
 def test_scores_of_all_futures_together(tmp_path):
@@ -573,15 +569,17 @@ def test_scores_of_all_futures_together(tmp_path):
     # (K + 1) / K times half the squared differences, over the errors, both averaged first.
     assert ratio.value == pytest.approx(np.sqrt(1.5 * np.mean([2, 8, 18, 2]) / 10))
     assert ratio.low <= ratio.value <= ratio.high and ratio.clips == 2
-    assert [item.value for item in tables.horizon["p", "crps", "all"]] == pytest.approx([3, 5])
-    assert "spread_skill" not in set(comparisons_table(tables)["metric"]), "neither way is better"
+    assert [
+        item.value for item in tables.horizon["p", Quantity(CRPS, "all", "prediction")]
+    ] == pytest.approx([3, 5])
+    assert "spread_skill" not in set(comparisons(tables).frame["metric"]), "neither way is better"
 
 
 def test_printed_comparisons_stand_under_their_measure(tables):
-    (grid,) = comparison_grids(tables)
-    table = comparisons_table(tables).set_index(["other", "metric"])
+    (grid,) = comparisons(tables).tables
+    table = comparisons(tables).frame.set_index(["other", "metric"])
     for line in grid.lines:
-        cells = dict(zip(grid.heads[1:], line[1:], strict=True))
+        cells = dict(zip(heads(grid)[1:], line[1:], strict=True))
         for head, measure in {"PSNR (dB) ↑": PSNR, "Object PSNR (dB) ↑": OBJECT_PSNR,
                               "SSIM ↑": SSIM}.items():  # fmt: skip
             value = table.loc[(line[0].text, measure.key), "value"]

@@ -47,17 +47,9 @@ from rsvp.metrics.folders import (
 )
 from rsvp.metrics.networks import Networks, load_networks
 from rsvp.metrics.row import RealSide, Row, group_codes, write_row
-from rsvp.report.formats import FORMATS, write_table
-from rsvp.report.grids import comparison_grids, curves_grid, horizon_grids, result_grids
+from rsvp.report.results import comparisons, curves, horizon, results
 from rsvp.report.rows import read_rows
-from rsvp.report.tables import (
-    Tables,
-    comparisons_table,
-    curves_table,
-    horizon_table,
-    make_tables,
-    results_table,
-)
+from rsvp.report.tables import Tables, make_tables
 from rsvp.runtime.device import device_of
 from rsvp.runtime.errors import UserError
 from rsvp.runtime.files import INDEX, read_yaml, write_json
@@ -253,24 +245,19 @@ def networks_of(config: Config, device: str, side: int) -> Networks:
 def write_results(arguments: argparse.Namespace, tables: Tables) -> None:
     """Print the tables, and write them: Markdown and LaTeX, CSV and Parquet, and JSON."""
     folder, title = arguments.out, tables.rows[0].name
-    results, compared = results_table(tables), comparisons_table(tables)
-    grids = result_grids(tables)
+    found, compared = results(tables), comparisons(tables)
     if not tables.frame_protocols and not arguments.floor:
-        grids[0] = replace(grids[0], notes=[*grids[0].notes, NO_FLOOR])
-    for name, frame, shown in (
-        ("results", results, grids),
-        ("comparisons", compared, comparison_grids(tables)),
-        ("horizon", horizon_table(tables), horizon_grids(tables)),
-        ("curves", curves_table(tables), [curves_grid(tables)]),
-    ):
-        write_table([folder / f"{name}{suffix}" for suffix in FORMATS], frame, shown, title)
+        top = found.tables[0]
+        found.tables[0] = replace(top, notes=[*top.notes, NO_FLOOR])
+    for file in (found, compared, horizon(tables), curves(tables)):
+        file.write(folder, title)
     known = {
         "real": str(arguments.real),
         "predicted": [str(path) for path in arguments.predicted],
         "floor": str(arguments.floor) if arguments.floor else None,
         "rows": [row.index for row in tables.rows],
-        "results": records(results),
-        "comparisons": records(compared),
+        "results": records(found.frame),
+        "comparisons": records(compared.frame),
     }
     write_json(folder / "results.json", known)
     print((folder / "results.md").read_text(encoding="utf-8"))

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-import pandas as pd
-
-from rsvp.report.records import count
+from rsvp.report.printing import UNKNOWN, Cell, TableFile, frame_of, table_of
+from rsvp.report.records import count, duration
 
 SMALL_JOBS = ("evaluate", "predict_baseline", "decode")  # too many to list one by one
 MAGNITUDES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"))
@@ -76,9 +75,23 @@ def costs(records: Sequence[dict[str, Any]]) -> list[Cost]:
     return list(lines.values())
 
 
-def cost_table(lines: Sequence[Cost]) -> pd.DataFrame:
-    """cost.csv: one line per stage and thing."""
-    return pd.DataFrame([asdict(line) for line in lines], columns=[f.name for f in fields(Cost)])
+def cost_file(lines: Sequence[Cost]) -> TableFile:
+    """One line per stage and thing."""
+    columns = {
+        "stage": lambda line: line.stage.replace("_", " "),
+        "of": lambda line: line.of,
+        "jobs": lambda line: Cell(count(line.jobs)),
+        "time": lambda line: Cell(duration(line.seconds)),
+        "peak memory (MB)": lambda line: Cell(count(line.peak_memory_mb)),
+        "parameters": lambda line: Cell(count(line.parameters)),
+        "FLOPs per clip": lambda line: Cell(line.operations or UNKNOWN),
+        "samples per second": lambda line: Cell(line.rate or UNKNOWN),
+        "NFE": lambda line: Cell(count(line.network_evaluations)),
+        "device": lambda line: line.device or UNKNOWN,
+    }
+    frame = frame_of([asdict(line) for line in lines], [f.name for f in fields(Cost)])
+    table = table_of("cost", "Cost of every stage, from the run records.", columns, lines)
+    return TableFile("cost", frame, [table])
 
 
 def magnitude(number: float) -> str:

@@ -38,7 +38,7 @@ from rsvp.report.measures import (
     RECALL,
     Measure,
 )
-from rsvp.report.rows import Row, Run, too_few_clips
+from rsvp.report.rows import ResultRow, Run, too_few_clips
 from rsvp.runtime.errors import UserError
 
 FUNCTIONS: dict[Measure, Callable[[np.ndarray, np.ndarray], float]] = {
@@ -113,10 +113,12 @@ class RunFeatures:
         return self.chosen[key]
 
 
-def row_distances(row: Row, protocols: dict[str, Protocol]) -> dict[tuple[str, str], Distance]:
-    """The distances of a row by (measure key, protocol), each with a value or the reason why."""
+def row_distances(
+    row: ResultRow, protocols: dict[str, Protocol]
+) -> dict[tuple[Measure, str], Distance]:
+    """The distances of a row by (measure, protocol), each with a value or the reason why."""
     kept = [RunFeatures(run) for run in row.runs]
-    found: dict[tuple[str, str], Distance] = {}
+    found: dict[tuple[Measure, str], Distance] = {}
     known: dict[tuple, Distance] = {}  # two protocols may come to the same clips and frames
     for name, protocol in protocols.items():
         for measure in measures_of(protocol):
@@ -124,7 +126,7 @@ def row_distances(row: Row, protocols: dict[str, Protocol]) -> dict[tuple[str, s
             key = (measure.key, *(item if isinstance(item, str) else id(item) for item in sets))
             if key not in known:
                 known[key] = over_seeds(measure, [run_distance(measure, item) for item in sets])
-            found[measure.key, name] = known[key]
+            found[measure, name] = known[key]
     return found
 
 
@@ -267,9 +269,9 @@ def distance_difference(first: Distance, second: Distance) -> Estimate:
 
 
 def row_curves(
-    row: Row, protocols: dict[str, Protocol]
-) -> dict[tuple[str, str], list[tuple[int, float, float]]]:
-    """(N, mean, deviation over subsets) by (measure key, protocol): how a distance falls with N.
+    row: ResultRow, protocols: dict[str, Protocol]
+) -> dict[tuple[Measure, str], list[tuple[int, float, float]]]:
+    """(N, mean, deviation over subsets) by (measure, protocol): how a distance falls with N.
 
     Under the row's first seed; N doubles from 16 up to all clips.
     """
@@ -281,7 +283,7 @@ def row_curves(
             if isinstance(sets, str) or len(sets.predicted) < SMALLEST_SUBSET:
                 continue
             clips = len(sets.predicted)
-            curves[measure.key, name] = distance_curve(
+            curves[measure, name] = distance_curve(
                 statistic_of(measure, sets), clips, subset_sizes(clips)
             )
     return curves

@@ -11,7 +11,7 @@ from rsvp.data.clips import Clips
 from rsvp.data.predictions import Predictions
 from rsvp.report.measures import LPIPS, PSNR
 from rsvp.report.panels import ERROR_GAIN, Film, Panel, error_frames, film, filmstrip
-from rsvp.report.rows import Row
+from rsvp.report.rows import ResultRow
 from rsvp.report.scores import clip_values
 from rsvp.report.views import Views
 from rsvp.runtime.files import read_json
@@ -48,8 +48,8 @@ class Gallery:
 
 
 def examples(
-    row: Row,
-    others: Sequence[Row],
+    row: ResultRow,
+    others: Sequence[ResultRow],
     predictions: Iterable[Path],
     datasets: Mapping[str, Path],
     views: Views,
@@ -98,7 +98,7 @@ def examples(
     return shown
 
 
-def prediction_of(row: Row, predictions: Iterable[Path]) -> Path | None:
+def prediction_of(row: ResultRow, predictions: Iterable[Path]) -> Path | None:
     """The index of what the row predicted under its first seed, if it is given."""
     for path in predictions:
         index = read_json(path)

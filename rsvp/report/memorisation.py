@@ -1,13 +1,12 @@
 """Whether predictions copy training clips, as the report says it."""
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from rsvp.report.estimates import NO_SPREAD, ONE_GROUP
-from rsvp.report.grids import UNKNOWN, Cell, Grid
+from rsvp.report.printing import UNKNOWN, Cell, TableFile, frame_of, table_of
 from rsvp.report.views import read_picture
 from rsvp.runtime.files import read_json
 
@@ -52,45 +51,30 @@ def protocol_text(index: dict[str, Any]) -> str:
     )
 
 
-def memorisation_table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """memorisation.csv: one line per row and seed."""
-    lines = [
+def memorisation(rows: Sequence[dict[str, Any]]) -> TableFile:
+    """One line per row and seed."""
+    frame = [
         {key: row[key] for key in ("protocol", "row", "kind", "seed", "clips", "groups")}
-        | {
-            name if end == "mean" else f"{name}_{end}": row[name][end]
-            for name in HEADS
-            for end in ("mean", "low", "high")
-        }
+        | {name if end == "mean" else f"{name}_{end}": row[name][end]
+           for name in HEADS for end in ("mean", "low", "high")}
         | {"criterion": CRITERION, "flagged": row["flagged"]}
         | {"note": "; ".join(f"{HEADS[name]}: {why}" for name, why in without_interval(row))}
         for row in rows
-    ]
-    return pd.DataFrame(lines, columns=None if lines else ["row", "seed", "flagged"])
-
-
-def memorisation_grids(rows: Sequence[dict[str, Any]]) -> list[Grid]:
-    """The same for people."""
-    if not rows:
-        return []
-    heads = ["row", "seed", *HEADS.values(), "clips", "flagged where", "flagged"]
-    lines = [
-        [
-            Cell(row["row"], number=False), Cell(str(row["seed"])),
-            *(with_interval(row[name]) for name in HEADS),
-            Cell(str(row["clips"])), Cell(CRITERION, number=False), Cell(flag(row), number=False),
-        ]
-        for row in rows
     ]  # fmt: skip
-    protocols = dict.fromkeys(row["protocol"] for row in rows)
     reasons: dict[tuple[str, str], list[str]] = {}
     for row in rows:
-        for name, why in without_interval(row):
-            reasons.setdefault((name, why), []).append(f"{row['row']} (seed {row['seed']})")
-    notes = [
-        f"{HEADS[name]} of {', '.join(names)}: {why}" for (name, why), names in reasons.items()
-    ]
-    caption = f"{'; '.join(protocols)}."
-    return [Grid("memorisation", caption, heads, lines, notes=[*NOTES, *notes])]
+        for reason in without_interval(row):
+            reasons.setdefault(reason, []).append(f"{row['row']} (seed {row['seed']})")
+    notes = [f"{HEADS[name]} of {', '.join(of)}: {why}" for (name, why), of in reasons.items()]
+    columns = (
+        {"row": lambda row: row["row"], "seed": lambda row: Cell(str(row["seed"]))}
+        | {head: partial(statistic, name) for name, head in HEADS.items()}
+        | {"clips": lambda row: Cell(str(row["clips"])), "flagged where": lambda row: CRITERION,
+           "flagged": flag}
+    )  # fmt: skip
+    caption = f"{'; '.join(dict.fromkeys(row['protocol'] for row in rows))}."
+    tables = [table_of("memorisation", caption, columns, rows, [*NOTES, *notes])] if rows else []
+    return TableFile("memorisation", frame_of(frame, ["row", "seed", "flagged"]), tables)
 
 
 def without_interval(row: dict[str, Any]) -> list[tuple[str, str]]:
@@ -104,11 +88,11 @@ def flag(row: dict[str, Any]) -> str:
     return UNKNOWN if row["kind"] == "ceiling" else "yes" if row["flagged"] else "no"
 
 
-def with_interval(values: dict[str, float | None]) -> Cell:
-    """A number with its interval, where there is one."""
-    if values["low"] is None or values["high"] is None:
-        return Cell(f"{values['mean']:.2f}")
-    return Cell(f"{values['mean']:.2f}", f"[{values['low']:.2f}, {values['high']:.2f}]")
+def statistic(name: str, row: dict[str, Any]) -> Cell:
+    """A statistic of a row with its interval, where there is one."""
+    ends = [row[name]["low"], row[name]["high"]]
+    low, high = ("", "") if None in ends else (f"{end:.2f}" for end in ends)
+    return Cell(f"{row[name]['mean']:.2f}", low, high)
 
 
 def nearest_pictures(rows: Sequence[dict[str, Any]]) -> list[tuple[str, Any]]:

@@ -1,7 +1,6 @@
 """The page: one HTML file that carries its tables, plots and videos, and names no address."""
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -13,10 +12,15 @@ from markupsafe import Markup
 from rsvp.report.costs import Cost
 from rsvp.report.estimates import Estimate
 from rsvp.report.examples import Gallery
-from rsvp.report.grids import Grid
-from rsvp.report.measures import EXPLAINED_ROWS, MEASURES, PSNR, SAMPLINGS, SPREAD_SKILL, Measure
-from rsvp.report.parts import Column, Part, absent, details, headline, notes
-from rsvp.report.plots import curves_plot, horizon_measures, horizon_plot, inline_svg, learning_plot
+from rsvp.report.measures import EXPLAINED_ROWS, MEASURES, PSNR, SAMPLINGS, SPREAD_SKILL
+from rsvp.report.plots import (
+    curves_plot,
+    drawn_over_horizon,
+    horizon_plot,
+    inline_svg,
+    learning_plot,
+)
+from rsvp.report.printing import Table, number
 from rsvp.report.records import (
     DatasetFacts,
     History,
@@ -27,12 +31,12 @@ from rsvp.report.records import (
     provenance,
     sampler_of,
 )
-from rsvp.report.rows import Row
+from rsvp.report.results import absent, curves_basis, details, headline, sampled
+from rsvp.report.rows import ResultRow
 from rsvp.report.tables import (
     Comparison,
     Tables,
-    curves_basis,
-    horizon_basis,
+    basis,
     protocol_text,
     sample_text,
     scored_cells,
@@ -62,8 +66,6 @@ CURVES = {  # columns of histories
     "lpips": "LPIPS of the reconstructions",
     "regulariser": "what bounds the latents: KL’s divergence, or VQ’s commitment",
 }
-CLASSES = {"better": "better", "worse": "worse"}  # of a verdict; others stay quiet
-EN_DASH, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
 
 
 @dataclass(frozen=True)
@@ -72,14 +74,16 @@ class Report:
 
     title: str
     tables: Tables
+    results: Sequence[Table]
+    comparisons: Sequence[Table]
     histories: Sequence[History]
     records: Sequence[dict[str, Any]]
     costs: Sequence[Cost]
-    budgets: Sequence[Grid]
+    budgets: Sequence[Table]
     galleries: Sequence[Gallery]
-    decomposition: Sequence[Grid]
+    decomposition: Sequence[Table]
     conclusions: Sequence[str]  # of it, in sentences
-    memorisation: Sequence[Grid]
+    memorisation: Sequence[Table]
     nearest: str  # SVG of predictions above their nearest training clips
     datasets: Sequence[DatasetFacts]
     resamples: int
@@ -99,48 +103,47 @@ def render(report: Report) -> str:
         environment.loader.get_source(environment, name)[0]
     )
     tables = report.tables
-    top, below = headline(tables), details(tables)
+    drawn = drawn_over_horizon(tables)
     return environment.get_template("page.html.jinja").render(
-        title=report.title,
+        report=report,
+        tables=tables,
         introduction=introduction(tables),
         facts=facts(tables),
         findings=findings(tables, report.records),
-        headline=result_part(tables, top),
-        details=[result_part(tables, part) for part in below],
         absent=absent(tables),
-        comparisons=comparison_parts(tables),
-        horizon=horizon_figures(tables),
-        horizon_basis=horizon_basis(tables, horizon_measures(tables)),
-        curves=curves_figure(tables),
+        horizon=[
+            (key.measure.meaning, figure(
+                horizon_plot(tables, [key]),
+                f"{key.measure.label} per future frame, one line per row",
+                f"horizon-{key.measure.key}",
+            ))
+            for key in drawn
+        ],
+        horizon_basis=basis(tables, drawn),
+        curves=figure(
+            curves_plot(tables),
+            "Distances between sets of videos by the number of clips, one line per row", "curves",
+        ) if tables.curves else "",
         curves_basis=curves_basis(tables),
-        galleries=report.galleries,
-        decomposition=report.decomposition,
-        conclusions=report.conclusions,
-        memorisation=report.memorisation,
-        nearest=Markup(inline_svg(report.nearest, "Predictions above the training clips that are "
-                                  "nearest to them", "copies")) if report.memorisation else "",
+        nearest=figure(report.nearest, "Predictions above the training clips that are nearest to "
+                       "them", "copies") if report.memorisation else "",
         learning=learning_figures(report.histories),
         several_seeds=any(len(row.runs) > 1 for row in tables.rows),
-        costs=report.costs,
-        budgets=report.budgets,
         on_gpu=any(cost.gpu_peak_memory_mb for cost in report.costs),
         curve_names=curve_names(report.histories),
-        datasets=report.datasets,
         sample=sample_text(tables),
         protocol_texts=[(name, protocol_text(name, tables)) for name in tables.protocols],
         protocols=protocols(tables.rows),
-        samplers=[(row.label, text) for row in tables.rows if row.kind == "predictor"
+        samplers=[(row.label, text) for row in tables.of_kind("predictor")
                   if (text := sampler_of(row.name, report.records))],
         provenance=provenance(list(report.records)),
         made_by=made_by(),
         settings=stage_settings(report.records),
-        measures=[m for m in MEASURES if tables.measured(m)] + [
-            m for m in MEASURES if not tables.measured(m)],
-        samplings=explained_samplings(tables, [top, *below]),
+        measures=sorted(MEASURES, key=lambda measure: not tables.known(measure)),
+        samplings=explained_samplings(tables),
         explained_rows=[(method, EXPLAINED_ROWS[method])
                         for method in dict.fromkeys(row.method for row in tables.rows)
                         if method in EXPLAINED_ROWS],
-        resamples=report.resamples,
         version=metadata.version("rsvp"),
     )  # fmt: skip
 
@@ -160,14 +163,10 @@ def introduction(tables: Tables) -> str:
     )
 
 
-def explained_samplings(tables: Tables, parts: Sequence[Part]) -> dict[str, str]:
-    """What "mean of 4" and "best of 4" in the heads of columns mean, and none of them."""
-    found = {
-        sampled: SAMPLINGS[column.sampling]
-        for part in parts
-        for column in part.columns
-        if (sampled := column.sampled(tables))
-    }
+def explained_samplings(tables: Tables) -> dict[str, str]:
+    """The meanings of "mean of 4" and "best of 4" in the heads of columns, and of neither."""
+    keys = [*headline(tables), *(key for _, _, keys in details(tables) for key in keys)]
+    found = {way: SAMPLINGS[key.sampling] for key in keys if (way := sampled(tables, key))}
     return {"no suffix": SAMPLINGS["single"]} | found if found else {}
 
 
@@ -195,11 +194,11 @@ def facts(tables: Tables) -> list[tuple[str, str]]:
 def findings(tables: Tables, records: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
     """The main comparisons in words: against the best baseline, and the room to the ceiling."""
     sentences = []
-    for column in headline(tables).columns:
+    for key in headline(tables):
         for item in tables.main_comparisons:
-            if item.measure is column.measure and item.best_baseline:
+            if item.quantity.measure is key.measure and item.best_baseline:
                 sentences.append(finding(item))
-    first = next((row for row in tables.rows if row.kind == "predictor"), None)
+    first = next(iter(tables.of_kind("predictor")), None)
     own = first and f"{autoencoder_of(first.name, records)}.reconstruction"
     ceiling = next((row for row in tables.rows if row.name == own), None)
     if ceiling and first:
@@ -214,7 +213,7 @@ def findings(tables: Tables, records: Sequence[dict[str, Any]]) -> list[dict[str
     return [*sentences, *(surety(tables, first) if first else [])]
 
 
-def surety(tables: Tables, row: Row) -> list[dict[str, str]]:
+def surety(tables: Tables, row: ResultRow) -> list[dict[str, str]]:
     """Whether a row's futures are as unsure as their errors ask for, where that is known."""
     ratio = tables.estimate(row, SPREAD_SKILL)
     if not ratio.has_interval or ratio.low <= 1 <= ratio.high:
@@ -222,7 +221,7 @@ def surety(tables: Tables, row: Row) -> list[dict[str, str]]:
     sure = ratio.high < 1
     text = (
         f"The futures of {row.label} differ from each other by {SPREAD_SKILL.text(ratio.value)} of "
-        f"what their errors ask for ({span(SPREAD_SKILL, ratio)}; 1 is right): "
+        f"what their errors ask for ({number(SPREAD_SKILL, ratio).span}; 1 is right): "
         + ("it shows less of what may happen than it should." if sure else "they scatter too far.")
     )
     verdict = "too sure" if sure else "too unsure"
@@ -231,135 +230,41 @@ def surety(tables: Tables, row: Row) -> list[dict[str, str]]:
 
 def finding(item: Comparison) -> dict[str, str]:
     """One comparison as a sentence with its verdict."""
-    measure, mine, other = item.measure, item.predictor.label, item.other.label
+    measure, mine, other = item.quantity.measure, item.predictor.label, item.other.label
     unit = f" {measure.unit}" if measure.unit else ""
     amount = measure.text(abs(item.estimate.value)) + unit
     side = "above" if item.estimate.value > 0 else "below"
     text = f"{mine} is {amount} {side} the best baseline, {other}"
     if item.estimate.has_interval:
-        text += f" (difference {span(measure, item.estimate, sign=True)}{unit})"
+        text += f" (difference {number(measure, item.estimate, sign=True).span}{unit})"
     if item.verdict == "no difference found":
         text += "; the interval holds 0, so chance alone could explain it"
     if item.clips_better is not None:
         text += f"; better on {item.clips_better} of {item.estimate.clips} clips, median "
         text += f"{measure.text(item.median, sign=True)}{unit}"
     return {
-        "class": CLASSES.get(item.verdict, ""), "verdict": item.verdict,
-        "measure": measure.label, "text": text + ".",
+        "class": item.verdict if item.verdict in ("better", "worse") else "",
+        "verdict": item.verdict, "measure": measure.label, "text": text + ".",
     }  # fmt: skip
 
 
-def span(measure: Measure, estimate: Estimate, sign: bool = False) -> str:
-    """An interval as text: `23.55 – 24.60`, or `+0.10 to +0.30` where signs would confuse."""
-    low, high = measure.text(estimate.low, sign), measure.text(estimate.high, sign)
-    between = " to " if sign or MINUS in low + high else f"\N{THIN SPACE}{EN_DASH}\N{THIN SPACE}"
-    return low + between + high
-
-
-def column_head(tables: Tables, column: Column, several: bool) -> dict[str, Any]:
-    """A header of a table of results; `several`: whether its columns differ in protocol."""
-    measure = column.measure
-    cells = [column.estimate(tables, row) for row in tables.rows]
-    return {
-        "label": measure.label,
-        "details": [*filter(None, (measure.unit, column.network(tables), column.sampled(tables)))],
-        "protocol": column.protocol if several else "",
-        "better": measure.better,
-        "arrow": measure.arrow,
-        "warning": "not comparable" if any("not comparable" in c.note for c in cells) else "",
-    }
-
-
-def result_part(tables: Tables, part: Part) -> dict[str, Any]:
-    """One table of results: its columns, its rows, and ceiling and floor below them."""
-    best = [column.best(tables) for column in part.columns]
-
-    def lines(*kinds: str) -> list[dict[str, Any]]:
-        return [
-            {"name": row.name, "label": row.label, "kind": row.kind, "cells": [
-                cell(column.measure, column.estimate(tables, row)) | {"best": row is winner}
-                for column, winner in zip(part.columns, best, strict=True)
-            ]}
-            for row in part.rows(tables) if row.kind in kinds
-        ]  # fmt: skip
-
-    several = len(part.protocols) > 1
-    return {
-        "title": part.title,
-        "protocols": part.protocols,
-        "columns": [column_head(tables, column, several) for column in part.columns],
-        "body": lines("predictor", "baseline"),
-        "reference": lines("ceiling", "floor"),
-        "notes": notes(tables, part.columns),
-    }
-
-
-def cell(measure: Measure, estimate: Estimate, sign: bool = False) -> dict[str, Any]:
-    """A number with its interval, as the template prints it."""
-    if not estimate.known:
-        return {"known": False, "note": estimate.note or "not computed: one future per clip"}
-    return {
-        "known": True,
-        "note": estimate.note,
-        "number": repr(estimate.value),
-        "value": measure.text(estimate.value, sign),
-        "interval": span(measure, estimate, sign) if estimate.has_interval else "",
-        "deviation": "" if math.isnan(estimate.seed_std) else measure.text(estimate.seed_std),
-    }
-
-
-def comparison_parts(tables: Tables) -> list[dict[str, Any]]:
-    """One table per predictor: one line per other row, one cell per measure."""
-    measures = [column.measure for column in headline(tables).columns]
-    parts: dict[str, dict[str, Any]] = {}
-    for item in tables.comparisons:
-        if item.measure in measures and item.protocol == tables.protocol_of(item.measure):
-            part = parts.setdefault(
-                item.predictor.name, {"first": item.predictor.label, "lines": {}}
-            )
-            shown = cell(item.measure, item.estimate, sign=True)
-            shown |= {"verdict": item.verdict, "class": CLASSES.get(item.verdict, "none")}
-            line = part["lines"].setdefault((item.other.label, item.other.kind), {})
-            line[item.measure.key] = shown | {"best": item.best_baseline}
-    for part in parts.values():
-        part["measures"] = [
-            m for m in measures if any(m.key in line for line in part["lines"].values())
-        ]
-    return list(parts.values())
-
-
-def horizon_figures(tables: Tables) -> list[tuple[str, Markup]]:
-    """(caption, SVG) of each measure over the horizon."""
-    figures = []
-    for measure in horizon_measures(tables):
-        title = f"{measure.label} per future frame, one line per row"
-        drawing = inline_svg(horizon_plot(tables, [measure]), title, f"horizon-{measure.key}")
-        figures.append((measure.meaning, Markup(drawing)))
-    return figures
-
-
-def curves_figure(tables: Tables) -> Markup | None:
-    """Distances between sets by the number of clips; None where none was computed."""
-    if not tables.curves:
-        return None
-    title = "Distances between sets of videos by the number of clips, one line per row"
-    return Markup(inline_svg(curves_plot(tables), title, "curves"))
+def figure(svg: str, title: str, prefix: str) -> Markup:
+    """A plot as an element of the page."""
+    return Markup(inline_svg(svg, title, prefix))
 
 
 def learning_figures(histories: Sequence[History]) -> list[tuple[str, Markup]]:
     """(stage, SVG) of each training stage."""
     figures = []
-    for number, stage in enumerate(dict.fromkeys(history.stage for history in histories)):
+    for place, stage in enumerate(dict.fromkeys(history.stage for history in histories)):
         mine = [history for history in histories if history.stage == stage]
         if any(history.curves for history in mine):
-            drawing = inline_svg(
-                learning_plot(mine), f"Learning curves of {stage}", f"learning-{number}"
-            )
-            figures.append((stage, Markup(drawing)))
+            title = f"Learning curves of {stage}"
+            figures.append((stage, figure(learning_plot(mine), title, f"learning-{place}")))
     return figures
 
 
-def protocols(rows: Sequence[Row]) -> list[tuple[str, str]]:
+def protocols(rows: Sequence[ResultRow]) -> list[tuple[str, str]]:
     """(rows, protocol as JSON), each different protocol once."""
     found: dict[str, list[str]] = {}
     for row in rows:

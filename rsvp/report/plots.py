@@ -1,9 +1,10 @@
 """Figures as SVG that read in light and in dark: colours are CSS variables, text is text."""
 
 import io
+import itertools
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -17,16 +18,14 @@ from rsvp.report.measures import (
     CRPS,
     ENERGY,
     LPIPS,
-    MEASURES,
     OBJECT_PSNR,
     PSNR,
     SPREAD_SKILL,
     SSIM,
-    Measure,
 )
 from rsvp.report.records import History
-from rsvp.report.rows import Row
-from rsvp.report.tables import Tables
+from rsvp.report.rows import ResultRow
+from rsvp.report.tables import Quantity, Tables
 
 matplotlib.use("svg")
 
@@ -78,44 +77,43 @@ CHARACTERS = 15  # of a caption, per inch
 LEAST_DISTANCE = 1e-6  # a logarithmic axis has no 0
 
 
-def horizon_measures(tables: Tables) -> list[Measure]:
-    """The measures that have curves over the future frames."""
+def drawn_over_horizon(tables: Tables) -> list[Quantity]:
+    """The quantities that have curves over the future frames."""
     drawn = (PSNR, SSIM, LPIPS, OBJECT_PSNR, CRPS, ENERGY, SPREAD_SKILL)
-    return [m for m in drawn if any(key[1:] == (m.key, m.sampling) for key in tables.horizon)]
+    keys = {key.measure: key for _, key in tables.horizon if key.sampling == key.measure.sampling}
+    return [keys[measure] for measure in drawn if measure in keys]
 
 
-def horizon_plot(tables: Tables, measures: Sequence[Measure], caption: str = "") -> str:
-    """SVG: one panel per measure over the future frames, one line per row, bands for predictors.
+def horizon_plot(tables: Tables, keys: Sequence[Quantity], caption: str = "") -> str:
+    """SVG: one panel per quantity over the future frames, one line per row, bands for predictors.
 
     caption: what stands below, where nothing beside the figure says it.
     """
     with matplotlib.rc_context(STYLE):
-        figure, panels = grid(len(measures), columns=2, panel=PANEL)
-        for axes, measure in zip(panels, measures, strict=True):
-            draw_horizon(axes, tables, measure)
+        figure, panels = grid(len(keys), columns=2, panel=PANEL)
+        for axes, key in zip(panels, keys, strict=True):
+            draw_horizon(axes, tables, key)
         write_below(figure, caption)
-        return svg(figure, "horizon-" + "-".join(measure.key for measure in measures))
+        return svg(figure, "horizon-" + "-".join(key.measure.key for key in keys))
 
 
-def draw_horizon(axes: Axes, tables: Tables, measure: Measure) -> None:
-    """Draw one measure over the horizon, with a label at the end of each line."""
-    labels = []
-    predictors = baselines = 0
-    hardest = tables.best_baseline(measure)
-    for row in tables.rows:
-        estimates = tables.horizon.get((row.name, measure.key, measure.sampling))
-        if not estimates:
-            continue
-        if row.kind == "predictor":
-            colour, marker = PREDICTORS[predictors % len(PREDICTORS)], ""
-            predictors += 1
-        elif row is hardest:
-            colour, marker = BEST_BASELINE, ""
-        else:
-            colour, marker = QUIET, ""
-            if row.kind == "baseline":
-                marker = MARKERS[baselines % len(MARKERS)]
-                baselines += 1
+def colours(rows: Iterable[ResultRow], hardest: ResultRow | None) -> dict[str, str]:
+    """The colour of each row's line, by name: only predictors and the best baseline stand out."""
+    found, series = {}, itertools.cycle(PREDICTORS)
+    for row in rows:
+        plain = BEST_BASELINE if row is hardest else QUIET
+        found[row.name] = next(series) if row.kind == "predictor" else plain
+    return found
+
+
+def draw_horizon(axes: Axes, tables: Tables, key: Quantity) -> None:
+    """Draw one quantity over the horizon, with a label at the end of each line."""
+    labels, measure, markers = [], key.measure, itertools.cycle(MARKERS)
+    rows = [row for row in tables.rows if tables.horizon.get((row.name, key))]
+    colour_of = colours(rows, tables.best_baseline(measure))
+    for row in rows:
+        estimates, colour = tables.horizon[row.name, key], colour_of[row.name]
+        marker = next(markers) if row.kind == "baseline" and colour == QUIET else ""
         draw_line(axes, row, estimates, colour, marker)
         last = [item.value for item in estimates if item.known][-1]
         labels.append(Label(last, row.label, colour, marker))
@@ -124,15 +122,18 @@ def draw_horizon(axes: Axes, tables: Tables, measure: Measure) -> None:
     ticks = range(1, future + 1) if future <= 16 else range(0, future + 1, max(future // 8, 1))
     axes.set_xticks([tick for tick in ticks if tick])
     axes.set_xlabel("future frame")
-    unit = f" ({measure.unit})" if measure.unit else ""
-    network = tables.network(measure, tables.protocols[tables.frame_protocols[0]])
+    network = tables.network(key)
     name = f"{measure.label} of {network}" if network else measure.label
-    better = f"{measure.better} is better" if measure.better else "1 is right"
-    axes.set_title(f"{name}{unit}, {better}")
+    name += f" ({measure.unit})" if measure.unit else ""
+    axes.set_title(
+        f"{name}, {measure.better} is better" if measure.better else f"{name}, 1 is right"
+    )
     label_ends(axes, labels, future + 0.05, future + 0.06 * future)
 
 
-def draw_line(axes: Axes, row: Row, estimates: list[Estimate], colour: str, marker: str) -> None:
+def draw_line(
+    axes: Axes, row: ResultRow, estimates: list[Estimate], colour: str, marker: str
+) -> None:
     """One row's curve; predictors get a band of their 95 % interval."""
     frames = np.arange(1, len(estimates) + 1)
     values = np.array([item.value for item in estimates])
@@ -152,35 +153,33 @@ def curves_plot(tables: Tables, caption: str = "") -> str:
     Bands are ± one standard deviation over subsets; all clips have a bar, their 95 % interval.
     caption: what stands below, where nothing beside the figure says it.
     """
-    panels = list(dict.fromkeys((key, protocol) for _, key, protocol in tables.curves))
+    keys = list(dict.fromkeys(key for _, key in tables.curves))
     with matplotlib.rc_context(STYLE):
-        figure, all_axes = grid(len(panels), columns=2, panel=PANEL)
-        for axes, (key, protocol) in zip(all_axes, panels, strict=True):
-            draw_curves(axes, tables, next(m for m in MEASURES if m.key == key), protocol)
+        figure, all_axes = grid(len(keys), columns=2, panel=PANEL)
+        for axes, key in zip(all_axes, keys, strict=True):
+            draw_curves(axes, tables, key)
         write_below(figure, caption)
         return svg(figure, "curves")
 
 
-def draw_curves(axes: Axes, tables: Tables, measure: Measure, protocol: str) -> None:
+def draw_curves(axes: Axes, tables: Tables, key: Quantity) -> None:
     """Draw one distance against the number of clips, with a label at the end of each line.
 
     Rows of the same values, which stand still, share a line.
     """
     labels: list[Label] = []
     sizes = {1}
-    hardest = tables.best_baseline(measure, protocol)
-    predictors = 0
-    for names, row, curve in distinct_curves(tables, measure, protocol):
-        colour = QUIET if row is not hardest else BEST_BASELINE
-        if row.kind == "predictor":
-            colour = PREDICTORS[predictors % len(PREDICTORS)]
-            predictors += 1
+    found = distinct_curves(tables, key)
+    hardest = tables.best_baseline(key.measure, key.protocol)
+    colour_of = colours([row for _, row, _ in found], hardest)
+    for names, row, curve in found:
+        colour = colour_of[row.name]
         clips, values, deviations = np.array(curve).T
         values = np.maximum(values, LEAST_DISTANCE)
         axes.plot(clips, values, color=colour, linestyle=DOTTED if row.kind == "floor" else "-")
         low, high = np.maximum(values - deviations, values / 10), values + deviations
         axes.fill_between(clips, low, high, color=colour, alpha=0.14, linewidth=0)
-        whole = tables.estimate(row, measure, "single", protocol)
+        whole = tables.cells[row.name, key]
         if whole.has_interval and whole.seeds == 1:
             ends = [max(whole.low, values[-1] / 10), whole.high]
             axes.plot(clips[[-1, -1]], ends, color=colour, linewidth=2.5, alpha=0.45)
@@ -192,22 +191,23 @@ def draw_curves(axes: Axes, tables: Tables, measure: Measure, protocol: str) -> 
     axes.set_xticks(sorted(sizes - {1}), [str(size) for size in sorted(sizes - {1})])
     axes.set_xlim(min(sizes - {1}, default=1) * 0.95, last * 1.02)
     axes.set_xlabel("clips")
-    axes.set_title(f"{measure.label}, {protocol}, lower is better")
+    axes.set_title(f"{key.measure.label}, {key.protocol}, lower is better")
     label_ends(axes, labels, last * 1.01, last * 1.1)
 
 
 def distinct_curves(
-    tables: Tables, measure: Measure, protocol: str
-) -> list[tuple[str, Row, list[tuple[int, float, float]]]]:
+    tables: Tables, key: Quantity
+) -> list[tuple[str, ResultRow, list[tuple[int, float, float]]]]:
     """(labels, first row, curve) of each different curve."""
-    found: dict[str, tuple[list[str], Row, list[tuple[int, float, float]]]] = {}
+    found: dict[str, list[ResultRow]] = {}
     for row in tables.rows:
-        if curve := tables.curves.get((row.name, measure.key, protocol)):
-            found.setdefault(repr(curve), ([], row, curve))[0].append(row.label)
+        if curve := tables.curves.get((row.name, key)):
+            found.setdefault(repr(curve), []).append(row)
     return [
-        (names[0] + (f" and {len(names) - 1} like it" if names[1:] else ""), row, curve)
-        for names, row, curve in found.values()
-    ]
+        (rows[0].label + (f" and {len(rows) - 1} like it" if rows[1:] else ""), rows[0],
+         tables.curves[rows[0].name, key])
+        for rows in found.values()
+    ]  # fmt: skip
 
 
 @dataclass(frozen=True, order=True)

@@ -27,8 +27,8 @@ class Run:
     scores: pd.DataFrame | None  # one line per clip, trajectory and future frame; None if unpaired
 
 
-@dataclass(frozen=True)
-class Row:
+@dataclass(frozen=True, eq=False)
+class ResultRow:
     """One line of the headline table, with all its seeds."""
 
     name: str
@@ -50,8 +50,14 @@ class Row:
         """What was done, whatever the dataset or autoencoder: copy-last, reconstruction."""
         return self.name.rsplit(".", 1)[-1]
 
+    @property
+    def seeds(self) -> str:
+        """Its seeds: "0, 1"; empty where nobody knows."""
+        numbers = (run.index["seed"] for run in self.runs)
+        return ", ".join(str(seed) for seed in numbers if seed is not None)
 
-def read_rows(evaluations: Iterable[Path], predictors: list[str]) -> list[Row]:
+
+def read_rows(evaluations: Iterable[Path], predictors: list[str]) -> list[ResultRow]:
     """Rows in the order of the report: `predictors` as named, other predictors, baselines,
     ceiling, floor.
 
@@ -65,12 +71,14 @@ def read_rows(evaluations: Iterable[Path], predictors: list[str]) -> list[Row]:
     if not runs:
         raise UserError("no evaluations given; name at least one evaluation index")
     rows = [
-        Row(name, group[0].index["kind"], tuple(sorted(group, key=lambda run: run.index["seed"])))
+        ResultRow(
+            name, group[0].index["kind"], tuple(sorted(group, key=lambda run: run.index["seed"]))
+        )
         for name, group in runs.items()
     ]
     check_rows(rows)
 
-    def place(row: Row) -> tuple[int, int, str]:
+    def place(row: ResultRow) -> tuple[int, int, str]:
         named = predictors.index(row.name) if row.name in predictors else len(predictors)
         return KINDS.index(row.kind), named, row.name
 
@@ -99,7 +107,7 @@ def read_run(path: Path) -> Run:
     return Run(index, path.parent, scores)
 
 
-def check_rows(rows: list[Row]) -> None:
+def check_rows(rows: list[ResultRow]) -> None:
     """One dataset, and the same clips in every paired row: else no difference means anything."""
     datasets = sorted({run.index["dataset"] for row in rows for run in row.runs})
     if len(datasets) > 1:
@@ -118,7 +126,7 @@ def check_rows(rows: list[Row]) -> None:
             first = first or (row.name, clips)
 
 
-def under_protocol(row: Row, protocol: Protocol) -> Row | str:
+def under_protocol(row: ResultRow, protocol: Protocol) -> ResultRow | str:
     """The row with the scores that a protocol of frames counts, or why there are none."""
     index = row.index
     if row.runs[0].scores is None:

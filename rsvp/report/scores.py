@@ -17,10 +17,10 @@ from rsvp.report.measures import (
     SPREAD_SKILL,
     Measure,
 )
-from rsvp.report.rows import Row
+from rsvp.report.rows import ResultRow
 
 
-def samplings(row: Row, measure: Measure) -> list[str]:
+def samplings(row: ResultRow, measure: Measure) -> list[str]:
     """How a row's futures of a clip count; one future says it all where a row has only one."""
     if measure in ENSEMBLE:
         return ["all"]
@@ -51,19 +51,19 @@ def _chosen(scores: pd.DataFrame, sampling: str) -> pd.DataFrame:
     return scores[together if sampling in ("mean", "all") else ~together]
 
 
-def clip_groups(row: Row) -> pd.Series:
+def clip_groups(row: ResultRow) -> pd.Series:
     """The group of each clip."""
     return row.runs[0].scores.drop_duplicates("clip").set_index("clip")["group"].astype(str)
 
 
-def seed_values(row: Row, measure: Measure, sampling: str) -> pd.DataFrame:
+def seed_values(row: ResultRow, measure: Measure, sampling: str) -> pd.DataFrame:
     """(clips, seeds): one value per clip and seed."""
     return pd.DataFrame(
         {run.index["seed"]: clip_values(run.scores, measure, sampling) for run in row.runs}
     )
 
 
-def clip_estimate(row: Row, measure: Measure, sampling: str, resamples: int) -> Estimate:
+def clip_estimate(row: ResultRow, measure: Measure, sampling: str, resamples: int) -> Estimate:
     """The mean over clips (and seeds) with its interval, or the reason why there is none."""
     if measure is SPREAD_SKILL:
         return spread_skill(row, resamples)
@@ -73,7 +73,7 @@ def clip_estimate(row: Row, measure: Measure, sampling: str, resamples: int) -> 
     return estimate_mean(values, clip_groups(row), resamples)
 
 
-def missing_reason(row: Row, measure: Measure, sampling: str) -> str:
+def missing_reason(row: ResultRow, measure: Measure, sampling: str) -> str:
     """Why a column of the scores is empty."""
     if row.index["trajectories"] == 1 and measure in ENSEMBLE:
         return "one future per clip"
@@ -105,7 +105,7 @@ def interval_note(interval: Interval) -> str:
     return NO_SPREAD if interval.groups > 1 else ONE_GROUP
 
 
-def spread_skill(row: Row, resamples: int, frame: int | None = None) -> Estimate:
+def spread_skill(row: ResultRow, resamples: int, frame: int | None = None) -> Estimate:
     """Spread over skill of a row's futures; of one future frame where it is named.
 
     Where truth and K futures come from one distribution, the expected squared error of their mean
@@ -138,7 +138,9 @@ def spread_skill(row: Row, resamples: int, frame: int | None = None) -> Estimate
     )  # fmt: skip
 
 
-def frame_estimates(row: Row, measure: Measure, sampling: str, resamples: int) -> list[Estimate]:
+def frame_estimates(
+    row: ResultRow, measure: Measure, sampling: str, resamples: int
+) -> list[Estimate]:
     """One estimate per future frame."""
     frames = sorted(row.runs[0].scores["frame"].unique())
     if measure is SPREAD_SKILL:
@@ -155,7 +157,7 @@ def frame_estimates(row: Row, measure: Measure, sampling: str, resamples: int) -
     return estimates
 
 
-def clip_differences(first: Row, other: Row, measure: Measure) -> pd.Series:
+def clip_differences(first: ResultRow, other: ResultRow, measure: Measure) -> pd.Series:
     """first - other of each clip that has both; its values are averaged over the row's seeds."""
     mine, theirs = (
         seed_values(row, measure, measure.sampling).mean(axis=1) for row in (first, other)
@@ -163,7 +165,7 @@ def clip_differences(first: Row, other: Row, measure: Measure) -> pd.Series:
     return (mine - theirs).dropna()
 
 
-def difference(differences: pd.Series, first: Row, resamples: int) -> Estimate:
+def difference(differences: pd.Series, first: ResultRow, resamples: int) -> Estimate:
     """The mean of the differences of clips, with its interval."""
     estimate = estimate_mean(differences.to_frame(), clip_groups(first), resamples)
     return replace(estimate, seeds=len(first.runs))

@@ -9,8 +9,18 @@ import pandas as pd
 
 from rsvp.metrics.intervals import verdict
 from rsvp.report.estimates import Estimate
-from rsvp.report.grids import UNKNOWN, Cell, Grid, number
 from rsvp.report.measures import LPIPS, PSNR, SSIM, Measure
+from rsvp.report.printing import (
+    UNKNOWN,
+    Cell,
+    Column,
+    Table,
+    TableFile,
+    frame_of,
+    number,
+    table_of,
+    text,
+)
 from rsvp.report.scores import estimate_mean
 from rsvp.runtime.files import read_json
 
@@ -171,62 +181,71 @@ def protocol_text(index: dict[str, Any]) -> str:
     return ", ".join([start, *known])
 
 
-def semantics_table(scores: Iterable[SemanticsScore]) -> pd.DataFrame:
-    """decomposition.csv: one line per score; of ablations, what the reconstruction loses."""
-    lines = [
+def decomposition(scores: Sequence[SemanticsScore]) -> TableFile:
+    """One line per score; people get what is against the truth, and what replaced latents cost."""
+    frame = [
         {
-            "protocol": score.protocol,
-            "autoencoder": score.autoencoder,
-            "seed_numbers": score.seed_numbers,
-            "measure": score.measure.key,
-            "latent": score.latent,
-            "replaced_by": score.replaced_by,
-            "unit": score.measure.unit,
-            **asdict(score.estimate),
-            "goal": score.goal,
-            "verdict": score.verdict,
+            "protocol": score.protocol, "autoencoder": score.autoencoder,
+            "seed_numbers": score.seed_numbers, "measure": score.measure.key,
+            "latent": score.latent, "replaced_by": score.replaced_by, "unit": score.measure.unit,
+            **asdict(score.estimate), "goal": score.goal, "verdict": score.verdict,
         }
         for score in scores
-    ]
-    return pd.DataFrame(lines, columns=None if lines else ["autoencoder", "measure", "value"])
+    ]  # fmt: skip
+    tables = [table for table in (truth_table(scores), ablation_table(scores)) if table.lines]
+    names = {score.autoencoder for score in scores}
+    if len(names) == 1:  # the first column says the same in each line
+        tables = [
+            replace(table, caption=f"{min(names)}. {table.caption}", columns=table.columns[1:],
+                    lines=[line[1:] for line in table.lines])
+            for table in tables
+        ]  # fmt: skip
+    return TableFile("decomposition", frame_of(frame, ["autoencoder", "measure", "value"]), tables)
 
 
-def semantics_grids(scores: Sequence[SemanticsScore]) -> list[Grid]:
-    """The same for people: against the truth, and what each replaced latent costs."""
+def truth_table(scores: Sequence[SemanticsScore]) -> Table:
+    """The measures against the truth."""
+    columns = {
+        "autoencoder": lambda score: score.autoencoder,
+        "measure": lambda score: with_unit(score.measure),
+        "value": lambda score: number(score.measure, score.estimate),
+        "clips": lambda score: Cell(str(score.estimate.clips)),
+        "goal": lambda s: Cell("" if s.goal is None else s.measure.text(s.goal)),
+        "": lambda score: score.verdict,
+    }
     truth = [score for score in scores if not score.latent]
-    ablated = [score for score in scores if score.latent]
-    names = list(dict.fromkeys(score.autoencoder for score in scores))
-    protocols = protocols_text(scores)
-    grids = []
-    if truth:
-        grids.append(
-            Grid(
-                "decomposition",
-                f"Scene, object and motion against the truth behind generated videos. {protocols}.",
-                ["autoencoder", "measure", "value", "clips", "goal", ""],
-                [truth_line(score) for score in truth],
-                notes=list(dict.fromkeys(f"{s.measure.label}: {s.measure.meaning}" for s in truth)),
-            )
-        )
-    if ablated:
-        measures = [measure for measure in ABLATED if any(s.measure is measure for s in ablated)]
-        replaced = dict.fromkeys((s.autoencoder, s.latent, s.replaced_by) for s in ablated)
-        grids.append(
-            Grid(
-                "ablations",
-                f"What the reconstruction loses when a latent is replaced; more is worse. "
-                f"{protocols}.",
-                [
-                    "autoencoder",
-                    "latent",
-                    "replaced by",
-                    *(f"{m.label} ({m.unit})" if m.unit else m.label for m in measures),
-                ],
-                [ablated_line(name, measures, ablated) for name in replaced],
-                notes=list(dict.fromkeys(f"{s.latent}, {s.replaced_by}: {s.how}" for s in ablated)),
-            )
-        )
-    return [without_first(grid, names[0]) for grid in grids] if len(names) == 1 else grids
+    notes = list(dict.fromkeys(f"{s.measure.label}: {s.measure.meaning}" for s in truth))
+    caption = (
+        "Scene, object and motion against the truth behind generated videos."
+        f" {protocols_text(scores)}."
+    )
+    return table_of("decomposition", caption, columns, truth, notes)
+
+
+def ablation_table(scores: Sequence[SemanticsScore]) -> Table:
+    """The loss of each replaced latent in each measure."""
+    losses: dict[tuple[str, str, str], dict[Measure, Cell]] = {}
+    for score in scores:
+        if score.latent:
+            cell = number(score.measure, score.estimate, sign=True)
+            name = (score.autoencoder, score.latent, score.replaced_by)
+            losses.setdefault(name, {})[score.measure] = cell
+    measures = [m for m in ABLATED if any(m in line for line in losses.values())]
+    unknown = text(UNKNOWN)
+    lines = [[*map(text, name), *(line.get(measure, unknown) for measure in measures)]
+             for name, line in losses.items()]  # fmt: skip
+    heads = ["autoencoder", "latent", "replaced by", *map(with_unit, measures)]
+    caption = (
+        f"What the reconstruction loses when a latent is replaced; more is worse."
+        f" {protocols_text(scores)}."
+    )
+    notes = list(dict.fromkeys(f"{s.latent}, {s.replaced_by}: {s.how}" for s in scores if s.latent))
+    return Table("ablations", caption, [Column(head) for head in heads], lines, notes)
+
+
+def with_unit(measure: Measure) -> str:
+    """The label of a measure with its unit."""
+    return f"{measure.label} ({measure.unit})" if measure.unit else measure.label
 
 
 def protocols_text(scores: Sequence[SemanticsScore]) -> str:
@@ -237,14 +256,6 @@ def protocols_text(scores: Sequence[SemanticsScore]) -> str:
     if len(names) < 2:
         return "".join(names)
     return "; ".join(f"{', '.join(having)}: {protocol}" for protocol, having in names.items())
-
-
-def without_first(grid: Grid, name: str) -> Grid:
-    """The grid without its first column, which says the same in each line; the caption says it."""
-    return replace(
-        grid, caption=f"{name}. {grid.caption}", heads=grid.heads[1:],
-        lines=[line[1:] for line in grid.lines],
-    )  # fmt: skip
 
 
 def conclusions(scores: Sequence[SemanticsScore]) -> list[str]:
@@ -268,28 +279,3 @@ def conclusions(scores: Sequence[SemanticsScore]) -> list[str]:
                 "may copy from, and hardly through their latents."
             )
     return sentences
-
-
-def truth_line(score: SemanticsScore) -> list[Cell]:
-    """One measure against the truth."""
-    label = f"{score.measure.label} ({score.measure.unit})" if score.measure.unit else ""
-    goal = "" if score.goal is None else score.measure.text(score.goal)
-    return [
-        Cell(score.autoencoder, number=False), Cell(label or score.measure.label, number=False),
-        number(score.measure, score.estimate), Cell(str(score.estimate.clips)),
-        Cell(goal), Cell(score.verdict, number=False),
-    ]  # fmt: skip
-
-
-def ablated_line(
-    name: tuple[str, str, str], measures: Sequence[Measure], scores: Sequence[SemanticsScore]
-) -> list[Cell]:
-    """One replaced latent: the loss in each measure."""
-    losses = {
-        score.measure: number(score.measure, score.estimate, sign=True)
-        for score in scores
-        if (score.autoencoder, score.latent, score.replaced_by) == name
-    }
-    unknown = Cell(UNKNOWN, number=False)
-    texts = [Cell(text, number=False) for text in name]
-    return texts + [losses.get(measure, unknown) for measure in measures]

@@ -10,26 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from rsvp.config.stages import Settings
-from rsvp.report.budgets import budget_grids, budget_table, budgets
-from rsvp.report.costs import cost_table, costs
+from rsvp.report.budgets import budgets
+from rsvp.report.costs import cost_file, costs
 from rsvp.report.examples import Gallery, examples
-from rsvp.report.formats import FORMATS, write_table
-from rsvp.report.grids import comparison_grids, cost_grid, curves_grid, horizon_grids, result_grids
 from rsvp.report.measures import PSNR
-from rsvp.report.memorisation import (
-    memorisation_grids,
-    memorisation_table,
-    nearest_pictures,
-    read_memorisation,
-)
+from rsvp.report.memorisation import memorisation, nearest_pictures, read_memorisation
 from rsvp.report.page import Report, render
 from rsvp.report.plots import (
     curves_plot,
-    horizon_measures,
+    drawn_over_horizon,
     horizon_plot,
     learning_plot,
     pictures_plot,
 )
+from rsvp.report.printing import FORMATS
 from rsvp.report.records import (
     autoencoder_of,
     read_dataset,
@@ -37,18 +31,10 @@ from rsvp.report.records import (
     read_records,
     resize_of,
 )
+from rsvp.report.results import comparisons, curves, curves_basis, horizon, results
 from rsvp.report.rows import read_rows
-from rsvp.report.semantics import conclusions, read_semantics, semantics_grids, semantics_table
-from rsvp.report.tables import (
-    Tables,
-    comparisons_table,
-    curves_basis,
-    curves_table,
-    horizon_basis,
-    horizon_table,
-    make_tables,
-    results_table,
-)
+from rsvp.report.semantics import conclusions, decomposition, read_semantics
+from rsvp.report.tables import Tables, basis, make_tables
 from rsvp.report.views import read_views
 from rsvp.runtime.files import read_json, write_text
 from rsvp.runtime.main import run_stage, stage_parser
@@ -90,49 +76,44 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     histories, records = read_histories(inputs["histories"]), read_records(inputs["records"])
     resize = resize_of(rows[0].index["dataset"], records)
     tables = make_tables(rows, settings.evaluation.bootstrap, settings.protocols, resize)
-    lines, spent = costs(records), budgets(records)
-    semantics = read_semantics(inputs["semantics"], settings.evaluation.bootstrap)
-    copies = read_memorisation(inputs["copies"])
-    nearest = pictures_plot(nearest_pictures(copies))
+    lines, nearest = costs(records), read_memorisation(inputs["copies"])
+    scores = read_semantics(inputs["semantics"], settings.evaluation.bootstrap)
+    files = [
+        *(made(tables) for made in (results, horizon, comparisons, curves)),
+        decomposition(scores), memorisation(nearest), budgets(records), cost_file(lines),
+    ]  # fmt: skip
+    printed = {file.name: file.tables for file in files}
+    drawn = drawn_over_horizon(tables)
+    plots = {
+        "horizon": horizon_plot(tables, drawn, basis(tables, drawn)),
+        "curves": curves_plot(tables, curves_basis(tables)),
+        "learning": learning_plot(histories),
+        "copies": pictures_plot(nearest_pictures(nearest)),
+    }
     page = render(
         Report(
             title=config.title,
             tables=tables,
+            results=printed["results"],
+            comparisons=printed["comparisons"],
             histories=histories,
             records=records,
             costs=lines,
-            budgets=budget_grids(spent),
+            budgets=printed["budgets"],
             galleries=galleries(inputs, tables, records, config.examples),
-            decomposition=semantics_grids(semantics),
-            conclusions=conclusions(semantics),
-            memorisation=memorisation_grids(copies),
-            nearest=nearest,
+            decomposition=printed["decomposition"],
+            conclusions=conclusions(scores),
+            memorisation=printed["memorisation"],
+            nearest=plots["copies"],
             datasets=[read_dataset(path) for path in inputs["datasets"]],
             resamples=settings.evaluation.bootstrap,
         )
     )
-    folder = arguments.folder
-    for name, frame, grids in (
-        ("results", results_table(tables), result_grids(tables)),
-        ("horizon", horizon_table(tables), horizon_grids(tables)),
-        ("comparisons", comparisons_table(tables), comparison_grids(tables)),
-        ("curves", curves_table(tables), [curves_grid(tables)]),
-        ("decomposition", semantics_table(semantics), semantics_grids(semantics)),
-        ("memorisation", memorisation_table(copies), memorisation_grids(copies)),
-        ("budgets", budget_table(spent), budget_grids(spent)),
-        ("cost", cost_table(lines), [cost_grid(lines)]),
-    ):
-        paths = [folder / f"tables/{name}{suffix}" for suffix in FORMATS]
-        write_table(paths, frame, grids, config.title)
-    drawn = horizon_measures(tables)
-    for name, plot in (
-        ("horizon", horizon_plot(tables, drawn, horizon_basis(tables, drawn))),
-        ("curves", curves_plot(tables, curves_basis(tables))),
-        ("learning", learning_plot(histories)),
-        ("copies", nearest),
-    ):
-        write_text(folder / f"plots/{name}.svg", plot)
-    write_text(folder / "report.html", page)
+    for file in files:
+        file.write(arguments.folder / "tables", config.title)
+    for name, plot in plots.items():
+        write_text(arguments.folder / f"plots/{name}.svg", plot)
+    write_text(arguments.folder / "report.html", page)
     logger.info("%d rows, %d comparisons", len(rows), len(tables.comparisons))
     return {"rows": [row.name for row in rows], "bytes": len(page.encode())}
 
@@ -151,14 +132,13 @@ def galleries(
     """The playing examples of each predictor."""
     datasets = {read_json(path)["dataset"]: path for path in inputs["datasets"]}
     made = []
-    for row in tables.rows:
-        if row.kind == "predictor":
-            autoencoder = autoencoder_of(row.name, records)
-            views = read_views(inputs["semantics"], autoencoder, row.index["seed"])
-            ceilings = [r for r in tables.rows if r.name == f"{autoencoder}.reconstruction"]
-            others = [r for r in (tables.best_baseline(PSNR), *ceilings) if r is not None]
-            shown = examples(row, others, inputs["predictions"], datasets, views, wanted)
-            made.append(Gallery(row.label, row.index["trajectories"], shown, views))
+    for row in tables.of_kind("predictor"):
+        autoencoder = autoencoder_of(row.name, records)
+        views = read_views(inputs["semantics"], autoencoder, row.index["seed"])
+        ceilings = [r for r in tables.rows if r.name == f"{autoencoder}.reconstruction"]
+        others = [r for r in (tables.best_baseline(PSNR), *ceilings) if r is not None]
+        shown = examples(row, others, inputs["predictions"], datasets, views, wanted)
+        made.append(Gallery(row.label, row.index["trajectories"], shown, views))
     return made
 
 

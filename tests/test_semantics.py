@@ -213,7 +213,7 @@ def test_ablations_tell_what_a_latent_explains(tmp_path):
     first = next(iter(table.itertuples()))
     video = generate_video(SETTINGS, SIZE, int(first.clip[1:].split("@")[0]), CONTEXT + FUTURE)
     times = [5, 7, 9, 11]
-    by_hand = semantics.film_psnr(video.frames[[LAST] * 4], video.frames[times])
+    by_hand = semantics.clip_psnr(video.frames[[LAST] * 4], video.frames[times])
     lost = first.intact_psnr - by_hand
     assert first.motion_frozen_psnr == pytest.approx(lost, abs=0.01)
 

@@ -1,15 +1,15 @@
-"""What scene, object and motion of an autoencoder mean, against the truth and by ablation.
+"""Meaning of an autoencoder's scene, object and motion: against the truth, and by ablation.
 
-Generated videos come with their truth: backgrounds, the outlines of objects and where they are. So
+Generated videos come with their truth: backgrounds, the outlines of objects and their positions. So
 the scene image, the object mask and the displacements are compared with it, and scenes are swapped
 between clips: scene of clip A with objects and motion of clip B must decode to B's objects, moving
 as they do, over A's background.
 
-Real videos have no such truth. There a latent is taken away, and what the reconstruction loses is
+Real videos have no such truth. There a latent is replaced, and the loss of the reconstruction tells
 what it explained.
 
 An autoencoder of kind joint has scene and object of the future, too (`FUTURE`). They come from the
-true future, as motion does, and what is said of scene or object is then of both its latents.
+true future, as motion does; a replaced scene or object is then replaced in both.
 
 Frames are uint8 (T, H, W, 3) here, clips as models see them float (B, T, 3, H, W) in [-1, 1]. F
 counts the future frames that are scored; a clip or truth cut to them begins with the last context
@@ -25,41 +25,32 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from rsvp.data.pixels import to_bytes, to_float
 from rsvp.metrics import frame
 from rsvp.metrics.intervals import group_interval
 from rsvp.metrics.motion import MINIMUM_FRAMES, motion_features
 from rsvp.metrics.perceptual import PerceptualDistance
 from rsvp.metrics.scoring import score_frames
-from rsvp.models.autoencoders.rsvp import Autoencoder, Context
+from rsvp.models.autoencoders.rsvp import Autoencoder, Context, Decoded
 from rsvp.models.autoencoders.rsvp_joint import JointAutoencoder
 
 LATENTS = ("scene", "object", "motion")
 FUTURE = ("future_scene", "future_object")  # beside these, of the kind joint
 SCORED_FRAMES = 4  # of each clip's future
 MASK_THRESHOLD = 0.5  # of the object mask, above which a pixel counts as object
-GOALS = {  # what a decomposition is held to
+GOALS = {  # of a decomposition
     "scene_psnr": 28.0,  # dB
     "object_iou": 0.6,
     "swap_margin": 0.0,  # dB over every untruthful alternative
 }
-SCORES = (  # against the truth, one value per clip
-    "scene_psnr",
-    "scene_psnr_seen",
-    "scene_psnr_hidden",
-    "median_psnr",
-    "object_iou",
-    "object_iou_future",
-    "motion_error",
-    "motion_error_still",
-    "swap_psnr",
-    "swap_object_psnr",
-    "swap_margin",
-    "swap_object_margin",
-    "swap_right",
-)
+SCORES = (
+    "scene_psnr", "scene_psnr_seen", "scene_psnr_hidden", "median_psnr",
+    "object_iou", "object_iou_future", "motion_error", "motion_error_still",
+    "swap_psnr", "swap_object_psnr", "swap_margin", "swap_object_margin", "swap_right",
+)  # against the truth, one value per clip  # fmt: skip
 LOSSES = {"psnr": 1, "ssim": 1, "lpips": -1, "motion": -1}  # measure -> sign that makes it a loss
 SWAP = ("scene", "other")  # the ablation whose true outcome is known where backgrounds are
-ABLATIONS = {  # latent and what takes its place -> what is done
+ABLATIONS = {  # latent and its replacement -> what is done
     ("scene", "mean"): "the scene latent is the training mean; the frames' own detail stays",
     ("scene", "other"): "scene latent and scene image are another clip's",
     ("object", "mean"): "the object latent is the training mean; the frames' own detail stays",
@@ -72,7 +63,7 @@ ABLATIONS = {  # latent and what takes its place -> what is done
 
 @dataclass(frozen=True)
 class Encoded:
-    """The latents of B clips."""
+    """Latents of B clips."""
 
     context: Context  # as the decoder takes it
     still: dict[str, Tensor]  # `FUTURE`, (B, C, h, h) each; empty where there are none
@@ -80,8 +71,57 @@ class Encoded:
     future: Tensor  # (B, F, Cm, h, h), motion of the scored future frames
 
 
+def measure_clips(
+    autoencoder: Autoencoder,
+    frames: Tensor,
+    context_frames: int,
+    groups: Sequence[str],
+    truths: Sequence[dict[str, np.ndarray]] | None,
+    means: dict[str, Tensor],
+    perceptual: PerceptualDistance | None,
+) -> list[dict[str, float]]:
+    """Measure each of B clips, uint8 (B, T, H, W, 3), by name of the measure.
+
+    Each is mixed with another one of them, of another of the `groups`. truths: of each clip, as
+    `data.clips.Clips` gives them. means: the training mean of each latent, (C, 1, 1).
+    """
+    times = scored_frames(context_frames, frames.shape[1])
+    mixed = partners(groups)
+    own = encode(autoencoder, as_input(frames, means["motion"].device), context_frames, times)
+    other = select(own, mixed) if mixed else None
+    decoded = autoencoder.decode(own.future, own.context)
+    intact = as_output(decoded.frames)
+    ablated = {name: as_output(made) for name, made in ablations(autoencoder, own, other, means)}
+    rows = []
+    for i, real in enumerate(frames[:, times]):
+        whole = quality(intact[i], real, perceptual)
+        row = {f"intact_{name}": value for name, value in whole.items()}
+        for name, made in ablated.items():
+            row |= losses(name, whole, quality(made[i], real, perceptual))
+        if truths is not None:
+            scored = [context_frames - 1, *times]
+            truth = truth_at(truths[i], scored)
+            observed = frames[i, :context_frames].numpy()
+            row |= truth_scores(own.context, decoded, i, observed, truths[i], truth)
+            if mixed:
+                swapped, clip = ablated[SWAP][i].numpy(), frames[i, scored].numpy()
+                row |= swap_scores(swapped, clip, truth, truths[mixed[i]]["background"])
+        rows.append(row)
+    return rows
+
+
+def as_input(frames: Tensor, device: torch.device) -> Tensor:
+    """uint8 (B, T, H, W, 3) as a model's input (B, T, 3, H, W) in [-1, 1]."""
+    return to_float(frames.to(device).permute(0, 1, 4, 2, 3))
+
+
+def as_output(frames: Tensor) -> Tensor:
+    """Decoded frames (B, F, 3, H, W) in [-1, 1] as uint8 (B, F, H, W, 3) in main memory."""
+    return to_bytes(frames).permute(0, 1, 3, 4, 2).cpu()
+
+
 def scored_frames(context_frames: int, clip_frames: int) -> list[int]:
-    """Which frames of a clip are scored: `SCORED_FRAMES` of the future, evenly, to the last one.
+    """Numbers of the frames that are scored: `SCORED_FRAMES` of the future, evenly, to the last.
 
     Frames of one clip resemble each other: more clips tell more than more frames.
     """
@@ -93,7 +133,7 @@ def scored_frames(context_frames: int, clip_frames: int) -> list[int]:
 def encode(
     autoencoder: Autoencoder, clips: Tensor, context_frames: int, scored: Sequence[int]
 ) -> Encoded:
-    """Latents of clips (B, T, 3, H, W); scene and object see the context frames alone."""
+    """Encode clips (B, T, 3, H, W); scene and object see the context frames alone."""
     context = autoencoder.encode_context(clips[:, :context_frames])
     motion = autoencoder.encode_motion(clips[:, [context_frames - 1, *scored]], context)
     still = {}
@@ -103,31 +143,30 @@ def encode(
 
 
 def has_future(autoencoder: Autoencoder) -> TypeGuard[JointAutoencoder]:
-    """Whether the autoencoder has scene and object of the future, too."""
+    """Check whether the autoencoder has scene and object of the future, too."""
     return set(FUTURE) <= set(autoencoder.scopes)
 
 
 def for_decoder(autoencoder: Autoencoder, context: Context, still: dict[str, Tensor]) -> Context:
-    """The context, with what scene and object of the future add to it where there are such."""
+    """Add scene and object of the future to the context, where there are such."""
     return autoencoder.with_future(context, still) if has_future(autoencoder) else context
 
 
 def truth_at(truth: dict[str, np.ndarray], times: Sequence[int]) -> dict[str, np.ndarray]:
-    """The truth of some frames of a clip only."""
+    """Cut the truth of a clip to some of its frames."""
     changing = {name: truth[name][list(times)] for name in ("mask", "alpha", "positions")}
     return truth | changing
 
 
-def taken(encoded: Encoded, places: Sequence[int]) -> Encoded:
-    """The latents of the clips at `places` of a batch."""
-    chosen = list(places)
+def select(encoded: Encoded, chosen: list[int]) -> Encoded:
+    """Return the latents of the chosen clips of a batch."""
     context = {f.name: getattr(encoded.context, f.name)[chosen] for f in fields(Context)}
     still = {name: latent[chosen] for name, latent in encoded.still.items()}
     return Encoded(Context(**context), still, encoded.last[chosen], encoded.future[chosen])
 
 
 def recombine(scene: Context, objects: Context) -> Context:
-    """Scene latent and scene image of one context; all else, which is of the objects, of another.
+    """Join scene latent and scene image of one context with all else, the objects', of another.
 
     The features that the decoder takes directly from the frames go with the objects, since they
     say in detail how these move.
@@ -138,10 +177,10 @@ def recombine(scene: Context, objects: Context) -> Context:
 def ablations(
     autoencoder: Autoencoder, own: Encoded, other: Encoded | None, means: dict[str, Tensor]
 ) -> Iterator[tuple[tuple[str, str], Tensor]]:
-    """((latent, replacement), frames (B, F, 3, H, W)) of each ablation that can be made.
+    """Yield ((latent, replacement), frames (B, F, 3, H, W)) of each ablation that can be made.
 
-    `other`: the clips that those of `own` are mixed with; without it, what needs them is left out.
-    `means`: the training mean of each latent, (C, 1, 1).
+    other: the clips that those of `own` are mixed with; without it, ablations that need them are
+    left out. means: the training mean of each latent, (C, 1, 1).
     """
     future = own.future
     replaced = {
@@ -165,7 +204,7 @@ def ablations(
 def without(
     autoencoder: Autoencoder, own: Encoded, latent: str, means: dict[str, Tensor]
 ) -> Context:
-    """The context with the training mean as its scene or object, and as that of the future."""
+    """Replace scene or object of the context, and of the future, by the training mean."""
     mean = means[latent].expand_as(getattr(own.context, latent))
     name = {"scene": "scene", "object": "object_"}[latent]
     context = autoencoder.encode_context(own.context.frames, **{name: mean})
@@ -177,7 +216,7 @@ def without(
 
 
 def partners(groups: Sequence[str]) -> list[int] | None:
-    """For each clip another one of another group: half the list further on, or the next after it.
+    """Choose a clip of another group for each clip: half the list further on, or the next after it.
 
     None where all clips are of one group.
     """
@@ -194,6 +233,27 @@ def partners(groups: Sequence[str]) -> list[int] | None:
     ]
 
 
+def truth_scores(
+    context: Context,
+    decoded: Decoded,
+    i: int,
+    observed: np.ndarray,
+    truth: dict[str, np.ndarray],
+    scored: dict[str, np.ndarray],
+) -> dict[str, float]:
+    """Score scene, objects and motion of clip `i` of a batch.
+
+    observed: its context frames (Tc, H, W, 3). truth: of the whole clip; scored: of F + 1 frames.
+    """
+    scene = to_bytes(context.background[i]).permute(1, 2, 0).cpu().numpy()
+    mask, moved = context.mask[i, 0].cpu().numpy(), decoded.mask[i, :, 0].cpu().numpy()
+    return (
+        scene_scores(scene, observed, truth)
+        | object_scores(mask, moved, scored)
+        | motion_scores(decoded.displacement[i].cpu().numpy(), scored)
+    )
+
+
 def scene_scores(
     scene: np.ndarray, context: np.ndarray, truth: dict[str, np.ndarray]
 ) -> dict[str, float]:
@@ -208,10 +268,10 @@ def scene_scores(
     hidden = covered.all(axis=0)
     median = np.rint(np.median(context, axis=0)).astype(np.uint8)
     return {
-        "scene_psnr": psnr(scene, background),
-        "scene_psnr_seen": psnr(scene, background, ~hidden),
-        "scene_psnr_hidden": psnr(scene, background, hidden),
-        "median_psnr": psnr(median, background),
+        "scene_psnr": clip_psnr(scene[None], background[None]),
+        "scene_psnr_seen": clip_psnr(scene[None], background[None], ~hidden[None]),
+        "scene_psnr_hidden": clip_psnr(scene[None], background[None], hidden[None]),
+        "median_psnr": clip_psnr(median[None], background[None]),
     }
 
 
@@ -220,8 +280,8 @@ def object_scores(
 ) -> dict[str, float]:
     """Intersection over union of object masks, at `MASK_THRESHOLD`, with the true outlines.
 
-    mask: (H, W) in [0, 1], of the last context frame. moved: (F, H, W), where the true motion took
-    it: "object_iou_future" is the mean over future frames that show an object.
+    mask: (H, W) in [0, 1], of the last context frame. moved: (F, H, W), as the true motion moved
+    it; "object_iou_future" is the mean over future frames that show an object.
     """
     future = len(moved)
     real = truth["mask"] != 0
@@ -263,7 +323,7 @@ def motion_scores(displacement: np.ndarray, truth: dict[str, np.ndarray]) -> dic
 
 
 def object_labels(alpha: np.ndarray) -> np.ndarray:
-    """The topmost object of each pixel, from 1, of alpha (N, H, W); 0 where there is none."""
+    """Number of each pixel's topmost object, from 1, of alpha (N, H, W); 0 where there is none."""
     labels = np.zeros(alpha.shape[1:], np.int64)
     for number, covered in enumerate(alpha >= 128, start=1):
         labels[covered] = number
@@ -271,7 +331,7 @@ def object_labels(alpha: np.ndarray) -> np.ndarray:
 
 
 def rigid_displacement(labels: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """Where each pixel's object takes it, (F, 2, H, W) in pixels, x first; 0 outside of objects.
+    """Displacement of each pixel with its object, (F, 2, H, W) in pixels, x first; 0 outside.
 
     labels: (H, W), from 1, at the first of the F + 1 times. positions: (F + 1, N, 3), x, y and
     angle of the N objects, each of which moves and turns as a whole.
@@ -303,13 +363,13 @@ def swap_scores(
     truth: dict[str, np.ndarray],
     background: np.ndarray,
 ) -> dict[str, float]:
-    """Does scene A with objects and motion of B decode to B's objects over A's background?
+    """Check that scene A with objects and motion of B decodes to B's objects over A's background.
 
     decoded: (F, H, W, 3). clip and truth: of B, F + 1 frames. background: A's, (H, W, 3).
-    "swap_psnr" against the frames as they should be, and "swap_object_psnr" inside B's objects.
-    The margins, in dB, are over the best of the untruthful alternatives: the objects left out, or
+    "swap_psnr" is against the expected frames, and "swap_object_psnr" inside B's objects. The
+    margins, in dB, are over the best of the untruthful alternatives: the objects left out, or
     standing still, or B's own frames, where nothing was swapped. "swap_right" is 1 where the
-    decoded frames are nearer to what they should be than to any of these, else 0.
+    decoded frames are nearer to the expected ones than to any of these, else 0.
     """
     future = len(decoded)
     mask = truth["mask"][-future:]
@@ -318,10 +378,10 @@ def swap_scores(
     still = composite(clip[-future - 1 : -future], last, background)
     empty = background[None]
     alternatives = {"left out": empty, "still": still, "not swapped": clip[-future:]}
-    total = {name: film_psnr(decoded, film) for name, film in alternatives.items()}
-    # Inside the objects B's own frames are what is expected.
-    inside = [film_psnr(decoded, film, mask) for film in (empty, still)]
-    right, right_inside = film_psnr(decoded, expected), film_psnr(decoded, expected, mask)
+    total = {name: clip_psnr(decoded, other) for name, other in alternatives.items()}
+    # Inside the objects B's own frames are the expected ones.
+    inside = [clip_psnr(decoded, other, mask) for other in (empty, still)]
+    right, right_inside = clip_psnr(decoded, expected), clip_psnr(decoded, expected, mask)
     return {
         "swap_psnr": right,
         "swap_object_psnr": right_inside,
@@ -331,34 +391,29 @@ def swap_scores(
     }
 
 
-def psnr(image: np.ndarray, real: np.ndarray, mask: np.ndarray | None = None) -> float:
-    """PSNR in dB of one uint8 image (H, W, 3), inside a mask (H, W) where one is given."""
-    return film_psnr(image[None], real[None], None if mask is None else mask[None])
+def clip_psnr(clip: np.ndarray, real: np.ndarray, mask: np.ndarray | None = None) -> float:
+    """PSNR in dB per frame, then the mean over frames of which the mask (T, H, W) has a pixel.
 
-
-def film_psnr(film: np.ndarray, real: np.ndarray, mask: np.ndarray | None = None) -> float:
-    """PSNR in dB per frame, then the mean over frames that the mask (T, H, W) leaves any pixel of.
-
-    film: uint8 (T, H, W, 3); real: as many frames, or one for all of them.
+    clip: uint8 (T, H, W, 3); real: as many frames, or one for all of them.
     """
-    a, b = (torch.from_numpy(np.ascontiguousarray(x)) for x in np.broadcast_arrays(film, real))
+    a, b = (torch.from_numpy(np.ascontiguousarray(x)) for x in np.broadcast_arrays(clip, real))
     if mask is None:
         return float(frame.psnr(a, b).mean())
     return float(frame.masked_psnr(a, b, torch.from_numpy(mask)).nanmean())
 
 
-def quality(film: Tensor, real: Tensor, perceptual: PerceptualDistance | None) -> dict[str, float]:
-    """How near future frames are to the real ones, both uint8 (F, H, W, 3).
+def quality(clip: Tensor, real: Tensor, perceptual: PerceptualDistance | None) -> dict[str, float]:
+    """Score future frames against the real ones, both uint8 (F, H, W, 3).
 
     PSNR, SSIM, LPIPS (NaN without its network), and "motion": the root mean square difference of
     the 32 motion statistics (`rsvp.metrics.motion`), most of which are logarithms; NaN where the
     future is too short for them.
     """
-    scores = score_frames(film, real, None, perceptual)
+    scores = score_frames(clip, real, None, perceptual)
     values = {name: float(scores[name].mean()) for name in ("psnr", "ssim", "lpips")}
     values["motion"] = float("nan")
     if len(real) >= MINIMUM_FRAMES:
-        difference = motion_features(film) - motion_features(real)
+        difference = motion_features(clip) - motion_features(real)
         values["motion"] = float(difference.square().mean().sqrt())
     return values
 
@@ -366,7 +421,7 @@ def quality(film: Tensor, real: Tensor, perceptual: PerceptualDistance | None) -
 def losses(
     ablation: tuple[str, str], intact: dict[str, float], ablated: dict[str, float]
 ) -> dict[str, float]:
-    """What is lost in each measure, by column of the table: more is worse, whatever the measure."""
+    """Return the loss in each measure, by column of the table: more is worse for all measures."""
     latent, replacement = ablation
     return {
         f"{latent}_{replacement}_{name}": sign * (intact[name] - ablated[name])
@@ -377,16 +432,17 @@ def losses(
 def summarise(table: pd.DataFrame, resamples: int) -> dict[str, Any]:
     """Means over clips with their intervals, groups resampled, of a table with a row per clip.
 
-    "scores": those against the truth, none where it is unknown. "goals": what they are held to.
-    "ablations": what the reconstruction loses, clip by clip, when a latent is replaced.
+    "scores": against the truth, none where it is unknown. "goals": of these scores. "ablations":
+    the loss of the reconstruction, clip by clip, when a latent is replaced.
     """
     groups = table["group"].tolist()
 
     def interval(column: str) -> dict[str, Any] | None:
         if column not in table:
             return None
-        found = group_interval(table[column].to_numpy(), groups, resamples)
-        return None if np.isnan(found.mean) else without_nan(asdict(found))
+        found = asdict(group_interval(table[column].to_numpy(), groups, resamples))
+        known = {key: None if np.isnan(value) else value for key, value in found.items()}
+        return None if known["mean"] is None else known
 
     scores = {name: interval(name) for name in SCORES if name in table}
     ablated = [
@@ -395,8 +451,3 @@ def summarise(table: pd.DataFrame, resamples: int) -> dict[str, Any]:
         for (latent, replacement), how in ABLATIONS.items()
     ]
     return {"scores": scores, "goals": GOALS, "ablations": ablated}
-
-
-def without_nan(values: dict[str, Any]) -> dict[str, Any]:
-    """NaN as None, which JSON can say."""
-    return {key: None if value != value else value for key, value in values.items()}

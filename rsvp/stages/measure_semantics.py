@@ -1,17 +1,16 @@
-"""Measure what scene, object and motion of an autoencoder mean, and show them.
+"""Measure the meaning of scene, object and motion of an autoencoder, and show them.
 
 On test clips. Where the truth behind the frames is known, against it; everywhere by replacing one
-latent at a time (rsvp/metrics/semantics.py says how). Writes:
+latent at a time (rsvp/metrics/semantics.py). Writes:
 
 scores.parquet: a row per scored clip: "intact_<measure>" of the reconstruction,
     "<latent>_<replaced by>_<measure>" that it loses, and every measure against the truth.
 index.json: "scores": {measure: {"mean", "low", "high", "clips", "groups"}}, empty where no truth
-    is known; "goals": what some of them are held to; "ablations": [{"latent", "replaced_by",
-    "how", and per measure what is lost, as above}]; "protocol"; "legend": a PNG of what the
-    colours of motion mean; "views": [{"clip", "scene", "mask", "motion", "motion_pixels"}] of the
-    clips that the report may show: PNGs of the scene image, the object mask of the last observed
-    frame, and where its content has gone by the last frame; "motion_pixels" is the length, in
-    pixels, that the fullest colour stands for.
+    is known; "goals": of some of them; "ablations": [{"latent", "replaced_by", "how", and per
+    measure the loss, as above}]; "protocol"; "legend": a PNG of the colours of motion; "views":
+    [{"clip", "scene", "mask", "motion", "motion_pixels"}] of the clips that the report may show:
+    PNGs of the scene image, of the object mask of the last observed frame, and of the motion of its
+    content to the last frame; "motion_pixels" is the length, in pixels, of the fullest colour.
 """
 
 import argparse
@@ -29,7 +28,7 @@ from rsvp.config.stages import Settings
 from rsvp.data.clips import Clips, evaluation_clips
 from rsvp.data.latents import LatentStatistics
 from rsvp.data.pictures import colours_of_motion, motion_legend, write_picture
-from rsvp.data.pixels import to_bytes, to_float
+from rsvp.data.pixels import to_bytes
 from rsvp.metrics import semantics
 from rsvp.metrics.networks import Loaded, load_perceptual
 from rsvp.metrics.perceptual import PerceptualDistance
@@ -102,107 +101,41 @@ def measure(
     means: dict[str, Tensor],
     perceptual: PerceptualDistance | None,
 ) -> pd.DataFrame:
-    """A row per clip at `indices`: every measure that the clips allow."""
+    """Measure the clips at `indices`: a row each, with every measure that the clips allow."""
     count = -(-len(indices) // BATCH)
     rows: list[dict[str, Any]] = []
     for first in tqdm(range(count), desc="measure semantics", unit="batch"):
         # Neighbours are often of one group, and clips of several are to be mixed.
-        rows += measure_batch(autoencoder, clips, indices[first::count], means, perceptual)
+        batch = indices[first::count]
+        names = clips.table[["clip", "group"]].iloc[batch].to_dict("records")
+        measured = semantics.measure_clips(
+            autoencoder,
+            torch.stack([clips.frames(i) for i in batch]),
+            clips.context_frames,
+            [name["group"] for name in names],
+            [clips.truth(i) for i in batch] if clips.index["truth"] is not None else None,
+            means,
+            perceptual,
+        )
+        rows += [name | measures for name, measures in zip(names, measured, strict=True)]
     return pd.DataFrame(rows)
-
-
-def measure_batch(
-    autoencoder: Autoencoder,
-    clips: Clips,
-    batch: list[int],
-    means: dict[str, Tensor],
-    perceptual: PerceptualDistance | None,
-) -> list[dict[str, Any]]:
-    """The measures of each clip of a batch; each is mixed with another one of it."""
-    names = clips.table[["clip", "group"]].iloc[batch].to_dict("records")
-    partners = semantics.partners([name["group"] for name in names])
-    times = semantics.scored_frames(clips.context_frames, clips.clip_frames)
-    own = encode(autoencoder, clips, batch, times, means["motion"].device)
-    other = semantics.taken(own, partners) if partners else None
-    decoded = autoencoder.decode(own.future, own.context)
-    intact = as_films(decoded.frames)
-    ablated = {
-        name: as_films(frames)
-        for name, frames in semantics.ablations(autoencoder, own, other, means)
-    }
-    rows = []
-    for place, clip in enumerate(batch):
-        real = clips.frames(clip)[times]
-        whole = semantics.quality(intact[place], real, perceptual)
-        row = dict(names[place]) | {f"intact_{name}": value for name, value in whole.items()}
-        for name, films in ablated.items():
-            row |= semantics.losses(name, whole, semantics.quality(films[place], real, perceptual))
-        if clips.index["truth"] is not None:
-            row |= truth_scores(clips, clip, times, own.context, decoded, place)
-            if partners:
-                swapped = ablated[semantics.SWAP][place].numpy()
-                row |= swap_scores(clips, clip, batch[partners[place]], times, swapped)
-        rows.append(row)
-    return rows
-
-
-def truth_scores(
-    clips: Clips, clip: int, times: list[int], context: Context, decoded: Decoded, place: int
-) -> dict[str, float]:
-    """Scene, objects and motion of a clip, at `place` of its batch, against the truth."""
-    truth = clips.truth(clip)
-    assert truth is not None
-    scored = semantics.truth_at(truth, [clips.context_frames - 1, *times])
-    scene = to_bytes(context.background[place]).permute(1, 2, 0).cpu().numpy()
-    observed = clips.frames(clip, 0, clips.context_frames).numpy()
-    mask, moved = context.mask[place, 0].cpu().numpy(), decoded.mask[place, :, 0].cpu().numpy()
-    displacement = decoded.displacement[place].cpu().numpy()
-    return (
-        semantics.scene_scores(scene, observed, truth)
-        | semantics.object_scores(mask, moved, scored)
-        | semantics.motion_scores(displacement, scored)
-    )
-
-
-def swap_scores(
-    clips: Clips, clip: int, scene: int, times: list[int], swapped: np.ndarray
-) -> dict[str, float]:
-    """The frames decoded from a clip's objects and motion with the scene of another clip."""
-    truth, other = clips.truth(clip), clips.truth(scene)
-    assert truth is not None and other is not None
-    scored = [clips.context_frames - 1, *times]
-    frames = clips.frames(clip)[scored].numpy()
-    truth = semantics.truth_at(truth, scored)
-    return semantics.swap_scores(swapped, frames, truth, other["background"])
-
-
-def encode(
-    autoencoder: Autoencoder,
-    clips: Clips,
-    batch: list[int],
-    times: list[int],
-    device: torch.device,
-) -> semantics.Encoded:
-    """The latents of a batch of clips, motion at `times`."""
-    frames = torch.stack([clips.frames(i) for i in batch]).to(device)
-    frames = to_float(frames.permute(0, 1, 4, 2, 3))
-    return semantics.encode(autoencoder, frames, clips.context_frames, times)
-
-
-def as_films(frames: Tensor) -> Tensor:
-    """Decoded frames (B, F, 3, H, W) in [-1, 1] as uint8 (B, F, H, W, 3) in main memory."""
-    return to_bytes(frames).permute(0, 1, 3, 4, 2).cpu()
 
 
 def write_views(
     autoencoder: Autoencoder, clips: Clips, shown: list[int], folder: Path, device: torch.device
 ) -> dict[str, Any]:
-    """Write the pictures of clips; what the index says of them, with paths from the index."""
+    """Write the pictures of clips; return their index entries, with paths from the index."""
     write_picture(folder / "legend.png", motion_legend())
     views = []
     for first in tqdm(range(0, len(shown), BATCH), desc="write views", unit="batch"):
         batch = shown[first : first + BATCH]
-        own = encode(autoencoder, clips, batch, [clips.clip_frames - 1], device)
+        frames = torch.stack([clips.frames(i) for i in batch])
+        own = semantics.encode(
+            autoencoder,
+            semantics.as_input(frames, device),
+            clips.context_frames,
+            [clips.clip_frames - 1],
+        )
         decoded = autoencoder.decode(own.future, own.context)
         for place, clip in enumerate(batch):
             pictures, pixels = draw(own.context, decoded, place)
@@ -216,9 +149,9 @@ def write_views(
 
 
 def draw(context: Context, decoded: Decoded, place: int) -> tuple[dict[str, np.ndarray], float]:
-    """The pictures of one clip, uint8, by name, and the pixels that the fullest colour stands for.
+    """Draw one clip: uint8 pictures by name, and the length in pixels of the fullest colour.
 
-    Motion is shown where the mask is: where its content is at the last decoded frame.
+    Motion is that of the mask's content, to the last decoded frame.
     """
     mask = context.mask[place]
     displacement = decoded.displacement[place, -1:].float()
@@ -232,7 +165,7 @@ def draw(context: Context, decoded: Decoded, place: int) -> tuple[dict[str, np.n
 def protocol(
     clips: Clips, table: pd.DataFrame, perceptual: Loaded[PerceptualDistance], future: bool
 ) -> dict[str, Any]:
-    """What the numbers depend on; `future`: there are scene and object of the future, too."""
+    """Return all that the numbers depend on; `future`: there are scene and object of it, too."""
     return {
         "split": clips.split,
         "clips": len(table),

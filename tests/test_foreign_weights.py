@@ -131,12 +131,14 @@ def write(kind: str, variables: dict, port: dict, folder: Path) -> Path:
         torch.save(port, path)
     elif kind == "archive":
         archive(values, path)
+    elif kind == "values":
+        path.write_bytes(values)
     else:
         save_file({name: torch.from_numpy(v) for name, v in variables.items()}, path)
     return path
 
 
-@pytest.mark.parametrize("kind", ["torchscript", "checkpoint", "archive", "safetensors"])
+@pytest.mark.parametrize("kind", ["torchscript", "checkpoint", "archive", "values", "safetensors"])
 def test_i3d_comes_out_bit_for_bit(
     variables: dict, port: dict, kind: str, seeded: None, tmp_path: Path
 ) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.numpy import save_file
 from seeded_i3d import seeded_variables
 
 from rsvp.metrics import i3d
@@ -120,7 +119,7 @@ def test_check_manifest_tells_networks_apart(
     variables: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     origin = Path("weights.safetensors")
-    with pytest.raises(UserError, match="230 of 230 tensors differ"):
+    with pytest.raises(UserError, match="230 of 230 tensors are missing or differ"):
         i3d.check_manifest(variables, origin)
     # A manifest of these very values accepts them, and refuses them with one bit changed.
     own = {
@@ -132,32 +131,21 @@ def test_check_manifest_tells_networks_apart(
     name = "RGB/inception_i3d/Mixed_5b/Branch_2/Conv3d_0a_3x3/batch_norm/beta"
     changed = variables[name].copy()
     changed.view(np.uint32)[..., 7] ^= 1
-    with pytest.raises(UserError, match=rf"1 of 230 tensors differ, the first is {name}"):
-        i3d.check_manifest(variables | {name: changed}, origin)
+    lacking = {key: value for key, value in variables.items() if key != name}
+    for wrong in (
+        lacking,
+        variables | {name: changed},
+        variables | {name: variables[name].ravel()},
+        variables | {name: variables[name].astype(np.float64)},
+    ):
+        with pytest.raises(UserError, match=rf"1 of 230 tensors .*, the first is {name}"):
+            i3d.check_manifest(wrong, origin)
 
 
-def test_both_file_formats_load(variables: dict[str, np.ndarray], tmp_path: Path) -> None:
-    save_file(variables, tmp_path / "i3d.safetensors")
-    hub = tmp_path / "variables.data-00000-of-00001"
-    with open(hub, "wb") as stream:
-        for name in sorted(variables):
-            stream.write(variables[name].tobytes())
-    for path in (tmp_path / "i3d.safetensors", hub):
-        loaded = i3d.load_variables(path)
-        i3d.check_shapes(loaded, path)
-        assert all(np.array_equal(loaded[name], variables[name]) for name in variables)
-
-
-def test_bad_files_give_one_line(variables: dict[str, np.ndarray], tmp_path: Path) -> None:
+def test_bad_files_give_one_line(tmp_path: Path) -> None:
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(b"x" * 100)
     for path in (broken, tmp_path / "missing.safetensors"):
         with pytest.raises(UserError, match=r"weights\.i3d") as caught:
             i3d.load_variables(path)
         assert "\n" not in str(caught.value)
-    name = "RGB/inception_i3d/Logits/Conv3d_0c_1x1/conv_3d/b"
-    partial = {key: value for key, value in variables.items() if key != name}
-    with pytest.raises(UserError, match=f"{name} is missing"):
-        i3d.check_manifest(partial, broken)
-    with pytest.raises(UserError, match="not float32"):
-        i3d.check_manifest(variables | {name: variables[name][:3]}, broken)

@@ -23,8 +23,7 @@ from rsvp.metrics import i3d, perceptual
 from rsvp.runtime.errors import UserError
 from rsvp.runtime.files import atomic_path
 
-_OLD_CHECKPOINT = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
-TF_VALUES = "variables.data-00000-of-00001"  # in TF-Hub's archives, below variables/
+TF_VALUES = "variables.data-00000-of-00001"  # in TF-Hub's archive, below variables/
 
 
 def convert(source: Path, destination: Path) -> str:
@@ -40,33 +39,36 @@ def convert(source: Path, destination: Path) -> str:
 
 
 def read_tensors(source: Path) -> dict[str, Tensor]:
-    """The tensors of a file, by their names in it."""
+    """Read the tensors of a file, by their names in it."""
     if not source.is_file():
         raise UserError(f"{source}: no such file; correct the path")
     try:
+        if source.stat().st_size == i3d.values_bytes():
+            return _i3d_values(source.read_bytes())
         if tarfile.is_tarfile(source):
             return _read_archive(source)
-        if source.stat().st_size == i3d.values_bytes():
-            return _as_tensors(i3d.load_variables(source))
         if _is_torchscript(source):
             return _read_torchscript(source)
-        if _is_checkpoint(source):
+        try:
+            return load_file(source)
+        except SafetensorError:
             return _state_dict(torch.load(source, map_location="cpu", weights_only=True), source)
-        return load_file(source)
-    except SafetensorError:
-        raise UserError(
-            f"{source}: not safetensors, a PyTorch checkpoint, TorchScript, or TF-Hub's archive"
-        ) from None
     except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
-        raise UserError(f"{source}: cannot be read ({_one_line(error)})") from None
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UserError(
+            f"{source}: cannot be read as safetensors, a PyTorch checkpoint, TorchScript or "
+            f"TF-Hub's archive ({reason})"
+        ) from None
 
 
 def recognise(tensors: Mapping[str, Tensor], source: Path) -> tuple[dict[str, Tensor], str]:
-    """Those of `tensors` that rsvp needs, named as it names them, and what they are."""
+    """Choose the tensors that rsvp needs, under its own names, and name their network."""
     if any(tensor.ndim == 5 for tensor in tensors.values()):
         return i3d_variables(tensors, source), "I3D, RGB, from scratch on Kinetics-400"
     if any(name.startswith("features.") for name in tensors):
-        return lpips_features(tensors, source)
+        # Without the classifier behind them.
+        features = {key: value for key, value in tensors.items() if key.startswith("features.")}
+        return features, f"LPIPS backbone, {perceptual.backbone_name(features, source)}"
     if "lin0.model.1.weight" in tensors:
         heads = {name: value for name, value in tensors.items() if name.startswith("lin")}
         return heads, f"LPIPS v0.1 heads, {perceptual.heads_name(heads, source)}"
@@ -77,11 +79,11 @@ def recognise(tensors: Mapping[str, Tensor], source: Path) -> tuple[dict[str, Te
 
 
 def i3d_variables(tensors: Mapping[str, Tensor], source: Path) -> dict[str, Tensor]:
-    """The 230 variables of the FVD network by TensorFlow's names, in TensorFlow's layout.
+    """Find the 230 variables of the FVD network, by TensorFlow's names and in its layout.
 
-    Ports call them differently, so each is found by the CRC-32C of its content: what comes out is
-    the network of the literature, bit for bit, or nothing. Further tensors (a batch norm's gamma
-    of ones, say) are left out.
+    Ports give them other names, so each is found by the CRC-32C of its content: the result is the
+    network of the literature, bit for bit. Further tensors (a batch norm's gamma of ones, say) are
+    left out.
     """
     manifest = i3d.manifest()
     names = {tensor["crc32c"]: name for name, tensor in manifest.items()}
@@ -106,27 +108,15 @@ def i3d_variables(tensors: Mapping[str, Tensor], source: Path) -> dict[str, Tens
 
 
 def _tensorflow_layouts(values: Tensor) -> tuple[Tensor, ...]:
-    """What a tensor may be in TensorFlow's order of axes."""
+    """Return a tensor in the orders of axes that TensorFlow's may have."""
     if values.ndim == 5:  # a convolution, or what is in that order already; (1, 1, 1, 1, C), too
         return values, values.permute(2, 3, 4, 1, 0)
     flat = values.flatten()
     return flat, flat.reshape(1, 1, 1, 1, -1)
 
 
-def lpips_features(tensors: Mapping[str, Tensor], source: Path) -> tuple[dict[str, Tensor], str]:
-    """The features of an LPIPS backbone, without the classifier behind them, and its name."""
-    features = {name: value for name, value in tensors.items() if name.startswith("features.")}
-    return features, f"LPIPS backbone, {perceptual.backbone_name(features, source)}"
-
-
-def _is_checkpoint(source: Path) -> bool:
-    """Whether `torch.save` wrote a file: a zip today, a pickle of a certain number before 2020."""
-    with open(source, "rb") as stream:
-        return stream.read(len(_OLD_CHECKPOINT)) == _OLD_CHECKPOINT or zipfile.is_zipfile(source)
-
-
 def _is_torchscript(source: Path) -> bool:
-    """Whether a file is a TorchScript archive: a zip that holds code."""
+    """Check whether a file is a TorchScript archive: a zip that holds code."""
     if not zipfile.is_zipfile(source):
         return False
     with zipfile.ZipFile(source) as archive:
@@ -134,24 +124,30 @@ def _is_torchscript(source: Path) -> bool:
 
 
 def _read_archive(source: Path) -> dict[str, Tensor]:
-    """The values of I3D in TF-Hub's archive."""
+    """Read the values of I3D in TF-Hub's archive."""
     with tarfile.open(source) as archive:
         for member in archive:
             stream = archive.extractfile(member) if member.name.endswith(TF_VALUES) else None
             if stream is not None and member.size == i3d.values_bytes():
-                return _as_tensors(i3d.variables_of(np.frombuffer(stream.read(), dtype="<f4")))
+                return _i3d_values(stream.read())
     raise UserError(f"{source}: holds no {TF_VALUES} of I3D's size, as TF-Hub's archive of it does")
 
 
+def _i3d_values(content: bytes) -> dict[str, Tensor]:
+    """Cut TensorFlow's file of values into variables."""
+    variables = i3d.variables_of(np.frombuffer(content, dtype="<f4"))
+    return {name: torch.from_numpy(values.copy()) for name, values in variables.items()}
+
+
 def _read_torchscript(source: Path) -> dict[str, Tensor]:
-    """The parameters and buffers of a TorchScript module."""
+    """Read the parameters and buffers of a TorchScript module."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # TorchScript is not what rsvp writes
+        warnings.simplefilter("ignore", FutureWarning)  # rsvp writes no TorchScript
         return dict(torch.jit.load(source, map_location="cpu").state_dict())
 
 
 def _state_dict(loaded: object, source: Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint, also where it holds them below "state_dict" or "model"."""
+    """Return the tensors of a checkpoint, also from below its "state_dict" or "model"."""
     for key in ("state_dict", "model"):
         if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
             loaded = loaded[key]
@@ -162,11 +158,3 @@ def _state_dict(loaded: object, source: Path) -> dict[str, Tensor]:
         for name, value in loaded.items()
         if isinstance(value, Tensor)
     }
-
-
-def _as_tensors(variables: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
-    return {name: torch.from_numpy(np.array(values)) for name, values in variables.items()}
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -10,15 +10,15 @@ import json
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import google_crc32c
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 from torch import nn
 from torch.nn import functional
 
+from rsvp.metrics.files import read_weights
 from rsvp.runtime.errors import UserError
 
 SIZE = 224  # pixels per side that the network sees
@@ -69,7 +69,7 @@ class Unit(nn.Module):
 
 
 class Pool(nn.Module):
-    """Max pool with SAME padding, which never wins."""
+    """Max pool with SAME padding of minus infinity."""
 
     def __init__(self, kernel: tuple[int, int, int], stride: tuple[int, int, int]) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ class Mixed(nn.Module):
     def __init__(self, name: str, inputs: int) -> None:
         super().__init__()
         first, second, third, last = _MIXED[name]
-        # "0a_3x3" in Mixed_5b is a slip of the original, kept in its variable's name.
+        # "0a_3x3" in Mixed_5b is an error of the original, kept in its variable's name.
         inner = "Conv3d_0a_3x3" if name == "Mixed_5b" else "Conv3d_0b_3x3"
         self.branches = nn.ModuleList(
             [
@@ -158,7 +158,7 @@ class I3D(nn.Module):
             return self(x.transpose(1, 2).to(self.logits.weight.device))
 
     def protocol(self) -> dict[str, object]:
-        """What a number made with this detector depends on, for the index of an evaluation."""
+        """Return all that the features depend on, for the index of an evaluation."""
         return {
             "network": "I3D, RGB, from scratch on Kinetics-400, 400 logits",
             "input": f"{SIZE}×{SIZE}, [-1, 1]",
@@ -178,20 +178,19 @@ def check_frames(frames: int) -> None:
         )
 
 
-def manifest() -> dict[str, dict]:
-    """Name -> shape, offset, bytes and CRC-32C of the 230 tensors of the network."""
-    return json.loads(resources.files("rsvp.metrics").joinpath("i3d_manifest.json").read_text())[
-        "tensors"
-    ]
+def manifest() -> dict[str, dict[str, Any]]:
+    """Return shape, offset, bytes and CRC-32C of the 230 tensors of the network, by name."""
+    text = resources.files("rsvp.metrics").joinpath("i3d_manifest.json").read_text()
+    return json.loads(text)["tensors"]
 
 
 def values_bytes() -> int:
-    """The size of TensorFlow's own file of values."""
+    """Size of TensorFlow's own file of values, `variables.data-00000-of-00001` of TF-Hub."""
     return sum(tensor["bytes"] for tensor in manifest().values())
 
 
 def variables_of(values: np.ndarray) -> dict[str, np.ndarray]:
-    """Variables by TensorFlow's names, from all values in the order that the manifest gives."""
+    """Cut all values, raw little-endian float32, into variables by TensorFlow's names."""
     return {
         name: values[tensor["offset"] // 4 :][: tensor["bytes"] // 4].reshape(tensor["shape"])
         for name, tensor in manifest().items()
@@ -199,34 +198,8 @@ def variables_of(values: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def load_variables(path: Path) -> dict[str, np.ndarray]:
-    """Variables by TensorFlow's names, from safetensors or TensorFlow's own file of values.
-
-    The latter is `variables.data-00000-of-00001` of the TF-Hub module: raw little-endian float32.
-    """
-    try:
-        if path.stat().st_size == values_bytes():
-            return variables_of(np.fromfile(path, dtype="<f4"))
-        return load_file(path)
-    except FileNotFoundError:
-        raise UserError(f"weights.i3d: {path}: no such file; correct the path") from None
-    except (SafetensorError, OSError) as error:
-        raise UserError(
-            f"weights.i3d: {path}: neither safetensors nor the values of TF-Hub's module ({error});"
-            " python -m rsvp.commands.weights --convert makes safetensors of other files"
-        ) from None
-
-
-def check_shapes(variables: Mapping[str, np.ndarray], origin: Path) -> None:
-    """UserError unless every variable of the network is there, with its shape, as float32."""
-    for name, tensor in manifest().items():
-        if name not in variables:
-            raise UserError(f"weights.i3d: {origin}: variable {name} is missing (230 are needed)")
-        found = variables[name]
-        if list(found.shape) != tensor["shape"] or found.dtype != np.float32:
-            raise UserError(
-                f"weights.i3d: {origin}: {name} is {found.dtype} {list(found.shape)}, "
-                f"not float32 {tensor['shape']}"
-            )
+    """Read the variables by TensorFlow's names from safetensors."""
+    return {name: tensor.numpy() for name, tensor in read_weights(path, "weights.i3d").items()}
 
 
 def checksum(values: np.ndarray) -> int:
@@ -239,16 +212,24 @@ def check_manifest(variables: Mapping[str, np.ndarray], origin: Path) -> None:
 
     The proof is the CRC-32C of each of the 230 tensors, from TensorFlow's own checkpoint index.
     """
-    check_shapes(variables, origin)
-    wrong = [
-        name for name, tensor in manifest().items() if checksum(variables[name]) != tensor["crc32c"]
-    ]
+    tensors = manifest()
+    wrong = [name for name, tensor in tensors.items() if not _is_tensor(variables, name, tensor)]
     if wrong:
         raise UserError(
             f"weights.i3d: {origin}: not the network of the FVD literature (RGB from scratch on "
-            f"Kinetics-400): {len(wrong)} of {len(manifest())} tensors differ, the first is "
-            f"{wrong[0]}; rgb_imagenet.pt, for one, is another network"
+            f"Kinetics-400): {len(wrong)} of {len(tensors)} tensors are missing or differ, the "
+            f"first is {wrong[0]}; rgb_imagenet.pt, for one, is another network"
         )
+
+
+def _is_tensor(variables: Mapping[str, np.ndarray], name: str, tensor: dict[str, Any]) -> bool:
+    """Check whether a variable is there, with the manifest's shape and bytes, as float32."""
+    found = variables.get(name)
+    return (
+        found is not None
+        and (list(found.shape), found.dtype) == (tensor["shape"], np.float32)
+        and checksum(found) == tensor["crc32c"]
+    )
 
 
 def _trunk() -> nn.Sequential:

@@ -10,19 +10,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
+from rsvp.metrics.files import read_weights
 from rsvp.runtime.errors import UserError
 
 # The shape of `features.0.weight` (torchvision's keys) tells the backbones apart.
-_FIRST_LAYERS = {
-    (64, 3, 11, 11): "alex",
-    (64, 3, 3, 3): "squeeze",  # and VGG16, which has a `features.28.weight`
-}
+_FIRST_LAYERS = {(64, 3, 11, 11): "alex", (64, 3, 3, 3): "squeeze"}  # or VGG16
 _VGG_LAYER = "features.28.weight"
-# So do the channels that its linear heads weigh.
+# The channels of the linear heads tell them apart, too.
 _HEADS = {
     (64, 192, 384, 256, 256): "alex",
     (64, 128, 256, 384, 384, 512, 512): "squeeze",
@@ -35,16 +31,16 @@ class PerceptualDistance(nn.Module):
     """LPIPS distance. Frozen, always in evaluation mode, differentiable in its inputs.
 
     backbone: path of torchvision's `features.*` weights of AlexNet, SqueezeNet 1.1 or VGG16
-        (safetensors); which of them it is shows in `backbone`: alex, squeeze or vgg.
+        (safetensors); the attribute `backbone` tells them apart: alex, squeeze or vgg.
     linear: path of the v0.1 linear heads (safetensors, keys `lin0.model.1.weight`, …). (Those that
         the package `lpips` carries are pickles, which rsvp does not load.)
     """
 
     def __init__(self, backbone: Path, linear: Path) -> None:
         super().__init__()
-        features = _read(backbone, "weights.lpips_backbone")
+        features = read_weights(backbone, "weights.lpips_backbone")
         self.backbone = backbone_name(features, backbone)
-        heads = _read(linear, "weights.lpips_linear")
+        heads = read_weights(linear, "weights.lpips_linear")
         self.network = _empty_network(self.backbone)
         _fill(self.network, features, heads, backbone, linear)
         self.requires_grad_(False)
@@ -70,24 +66,9 @@ def frames_to_input(frames: torch.Tensor) -> torch.Tensor:
     return frames.permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def _read(path: Path, key: str) -> dict[str, torch.Tensor]:
-    try:
-        return load_file(path)
-    except FileNotFoundError:
-        raise UserError(
-            f"{key}: {path}: no such file; correct the path or leave it empty"
-        ) from None
-    except (SafetensorError, OSError) as error:
-        raise UserError(
-            f"{key}: {path}: not a safetensors file ({error}); python -m rsvp.commands.weights "
-            "--convert makes one of a published checkpoint"
-        ) from None
-
-
 def backbone_name(features: Mapping[str, torch.Tensor], path: Path) -> str:
-    """alex, squeeze or vgg, told by the features themselves."""
-    first = features.get("features.0.weight")
-    name = None if first is None else _FIRST_LAYERS.get(tuple(first.shape))
+    """Name the backbone by the features themselves: alex, squeeze or vgg."""
+    name = _FIRST_LAYERS.get(tuple(getattr(features.get("features.0.weight"), "shape", ())))
     if name is None:
         raise UserError(
             f"weights.lpips_backbone: {path}: not the features of torchvision's AlexNet, "
@@ -97,7 +78,7 @@ def backbone_name(features: Mapping[str, torch.Tensor], path: Path) -> str:
 
 
 def heads_name(heads: Mapping[str, torch.Tensor], path: Path) -> str:
-    """The backbone that linear heads belong to, told by the channels that they weigh."""
+    """Name the backbone of linear heads by the channels that they weigh."""
     channels = tuple(value.shape[1] for _, value in sorted(heads.items()) if value.ndim == 4)
     if channels not in _HEADS:
         raise UserError(
@@ -107,7 +88,7 @@ def heads_name(heads: Mapping[str, torch.Tensor], path: Path) -> str:
 
 
 def _empty_network(backbone: str) -> nn.Module:
-    """The network of `backbone` without values, but for the constants that scale its input."""
+    """Make the network of `backbone` without values, but for the constants that scale its input."""
     import lpips  # here, since it loads torchvision, which takes two seconds
 
     with warnings.catch_warnings(), torch.device("meta"):
@@ -126,7 +107,7 @@ def _fill(
     backbone: Path,
     linear: Path,
 ) -> None:
-    """Put the values in place; every parameter gets one, of the right shape.
+    """Give every parameter its value, of the right shape.
 
     The package names backbone tensors net.slice<k>.<n>.…, where n is torchvision's index.
     """

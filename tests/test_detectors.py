@@ -61,7 +61,7 @@ def test_features_of_a_program_stand_beside_the_others(colours: DetectorProgram)
 def test_the_index_says_what_a_detector_is(colours: DetectorProgram, tmp_path: Path) -> None:
     colours.weights = str(tmp_path / "later.safetensors")
     detectors = load_detectors(Weights(detectors={"colours": colours}), CPU)
-    facts = detectors.facts()["colours"]
+    facts = detectors.metadata()["colours"]
     assert not facts["computed"]
     assert "weights.detectors.colours.weights is not there yet; make weights" in facts["reason"]
     assert detectors.present == {}

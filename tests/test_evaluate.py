@@ -164,7 +164,7 @@ def test_i3d_features_of_both_sides(
     path = predict(dataset, "copy-last", clips=2)
     with pytest.raises(UserError, match="not the network of the FVD literature"):
         score(dataset, path, settings)
-    monkeypatch.setattr(i3d, "check_manifest", i3d.check_shapes)  # seeded, not pretrained
+    monkeypatch.setattr(i3d, "check_manifest", lambda *_: None)  # seeded, not pretrained
     index, _, features = score(dataset, path, settings)
     assert index["detectors"]["i3d"] == {"computed": True, "reason": "", "minimum_frames": 9}
     names = {"i3d_predicted", "i3d_real", "i3d_context_predicted", "i3d_context_real"}
@@ -184,7 +184,7 @@ def test_one_thread_and_two_give_equal_scores(
     dataset = make_dataset(tmp_path / "datasets" / "squares", splits, CONTEXT, FUTURE, SIZE)
     weights = tmp_path / "i3d.safetensors"
     save_file(seeded_variables(), weights)
-    monkeypatch.setattr(i3d, "check_manifest", i3d.check_shapes)  # seeded, not pretrained
+    monkeypatch.setattr(i3d, "check_manifest", lambda *_: None)  # seeded, not pretrained
     settings = Settings()
     settings.weights.i3d = str(weights)
     settings.evaluation.max_clips = 3
@@ -235,25 +235,25 @@ def test_a_killed_evaluation_goes_on_and_ends_the_same(
     forget(dataset.parents[2] / "evaluation" / path.parent.name / "state")
     monkeypatch.setenv(SAVE_SECONDS, "0")
     measured: list[int] = []
-    measure = evaluate.Row.measure
+    measure = evaluate.RowScorer.measure
 
-    def killed(self: evaluate.Row, number: int, *others):
+    def killed(self: evaluate.RowScorer, number: int, *others):
         if len(measured) == 3:
             raise KeyboardInterrupt
         measured.append(number)
         return measure(self, number, *others)
 
     with monkeypatch.context() as patch:
-        patch.setattr(evaluate.Row, "measure", killed)
+        patch.setattr(evaluate.RowScorer, "measure", killed)
         with pytest.raises(KeyboardInterrupt):
             score(dataset, path)
     assert measured == [0, 1, 2]
 
-    def counted(self: evaluate.Row, number: int, *others):
+    def counted(self: evaluate.RowScorer, number: int, *others):
         measured.append(number)
         return measure(self, number, *others)
 
-    monkeypatch.setattr(evaluate.Row, "measure", counted)
+    monkeypatch.setattr(evaluate.RowScorer, "measure", counted)
     again, scores_again, features_again = score(dataset, path)
     assert measured == [0, 1, 2, 3]
     assert again == index and scores_again.equals(scores)

@@ -46,7 +46,7 @@ from rsvp.metrics.folders import (
     label,
 )
 from rsvp.metrics.networks import Networks, load_networks
-from rsvp.metrics.row import RealSide, Row, group_codes, write_row
+from rsvp.metrics.row import RealSide, RowScorer, group_codes, write_row
 from rsvp.report.results import comparisons, curves, horizon, results
 from rsvp.report.rows import read_rows
 from rsvp.report.tables import Tables, make_tables
@@ -110,13 +110,13 @@ def run(arguments: argparse.Namespace) -> None:
     protocol = protocol_of(arguments.protocol, config)
     rows, real = folder_rows(arguments, protocol)
     if arguments.floor:
-        rows.append(floor_row(arguments, protocol, rows[0].facts, real))
+        rows.append(floor_row(arguments, protocol, rows[0].index, real))
     networks = networks_of(config, arguments.device, min(real.shape[1:3]))
     windows = [protocol.frames] if protocol.scores is Scores.distribution else []
     arguments.out.mkdir(parents=True, exist_ok=True)
-    side = real_side(real, rows[0].facts["context_frames"], windows, networks)
+    side = real_side(real, rows[0].index["context_frames"], windows, networks)
     indexes = [measure(row, side, windows, networks, arguments.out) for row in rows]
-    scored = read_rows(indexes, [rows[0].facts["row"]])
+    scored = read_rows(indexes, [rows[0].index["row"]])
     tables = make_tables(scored, Evaluation().bootstrap, {arguments.protocol: protocol})
     write_results(arguments, tables)
 
@@ -136,13 +136,13 @@ def real_side(
 
 
 def measure(
-    row: Row, real: RealSide, windows: list[int | None], networks: Networks, out: Path
+    row: RowScorer, real: RealSide, windows: list[int | None], networks: Networks, out: Path
 ) -> Path:
     """Score one row; the answer is its index, which lies beside scores and features."""
-    folder = out / row.facts["row"]
+    folder = out / row.index["row"]
     with TemporaryDirectory(dir=out) as temporary:
         parts = Parts(Journal(Path(temporary), StateKey(None, "")))
-        for number in tqdm(range(len(row)), desc=row.facts["row"], unit="clip"):
+        for number in tqdm(range(len(row)), desc=row.index["row"], unit="clip"):
             parts.append(row.measure(number, windows, networks))
         parts.save()
         files = [folder / name for name in ("scores.parquet", "features.safetensors", INDEX)]
@@ -163,7 +163,9 @@ def check_choice(flag: str, value: str, known: Iterable[str]) -> None:
         raise UserError(f"{flag}: no {value!r}; allowed: {', '.join(known)}")
 
 
-def folder_rows(arguments: argparse.Namespace, protocol: Protocol) -> tuple[list[Row], FolderClips]:
+def folder_rows(
+    arguments: argparse.Namespace, protocol: Protocol
+) -> tuple[list[RowScorer], FolderClips]:
     """The predicted clips and the baselines as rows, and the real clips."""
     paired = not arguments.unpaired
     if not paired and protocol.scores is Scores.frames:
@@ -183,19 +185,19 @@ def folder_rows(arguments: argparse.Namespace, protocol: Protocol) -> tuple[list
     check_lengths(real, predicted, skip, context)
     if not paired and skip < context:
         raise UserError("--futures-only: unpaired clips have no observed frames to be shown with")
-    facts = row_facts(arguments, real, names)
-    rows = [Row(real if paired else predicted[0], FolderPredictions(predicted, facts, skip))]
+    index = row_index(arguments, real, names)
+    rows = [RowScorer(real if paired else predicted[0], FolderPredictions(predicted, index, skip))]
     for name in arguments.baselines if paired and context else ():
         check_choice("--baselines", name, BASELINES)
-        own = {"row": f"{facts['dataset']}.{name}", "kind": "baseline", "trajectories": 1}
-        rows.append(Row(real, BaselinePredictions(name, real, facts | own)))
+        own = {"row": f"{index['dataset']}.{name}", "kind": "baseline", "trajectories": 1}
+        rows.append(RowScorer(real, BaselinePredictions(name, real, index | own)))
     return rows, real
 
 
 def floor_row(
-    arguments: argparse.Namespace, protocol: Protocol, facts: dict[str, Any], real: FolderClips
-) -> Row:
-    """As many other real clips in place of predictions; `facts` of these."""
+    arguments: argparse.Namespace, protocol: Protocol, index: dict[str, Any], real: FolderClips
+) -> RowScorer:
+    """As many other real clips in place of predictions; `index` of these."""
     if protocol.scores is Scores.frames:
         raise UserError(f"--floor: the protocol {arguments.protocol} compares clip with clip")
     folder, context, count = ClipFolder(arguments.floor), arguments.context, len(real.table)
@@ -207,13 +209,13 @@ def floor_row(
     names = [folder.names[i] for i in spread(len(folder.names), count)]
     clips = FolderClips(folder, names, protocol.frames, arguments.group_pattern)
     check_lengths(real, [clips], context, context)
-    own = {"row": f"{facts['dataset']}.floor", "kind": "floor", "paired": False}
+    own = {"row": f"{index['dataset']}.floor", "kind": "floor", "paired": False}
     own |= {"clips": names, "trajectories": 1}
-    return Row(clips, FolderPredictions([clips], facts | own, context))
+    return RowScorer(clips, FolderPredictions([clips], index | own, context))
 
 
-def row_facts(arguments: argparse.Namespace, real: FolderClips, names: list[str]) -> dict[str, Any]:
-    """What `Row` has to know of the predictions."""
+def row_index(arguments: argparse.Namespace, real: FolderClips, names: list[str]) -> dict[str, Any]:
+    """Return the index of the predictions, as `RowScorer` reads it."""
     frames, height, width = real.shape[:3]
     return {
         "row": label(arguments.predicted[0]),

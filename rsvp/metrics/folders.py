@@ -51,7 +51,7 @@ class FolderClips:
 class FolderPredictions:
     """Sampled futures of clips, a folder each; a `row.PredictedClips`.
 
-    index: what `row.Row` needs to know; the clips' names are those of the folders.
+    index: as `row.RowScorer` reads it; the clips' names are those of the folders.
     skip: observed frames at the start of each predicted clip, which are not scored.
     """
 

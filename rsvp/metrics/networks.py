@@ -1,4 +1,4 @@
-"""The pretrained networks of the metrics where their weights are, else why not."""
+"""The pretrained networks of the metrics, or the reason where their weights are missing."""
 
 import logging
 from collections.abc import Mapping
@@ -35,18 +35,18 @@ class Detectors:
 
     @property
     def present(self) -> dict[str, Detector]:
-        """Those that there are."""
+        """The detectors whose files are there, by name."""
         return {
             name: item.network for name, item in self.loaded.items() if item.network is not None
         }
 
     @property
     def hashes(self) -> dict[str, str]:
-        """Config key -> SHA-256 of all their files."""
+        """Return the SHA-256 of all their files, by config key."""
         return {key: value for item in self.loaded.values() for key, value in item.hashes.items()}
 
-    def facts(self) -> dict[str, dict[str, Any]]:
-        """By name, for an index: whether it is there or why not, and the frames that it needs."""
+    def metadata(self) -> dict[str, dict[str, Any]]:
+        """Return, by name, whether it is there, the reason if not, and the frames it needs."""
         return {
             name: {
                 "computed": item.network is not None,
@@ -66,7 +66,7 @@ class Networks:
 
 
 def load_networks(weights: Weights, resolution: int, device: torch.device) -> Networks:
-    """LPIPS and the detectors; what is missing is logged with its reason.
+    """Load LPIPS and the detectors; log the reason of each that is missing.
 
     weights: its values are local paths, as `config.stage_settings` gives them.
     """
@@ -77,7 +77,7 @@ def load_networks(weights: Weights, resolution: int, device: torch.device) -> Ne
 
 
 def start_measuring(compute: Compute) -> torch.device:
-    """`device_of`, with the threads that the config fixes.
+    """Set the threads that the config fixes, and return the device.
 
     Every stage that measures takes as many, so that both sides of a distance are rounded alike.
     """
@@ -88,7 +88,7 @@ def start_measuring(compute: Compute) -> torch.device:
 def load_perceptual(
     weights: Weights, resolution: int, device: torch.device
 ) -> Loaded[perceptual.PerceptualDistance]:
-    """LPIPS for frames of `resolution` pixels per side; UserError where its weights are wrong."""
+    """Load LPIPS for frames of `resolution` pixels per side; UserError for wrong weights."""
     if reason := missing(weights, *LPIPS_KEYS):
         return Loaded(None, reason)
     if resolution < perceptual.MINIMUM_SIZE:
@@ -101,7 +101,7 @@ def load_perceptual(
 
 
 def load_detectors(weights: Weights, device: torch.device) -> Detectors:
-    """I3D and the config's own detectors; UserError where one is not what it should be."""
+    """Load I3D and the config's own detectors; UserError where one does not work."""
     loaded = {"i3d": load_i3d(weights, device)}
     for name, detector in weights.detectors.items():
         key = f"weights.detectors.{name}"
@@ -121,7 +121,7 @@ def load_detectors(weights: Weights, device: torch.device) -> Detectors:
 
 
 def load_i3d(weights: Weights, device: torch.device) -> Loaded[Detector]:
-    """I3D; UserError where the file is not the network of the FVD literature."""
+    """Load I3D; UserError where the file is not the network of the FVD literature."""
     if reason := missing(weights, "i3d"):
         return Loaded(None, reason)
     path = Path(weights.i3d)
@@ -131,7 +131,7 @@ def load_i3d(weights: Weights, device: torch.device) -> Loaded[Detector]:
 
 
 def missing(weights: Weights, *keys: str) -> str:
-    """Why a network has no file, with the way out; empty where all of `keys` are there."""
+    """Return the reason why a network has no file; empty where all of `keys` are there."""
     for key in keys:
         path = getattr(weights, key)
         if not path:

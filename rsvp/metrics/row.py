@@ -1,4 +1,4 @@
-"""Measuring one row: the scores and features of its clips, and the files that hold them."""
+"""One row's scores and features, clip by clip, and the files that hold them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from rsvp.metrics import features, scoring
 from rsvp.metrics.networks import Networks
 from rsvp.runtime.files import atomic_path, sha256_of_file, write_json
 
-SCORES, FEATURES = "scores/", "features/"  # what the names of measured arrays begin with
+SCORES, FEATURES = "scores/", "features/"  # prefixes of the names of measured arrays
 ROW_GROUP = 16384  # lines of the score table that are compressed together
 SCHEMA = pa.schema(
     [("clip", pa.string()), ("group", pa.string()), ("trajectory", pa.int64()),
@@ -26,7 +26,7 @@ SCHEMA = pa.schema(
 
 
 class RealClips(Protocol):
-    """Real clips, as `data.clips.Clips` gives them."""
+    """Real clips, such as `data.clips.Clips`."""
 
     table: pd.DataFrame  # with the columns clip and group
     index_path: Path
@@ -39,7 +39,7 @@ class RealClips(Protocol):
 
 
 class PredictedClips(Protocol):
-    """Predictions of a row, as `data.predictions.Predictions` gives them."""
+    """Predictions of a row, such as `data.predictions.Predictions`."""
 
     index: dict[str, Any]
 
@@ -47,68 +47,68 @@ class PredictedClips(Protocol):
         """uint8 (K, F, H, W, 3), future frames only."""
 
 
-class Row:
-    """The clips of one row: their predictions, and their truth where it is paired.
+class RowScorer:
+    """Scores the clips of one row: their predictions, against their truth where they are paired.
 
     clips: the real ones of the split that the predictions are of.
     """
 
     def __init__(self, clips: RealClips, predictions: PredictedClips) -> None:
         self.clips, self.predictions = clips, predictions
-        self.facts = predictions.index
-        self.paired: bool = self.facts["paired"]
-        observed, future = self.facts["context_frames"], self.facts["future_frames"]
-        self.prefix = "predicted" not in self.facts
-        self.predicted: list[int] = self.facts.get(
+        self.index = predictions.index
+        self.paired: bool = self.index["paired"]
+        observed, future = self.index["context_frames"], self.index["future_frames"]
+        self.prefix = "predicted" not in self.index
+        self.predicted: list[int] = self.index.get(
             "predicted", list(range(observed, observed + future))
         )
-        self.places = clip_places(clips, self.facts["clips"], self.facts["row"])
-        self.groups = self.clips.table["group"].astype(str).to_numpy()[self.places]
-        self.group_codes = group_codes(self.clips)[self.places]
+        self.numbers = clip_places(clips, self.index["clips"], self.index["row"])
+        self.groups = self.clips.table["group"].astype(str).to_numpy()[self.numbers]
+        self.group_codes = group_codes(self.clips)[self.numbers]
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.numbers)
 
     def measure(
-        self, number: int, windows: list[int | None], networks: Networks
+        self, i: int, windows: list[int | None], networks: Networks
     ) -> dict[str, np.ndarray]:
-        """The scores (lines) and features (one row) of one clip; names say which they are."""
-        place, context = self.places[number], self.facts["context_frames"]
-        frames = self.clips.frames(place)
-        futures = self.predictions.frames(number)
-        film = frames[: 1 + max([*range(context), *self.predicted])].clone()
-        film[self.predicted] = futures[0]
+        """Scores (lines) and features (one row) of the i-th clip, under prefixed names."""
+        context = self.index["context_frames"]
+        frames = self.clips.frames(self.numbers[i])
+        trajectories = self.predictions.frames(i)
+        clip = frames[: 1 + max([*range(context), *self.predicted])].clone()
+        clip[self.predicted] = trajectories[0]
         if not self.prefix:
             windows = []  # their frames are the first of a clip
-        measured = features.clip_features(film, context, windows, networks.detectors.present)
-        measured = {FEATURES + name: values[None] for name, values in measured.items()}
-        measured[FEATURES + "groups"] = self.group_codes[number : number + 1]
+        found = features.clip_features(clip, context, windows, networks.detectors.present)
+        measured = {FEATURES + name: values[None] for name, values in found.items()}
+        measured[FEATURES + "groups"] = self.group_codes[i : i + 1]
         if self.paired:
-            truth = self.clips.truth(place)
+            truth = self.clips.truth(self.numbers[i])
             scores = scoring.score_clip(
-                futures,
+                trajectories,
                 frames[self.predicted],
                 None if truth is None else torch.as_tensor(truth["mask"])[self.predicted],
                 networks.perceptual.network,
-                sampled=self.facts["kind"] == "predictor",
+                sampled=self.index["kind"] == "predictor",
             )
-            scores["clip"] = np.full(len(scores["frame"]), number)
+            scores["clip"] = np.full(len(scores["frame"]), i)
             measured |= {SCORES + name: values for name, values in scores.items()}
         return measured
 
 
 @dataclass(frozen=True)
 class RealSide:
-    """The features of the real clips that a row is compared with, in the row's order."""
+    """Features of the real clips that a row is compared with, in the row's order."""
 
     features: dict[str, np.ndarray]
     groups: np.ndarray  # int64 codes
 
 
-def write_scores(path: Path, row: Row, parts: Parts) -> None:
-    """The score table, without lines where the row is unpaired.
+def write_scores(path: Path, row: RowScorer, parts: Parts) -> None:
+    """Write the score table, without lines where the row is unpaired.
 
-    Its row groups have a fixed size, so that the file does not tell where a run was killed.
+    Its row groups have a fixed size, so that the file does not depend on where a run was killed.
     """
     with atomic_path(path) as temporary, parquet.ParquetWriter(temporary, SCHEMA) as writer:
         table = SCHEMA.empty_table()
@@ -120,60 +120,59 @@ def write_scores(path: Path, row: Row, parts: Parts) -> None:
         writer.write_table(table.combine_chunks())
 
 
-def score_lines(row: Row, part: dict[str, np.ndarray]) -> pa.Table:
-    """One part's lines of the score table, `SCHEMA`."""
+def score_lines(row: RowScorer, part: dict[str, np.ndarray]) -> pa.Table:
+    """Return one part's lines of the score table, `SCHEMA`."""
     columns = {name: part[SCORES + name] for name in ("trajectory", "frame", *scoring.SCORES)}
     numbers = part[SCORES + "clip"]
-    names = {"clip": np.array(row.facts["clips"])[numbers], "group": row.groups[numbers]}
+    names = {"clip": np.array(row.index["clips"])[numbers], "group": row.groups[numbers]}
     return pa.Table.from_pandas(pd.DataFrame(names | columns), SCHEMA, preserve_index=False)
 
 
 def group_codes(clips: RealClips) -> np.ndarray:
-    """A number for the group of each clip of a split; no group is in two splits."""
+    """Number the groups of the clips of a split; no group is in two splits."""
     return np.unique(clips.table["group"].astype(str), return_inverse=True)[1].astype(np.int64)
 
 
 def both_sides(own: dict[str, np.ndarray], real: RealSide) -> dict[str, np.ndarray]:
-    """ "<name>_predicted" and "<name>_real" (N, D), and the groups of the rows (N,)."""
+    """Name "<name>_predicted" and "<name>_real" (N, D), and the groups of the rows (N,)."""
     theirs = real.features | {"groups": real.groups}
     predicted = {f"{name}_predicted": values for name, values in own.items()}
     return predicted | {f"{name}_real": values for name, values in theirs.items()}
 
 
-def row_index(facts: dict[str, Any], networks: Networks, groups: int) -> dict[str, Any]:
-    """The row's index, less the hashes of its files."""
+def row_index(index: dict[str, Any], networks: Networks, groups: int) -> dict[str, Any]:
+    """Make the row's index of that of its predictions, less the hashes of its files."""
     perceptual, detectors = networks.perceptual, networks.detectors
-    copied = ("row", "kind", "seed", "dataset", "paired", "trajectories")
-    shape = ("context_frames", "future_frames", "resolution")
     backbone = perceptual.network.backbone if perceptual.network else None
+    shape = {key: index[key] for key in ("context_frames", "future_frames", "resolution")}
     return {
-        **{key: facts[key] for key in copied},
-        "clips": len(facts["clips"]),
+        **{key: index[key] for key in ("row", "kind", "seed", "dataset", "paired", "trajectories")},
+        "clips": len(index["clips"]),
         "groups": groups,
-        **{key: facts[key] for key in shape},
+        **shape,
         "lpips": {
             "computed": backbone is not None,
             "reason": perceptual.reason,
             "backbone": backbone or "",
         },
-        "detectors": detectors.facts(),
+        "detectors": detectors.metadata(),
         "protocol": {
-            "split": facts["split"],
-            "clips": len(facts["clips"]),
-            "trajectories": facts["trajectories"],
-            **{key: facts[key] for key in shape},
-            # Where other frames than the first are observed: which, and which are scored.
-            **{key: facts[key] for key in ("observed", "predicted") if key in facts},
+            "split": index["split"],
+            "clips": len(index["clips"]),
+            "trajectories": index["trajectories"],
+            **shape,
+            # Numbers of the observed and the scored frames, where the first are not observed.
+            **{key: index[key] for key in ("observed", "predicted") if key in index},
             **scoring.protocol(backbone),
             **features.protocol(detectors.present),
             "weights": perceptual.hashes | detectors.hashes,
-            "seed": facts["seed"],
+            "seed": index["seed"],
         },
     }
 
 
 def write_row(
-    row: Row,
+    row: RowScorer,
     parts: Parts,
     real: RealSide,
     networks: Networks,
@@ -181,10 +180,10 @@ def write_row(
     kept: Path,
     index: Path,
 ) -> None:
-    """Write what was measured: the score table, the features of both sides, the row's index."""
+    """Write the score table, the features of both sides, and the row's index."""
     write_scores(scores, row, parts)
     with atomic_path(kept) as path:
         save_file(both_sides(parts.stacked(FEATURES), real), path)
-    facts = row_index(row.facts, networks, len(np.unique(row.groups)))
-    facts["files"] = {path.name: sha256_of_file(path) for path in (scores, kept)}
-    write_json(index, facts)
+    values = row_index(row.index, networks, len(np.unique(row.groups)))
+    values["files"] = {path.name: sha256_of_file(path) for path in (scores, kept)}
+    write_json(index, values)

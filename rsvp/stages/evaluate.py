@@ -19,7 +19,7 @@ from rsvp.data.parts import Parts
 from rsvp.data.predictions import Predictions, task_in
 from rsvp.data.splits import spread
 from rsvp.metrics.networks import Networks, load_networks, start_measuring
-from rsvp.metrics.row import RealSide, Row, group_codes, write_row
+from rsvp.metrics.row import RealSide, RowScorer, group_codes, write_row
 from rsvp.runtime.errors import UserError
 from rsvp.runtime.files import read_json, sha256_of_file
 from rsvp.runtime.journal import Journal, state_key
@@ -48,11 +48,11 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     horizon = frames - read_json(arguments.dataset)["context_frames"]
     test = Clips(arguments.dataset, "test", horizon)
     own = test if predictions.index["paired"] else Clips(arguments.dataset, "train", horizon)
-    row = Row(own, predictions)
-    networks = load_networks(settings.weights, row.facts["resolution"], device)
+    row = RowScorer(own, predictions)
+    networks = load_networks(settings.weights, row.index["resolution"], device)
     inputs = (arguments.dataset, arguments.predictions, arguments.real)
     check_real(arguments.real, arguments.dataset, settings.windows, networks, row)
-    real = real_side(arguments.real, test, row.facts)
+    real = real_side(arguments.real, test, row.index)
     if not row.prefix:
         real = replace(real, features={})  # they are of the prefix's future
     parts = Parts(Journal(arguments.state, state_key(arguments.code, settings, *inputs)))
@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
 
 
 def check_real(
-    path: Path, dataset: Path, windows: list[int | None], networks: Networks, row: Row
+    path: Path, dataset: Path, windows: list[int | None], networks: Networks, row: RowScorer
 ) -> None:
     """UserError where the real features are not of what the row's are made of, and alike."""
     index = read_json(path)
@@ -75,7 +75,7 @@ def check_real(
         "dataset_index": (sha256_of_file(dataset), f"of another {dataset}"),
     }
     if row.prefix:  # with others no distances are made
-        observed, future = row.facts["context_frames"], row.facts["future_frames"]
+        observed, future = row.index["context_frames"], row.index["future_frames"]
         what = f"not of {observed} observed and {future} future frames"
         expected |= {"context_frames": (observed, what), "clip_frames": (observed + future, what)}
     for key, (value, what) in expected.items():
@@ -83,17 +83,17 @@ def check_real(
             raise UserError(f"{path}: {what}; run the stage real_features again")
 
 
-def real_side(path: Path, test: Clips, facts: dict[str, Any]) -> RealSide:
+def real_side(path: Path, test: Clips, row: dict[str, Any]) -> RealSide:
     """The real features that a row needs: of its own clips, or of as many where it is unpaired."""
     real_clips = read_json(path)["clips"]
-    if facts["paired"]:
+    if row["paired"]:
         place = {clip: number for number, clip in enumerate(real_clips)}
-        missing = [clip for clip in facts["clips"] if clip not in place]
+        missing = [clip for clip in row["clips"] if clip not in place]
         if missing:
             raise UserError(f"{path}: lacks {missing[0]}; run the stage real_features again")
-        chosen = [place[clip] for clip in facts["clips"]]
+        chosen = [place[clip] for clip in row["clips"]]
     else:
-        chosen = spread(len(real_clips), len(facts["clips"]))
+        chosen = spread(len(real_clips), len(row["clips"]))
     kept = load_file(path.with_name("features.safetensors"))
     names = [real_clips[number] for number in chosen]
     groups = group_codes(test)[clip_places(test, names, str(path))]

@@ -1,4 +1,4 @@
-"""Scores of several futures against closed forms of Gaussians and brute force."""
+"""Scores of several trajectories against closed forms of Gaussians and brute force."""
 
 import itertools
 import math
@@ -30,33 +30,33 @@ def test_crps_of_a_gaussian_has_its_closed_form_whatever_k(count: int, offset: i
 
 
 def test_crps_against_its_definition() -> None:
-    futures, real = gaussian((4, 2, 3, 3, 3)), gaussian((2, 3, 3, 3), seed=1)
-    x, y = futures.double().numpy(), real.double().numpy()
+    predicted, real = gaussian((4, 2, 3, 3, 3)), gaussian((2, 3, 3, 3), seed=1)
+    x, y = predicted.double().numpy(), real.double().numpy()
     pairs = [np.abs(a - b) for a, b in itertools.combinations(x, 2)]
     expected = np.mean(np.abs(x - y), axis=0) - np.mean(pairs, axis=0) / 2
-    np.testing.assert_allclose(crps(futures, real), expected.mean(axis=(1, 2, 3)))
+    np.testing.assert_allclose(crps(predicted, real), expected.mean(axis=(1, 2, 3)))
 
 
 def test_energy_score_against_its_definition() -> None:
-    futures, real = gaussian((4, 2, 3, 3, 3)), gaussian((2, 3, 3, 3), seed=1)
-    x, y = futures.double().numpy(), real.double().numpy()
+    predicted, real = gaussian((4, 2, 3, 3, 3)), gaussian((2, 3, 3, 3), seed=1)
+    x, y = predicted.double().numpy(), real.double().numpy()
 
     def norm(a: np.ndarray) -> np.ndarray:
         return np.sqrt(np.mean(a**2, axis=(1, 2, 3)))
 
     pairs = [norm(a - b) for a, b in itertools.combinations(x, 2)]
     expected = np.mean([norm(a - y) for a in x], axis=0) - np.mean(pairs, axis=0) / 2
-    np.testing.assert_allclose(energy_score(futures, real), expected, rtol=1e-9)
+    np.testing.assert_allclose(energy_score(predicted, real), expected, rtol=1e-9)
 
 
 @pytest.mark.parametrize("count", [2, 5])
 def test_energy_score_of_a_gaussian_vector_has_its_closed_form(count: int) -> None:
-    """Truth and futures from N(m, s² I) in d dimensions: E|X - Y| - E|X - X'| / 2 = E|X - X'| / 2,
+    """From N(m, s² I) in d dimensions: E|X - Y| - E|X - X'| / 2 = E|X - X'| / 2,
     and E|X - X'| = 2 s G((d + 1) / 2) / G(d / 2)."""
     frames = 4000  # each its own draw of one pixel, d = 3
-    futures, real = gaussian((count, frames, 1, 1, 3)), gaussian((frames, 1, 1, 3), seed=1)
+    predicted, real = gaussian((count, frames, 1, 1, 3)), gaussian((frames, 1, 1, 3), seed=1)
     expected = SIGMA * math.exp(gammaln(2) - gammaln(1.5)) / math.sqrt(3)
-    assert energy_score(futures, real).mean().item() == pytest.approx(expected, rel=0.02)
+    assert energy_score(predicted, real).mean().item() == pytest.approx(expected, rel=0.02)
 
 
 def test_what_is_calibrated_wins() -> None:
@@ -70,25 +70,25 @@ def test_what_is_calibrated_wins() -> None:
 
 
 def test_one_future_is_a_point_forecast() -> None:
-    futures, real = gaussian((1, 2, 4, 4, 3)), gaussian((2, 4, 4, 3), seed=1)
-    error = futures[0].double() - real.double()
-    np.testing.assert_allclose(crps(futures, real), error.abs().mean(dim=(1, 2, 3)))
+    predicted, real = gaussian((1, 2, 4, 4, 3)), gaussian((2, 4, 4, 3), seed=1)
+    error = predicted[0].double() - real.double()
+    np.testing.assert_allclose(crps(predicted, real), error.abs().mean(dim=(1, 2, 3)))
     rms = error.square().mean(dim=(1, 2, 3)).sqrt()
-    np.testing.assert_allclose(energy_score(futures, real), rms)
-    assert diversity(futures).isnan().all()
+    np.testing.assert_allclose(energy_score(predicted, real), rms)
+    assert diversity(predicted).isnan().all()
 
 
 @pytest.mark.parametrize("count", [2, 4])
 def test_spread_equals_skill_where_truth_and_futures_are_one_distribution(count: int) -> None:
-    futures, real = gaussian((count, 4, 64, 64, 3)), gaussian((4, 64, 64, 3), seed=1)
-    spread = (count + 1) / count * diversity(futures).square().mean() / 2
-    assert spread.item() == pytest.approx(mean_error(futures, real).mean().item(), rel=0.02)
+    predicted, real = gaussian((count, 4, 64, 64, 3)), gaussian((4, 64, 64, 3), seed=1)
+    spread = (count + 1) / count * diversity(predicted).square().mean() / 2
+    assert spread.item() == pytest.approx(mean_error(predicted, real).mean().item(), rel=0.02)
 
 
 def test_diversity_is_the_root_mean_square_over_pairs() -> None:
-    futures = gaussian((3, 2, 4, 4, 3))
+    predicted = gaussian((3, 2, 4, 4, 3))
     pairs = [
         (a.double() - b.double()).square().mean(dim=(1, 2, 3))
-        for a, b in itertools.combinations(futures, 2)
+        for a, b in itertools.combinations(predicted, 2)
     ]
-    np.testing.assert_allclose(diversity(futures), torch.stack(pairs).mean(dim=0).sqrt())
+    np.testing.assert_allclose(diversity(predicted), torch.stack(pairs).mean(dim=0).sqrt())

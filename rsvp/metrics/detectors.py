@@ -15,11 +15,11 @@ import torch
 
 from rsvp.runtime.errors import UserError
 
-CLASS = "Detector"  # what the Python file defines; made with (weights: Path | None, device)
+CLASS = "Detector"  # in the Python file; made with (weights: Path | None, device)
 
 
 class Detector(Protocol):
-    """What rsvp asks of a network."""
+    """A network whose features are compared."""
 
     minimum_frames: int  # clips of fewer have no features
 
@@ -30,19 +30,20 @@ class Detector(Protocol):
         """
 
     def protocol(self) -> dict[str, object]:
-        """What the features depend on: network, training data, input size, resize; for people."""
+        """Return all that the features depend on: network, training data, input size, resize."""
 
 
 def load_program(program: Path, weights: Path | None, device: torch.device) -> Detector:
-    """The detector that a Python file defines; UserError in one line where it does not work."""
+    """Make the detector that a Python file defines; UserError in one line if it does not work."""
     try:
-        made = getattr(_run(program), CLASS)(weights, device)
-    except AttributeError as error:
-        if error.name == CLASS:
-            raise UserError(f"{program}: defines no class {CLASS}; see docs/weights.md") from None
-        raise UserError(_where(program, error)) from None
+        module = _run(program)
+        if not hasattr(module, CLASS):
+            raise UserError(f"{program}: defines no class {CLASS}; see docs/weights.md")
+        made = getattr(module, CLASS)(weights, device)
+    except UserError:
+        raise
     except Exception as error:
-        raise UserError(_where(program, error)) from None
+        raise UserError(_located(program, error)) from None
     for name in ("minimum_frames", "features", "protocol"):
         if not hasattr(made, name):
             raise UserError(f"{program}: its {CLASS} has no {name}; see docs/weights.md")
@@ -50,19 +51,19 @@ def load_program(program: Path, weights: Path | None, device: torch.device) -> D
 
 
 def clip_feature(detector: Detector, frames: torch.Tensor) -> np.ndarray:
-    """The features (D,) of one uint8 clip (T, H, W, 3); UserError where they are not that."""
+    """Return the features (D,) of one uint8 clip (T, H, W, 3); UserError for other shapes."""
     with torch.no_grad():
         found = detector.features(frames[None])
     if not isinstance(found, torch.Tensor) or found.ndim != 2 or len(found) != 1:
-        what = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
-        raise UserError(f"detector: one clip's features are (1, D), not {what}")
+        shape = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
+        raise UserError(f"detector: one clip's features are (1, D), not {shape}")
     if not torch.isfinite(found).all():
         raise UserError("detector: features are not finite")
     return found[0].float().cpu().numpy()
 
 
 def _run(program: Path) -> ModuleType:
-    """The module that a Python file makes."""
+    """Import a Python file."""
     spec = importlib.util.spec_from_file_location(f"detector_{program.stem}", program)
     if spec is None or spec.loader is None:
         raise UserError(f"{program}: not a Python file; its name has to end in .py")
@@ -71,10 +72,8 @@ def _run(program: Path) -> ModuleType:
     return module
 
 
-def _where(program: Path, error: Exception) -> str:
-    """One line about an error in the user's file."""
-    if isinstance(error, UserError):
-        return str(error)
+def _located(program: Path, error: Exception) -> str:
+    """Describe an error in the user's file in one line."""
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if frame.filename == str(program)]
     line = f", line {lines[-1]}" if lines else ""

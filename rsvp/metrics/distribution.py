@@ -17,8 +17,8 @@ _BLOCKS = 32  # at most this many deletions per jackknife
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """A distance with its jackknife interval."""
+class JackknifeInterval:
+    """A distance with its interval, NaN where there is none."""
 
     value: float
     low: float
@@ -28,7 +28,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Side:
-    """What deleting each block of one side makes of a statistic."""
+    """A statistic without each block of one side."""
 
     sizes: np.ndarray  # rows of each block
     without: np.ndarray  # the statistic without each block
@@ -45,19 +45,19 @@ class Replicates:
         """The difference of two statistics of the same clips, block by block."""
         return self._with(other, lambda mine, theirs: mine - theirs)
 
-    def interval(self, confidence: float = 0.95) -> Estimate:
-        """The interval around the value.
+    def interval(self) -> JackknifeInterval:
+        """Return the 95 % interval around the value.
 
-        NaN bounds where a side has fewer than 2 blocks, and where deleting changes nothing.
+        Its bounds are NaN where a side has fewer than 2 blocks, and where deleting changes nothing.
         """
         count = min(len(side.sizes) for side in self.sides)
-        if count < 2:
-            return Estimate(self.value, float("nan"), float("nan"), count)
+        if count < 2 or all(
+            np.allclose(side.without, self.value, rtol=1e-12, atol=0) for side in self.sides
+        ):
+            return JackknifeInterval(self.value, float("nan"), float("nan"), count)
         variance = sum(_jackknife_variance(self.value, side) for side in self.sides)
-        if all(np.allclose(side.without, self.value, rtol=1e-12, atol=0) for side in self.sides):
-            return Estimate(self.value, float("nan"), float("nan"), count)
-        margin = special.stdtrit(count - 1, 0.5 + confidence / 2) * np.sqrt(variance)
-        return Estimate(self.value, float(self.value - margin), float(self.value + margin), count)
+        margin = float(special.stdtrit(count - 1, 0.5 + 0.95 / 2) * np.sqrt(variance))
+        return JackknifeInterval(self.value, self.value - margin, self.value + margin, count)
 
     def _with(self, other: "Replicates", merge: Callable) -> "Replicates":
         sides = []
@@ -115,9 +115,8 @@ def kernel_distance(
     groups every row is its own.
     """
     first, second = _check(first, second)
-    groups = first_groups if first_groups is not None else range(len(first))
-    others = second_groups if second_groups is not None else range(-len(second), 0)
-    groups, others = np.asarray(groups), np.asarray(others)
+    groups = np.asarray(range(len(first)) if first_groups is None else first_groups)
+    others = np.asarray(range(-len(second), 0) if second_groups is None else second_groups)
     if min(len(np.unique(groups)), len(np.unique(others))) < 2:
         raise UserError("the kernel distance needs clips of two groups or more on each side")
     return float(
@@ -133,14 +132,13 @@ def jackknife(
     second: np.ndarray,
     groups: Sequence[object],
     second_groups: Sequence[object] | None = None,
-    confidence: float = 0.95,
-) -> Estimate:
-    """A distance and its interval by deleting groups of clips: `replicates`, of features."""
+) -> JackknifeInterval:
+    """Return a distance and its interval by deleting groups of clips: `replicates`, of features."""
 
     def statistic(keep: np.ndarray, second_keep: np.ndarray) -> float:
         return distance(first[keep], second[second_keep])
 
-    return replicates(statistic, groups, second_groups).interval(confidence)
+    return replicates(statistic, groups, second_groups).interval()
 
 
 def replicates(
@@ -148,31 +146,30 @@ def replicates(
     groups: Sequence[object],
     second_groups: Sequence[object] | None = None,
 ) -> Replicates:
-    """A statistic of two sets of clips, and without each group of them (Busing et al. 1999).
+    """Evaluate a statistic of two sets of clips, and without each group (Busing et al. 1999).
 
-    statistic: of two masks, which rows of each set to keep. groups: of the rows of the first set.
+    statistic: of two masks, the rows of each set to keep. groups: of the rows of the first set.
     Without `second_groups` the sets are paired: row i of both is the same clip and is deleted from
     both. With it, each set's groups are deleted on their own and the variances add up. Groups are
     merged to at most 32 blocks. The naive bootstrap is not used: resampled duplicates bias a
     Fréchet distance upwards. The interval is that of the statistic at this N; N's bias stays in it.
     """
     blocks = _blocks(groups)
+    everything = blocks >= 0
     if second_groups is None:
-        value = statistic(blocks >= 0, blocks >= 0)
-        return Replicates(value, (_side(blocks, lambda keep: statistic(keep, keep)),))
+        sides = (_side(blocks, lambda keep: statistic(keep, keep)),)
+        return Replicates(statistic(everything, everything), sides)
     others = _blocks(second_groups)
-    everything, all_others = blocks >= 0, others >= 0
-    return Replicates(
-        statistic(everything, all_others),
-        (
-            _side(blocks, lambda keep: statistic(keep, all_others)),
-            _side(others, lambda keep: statistic(everything, keep)),
-        ),
+    all_others = others >= 0
+    sides = (
+        _side(blocks, lambda keep: statistic(keep, all_others)),
+        _side(others, lambda keep: statistic(everything, keep)),
     )
+    return Replicates(statistic(everything, all_others), sides)
 
 
 def _side(blocks: np.ndarray, deleted: Callable[[np.ndarray], float]) -> Side:
-    """blocks: block number per row. One block alone cannot be deleted."""
+    """Delete each block, given by its number per row; one block alone cannot be deleted."""
     sizes = np.bincount(blocks)
     without = [deleted(blocks != block) for block in range(len(sizes))] if len(sizes) > 1 else []
     return Side(sizes, np.array(without))
@@ -211,7 +208,7 @@ def distance_curve(
 
 
 def _blocks(groups: Sequence[object]) -> np.ndarray:
-    """A block number per row: groups are dealt, largest first, to the smallest of 32 blocks.
+    """Deal groups, largest first, to the smallest of 32 blocks: a block number per row.
 
     A block holds less than half of the rows wherever the groups allow it.
     """

@@ -1,6 +1,6 @@
-"""Features of one clip for distances between sets of videos, and how they are named.
+"""Features of one clip for distances between sets of videos, and their names.
 
-A window is the number of a clip's first frames that a protocol looks at; None is the whole clip.
+A window is the number of a clip's first frames that a protocol takes; None is the whole clip.
 Per window there are features of the future frames only, of the motion statistic and of each
 detector ("motion", "i3d"), and of observed and future frames together ("i3d_context"). The features
 of the whole clip bear these names; those of a shorter window end in its length: "i3d_16f".
@@ -16,7 +16,7 @@ from rsvp.config.schema import Column
 from rsvp.metrics import motion
 from rsvp.metrics.detectors import Detector, clip_feature
 
-MOTION = "motion"  # stands where else a detector's name does
+MOTION = "motion"  # in place of a detector's name
 
 
 def clip_features(
@@ -25,9 +25,9 @@ def clip_features(
     windows: Sequence[int | None],
     detectors: Mapping[str, Detector],
 ) -> dict[str, np.ndarray]:
-    """Features (D,) by name of uint8 frames (T, H, W, 3), of which `context` are observed.
+    """Return features (D,) by name of uint8 frames (T, H, W, 3), of which `context` are observed.
 
-    What cannot be had (too few frames) is left out: see `missing_features`.
+    Those that need more frames are left out: see `missing_features`.
     """
     features = {}
     for window in windows:
@@ -48,7 +48,7 @@ def clip_features(
 
 
 def feature_name(source: str, column: Column, window: int | None, clip_frames: int) -> str:
-    """What the features of a window are called; source: `MOTION`, or a detector's name."""
+    """Name the features of a window; source: `MOTION`, or a detector's name."""
     name = source if column is Column.predicted else f"{source}_context"
     return name if window in (None, clip_frames) else f"{name}_{window}f"
 
@@ -56,7 +56,7 @@ def feature_name(source: str, column: Column, window: int | None, clip_frames: i
 def missing_features(
     source: str, least: int, column: Column, window: int | None, clip_frames: int, context: int
 ) -> str:
-    """Why a window of clips of this length has no such features; empty where it has.
+    """Return the reason why a window has no such features; empty where it has.
 
     least: frames that the source needs.
     """
@@ -66,13 +66,13 @@ def missing_features(
     frames = length if column is Column.context else length - context
     if frames >= least:
         return ""
-    what = "the motion statistic" if source == MOTION else source.replace("i3d", "I3D")
+    name = "the motion statistic" if source == MOTION else source.replace("i3d", "I3D")
     kind = "" if column is Column.context else "future "
-    return f"{what} needs {least} frames, and there are {max(frames, 0)} {kind}frames"
+    return f"{name} needs {least} frames, and there are {max(frames, 0)} {kind}frames"
 
 
 def protocol(detectors: Mapping[str, Detector]) -> dict[str, Any]:
-    """What the features depend on, for an index."""
+    """Return all that the features depend on, for an index."""
     return {
         "features_of": "the first trajectory",
         "motion": motion.protocol(),

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
+TAIL = (1 - 0.95) / 2  # of all intervals, on each side
 DRAWS = 1 << 20  # groups drawn at once, at least one resample of them; 8 MB per array
 
 
@@ -19,7 +20,7 @@ class Interval:
     """A mean with its interval.
 
     The bounds are NaN where fewer than 2 groups carry a value, and where all groups have the same
-    mean: drawing them again says nothing then.
+    mean, since resampling tells nothing then.
     """
 
     mean: float
@@ -34,7 +35,6 @@ def group_interval(
     groups: Sequence[object],
     resamples: int = 2000,
     seed: int = 0,
-    confidence: float = 0.95,
 ) -> Interval:
     """Mean of `values`, one per clip, and its bootstrap interval over groups.
 
@@ -42,7 +42,7 @@ def group_interval(
     5.3, "expanded percentile": a percentile interval of g groups is too narrow by
     √((g - 1) / g) and by normal against t).
     """
-    return ratio_interval(values, np.ones(len(values)), groups, resamples, seed, confidence)
+    return ratio_interval(values, np.ones(len(values)), groups, resamples, seed)
 
 
 def ratio_interval(
@@ -51,7 +51,6 @@ def ratio_interval(
     groups: Sequence[object],
     resamples: int = 2000,
     seed: int = 0,
-    confidence: float = 0.95,
 ) -> Interval:
     """The mean of `values` over the mean of `others`, one each per clip, as `group_interval`."""
     values, others = (np.asarray(side, dtype=np.float64) for side in (values, others))
@@ -68,8 +67,7 @@ def ratio_interval(
     if count < 2 or np.allclose(sums, mean * weights, rtol=1e-12, atol=0):
         return Interval(mean, float("nan"), float("nan"), len(values), count)
     ratios = resampled_ratios(sums, weights, resamples, seed)
-    tail = (1 - confidence) / 2
-    tail = special.ndtr(np.sqrt(count / (count - 1)) * special.stdtrit(count - 1, tail))
+    tail = special.ndtr(np.sqrt(count / (count - 1)) * special.stdtrit(count - 1, TAIL))
     low, high = np.quantile(ratios, [tail, 1 - tail])
     return Interval(mean, float(low), float(high), len(values), count)
 
@@ -96,11 +94,10 @@ def paired_interval(
     groups: Sequence[object],
     resamples: int = 2000,
     seed: int = 0,
-    confidence: float = 0.95,
 ) -> Interval:
     """`group_interval` of first - second, clip by clip; a clip counts where both are known."""
     difference = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
-    return group_interval(difference, groups, resamples, seed, confidence)
+    return group_interval(difference, groups, resamples, seed)
 
 
 def mean_over_seeds(values: Sequence[float]) -> tuple[float, float]:
@@ -110,7 +107,7 @@ def mean_over_seeds(values: Sequence[float]) -> tuple[float, float]:
 
 
 def verdict(low: float, high: float, goal: float) -> str:
-    """ "met" or "missed" where the whole interval lies on one side of a goal, else "not shown"."""
+    """Return "met" or "missed" where the interval lies on one side of a goal, else "not shown"."""
     if low >= goal:
         return "met"
     return "missed" if high < goal else "not shown"

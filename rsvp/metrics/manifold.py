@@ -1,7 +1,7 @@
 """Fidelity and coverage of a set of videos, told apart, by nearest neighbours of features.
 
-A clip's ball reaches to its k-th nearest neighbour in its own set, the clip itself not counted:
-the balls of a set tell where its videos are. All need more than k clips on each side.
+A clip's ball reaches to its k-th nearest neighbour in its own set, the clip itself not counted;
+the balls of a set cover its videos. All need more than k clips on each side.
 """
 
 import numpy as np
@@ -35,7 +35,7 @@ class Neighbourhoods:
         self.between = cdist(predicted, real)  # (N, M)
 
     def without(self, predicted: np.ndarray, real: np.ndarray) -> "Neighbourhoods":
-        """The sets with only the rows where a mask holds."""
+        """Keep only the rows where a mask holds."""
         kept = object.__new__(Neighbourhoods)
         kept.predicted = self.predicted[np.ix_(predicted, predicted)]
         kept.real = self.real[np.ix_(real, real)]

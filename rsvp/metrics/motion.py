@@ -4,7 +4,7 @@ Each clip becomes 32 numbers, eight at each of four scales; two sets of clips ar
 Fréchet distance of Gaussians with *diagonal* covariance, in units of the real clips' standard
 deviations. Diagonal, because about 50 clips cannot tell 32×32 covariances (528 free numbers) and
 the full distance would then be mostly bias; its bias is about 3 D / (2 n) per side, 1 at 50 clips.
-What it cannot see is a change of correlations alone.
+It cannot see a change of correlations alone.
 """
 
 import numpy as np
@@ -53,7 +53,7 @@ def standardised(predicted: np.ndarray, real: np.ndarray) -> tuple[np.ndarray, n
 
 
 def protocol() -> dict[str, object]:
-    """What the statistic depends on, for the index of an evaluation."""
+    """Return all that the statistic depends on, for the index of an evaluation."""
     return {
         "features": f"{DIMENSIONS} frame-difference statistics of luma at scales {list(SCALES)}",
         "distance": "Fréchet, diagonal covariance, in the real clips' standard deviations",

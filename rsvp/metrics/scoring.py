@@ -23,15 +23,15 @@ def score_clip(
     perceptual: PerceptualDistance | None,
     sampled: bool,
 ) -> dict[str, np.ndarray]:
-    """The clip's part of the score table: "trajectory", "frame" (from 1) and `SCORES`, (K + 1) F.
+    """Score a clip: "trajectory", "frame" (from 1) and `SCORES`, (K + 1) F lines of each.
 
     predicted: uint8 (K, F, H, W, 3). real: uint8 (F, H, W, 3). mask: (F, H, W), not 0 inside the
-    true objects, or None where it is unknown. sampled: whether chance is in the predictions. The
+    true objects, or None where it is unknown. sampled: the predictions are random. The
     trajectories 0..K-1 come first, then `MEAN_TRAJECTORY`: the mean rounded to uint8. Scores are
     float64, NaN where not computed or undefined.
     """
     count, frames = predicted.shape[:2]
-    scores = [score_frames(future, real, mask, perceptual) for future in predicted]
+    scores = [score_frames(trajectory, real, mask, perceptual) for trajectory in predicted]
     if count > 1:
         mean = predicted.float().mean(dim=0).round().to(torch.uint8)
         scores.append(score_frames(mean, real, mask, perceptual))
@@ -56,7 +56,7 @@ def score_frames(
     mask: torch.Tensor | None,
     perceptual: PerceptualDistance | None,
 ) -> dict[str, torch.Tensor]:
-    """`FRAME_SCORES` (F,) of one trajectory, uint8 (F, H, W, 3), against the real frames."""
+    """Return `FRAME_SCORES` (F,) of one trajectory, uint8 (F, H, W, 3), against the real frames."""
     unknown = _unknown(len(real))
     error = frame.mse(predicted, real)
     return {
@@ -74,10 +74,10 @@ def score_ensemble(
     perceptual: PerceptualDistance | None,
     sampled: bool,
 ) -> dict[str, torch.Tensor]:
-    """`ENSEMBLE_SCORES` (F,) of all trajectories, uint8 (K, F, H, W, 3).
+    """Return `ENSEMBLE_SCORES` (F,) of all trajectories, uint8 (K, F, H, W, 3).
 
-    One sample of several possible ones says nothing about the others: all are NaN. A prediction
-    without chance is a point forecast, and has CRPS and energy score.
+    One trajectory of several possible ones tells nothing of the others: all are NaN. A
+    deterministic prediction is a point forecast, and has CRPS and energy score.
     """
     unknown = _unknown(len(real))
     scores = dict.fromkeys(ENSEMBLE_SCORES, unknown)
@@ -110,7 +110,7 @@ def _unknown(count: int) -> torch.Tensor:
 
 
 def protocol(backbone: str | None) -> dict[str, object]:
-    """What the frame scores depend on, for the index of an evaluation."""
+    """Return all that the frame scores depend on, for the index of an evaluation."""
     return {
         "frames": "future frames only, uint8",
         "psnr": {

@@ -167,12 +167,10 @@ def test_object_layer_moves_the_object_image_and_its_mask():
     """A block that is known to move 4 pixels right and 2 up: seen there, and nowhere else."""
     reference, mask = noise(1, 3, 32, 32), torch.zeros(1, 1, 32, 32)
     mask[..., 8:24, 8:24] = 1.0
-    still = torch.zeros(1, 1)
-    context = Context(reference[:, None], still, still, still, still, mask * reference, mask, still)
+    no, depth = torch.zeros(1, 1), torch.zeros(1, 1, 16, 16)
+    context = Context(reference[:, None], no, no, no, no, mask * reference, mask, depth)
     displacement = torch.tensor([4.0, -2.0]).view(1, 2, 1, 1).expand(1, 2, 16, 16)
-    layer, moved = autoencoder().decoder.object_layer(
-        displacement, torch.zeros(1, 1, 16, 16), context, 1
-    )
+    layer, moved = autoencoder().decoder.object_layer(displacement, context, 1)
     there = (..., slice(8, 20), slice(14, 26))
     expected = torch.roll(reference, (-2, 4), dims=(-2, -1))
     torch.testing.assert_close(layer[there], expected[there], atol=0.02, rtol=0)

@@ -1,6 +1,6 @@
-"""The null condition: what a network is shown in place of a context, for guidance.
+"""The null condition of guidance: zeros in place of a context, as in PVDM.
 
-It is zero in each latent, as in PVDM; latents are normalised, so that is the mean.
+Latents are normalised, so zero is their mean.
 """
 
 import torch
@@ -12,12 +12,12 @@ Condition = dict[str, Tensor]  # (B, …) by name
 
 
 def null_condition(condition: Condition) -> Condition:
-    """The null condition in the shapes of `condition`."""
+    """Return the null condition in the shapes of `condition`."""
     return {name: torch.zeros_like(value) for name, value in condition.items()}
 
 
 def drop_condition(condition: Condition, dropped: Tensor) -> Condition:
-    """The condition, null in the samples where `dropped` (B,) is true."""
+    """Return the condition, null in the samples where `dropped` (B,) is true."""
     return {
         name: value.masked_fill(per_sample(dropped.to(value.device), value), 0.0)
         for name, value in condition.items()

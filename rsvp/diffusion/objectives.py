@@ -1,8 +1,8 @@
-"""Objectives: what the network is trained to output, how it is asked, which noise levels it knows.
+"""Objectives: the output that a network is trained for, its inputs, and its noise levels.
 
 All work on the straight path of `rsvp.diffusion.flow`, at times t in [0, 1] with t = 0 noise. An
 objective turns a network's output F into the velocity a(t) x + b(t) F, and a velocity into the
-output that training wants; so each objective works with each sampler.
+output that training aims at. So each objective works with each sampler.
 """
 
 import math
@@ -18,39 +18,41 @@ Network = Callable[[Tensor, Tensor], Tensor]  # (input (B, …), time input (B,)
 
 
 class Objective(ABC):
-    """How a network is asked and understood. Times are of any shape; all is element-wise."""
+    """Inputs and meaning of a network's output. All is element-wise in times of any shape."""
 
-    reaches_data: bool  # whether share 1 of `path` is data; else samplers step on to it from there
+    reaches_data: bool  # share 1 of `path` is data; else samplers add a last step to it
 
     @abstractmethod
     def path(self, share: Tensor) -> Tensor:
-        """Times from the noisiest level (share 0) to the cleanest (share 1), in the pace at which
-        the objective's paper steps and, where it draws them uniformly, trains."""
+        """Return times from the noisiest level (share 0) to the cleanest (share 1).
+
+        The pace is that of the steps in the objective's paper, and of its uniform training times.
+        """
 
     @abstractmethod
     def input_scale(self, t: Tensor) -> Tensor:
-        """What x_t is multiplied with for the network."""
+        """Return the factor of x_t in the network's input."""
 
     @abstractmethod
     def input_time(self, t: Tensor) -> Tensor:
-        """The network's time input."""
+        """Return the network's time input."""
 
     @abstractmethod
     def coefficients(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """a and b of velocity = a x_t + b F, F the network's output."""
+        """Return a and b of velocity = a x_t + b F, F the network's output."""
 
     def velocity(self, network: Network, x: Tensor, t: Tensor) -> Tensor:
-        """The velocity at x (B, …) and t (B,) by the network's output."""
+        """Return the velocity at x (B, …) and t (B,) that the network's output stands for."""
         a, b = (per_sample(value, x) for value in self.coefficients(t))
         return a * x + b * self.ask(network, x, t)
 
     def target(self, x: Tensor, velocity: Tensor, t: Tensor) -> Tensor:
-        """The output (B, …) that stands for `velocity` at x and t (B,)."""
+        """Return the output (B, …) that stands for `velocity` at x and t (B,)."""
         a, b = (per_sample(value, x) for value in self.coefficients(t))
         return (velocity - a * x) / b
 
     def ask(self, network: Network, x: Tensor, t: Tensor) -> Tensor:
-        """The network's output at x (B, …) and t (B,)."""
+        """Return the network's output at x (B, …) and t (B,)."""
         return network(per_sample(self.input_scale(t), x) * x, self.input_time(t))
 
 
@@ -73,8 +75,7 @@ class Flow(Objective):
 
 
 class VariancePreserving(Objective):
-    """Input of variance 1 for data of variance 1: alpha^2 + sigma^2 = 1, the usual "variance
-    preserving" path."""
+    """Input of variance 1 for data of variance 1: alpha^2 + sigma^2 = 1."""
 
     def input_scale(self, t: Tensor) -> Tensor:
         return 1.0 / torch.hypot(t, 1.0 - t)
@@ -135,9 +136,9 @@ class Edm(Objective):
     (Karras et al., "Elucidating the design space of diffusion-based generative models", 2022,
     table 1 and equation 5 for the steps).
 
-    There alpha = 1, so that sigma = (1 - t) / t. Time input: c_noise = ln(sigma) / 4, in [-1.6,
+    In the paper alpha = 1, so sigma = (1 - t) / t. Time input: c_noise = ln(sigma) / 4, in [-1.6,
     1.1]. The loss is the paper's (lambda = 1 / c_out^2). `deviation` is that of
-    the data, here of normalised latents; at 1, F is -v.
+    the data. Normalised latents have 1, where F is -v.
     """
 
     reaches_data = False
@@ -162,7 +163,7 @@ class Edm(Objective):
         return (self.deviation**2 * t - (1.0 - t)) / spread**2, self.deviation / spread
 
     def spread(self, t: Tensor) -> Tensor:
-        """The standard deviation of x_t."""
+        """Return the standard deviation of x_t."""
         return torch.hypot(self.deviation * t, 1.0 - t)
 
 
@@ -178,8 +179,7 @@ def training_times(
     mean: float,
     deviation: float,
 ) -> Tensor:
-    """Times (count,) of a training step: uniform on the objective's path, or logit-normal with that
-    mean and deviation."""
+    """Draw times (count,) of a training step: uniform on the objective's path, or logit-normal."""
     if uniform:
         return objective.path(torch.rand(count, generator=random))
     return logit_normal_times(count, mean, deviation, random)
@@ -193,7 +193,7 @@ def denoising_loss(
     times: Tensor,
     wanted: Tensor | None = None,
 ) -> Tensor:
-    """Mean squared error of the network's output at x_t, of `times` (B,).
+    """Return the mean squared error of the network's output at x_t of `times` (B,).
 
     The mean is over all values, or over those where `wanted` (B, …) is true.
     """
@@ -204,7 +204,7 @@ def denoising_loss(
 
 
 def piecewise_linear(x: Tensor, knots: Tensor, values: Tensor) -> Tensor:
-    """`numpy.interp`: the values at rising `knots` (n,), interpolated at x, constant outside."""
+    """Interpolate the values at rising `knots` (n,) at x, constant outside: `numpy.interp`."""
     knots, values = knots.to(x), values.to(x)
     right = torch.searchsorted(knots, x.contiguous()).clamp(1, len(knots) - 1)
     low, high = knots[right - 1], knots[right]

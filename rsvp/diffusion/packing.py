@@ -1,4 +1,4 @@
-"""Several latents as one tensor: objectives and samplers need not know how many there are."""
+"""Several latents as one tensor, for objectives and samplers of one tensor."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +12,7 @@ Denoiser = Callable[[dict[str, Tensor], Tensor, dict[str, Tensor]], dict[str, Te
 
 
 class Packing:
-    """Latents (B, *shape) by name as one tensor (B, …), and back. One alone keeps its shape."""
+    """Latents (B, *shape) by name as one tensor (B, …), and back; a single one keeps its shape."""
 
     def __init__(self, shapes: Mapping[str, Sequence[int]]) -> None:
         self.shapes = {name: tuple(shape) for name, shape in shapes.items()}
@@ -20,17 +20,17 @@ class Packing:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one sample, packed."""
+        """Shape of one packed sample."""
         return next(iter(self.shapes.values())) if len(self.shapes) == 1 else (sum(self.sizes),)
 
     def pack(self, latents: Mapping[str, Tensor]) -> Tensor:
-        """Latents (B, *shape) by name as (B, …)."""
+        """Pack latents (B, *shape) by name into (B, …)."""
         if len(self.shapes) == 1:
             return latents[next(iter(self.shapes))]
         return torch.cat([latents[name].flatten(1) for name in self.shapes], 1)
 
     def unpack(self, packed: Tensor) -> dict[str, Tensor]:
-        """The opposite of `pack`."""
+        """Invert `pack`."""
         if len(self.shapes) == 1:
             return {next(iter(self.shapes)): packed}
         parts = packed.split(self.sizes, 1)
@@ -42,9 +42,10 @@ class Packing:
     def network(
         self, denoiser: Denoiser, observed: dict[str, Tensor], wanted: Tensor | None = None
     ) -> Network:
-        """The denoiser with that condition, for objectives and samplers: packed in, packed out.
+        """Return the denoiser under a condition as a network of packed latents.
 
-        Where `wanted` (B, …) is false it is shown zeros: what is not predicted has no noise.
+        Its input is 0 where `wanted` (B, …) is false, since values that are not predicted have no
+        noise.
         """
 
         def network(x: Tensor, time: Tensor) -> Tensor:

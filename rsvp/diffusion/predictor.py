@@ -1,4 +1,4 @@
-"""A trained predictor: futures from context frames, by the autoencoder and the denoiser."""
+"""A trained predictor: trajectories from context frames, by autoencoder and denoiser."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from rsvp.runtime.random import generator
 
 @dataclass(frozen=True)
 class TrainedPredictor:
-    """What it takes to predict from context frames."""
+    """Networks, statistics and choices that predict from context frames."""
 
     autoencoder: ClipAutoencoder
     denoiser: LatentDenoiser
@@ -40,17 +40,17 @@ class TrainedPredictor:
 def load_predictor(
     denoiser: Path, autoencoder: Path, sampling: Sampling, context: str, device: torch.device
 ) -> TrainedPredictor:
-    """Load the predictor that the two indexes describe; `context` is the name of one of its own."""
-    tensors, facts = read_bundle(denoiser)
-    network = LatentDenoiser(**facts["arguments"])
+    """Load the predictor of two indexes, to predict from the context of that name."""
+    tensors, metadata = read_bundle(denoiser)
+    network = LatentDenoiser(**metadata["arguments"])
     network.load_state_dict(tensors)
     return TrainedPredictor(
         load_autoencoder(autoencoder).to(device),
         network.to(device).eval(),
-        {name: LatentStatistics(**values) for name, values in facts["statistics"].items()},
-        Layout(**facts["layout"]),
-        Packing(facts["arguments"]["targets"]),
-        OBJECTIVES[facts["objective"]],
+        {name: LatentStatistics(**values) for name, values in metadata["statistics"].items()},
+        Layout(**metadata["layout"]),
+        Packing(metadata["arguments"]["targets"]),
+        OBJECTIVES[metadata["objective"]],
         sampling,
         context,
     )
@@ -64,8 +64,10 @@ def predict_block(
     block: int,
     trajectories: Sequence[int],
 ) -> Tensor:
-    """Futures (B, K, F, 3, H, H) for `trajectories` of clips with the context (B, Tc, 3, H, H), all
-    uint8; chance is a function of the seed, the clip, the trajectory and the block alone."""
+    """Predict `trajectories` (B, K, F, 3, H, H) of clips with the context (B, Tc, 3, H, H), uint8.
+
+    Noise is a function of seed, clip, trajectory and block alone.
+    """
     shape = network.packing.shape
     noise = future_noise(shape, seed, clips, max(trajectories) + 1, block)[:, list(trajectories)]
     noise = noise.to(context.device)
@@ -79,31 +81,31 @@ def predict_block(
 def future_noise(
     shape: tuple[int, ...], seed: int, clips: list[int], trajectories: int, block: int = 0
 ) -> Tensor:
-    """Noise (B, K, *shape), a function of seed, clip, trajectory and block alone."""
-    purpose = "sample" + in_block(block)
-    return torch.stack(
-        [
-            torch.randn((trajectories, *shape), generator=generator(seed, clip, purpose))
-            for clip in clips
-        ]
-    )
-
-
-def in_block(block: int) -> str:
-    """What later blocks add to the purpose of their noise; the first is as if there were no others,
-    so that a longer horizon begins as a shorter one."""
-    return f", block {block}" if block else ""
+    """Draw noise (B, K, *shape), a function of seed, clip, trajectory and block alone."""
+    return clip_noise((trajectories, *shape), seed, clips, "sample", block)
 
 
 def step_noise(
     like: Tensor, seed: int, clips: list[int], trajectory: int, step: int, block: int = 0
 ) -> Tensor:
-    """Noise of the shape of `like` (B, …) that a sampler adds in one step; it is a function of the
-    seed, the clip, the trajectory, the step and the block alone."""
-    purpose = f"trajectory {trajectory}, step {step}" + in_block(block)
-    shape = like.shape[1:]
-    noise = [torch.randn(shape, generator=generator(seed, clip, purpose)) for clip in clips]
-    return torch.stack(noise).to(like.device)
+    """Draw the noise of the shape of `like` (B, …) that a sampler adds in one step.
+
+    It is a function of seed, clip, trajectory, step and block alone.
+    """
+    purpose = f"trajectory {trajectory}, step {step}"
+    return clip_noise(like.shape[1:], seed, clips, purpose, block).to(like.device)
+
+
+def clip_noise(
+    shape: Sequence[int], seed: int, clips: list[int], purpose: str, block: int
+) -> Tensor:
+    """Draw noise (B, *shape) for a purpose, each clip by its own random generator."""
+    # The first block's purpose names no block, so that a longer horizon begins as a shorter one.
+    if block:
+        purpose += f", block {block}"
+    return torch.stack(
+        [torch.randn(tuple(shape), generator=generator(seed, clip, purpose)) for clip in clips]
+    )
 
 
 def predict(
@@ -112,10 +114,11 @@ def predict(
     noise: Tensor,
     fresh: Callable[[int, int], Tensor],
 ) -> Tensor:
-    """Futures (B, K, F, 3, H, H) of context frames (B, Tc, 3, H, H) from packed noise (B, K, …).
+    """Predict trajectories (B, K, F, 3, H, H) of context frames (B, Tc, 3, H, H) from packed noise
+    (B, K, …).
 
-    The context's frames are in the order of `rsvp.data.contexts`. `fresh(trajectory, step)` is the
-    noise (B, …) that a step may add.
+    The context's frames are in the order of `rsvp.data.contexts`. `fresh(trajectory, step)` returns
+    the noise (B, …) that a step may add.
     """
     layout, packing, statistics = network.layout, network.packing, network.statistics
     latents, seen = network.autoencoder.encode_clip(context, context.shape[1])
@@ -124,7 +127,7 @@ def predict(
     observed, _, wanted = layout.arrange(latents, network.context, len(context)).to(context.device)
     asked = None if wanted is None else packing.pack(wanted)
     unseen = null_condition(observed)
-    futures = []
+    trajectories = []
     for k in range(noise.shape[1]):
         drawn = network.sampling.sample(
             network.objective,
@@ -135,5 +138,5 @@ def predict(
         )
         future = layout.take(packing.unpack(drawn), network.context)
         future = {name: statistics[name].restore(value) for name, value in future.items()}
-        futures.append(network.autoencoder.decode_future(future, seen))
-    return torch.stack(futures, 1)
+        trajectories.append(network.autoencoder.decode_future(future, seen))
+    return torch.stack(trajectories, 1)

@@ -1,8 +1,8 @@
 """Samplers: from noise to data along the velocity of the straight path (`rsvp.diffusion.flow`).
 
 Each takes `velocity(x, t)`, with x (B, …) and t (B,), the noise to start from, already scaled to
-the first time, and the times of its steps, which rise to 1. Being on the straight path changes
-none of them but Heun's: the others treat x / (alpha + sigma) as they treat x.
+the first time, and the times of its steps, which rise to 1. The straight path changes none of them
+but Heun's: the others treat x / (alpha + sigma) as they treat x.
 """
 
 from collections.abc import Callable
@@ -15,12 +15,12 @@ from torch import Tensor
 from rsvp.diffusion.flow import Velocity
 from rsvp.diffusion.objectives import Network, Objective
 
-Fresh = Callable[[int], Tensor]  # number of a step -> standard normal noise of the shape of x
+Fresh = Callable[[int], Tensor]  # (number of a step) -> standard normal noise of the shape of x
 
 
 @torch.no_grad()
 def euler(velocity: Velocity, noise: Tensor, times: Tensor) -> Tensor:
-    """Euler's method, first order; one network evaluation per step."""
+    """Integrate by Euler's method: first order, one network evaluation per step."""
     x = noise
     for now, after in pairwise(times):
         x = x + (after - now) * velocity(x, now.expand(len(x)))
@@ -29,8 +29,11 @@ def euler(velocity: Velocity, noise: Tensor, times: Tensor) -> Tensor:
 
 @torch.no_grad()
 def heun(velocity: Velocity, noise: Tensor, times: Tensor) -> Tensor:
-    """Heun's method, second order (Karras et al., "Elucidating the design space of diffusion-based
-    generative models", 2022, algorithm 1); two evaluations per step, one in the last, Euler's."""
+    """Integrate by Heun's method: second order (Karras et al., "Elucidating the design space of
+    diffusion-based generative models", 2022, algorithm 1).
+
+    Two network evaluations per step, and one in the last, which is Euler's.
+    """
     x = noise
     for now, after in pairwise(times):
         first = velocity(x, now.expand(len(x)))
@@ -46,16 +49,17 @@ def heun(velocity: Velocity, noise: Tensor, times: Tensor) -> Tensor:
 def ddim(
     velocity: Velocity, noise: Tensor, times: Tensor, eta: float = 0.0, fresh: Fresh | None = None
 ) -> Tensor:
-    """Song et al., "Denoising diffusion implicit models", 2021, equations 12 and 16; first order.
+    """Sample by DDIM: first order (Song et al., "Denoising diffusion implicit models", 2021,
+    equations 12 and 16).
 
-    `eta` in [0, 1] is how much of the noise each step replaces by `fresh` noise: 0 none (then it is
-    Euler's method, and `fresh` may be left out), 1 as much as ancestral sampling does.
+    `eta` in [0, 1] is the share of the noise that each step replaces by `fresh` noise. 0 is Euler's
+    method, without `fresh`; 1 is ancestral sampling.
     """
     x = noise
     for step, (now, after) in enumerate(pairwise(times)):
         slope = velocity(x, now.expand(len(x)))
         data, left = x + (1.0 - now) * slope, x - now * slope
-        # Equation 16 by ratios alone, which are the same in all units of x.
+        # Equation 16 in ratios, which are the same in all units of x.
         renewed = eta**2 * (1.0 - snr_root_ratio(now, after).square())
         x = after * data + (1.0 - after) * (1.0 - renewed).sqrt() * left
         if eta > 0.0 and float(after) < 1.0:
@@ -66,9 +70,12 @@ def ddim(
 
 @torch.no_grad()
 def dpm_solver(velocity: Velocity, noise: Tensor, times: Tensor) -> Tensor:
-    """DPM-Solver++(2M), second order with one evaluation per step (Lu et al., "DPM-Solver++", 2022,
-    algorithm 2). Its first step and the last, to data, are of first order; from pure noise the
-    second is, too, since the first is infinitely long in log SNR."""
+    """Integrate by DPM-Solver++(2M): second order, one network evaluation per step (Lu et al.,
+    "DPM-Solver++", 2022, algorithm 2).
+
+    The first step and the last, to data, are of first order. From pure noise the second is, too,
+    since the first is infinitely long in log SNR.
+    """
     x, before, length_before = noise, None, None
     for now, after in pairwise(times):
         data = x + (1.0 - now) * velocity(x, now.expand(len(x)))
@@ -83,33 +90,33 @@ def dpm_solver(velocity: Velocity, noise: Tensor, times: Tensor) -> Tensor:
 
 
 def snr_root_ratio(now: Tensor, after: Tensor) -> Tensor:
-    """(alpha / sigma) at the time `now` over that at `after`; 0 from pure noise and to data."""
+    """Return alpha / sigma at `now` over that at `after`; 0 from pure noise and to data."""
     return now * (1.0 - after) / (after * (1.0 - now))
 
 
 def guided(
     conditional: Velocity, null: Velocity, scale: float, low: float = 0.0, high: float = 1.0
 ) -> Velocity:
-    """Classifier-free guidance: null + scale (conditional - null).
+    """Return the velocity under classifier-free guidance, null + scale (conditional - null).
 
-    Ho and Salimans, "Classifier-free diffusion guidance", 2022, equation 6, whose w is scale - 1;
-    only where the share of noise 1 - t is from `low` to `high`, elsewhere the conditional velocity
-    (Kynkäänniemi et al., "Applying guidance in a limited interval", 2024). Linear, so the same in
-    velocities as in noise or data.
+    Ho and Salimans, "Classifier-free diffusion guidance", 2022, equation 6, whose w is scale - 1.
+    Guidance acts where the share of noise 1 - t is from `low` to `high` (Kynkäänniemi et al.,
+    "Applying guidance in a limited interval", 2024). It is linear, so it is the same in velocities
+    as in noise or data.
     """
 
     def velocity(x: Tensor, t: Tensor) -> Tensor:
-        towards = conditional(x, t)
+        with_context = conditional(x, t)
         if not low <= 1.0 - float(t[0]) <= high:
-            return towards
-        away = null(x, t)
-        return away + scale * (towards - away)
+            return with_context
+        without = null(x, t)
+        return without + scale * (with_context - without)
 
     return velocity
 
 
 def sampling_times(objective: Objective, steps: int, like: Tensor) -> Tensor:
-    """Times (steps + 1,) from the objective's noisiest level to data, at 1."""
+    """Return times (steps + 1,) from the objective's noisiest level to data, at 1."""
     count = steps + 1 if objective.reaches_data else steps
     share = torch.linspace(0.0, 1.0, count, dtype=like.dtype, device=like.device)
     times = objective.path(share)
@@ -118,15 +125,15 @@ def sampling_times(objective: Objective, steps: int, like: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How samples are drawn from a trained network."""
+    """Sampler, temperature and guidance by which samples are drawn from a trained network."""
 
     sampler: str  # euler, heun, ddim or dpm-solver
     steps: int
     temperature: float = 1.0  # scale of all noise
     eta: float = 0.0  # share of the noise that each step of ddim replaces
     guidance: float = 1.0  # scale; 1 is none
-    guidance_low: float = 0.0  # least share of noise with guidance
-    guidance_high: float = 1.0  # greatest
+    guidance_low: float = 0.0  # share of noise from which guidance acts
+    guidance_high: float = 1.0  # share of noise up to which guidance acts
 
     def sample(
         self,
@@ -136,20 +143,19 @@ class Sampling:
         noise: Tensor,
         fresh: Fresh | None = None,
     ) -> Tensor:
-        """Samples from standard normal noise (B, …).
+        """Draw samples from standard normal noise (B, …).
 
-        `null` is asked where guidance acts, `fresh` noise for DDIM with eta above 0.
+        `null` is called where guidance acts, and `fresh` by DDIM with eta above 0.
         """
 
         def velocity(x: Tensor, t: Tensor) -> Tensor:
             return objective.velocity(conditional, x, t)
 
-        def away(x: Tensor, t: Tensor) -> Tensor:
-            return objective.velocity(null, x, t)
-
         if self.guidance != 1.0:
-            interval = self.guidance_low, self.guidance_high
-            velocity = guided(velocity, away, self.guidance, *interval)
+            velocity = guided(
+                velocity, lambda x, t: objective.velocity(null, x, t),
+                self.guidance, self.guidance_low, self.guidance_high,
+            )  # fmt: skip
         times = sampling_times(objective, self.steps, noise)
         start = self.temperature * noise * (1.0 - times[0])
         if self.sampler != "ddim":
@@ -158,7 +164,7 @@ class Sampling:
         return ddim(velocity, start, times, self.eta, scaled)
 
     def network_evaluations(self, objective: Objective) -> int:
-        """Network evaluations per sample (NFE), counted on a network that answers 0."""
+        """Count the network evaluations per sample (NFE) on a network that returns 0."""
         calls = 0
 
         def network(x: Tensor, time: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Finished networks on disk: safetensors weights beside a small JSON index that names them."""
+"""Finished networks on disk: safetensors weights beside a JSON index that names them."""
 
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,10 @@ from rsvp.runtime.errors import UserError
 from rsvp.runtime.files import INDEX, atomic_path, read_network_index, sha256_of_file, write_json
 
 
-def save_bundle(weights: Path, index: Path, network: nn.Module, facts: dict[str, Any]) -> None:
-    """Write a network's weights, then the index: the weights' hash and `facts`.
+def save_bundle(weights: Path, index: Path, network: nn.Module, metadata: dict[str, Any]) -> None:
+    """Write a network's weights, then the index: the weights' hash and the metadata.
 
-    `facts["arguments"]` are those of the network's constructor.
+    `metadata["arguments"]` are those of the network's constructor.
     """
     tensors = {
         key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()
@@ -23,31 +23,34 @@ def save_bundle(weights: Path, index: Path, network: nn.Module, facts: dict[str,
         save_file(tensors, temporary)
     parameters = sum(p.numel() for p in network.parameters())
     own = {"weights": weights.name, "sha256": sha256_of_file(weights), "parameters": parameters}
-    write_json(index, own | facts)
+    write_json(index, own | metadata)
 
 
 def read_bundle(index: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Weights and facts of a bundle; UserError when a file is missing, broken or of another
-    one, or where the index is another stage's."""
-    facts = read_network_index(index)
-    path = index.parent / facts["weights"]
+    """Read the weights and the metadata of a bundle.
+
+    Raise UserError for a file that is missing, broken or of another bundle, and for the index of a
+    stage that makes no network.
+    """
+    metadata = read_network_index(index)
+    path = index.parent / metadata["weights"]
     try:
         tensors = load_file(path)
-        if sha256_of_file(path) != facts["sha256"]:
+        if sha256_of_file(path) != metadata["sha256"]:
             raise UserError(f"{path}: not the weights that {index} names; run the stage again")
-        return tensors, facts
+        return tensors, metadata
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path}: not readable weights ({error}); run the stage again") from None
 
 
 def start_from(network: nn.Module, arguments: dict[str, Any], folder: str, key: str) -> None:
-    """Give a network the weights of the finished bundle in `folder`.
+    """Load the weights of the finished bundle in `folder` into a network.
 
-    `arguments`: of the network's constructor; `key`: of the config, for the UserError that names
-    what differs.
+    A UserError names the differences from `arguments`, those of the network's constructor, and the
+    config's `key`.
     """
-    tensors, facts = read_bundle(Path(folder, INDEX))
-    other = facts["arguments"]
+    tensors, metadata = read_bundle(Path(folder, INDEX))
+    other = metadata["arguments"]
     differing = [name for name in arguments | other if arguments.get(name) != other.get(name)]
     if differing:
         found = ", ".join(f"{n} {other.get(n)} instead of {arguments.get(n)}" for n in differing)

@@ -1,4 +1,4 @@
-"""The denoiser: a transformer over space-time tokens of latents. All tokens attend to all.
+"""The denoiser: a transformer over space-time tokens of latents, each attending to all.
 
 Diffusion time modulates every block (adaLN-Zero: Peebles and Xie, "Scalable diffusion models with
 transformers", 2023, section 3.2); queries and keys are normalised (Dehghani et al., "Scaling
@@ -16,7 +16,7 @@ POSITION_FEATURES = 32  # per axis
 
 
 def sinusoids(values: Tensor, features: int, longest: float = 64.0) -> Tensor:
-    """Sines and cosines of `values` (…,) at `features` / 2 wavelengths up to `longest`."""
+    """Return sines and cosines of `values` (…,) at `features` / 2 wavelengths up to `longest`."""
     half = features // 2
     octaves = torch.linspace(0.0, 1.0, half, device=values.device)
     angles = values[..., None] * (2.0 * math.pi / longest**octaves)
@@ -24,7 +24,7 @@ def sinusoids(values: Tensor, features: int, longest: float = 64.0) -> Tensor:
 
 
 class Block(nn.Module):
-    """Attention and a perceptron over tokens (B, N, width), modulated by `condition` (B, width)."""
+    """Attention and a perceptron over tokens (b n c), modulated by a condition (b c)."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -38,32 +38,29 @@ class Block(nn.Module):
             nn.Linear(width, 4 * width), nn.GELU(approximate="tanh"), nn.Linear(4 * width, width)
         )
         self.modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
-        # Each block starts as the identity.
-        nn.init.zeros_(self.modulation[1].weight)
-        nn.init.zeros_(self.modulation[1].bias)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(condition)[:, None].chunk(
-            6, -1
-        )
+        modulation = self.modulation(condition)[:, None]  # b 1 6c
+        shift1, scale1, gate1, shift2, scale2, gate2 = modulation.chunk(6, -1)  # b 1 c each
         x = x + gate1 * self.attend(self.norm(x) * (1.0 + scale1) + shift1)
         return x + gate2 * self.mlp(self.norm(x) * (1.0 + scale2) + shift2)
 
     def attend(self, x: Tensor) -> Tensor:
-        """Attention of tokens (B, N, C) to each other; queries and keys are normalised."""
+        """Let tokens (b n c) attend to each other; queries and keys are normalised."""
         q, k, v = rearrange(self.qkv(x), "b n (s h d) -> s b h n d", s=3, h=self.heads)
-        y = F.scaled_dot_product_attention(self.query_norm(q), self.key_norm(k), v)
+        y = F.scaled_dot_product_attention(self.query_norm(q), self.key_norm(k), v)  # b h n d
         return self.out(rearrange(y, "b h n d -> b n (h d)"))
 
 
 class LatentDenoiser(nn.Module):
-    """Predicts what the objective asks for, from noisy latents of the future and what is observed.
+    """The objective's output, from noisy future latents and observed latents.
 
-    A token is a place of one latent (`patch` x `patch` of its cells) over `frames_per_token` of its
-    frames; tokens of all latents that are predicted together attend to each other. What is observed
-    at that place, in all frames and all latents on the same grid, is embedded into the same token:
-    past and future of a place belong together, and the sequence stays as short as the future. A
-    linear map of it also goes straight to the output, times a factor of the diffusion time.
+    A token is a patch of one latent (`patch` x `patch` of its cells) over `frames_per_token` of its
+    frames; tokens of all latents that are predicted together attend to each other. The observed
+    cells of that patch, in all frames and all latents on the same grid, are embedded into the same
+    token: past and future of a patch belong together, and the sequence stays as short as the
+    future. A skip connection, linear and gated by the diffusion time, takes the observed cells to
+    the output, too.
 
     `observed` and `targets` are the shapes (T, C, h, w) of the latents by name; each observed one
     needs a target of the same h and w.
@@ -111,22 +108,31 @@ class LatentDenoiser(nn.Module):
             {name: nn.Linear(n, values[name]) for name, n in still.items() if n}
         )
         self.skip_gate = nn.ModuleDict({name: nn.Linear(width, 1) for name in self.skip})
-        # All that is put out starts as 0.
-        ends = (self.output, self.skip, self.skip_gate)
-        for layer in (self.modulation[1], *(part for end in ends for part in end.values())):
+        self.initialise()
+
+    def initialise(self) -> None:
+        """Set to 0 what modulates and what ends the network; other layers keep PyTorch's defaults.
+
+        So each block starts as the identity (adaLN-Zero) and the output as 0, the mean of all that
+        objectives ask for.
+        """
+        layers = [module.modulation[1] for module in (self, *self.blocks)]
+        for end in (self.output, self.skip, self.skip_gate):
+            layers += end.values()
+        for layer in layers:
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
     def forward(
         self, noisy: dict[str, Tensor], time: Tensor, observed: dict[str, Tensor]
     ) -> dict[str, Tensor]:
-        """`noisy` (B, T, C, h, w) each at diffusion times `time` (B,); the same shapes back.
+        """Return outputs in the shapes of `noisy`, (b t c h w) each, at diffusion times (b).
 
-        Times tell levels apart from 0.01 to 10, so they should span about 1.
+        Levels are told apart from 0.01 to 10, so times should span about 1.
         """
-        grids = {name: self.embed(name, noisy[name], observed) for name in self.cuts}
-        condition = self.time(sinusoids(100.0 * time, 64, longest=1000.0))
-        tokens = torch.cat([grid.flatten(1, 3) for grid in grids.values()], 1)
+        grids = {name: self.embed(name, noisy[name], observed) for name in self.cuts}  # b t y x c
+        condition = self.time(sinusoids(100.0 * time, 64, longest=1000.0))  # b c
+        tokens = torch.cat([grid.flatten(1, 3) for grid in grids.values()], 1)  # b n c
         for block in self.blocks:
             tokens = block(tokens, condition)
         shift, scale = self.modulation(condition)[:, None].chunk(2, -1)
@@ -134,34 +140,34 @@ class LatentDenoiser(nn.Module):
         parts = tokens.split([grid.shape[1:4].numel() for grid in grids.values()], 1)
         outputs = {name: self.output[name](part) for name, part in zip(grids, parts, strict=True)}
         for name, layer in self.skip.items():
-            # What a place does next is first of all a linear function of what it did, which the
+            # The future of a patch is first of all a linear function of its past, which the
             # normalisation of tokens would blur.
-            gate = 1.0 + self.skip_gate[name](condition)[:, None]
-            straight = layer(self.still(name, observed)).expand(*grids[name].shape[:4], -1)
-            outputs[name] = outputs[name] + gate * straight.flatten(1, 3)
+            gate = 1.0 + self.skip_gate[name](condition)[:, None]  # b 1 1
+            skipped = layer(self.still(name, observed)).expand(*grids[name].shape[:4], -1)
+            outputs[name] = outputs[name] + gate * skipped.flatten(1, 3)
         return {
             name: from_patches(value, self.cuts[name], noisy[name].shape)
             for name, value in outputs.items()
         }
 
     def embed(self, name: str, noisy: Tensor, observed: dict[str, Tensor]) -> Tensor:
-        """Tokens (B, t, y, x, width) of one latent, with what is observed at their places."""
+        """Embed one latent as tokens (b t y x c), together with the observed cells of each."""
         cut = self.cuts[name]
         tokens = self.future[name](patches(noisy, cut))
         if self.seen[name]:
             tokens = tokens + self.observed[name](self.still(name, observed))
-        return tokens + self.position[name](places(tokens, cut))
+        return tokens + self.position[name](positions(tokens, cut))
 
     def still(self, name: str, observed: dict[str, Tensor]) -> Tensor:
-        """What is observed at each place of a latent's grid, (B, 1, y, x, n)."""
+        """Return the observed cells (b 1 y x n) of each patch of a latent's grid."""
         still = torch.cat([observed[other].flatten(1, 2) for other in self.seen[name]], 1)
         return patches(still[:, None], (1, *self.cuts[name][1:]))
 
 
 def patches(latents: Tensor, cut: tuple[int, int, int]) -> Tensor:
-    """Latents (B, T, C, h, w) as patches (B, t, y, x, n) of `cut` frames, rows and columns.
+    """Cut latents (b t c h w) into patches (b t y x n) of `cut` frames, rows and columns.
 
-    T is filled with zeros to whole patches.
+    Frames are filled with zeros to whole patches.
     """
     frames, rows, columns = cut
     latents = F.pad(latents, (0, 0, 0, 0, 0, 0, 0, -latents.shape[1] % frames))
@@ -173,7 +179,7 @@ def patches(latents: Tensor, cut: tuple[int, int, int]) -> Tensor:
 
 
 def from_patches(tokens: Tensor, cut: tuple[int, int, int], shape: torch.Size) -> Tensor:
-    """Latents of that shape from what tokens (B, n, values) say: the opposite of `patches`."""
+    """Put patches (b n values) together to latents of that shape: the inverse of `patches`."""
     frames, rows, columns = cut
     latents = rearrange(
         tokens,
@@ -183,8 +189,8 @@ def from_patches(tokens: Tensor, cut: tuple[int, int, int], shape: torch.Size) -
     return latents[:, : shape[1]]
 
 
-def places(tokens: Tensor, cut: tuple[int, int, int]) -> Tensor:
-    """Features of the time, y and x of tokens (B, t, y, x, …): (t, y, x, 3 * POSITION_FEATURES)."""
+def positions(tokens: Tensor, cut: tuple[int, int, int]) -> Tensor:
+    """Return features (t y x 3 * POSITION_FEATURES) of the positions of tokens (b t y x …)."""
     axes = (
         step * torch.arange(n, device=tokens.device, dtype=torch.float32)
         for step, n in zip(cut, tokens.shape[1:4], strict=True)

@@ -7,40 +7,37 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 
-class ImageDiscriminator(nn.Module):
-    """Logits (N, 1, H/8, W/8) for images (N, 3, H, W): is each patch real? And its features."""
+class PatchDiscriminator(nn.Module):
+    """Logits of patches, real above 0, and the features of each layer.
 
-    def __init__(self, width: int) -> None:
+    Three layers by `convolution` halve height and width; `down` are its kernel, stride and padding.
+    """
+
+    def __init__(self, width: int, convolution: type[nn.Module], **down: object) -> None:
         super().__init__()
         channels = (3, width, 2 * width, 4 * width)
         self.layers = nn.ModuleList(
-            spectral_norm(nn.Conv2d(a, b, 4, stride=2, padding=1)) for a, b in pairwise(channels)
+            spectral_norm(convolution(a, b, **down)) for a, b in pairwise(channels)
         )
-        self.logits = spectral_norm(nn.Conv2d(channels[-1], 1, 3, padding=1))
+        self.logits = spectral_norm(convolution(channels[-1], 1, 3, padding=1))
 
-    def forward(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         features = []
         for layer in self.layers:
-            images = F.leaky_relu(layer(images), 0.2)
-            features.append(images)
-        return self.logits(images), features
+            x = F.leaky_relu(layer(x), 0.2)  # n c … h/2 w/2
+            features.append(x)
+        return self.logits(x), features
 
 
-class ClipDiscriminator(nn.Module):
-    """Logits (N, 1, T, H/8, W/8) for clips (N, 3, T, H, W), and features; time is not reduced."""
+class ImageDiscriminator(PatchDiscriminator):
+    """Logits (N, 1, H/8, W/8) of images (N, 3, H, W), and features."""
 
     def __init__(self, width: int) -> None:
-        super().__init__()
-        channels = (3, width, 2 * width, 4 * width)
-        self.layers = nn.ModuleList(
-            spectral_norm(nn.Conv3d(a, b, (3, 4, 4), stride=(1, 2, 2), padding=(1, 1, 1)))
-            for a, b in pairwise(channels)
-        )
-        self.logits = spectral_norm(nn.Conv3d(channels[-1], 1, 3, padding=1))
+        super().__init__(width, nn.Conv2d, kernel_size=4, stride=2, padding=1)
 
-    def forward(self, clips: Tensor) -> tuple[Tensor, list[Tensor]]:
-        features = []
-        for layer in self.layers:
-            clips = F.leaky_relu(layer(clips), 0.2)
-            features.append(clips)
-        return self.logits(clips), features
+
+class ClipDiscriminator(PatchDiscriminator):
+    """Logits (N, 1, T, H/8, W/8) of clips (N, 3, T, H, W), and features; time is not reduced."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width, nn.Conv3d, kernel_size=(3, 4, 4), stride=(1, 2, 2), padding=1)

@@ -5,12 +5,12 @@ from torch import Tensor, nn
 
 
 def normalisation(channels: int) -> nn.GroupNorm:
-    """Group normalisation with groups of 8 channels."""
+    """Return group normalisation with groups of 8 channels."""
     return nn.GroupNorm(max(1, channels // 8), channels)
 
 
 class ResidualBlock(nn.Module):
-    """x + convolutions of x, each after normalisation and SiLU; (N, C, H, W) keeps its shape."""
+    """x + convolutions of x (n c h w), each after normalisation and SiLU."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class ResidualBlock(nn.Module):
 
 
 class FrameEncoder(nn.Module):
-    """Features of images (N, inputs, H, H) at a half (C/2 channels) and a quarter (C) of H."""
+    """Features of images (n inputs h w) at a half and a quarter of their size."""
 
     def __init__(self, inputs: int, width: int) -> None:
         super().__init__()
@@ -41,13 +41,13 @@ class FrameEncoder(nn.Module):
         )
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        half = self.to_half(images)
-        return half, self.to_quarter(half)
+        half = self.to_half(images)  # n c/2 h/2 w/2
+        return half, self.to_quarter(half)  # n c h/4 w/4
 
 
-def head(channels: int, outputs: int, kernel: int = 3, gain: float = 1.0) -> nn.Sequential:
-    """Normalisation, SiLU and a convolution to `outputs` channels, its weights scaled by `gain`."""
-    convolution = nn.Conv2d(channels, outputs, kernel, padding=kernel // 2)
+def head(channels: int, outputs: int, gain: float = 1.0) -> nn.Sequential:
+    """Return normalisation, SiLU and a convolution whose weights start scaled by `gain`."""
+    convolution = nn.Conv2d(channels, outputs, 3, padding=1)
     convolution.weight.data.mul_(gain)
     assert convolution.bias is not None
     nn.init.zeros_(convolution.bias)
@@ -55,12 +55,12 @@ def head(channels: int, outputs: int, kernel: int = 3, gain: float = 1.0) -> nn.
 
 
 def cell_colours(images: Tensor) -> Tensor:
-    """Mean colours (N, 3, H/8, W/8) of the cells of images (N, 3, H, W)."""
+    """Return the mean colours (n 3 h/8 w/8) of the cells of images (n 3 h w)."""
     return F.avg_pool2d(images, 8)
 
 
 def from_colours(outputs: int) -> nn.Conv2d:
-    """A linear map of colours, where training begins red, green and blue as the first outputs."""
+    """Return a linear map of colours that starts with red, green and blue as the first outputs."""
     layer = nn.Conv2d(3, outputs, 1)
     nn.init.dirac_(layer.weight)
     assert layer.bias is not None
@@ -69,12 +69,12 @@ def from_colours(outputs: int) -> nn.Conv2d:
 
 
 class ImageEncoder(nn.Module):
-    """Images (N, 3, H, W) as (N, outputs, H/8, W/8).
+    """Latent images (n outputs h/8 w/8) of images (n 3 h w).
 
-    Each cell's mean colours also go straight to its outputs, and in `ImageDecoder` straight from
-    its inputs to the image: without that, training gives back one of red, green and blue long
-    before the others. (Deep autoencoders have shortcuts for it: Chen et al., "Deep compression
-    autoencoder for efficient high-resolution diffusion models", 2025, section 3.2.)
+    A linear skip connection takes each cell's mean colours to its outputs, and another one in
+    `ImageDecoder` takes its inputs to the image. Without them training reconstructs one of red,
+    green and blue long before the others. (Compare Chen et al., "Deep compression autoencoder for
+    efficient high-resolution diffusion models", 2025, section 3.2.)
     """
 
     def __init__(self, width: int, outputs: int) -> None:
@@ -94,7 +94,7 @@ class ImageEncoder(nn.Module):
 
 
 class ImageDecoder(nn.Module):
-    """Images (N, 3, H, W) from (N, inputs, H/8, W/8)."""
+    """Images (n 3 h w) from latent images (n inputs h/8 w/8)."""
 
     def __init__(self, width: int, inputs: int) -> None:
         super().__init__()
@@ -112,7 +112,7 @@ class ImageDecoder(nn.Module):
             head(half, 4 * 3),
             nn.PixelShuffle(2),
         )
-        # Zero at first: with a random map, or red, green and blue, codes (VQ, FSQ) learn slower.
+        # From 0: with a random map, or one of red, green and blue, codes (VQ, FSQ) learn slower.
         self.colours = nn.Conv2d(inputs, 3, 1)
         nn.init.zeros_(self.colours.weight)
         assert self.colours.bias is not None
@@ -120,7 +120,7 @@ class ImageDecoder(nn.Module):
 
     @property
     def last_layer(self) -> Tensor:
-        """The weights of the last convolution."""
+        """Weights of the last convolution."""
         return self.up[-2][-1].weight
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Rolling forward beyond the horizon of training: the last frames made become the next context."""
+"""Horizons beyond that of training: the last frames of a block become the next block's context."""
 
 from collections.abc import Callable, Sequence
 
@@ -10,11 +10,11 @@ Block = Callable[[Tensor, int, Sequence[int]], Tensor]
 
 
 def roll(block: Block, context: Tensor, trajectories: int, horizon: int) -> Tensor:
-    """Futures (B, K, horizon, 3, H, W) of context frames (B, Tc, 3, H, W), all uint8.
+    """Predict trajectories (B, K, horizon, 3, H, W) of context frames (B, Tc, 3, H, W), all uint8.
 
     Block 0 makes all K trajectories from the one context. Each further block continues one
-    trajectory from the last Tc of its frames, made or observed, as they are stored: what it sees
-    can be read back from the files. The last block's surplus frames are dropped.
+    trajectory from the last Tc of its frames, predicted or observed, as they are stored. Surplus
+    frames of the last block are dropped.
     """
     futures = block(context, 0, range(trajectories))
     observed = context[:, None].expand(-1, trajectories, *context.shape[1:])
@@ -28,5 +28,5 @@ def roll(block: Block, context: Tensor, trajectories: int, horizon: int) -> Tens
 
 
 def blocks_of(horizon: int, block_frames: int) -> int:
-    """How many blocks of so many future frames a horizon takes."""
+    """Count the blocks of `block_frames` future frames that a horizon takes."""
     return -(-horizon // block_frames)

@@ -1,7 +1,7 @@
 """Moving pixels: bilinear splatting forward, bilinear sampling backward.
 
-Displacements are (…, 2, H, W) in pixels, x (right) first, then y (down). Places are computed in 32
-bits at least, also within autocast: in bfloat16 those beyond 128 pixels are whole numbers.
+Displacements are (…, 2, H, W) in pixels, x (right) first, then y (down). Positions are computed in
+32 bits at least, also within autocast: in bfloat16 those beyond 128 pixels are whole numbers.
 """
 
 import torch
@@ -10,22 +10,22 @@ from torch import Tensor
 
 
 def pixel_grid(height: int, width: int, like: Tensor) -> Tensor:
-    """Pixel coordinates (2, H, W), x first, of the type and device of `like`."""
+    """Return pixel coordinates (2, H, W), x first, in the type and on the device of `like`."""
     y = torch.arange(height, dtype=like.dtype, device=like.device)
     x = torch.arange(width, dtype=like.dtype, device=like.device)
     return torch.stack(torch.meshgrid(x, y, indexing="xy"))
 
 
 def precise(x: Tensor) -> Tensor:
-    """`x` in 32 bits, where it has fewer."""
+    """Return `x` in 32 bits where it has fewer."""
     return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 
 
 def sample(image: Tensor, displacement: Tensor, mode: str = "bilinear") -> Tensor:
-    """`image` (N, C, H, W) read at each pixel plus `displacement` (N, 2, H, W): backward warping.
+    """Read `image` (N, C, H, W) at each pixel plus `displacement` (N, 2, H, W): backward warping.
 
-    `mode`: bilinear, or bicubic, which keeps more detail between pixels and may overshoot. Outside
-    of the image its border is repeated.
+    The mode is bilinear, or bicubic, which keeps more detail between pixels and may overshoot.
+    Outside of the image its border is repeated. A position that is not finite reads NaN.
     """
     image, displacement = precise(image), precise(displacement)
     height, width = image.shape[-2:]
@@ -36,17 +36,17 @@ def sample(image: Tensor, displacement: Tensor, mode: str = "bilinear") -> Tenso
         scale = torch.tensor([width, height], dtype=place.dtype, device=place.device)
         normalised = (2.0 * place + 1.0) / scale.view(2, 1, 1) - 1.0
         grid = normalised.permute(0, 2, 3, 1)
-        # PyTorch's gradient reads outside of the image at places that are no numbers, and crashes.
-        somewhere = grid.nan_to_num(0.0, 0.0, 0.0)
-        sampled = F.grid_sample(image, somewhere, mode, padding_mode="border", align_corners=False)
+        # At positions that are not finite PyTorch's gradient reads outside of the image: a crash.
+        finite = grid.nan_to_num(0.0, 0.0, 0.0)
+        sampled = F.grid_sample(image, finite, mode, padding_mode="border", align_corners=False)
     return sampled.where(place.isfinite().all(1, keepdim=True), torch.nan)
 
 
 def sample_by_gathering(image: Tensor, place: Tensor, mode: str = "bilinear") -> Tensor:
-    """`image` (N, C, H, W) read at `place` (N, 2, h, w), as `sample` reads it: (N, C, h, w).
+    """Read `image` (N, C, H, W) at `place` (N, 2, h, w), as `sample` does, to (N, C, h, w).
 
-    PyTorch has no gradient of `grid_sample` that repeats bit for bit on a GPU (see its
-    `use_deterministic_algorithms`); that of `gather` does, and is slower.
+    On a GPU no gradient of PyTorch's `grid_sample` repeats bit for bit (see its
+    `use_deterministic_algorithms`). The gradient of `gather` does, and is slower.
     """
     height, width = image.shape[-2:]
     corner = place.detach().floor()
@@ -65,8 +65,8 @@ def sample_by_gathering(image: Tensor, place: Tensor, mode: str = "bilinear") ->
 
 
 def cubic(distance: Tensor) -> Tensor:
-    """The weight of a pixel at a distance up to 2 in bicubic sampling (Keys, "Cubic convolution
-    interpolation", 1981, equation 4, with PyTorch's a = -0.75)."""
+    """Return the weight of a pixel at a distance up to 2 in bicubic sampling (Keys, "Cubic
+    convolution interpolation", 1981, equation 4, with PyTorch's a = -0.75)."""
     a, d = -0.75, distance
     near = ((a + 2.0) * d - (a + 3.0)) * d * d + 1.0
     far = ((a * d - 5.0 * a) * d + 8.0 * a) * d - 4.0 * a
@@ -77,11 +77,11 @@ KERNELS = {"bilinear": (lambda d: 1.0 - d, (0, 1)), "bicubic": (cubic, (-1, 0, 1
 
 
 def splat(values: Tensor, displacement: Tensor) -> Tensor:
-    """`values` (N, C, H, W) added up where `displacement` (N, 2, H, W) moves them: forward warping.
+    """Add up `values` (N, C, H, W) where `displacement` (N, 2, H, W) moves them: forward warping.
 
     Each pixel is shared among its four neighbours by bilinear weights (the summation splatting of
-    Niklaus and Liu, "Softmax splatting for video frame interpolation", 2020, equation 2); what
-    leaves the image is dropped. A displacement that is no number gives values that are none.
+    Niklaus and Liu, "Softmax splatting for video frame interpolation", 2020, equation 2). Pixels
+    that leave the image are dropped. A displacement of NaN gives values of NaN.
     """
     values, displacement = precise(values), precise(displacement)
     count, channels, height, width = values.shape
@@ -98,7 +98,7 @@ def splat(values: Tensor, displacement: Tensor) -> Tensor:
             x, y = corner[:, 0] + right, corner[:, 1] + down
             inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
             index = y.clamp(0, height - 1) * width + x.clamp(0, width - 1)
-            # A displacement that is no number has no place, but its weight carries it on.
+            # A displacement of NaN has no position; its weight carries the NaN on.
             index = index.nan_to_num().long()
             index = index.reshape(count, 1, -1).expand(-1, channels, -1)
             share = (weight * inside).reshape(count, 1, -1)
@@ -109,18 +109,17 @@ def splat(values: Tensor, displacement: Tensor) -> Tensor:
 def backward_displacement(
     weight: Tensor, displacement: Tensor, scale: int = 1
 ) -> tuple[Tensor, Tensor]:
-    """Where the content of each target pixel came from, and how much content there is.
+    """Return the displacement to each target pixel's source, and the coverage by content.
 
-    `weight` (N, 1, H, W), zero or more, says how much each source pixel counts, `displacement`
-    (N, 2, H, W) where it goes. Returns the backward displacement (N, 2, sH, sW) and the coverage
-    (N, 1, sH, sW), enlarged `scale` times. Splatting displacements instead of colours leaves no
-    holes where content is stretched or turned: the small blur fills them, and colours are sampled
-    once, from the source.
+    `weight` (N, 1, H, W), zero or more, is that of each source pixel, `displacement` (N, 2, H, W)
+    its way. The backward displacement (N, 2, sH, sW) and the coverage (N, 1, sH, sW) are enlarged
+    `scale` times. Splatting displacements in place of colours leaves no holes where content is
+    stretched or turned: a small blur fills them, and colours are sampled once, from the source.
     """
     weight, displacement = precise(weight), precise(displacement)
     moved = splat(torch.cat([weight, -scale * displacement * weight], 1), displacement)
     moved = F.avg_pool2d(moved, 3, 1, 1, count_include_pad=False)
-    # Divided afterwards: what borders on nothing did not come from halfway there.
+    # Divided by the coverage last, so that a border to nothing is not a displacement halfway there.
     if scale > 1:
         moved = F.interpolate(moved, scale_factor=scale, mode="bilinear")
     coverage = moved[:, :1]
@@ -128,10 +127,10 @@ def backward_displacement(
 
 
 def compressed(displacement: Tensor, scale: float) -> Tensor:
-    """`displacement` (N, 2, H, W) with asinh(r / scale) for its length r.
+    """Return `displacement` (N, 2, H, W) with asinh(r / scale) in place of its length r.
 
-    That is linear up to about `scale`, then logarithmic: an error of it is one of r in proportion
-    to r, but small where nothing moves.
+    This is linear up to about `scale`, then logarithmic: errors are in proportion to r, and small
+    where nothing moves.
     """
     displacement = precise(displacement)
     length = displacement.norm(dim=1, keepdim=True)
@@ -141,25 +140,26 @@ def compressed(displacement: Tensor, scale: float) -> Tensor:
     return displacement * torch.where(near, 1.0 / scale, torch.asinh(safe / scale) / safe)
 
 
-def expanded(compressed: Tensor, scale: float, most: float = 7.0) -> Tensor:
-    """The displacement that `compressed` stands for; its length is cut at `most`, 548 scales."""
+def expanded(compressed: Tensor, scale: float) -> Tensor:
+    """Invert `compressed`; lengths are cut at 7, which is 548 scales."""
     compressed = precise(compressed)
     length = compressed.norm(dim=1, keepdim=True)
     near = length < 1e-4
     safe = length.masked_fill(near, 1.0)
-    return compressed * torch.where(near, scale, scale * torch.sinh(safe.clamp(max=most)) / safe)
+    return compressed * torch.where(near, scale, scale * torch.sinh(safe.clamp(max=7.0)) / safe)
 
 
 @torch.no_grad()
 def refine(
     displacement: Tensor, image: Tensor, target: Tensor, weight: Tensor, steps: int = 3
 ) -> Tensor:
-    """`displacement` (N, 2, H, W), in pixels, nearer to where `image`'s content is in `target`.
+    """Bring `displacement` (N, 2, H, W), in pixels, nearer to the place of `image`'s content in
+    `target`, without a gradient.
 
-    Both images (N, C, H, W); `weight` (N, 1, H, W), zero or more, says which pixels count. Steps of
-    least squares within windows of 5 pixels (Lucas and Kanade, "An iterative image registration
-    technique", 1981, section 4): good to a small part of a pixel where the start is good to one or
-    two. A pixel keeps its start where the windows agree no better at the end. No gradient.
+    Both images are (N, C, H, W), and `weight` (N, 1, H, W), zero or more, is that of each pixel.
+    Steps of least squares within windows of 5 pixels (Lucas and Kanade, "An iterative image
+    registration technique", 1981, section 4) are right to a small part of a pixel where the start
+    is right to one or two. A pixel keeps its start where the windows agree no better at the end.
     """
 
     def around(values: Tensor) -> Tensor:
@@ -173,7 +173,7 @@ def refine(
         error = image - moved
         products = torch.stack([x * x, x * y, y * y, x * error, y * error]).sum(2)  # (5, N, H, W)
         xx, xy, yy, xe, ye = around(weight * products.transpose(0, 1)).split(1, 1)
-        # What is flat does not move: the damping is small against any texture's gradient.
+        # Flat windows stay: the damping is small against any texture's gradient.
         xx, yy = xx + 1e-4, yy + 1e-4
         step = torch.cat([yy * xe - xy * ye, xx * ye - xy * xe], 1) / (xx * yy - xy * xy)
         found = found + step.clamp(-1.0, 1.0)
@@ -182,10 +182,10 @@ def refine(
 
 
 def window_mean(values: Tensor, size: int) -> Tensor:
-    """The mean of `size` by `size` pixels (odd) around each pixel of (N, C, H, W).
+    """Average `size` by `size` pixels (odd) around each pixel of (N, C, H, W).
 
-    At the border, of those that lie in the image. On a CPU by products with two band matrices, in a
-    tenth of the time that pooling takes; a GPU's products may be of fewer digits.
+    At the border, those in the image count. On a CPU products with two band matrices take a tenth
+    of the time of pooling; a GPU's products may have fewer digits.
     """
     if values.is_cuda:
         return F.avg_pool2d(values, size, 1, size // 2, count_include_pad=False)
@@ -201,12 +201,12 @@ def window_mean(values: Tensor, size: int) -> Tensor:
 
 
 def difference(image: Tensor, target: Tensor, displacement: Tensor) -> Tensor:
-    """Squared difference (N, 1, H, W) of `image` and of `target` where `displacement` leads."""
+    """Return the squared difference (N, 1, H, W) of `image` and `target` after `displacement`."""
     return (image - sample(target, displacement)).square().sum(1, keepdim=True)
 
 
 def gradient(image: Tensor) -> tuple[Tensor, Tensor]:
-    """Central differences of (N, C, H, W) along x and y, per pixel."""
+    """Return central differences of (N, C, H, W) along x and y, per pixel."""
     padded = F.pad(image, (1, 1, 1, 1), mode="replicate")
     x = padded[:, :, 1:-1, 2:] - padded[:, :, 1:-1, :-2]
     y = padded[:, :, 2:, 1:-1] - padded[:, :, :-2, 1:-1]
@@ -214,11 +214,11 @@ def gradient(image: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def fill(image: Tensor, weight: Tensor) -> Tensor:
-    """`image` (N, C, H, W) with pixels of low `weight` (N, 1, H, W) in [0, 1] filled from around.
+    """Fill pixels of low `weight` (N, 1, H, W) in [0, 1] of `image` (N, C, H, W) from around.
 
     Pull-push over a pyramid of halved resolutions (Gortler et al., "The lumigraph", 1996, section
-    3.4.2): a pixel of weight 1 stays, one of weight 0 takes the weighted mean of the smallest
-    neighbourhood that holds anything.
+    3.4.2): a pixel of weight 1 stays, and one of weight 0 takes the weighted mean of the smallest
+    neighbourhood with any weight.
     """
     height, width = image.shape[-2:]
     if height % 2 or width % 2:

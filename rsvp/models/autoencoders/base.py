@@ -1,4 +1,4 @@
-"""What an autoencoder of clips is to the stages, whatever its latents are."""
+"""The interface of autoencoders of clips, whatever their latents are."""
 
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
@@ -7,51 +7,57 @@ import torch
 from torch import Tensor, nn
 
 from rsvp.data.latents import TemporalScope, split_latents
-from rsvp.models.regularisers import Regulariser
+from rsvp.models.regularisers import LatentRegulariser
 
 
 class ClipAutoencoder(nn.Module, ABC):
-    """Latents of a clip by name, and back.
+    """Latents of a clip by name, and frames from them.
 
     B clips, T frames of which the first Tc are the context and F the future, H = W the resolution.
-    What is said of the context, here and in latents, is encoded from the context frames alone.
-    Other contexts than a prefix come with their frames first (`rsvp.data.contexts`).
-    Latents are raw; whoever stores them normalises them by the statistics of the training split.
+    Latents of the context are encoded from the context frames alone. Other contexts than a prefix
+    come with their frames first (`rsvp.data.contexts`). Latents are raw; the latent cache
+    normalises them by the statistics of the training split.
     """
 
-    scopes: dict[str, TemporalScope]  # of its latents, by name
-    over_time: ClassVar[tuple[str, ...]] = ()  # of context or future, with each of its frames
-    displacements: ClassVar[tuple[str, ...]] = ()  # whose first two channels are one, x and y
-    latent_noise: float  # standard deviation of the noise that its decoder is trained with
+    scopes: dict[str, TemporalScope]  # by latent
+    over_time: ClassVar[
+        tuple[str, ...]
+    ] = ()  # latents of context or future with an axis of its frames
+    displacements: ClassVar[
+        tuple[str, ...]
+    ] = ()  # latents whose first channels are a displacement, x and y
+    latent_noise: float  # standard deviation of the noise that the decoder is trained with
 
     @abstractmethod
     def encode_clip(self, clips: Tensor, context_frames: int) -> tuple[dict[str, Tensor], Any]:
-        """Latents (B, …, C, h, w) of clips (B, T, 3, H, H), and what the decoder may look at.
+        """Encode clips (B, T, 3, H, H) as latents (B, …, C, h, w) and a context for the decoder.
 
         Clips that end with their context have no latents of the future.
         """
 
     @abstractmethod
     def decode_future(self, latents: dict[str, Tensor], context: Any) -> Tensor:
-        """Future frames (B, F, 3, H, H) from the latents that are to be predicted, (B, T, C, h, w)
-        each (`rsvp.data.latents.split_latents`)."""
+        """Decode future frames (B, F, 3, H, H) from predicted latents, (B, T, C, h, w) each.
+
+        They are those that `rsvp.data.latents.split_latents` names future.
+        """
 
     @property
     @abstractmethod
     def last_layer(self) -> Tensor:
-        """The decoder's last weights, where the adaptive weight compares losses."""
+        """Weights of the decoder's last layer, where the adaptive weight compares gradients."""
 
     def reconstruct_future(self, clips: Tensor, context_frames: int) -> Tensor:
-        """The future frames (B, F, 3, H, H) of clips (B, T, 3, H, H), through their latents."""
+        """Reconstruct the future frames (B, F, 3, H, H) of clips (B, T, 3, H, H)."""
         latents, context = self.encode_clip(clips, context_frames)
         _, future = split_latents(latents, self.scopes, context_frames)
         return self.decode_future(future, context)
 
 
 class PlainAutoencoder(ClipAutoencoder):
-    """One that is judged by its frames alone, and by what its regulariser says."""
+    """An autoencoder whose losses are those of its frames and of its regulariser."""
 
-    regulariser: Regulariser
+    regulariser: LatentRegulariser
 
     @property
     def latent_noise(self) -> float:
@@ -65,4 +71,4 @@ class PlainAutoencoder(ClipAutoencoder):
         targets: Tensor,
         random: torch.Generator,
     ) -> tuple[Tensor, Tensor]:
-        """The reconstructed frames of clips (B, T, 3, H, H) at `targets`, and a loss to add."""
+        """Reconstruct frames of clips (B, T, 3, H, H) at `targets`; also return a loss to add."""

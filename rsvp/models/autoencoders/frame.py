@@ -1,4 +1,4 @@
-"""Each frame by itself becomes a latent image, as in latent diffusion (Rombach et al., 2022)."""
+"""A latent image of each frame by itself, as in latent diffusion (Rombach et al., 2022)."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from rsvp.models.regularisers import make_regulariser
 
 
 class FrameAutoencoder(PlainAutoencoder):
-    """Latents "image" (B, T, C, H/8, W/8), one of each frame; the context is not looked at."""
+    """Latents "image" (B, T, C, H/8, W/8), one of each frame, without the context."""
 
     def __init__(self, width: int, channels: int, regulariser: dict[str, Any]) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class FrameAutoencoder(PlainAutoencoder):
 
     def encode_clip(self, clips: Tensor, context_frames: int) -> tuple[dict[str, Tensor], None]:
         if not clips.shape[1]:
-            return {}, None  # of a context that observes nothing
+            return {}, None  # a context without frames
         return {"image": self.regulariser.encode(self.encode(clips))}, None
 
     def decode_future(self, latents: dict[str, Tensor], context: None) -> Tensor:
@@ -44,9 +44,9 @@ class FrameAutoencoder(PlainAutoencoder):
         return self.decode(latents), loss
 
     def encode(self, frames: Tensor) -> Tensor:
-        """What the encoder says of frames (B, T, 3, H, W)."""
+        """Return the encoder's output for frames (B, T, 3, H, W)."""
         return self.encoder(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
 
     def decode(self, shown: Tensor) -> Tensor:
-        """Frames (B, T, 3, H, W)."""
+        """Return frames (B, T, 3, H, W) for the decoder's input."""
         return self.decoder(shown.flatten(0, 1)).unflatten(0, shown.shape[:2])

@@ -3,14 +3,14 @@
 A clip becomes three latents on a grid of an eighth of the resolution: **scene** (what stays) and
 **object** (what moves), both from the context frames alone, and **motion** of each frame. The last
 context frame is the reference. Motion is anchored to it: the latent of a cell says where the
-content that the reference shows there has gone, and what is new there. A trajectory is then a
-smooth function of time at a fixed place, which is what the predictor must continue.
+reference's content of that cell has gone, and what is new there. So the path of a thing is a smooth
+function of time in a fixed cell, which the predictor continues.
 
-The decoder may copy what the context shows: the scene image is a mixture of the context frames
-plus what the scene latent adds; the object layer is what the reference shows beside its share of
-the scene, premultiplied by the mask (Porter and Duff, "Compositing digital images", 1984, section
-3), and moved. Motion also carries content, as a residual image, so that new things can appear;
-without motion, frames are the reference.
+The decoder may copy from the context. The scene image is a mixture of the context frames plus a
+correction by the scene latent. The object layer is the reference less its share of the scene,
+premultiplied by the mask (Porter and Duff, "Compositing digital images", 1984, section 3), and
+moved. Motion also carries content, as a residual image, so that new things can appear. Without
+motion, frames are the reference.
 
 Resolution must be a multiple of 16. Shapes: B clips, T frames, H = W the resolution, h = H / 8.
 """
@@ -41,7 +41,7 @@ DEPTH_RANGE = 3.0  # weights of overlapping content in splatting span exp(-3) to
 
 @dataclass
 class Context:
-    """What the context frames say: the two latents, and what encoder and decoder derive from them.
+    """Scene and object latents of the context frames, and the layers derived from them.
 
     B clips, Tc context frames, H pixels, h = H / 8 latent cells.
     """
@@ -52,7 +52,7 @@ class Context:
     skip: Tensor  # (B, C, H/4, H/4)
     background: Tensor  # (B, 3, H, H), the scene image
     object_image: Tensor  # (B, 3, H, H), premultiplied: with (1 - mask) background, the reference
-    mask: Tensor  # (B, 1, H, H) in [0, 1]: what moves in the reference
+    mask: Tensor  # (B, 1, H, H) in [0, 1], of what moves in the reference
     depth: Tensor  # (B, 1, H/2, H/2), log weight where moved content overlaps
 
     @property
@@ -63,7 +63,7 @@ class Context:
 
 @dataclass
 class Decoded:
-    """Decoded frames and the layers that they are made of; colours in [-1, 1]."""
+    """Decoded frames and their layers; colours in [-1, 1]."""
 
     frames: Tensor  # (B, T, 3, H, H)
     scene: Tensor  # (B, T, 3, H, H), the scene image, moved with the camera
@@ -101,21 +101,23 @@ class ContextEncoder(nn.Module):
     def forward(
         self, context: Tensor, scene: Tensor | None = None, object_: Tensor | None = None
     ) -> Context:
-        """Encode context frames (B, Tc, 3, H, H); latents that are given replace their own."""
+        """Encode context frames (b t 3 H H); latents that are given replace their own."""
         count = context.shape[1]
         reference = context[:, -1:].expand_as(context)
-        difference = context - context.mean(1, keepdim=True)
+        difference = context - context.mean(1, keepdim=True)  # b t 3 H H
         halves, quarters = self.frames(torch.cat([context, reference, difference], 2).flatten(0, 1))
-        halves = rearrange(halves, "(b t) c h w -> b t c h w", t=count)
-        quarters = rearrange(quarters, "(b t) c h w -> b t c h w", t=count)
-        skip_half = self.merge_half(torch.cat([halves.mean(1), halves.amax(1)], 1))
-        skip = self.merge(torch.cat([quarters.mean(1), quarters.amax(1)], 1))
-        latent = self.down(skip)
+        halves = halves.unflatten(0, (-1, count))  # b t c/2 H/2 H/2
+        quarters = quarters.unflatten(0, (-1, count))  # b t c H/4 H/4
+        skip_half = self.merge_half(torch.cat([halves.mean(1), halves.amax(1)], 1))  # b c/2 H/2 H/2
+        skip = self.merge(torch.cat([quarters.mean(1), quarters.amax(1)], 1))  # b c H/4 H/4
+        latent = self.down(skip)  # b 2c H/8 H/8
         scene = self.scene(latent) if scene is None else scene
         object_ = self.object(latent) if object_ is None else object_
-        # From here on: what the latents say, with the detail that only the frames hold.
+        # The latents, with the detail that only the frames hold.
         detail = skip + F.pixel_shuffle(self.up(torch.cat([scene, object_], 1)), 2)
-        detail = self.to_half(skip_half + F.pixel_shuffle(self.to_quarter(detail), 2))
+        detail = self.to_half(
+            skip_half + F.pixel_shuffle(self.to_quarter(detail), 2)
+        )  # b c/2 H/2 H/2
         background, mask, depth = self.reference_layers(context, halves, detail)
         object_image = context[:, -1] - (1.0 - mask) * background
         return Context(context, scene, object_, skip, background, object_image, mask, depth)
@@ -123,36 +125,36 @@ class ContextEncoder(nn.Module):
     def reference_layers(
         self, context: Tensor, halves: Tensor, detail: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Scene image, mask of what moves, and its depth.
+        """Return scene image, mask of what moves, and its depth.
 
-        The scene image is a mixture of the context frames, chosen per pixel (an object that moves
-        uncovers what it hid), filled from around and corrected where none of them shows it.
+        The scene image is a mixture of the context frames by pixel, since an object that moves
+        uncovers its background. It is filled from around and corrected where no frame shows it.
         """
         count = context.shape[1]
         own = torch.cat([halves, repeat(detail, "b c h w -> b t c h w", t=count)], 2)
         choice = F.pixel_shuffle(self.choice(own.flatten(0, 1)), 2)
-        choice = rearrange(choice, "(b t) 1 h w -> b t 1 h w", t=count).softmax(1)
+        choice = choice.unflatten(0, (-1, count)).softmax(1)  # b t 1 H H
         unseen, correction, depth = F.pixel_shuffle(self.layers(detail), 2).split([1, 3, 1], 1)
         seen = 1.0 - torch.sigmoid(unseen - 2.0)
         background = fill((choice * context).sum(1), seen) + (1.0 - seen) * correction
         depth = DEPTH_RANGE * torch.tanh(F.avg_pool2d(depth, 2))
-        # What moves differs from the scene behind it: the difference draws the mask's outline.
+        # Moving things differ from the scene behind them: the difference draws the mask's outline.
         reference = context[:, -1]
         images = F.pixel_unshuffle(torch.cat([reference - background, reference], 1), 2)
         mask = torch.sigmoid(F.pixel_shuffle(self.mask(torch.cat([images, detail], 1)), 2) - 1.0)
-        # Where nothing moves the scene is what the reference shows: copied, it keeps its detail.
+        # Where nothing moves the scene is copied from the reference, which keeps its detail.
         # The mask is widened, since its soft edge would leave a trace of the object behind.
-        unlike = F.max_pool2d(mask, 3, 1, 1)
-        return reference + unlike * (background - reference), mask, depth
+        widened = F.max_pool2d(mask, 3, 1, 1)
+        return reference + widened * (background - reference), mask, depth
 
 
 class MotionEncoder(nn.Module):
     """Motion of frames relative to the reference: global matching, then convolutions.
 
     Each quarter-resolution cell of the reference is matched with all cells of the frame (global
-    matching: Xu et al., "GMFlow", 2022, section 3.2): no search range bounds how far things go.
-    The images then refine the match (`refine`): what continues a motion needs it to a small part of
-    a pixel. The convolutions compare both ends and correct the displacement.
+    matching: Xu et al., "GMFlow", 2022, section 3.2): no search range bounds displacements. The
+    images then refine the match to a small part of a pixel (`refine`), which the predictor needs to
+    continue a motion. The convolutions compare both ends and correct the displacement.
     """
 
     def __init__(
@@ -162,7 +164,7 @@ class MotionEncoder(nn.Module):
         self.scale = scale  # cells, of `compressed`
         self.frames = FrameEncoder(3, width)
         self.match = nn.Conv2d(width, width, 1)
-        self.log_sharpness = nn.Parameter(torch.tensor(2.7))
+        self.log_sharpness = nn.Parameter(torch.tensor(2.7))  # of likeness, in `find`
         self.log_nearness = nn.Parameter(torch.tensor(-4.0))
         self.latents = nn.Conv2d(scene_channels + object_channels, 4 * width, 1)
         self.merge = nn.Sequential(
@@ -174,39 +176,39 @@ class MotionEncoder(nn.Module):
         self.motion = head(2 * width, channels, gain=0.1)
 
     def forward(self, frames: Tensor, context: Context) -> Tensor:
-        """Motion (B, T, Cm, h, h) of frames (B, T, 3, H, H), each by itself.
+        """Encode motion (b t Cm h h) of frames (b t 3 H H), each by itself.
 
-        The first two channels are the displacement of what moves, `compressed` from latent cells;
-        they start from the match and are zero in cells where nothing of the reference moves. All
-        are differences from what is found in the reference itself: what stands still has none.
+        The first two channels are the displacement of moving content, `compressed` from latent
+        cells. They start from the match and are zero in cells where nothing of the reference moves.
+        All channels are differences from the motion found in the reference itself: still content
+        has none.
         """
-        frames = torch.cat([frames, context.reference[:, None]], 1)
+        frames = torch.cat([frames, context.reference[:, None]], 1)  # b t+1 3 H H
         count = frames.shape[1]
-        _, there = self.frames(frames.flatten(0, 1))
-        own = there.unflatten(0, (-1, count))[:, -1]
-        own = repeat(own, "b c h w -> (b t) c h w", t=count)
-        displacement = self.refined(self.find(own, there), frames, context)
+        _, there = self.frames(frames.flatten(0, 1))  # bt c H/4 H/4
+        own = each_frame(there.unflatten(0, (-1, count))[:, -1], count)
+        displacement = self.refined(self.find(own, there), frames, context)  # bt 2 H/4 H/4
         found = sample(there, displacement)
         latents = F.pixel_shuffle(self.latents(torch.cat([context.scene, context.object], 1)), 2)
-        latents = repeat(latents + context.skip, "b c h w -> (b t) c h w", t=count)
-        displacement = displacement * (4.0 / FACTOR)
+        latents = each_frame(latents + context.skip, count)  # bt c H/4 H/4
+        displacement = displacement * (4.0 / FACTOR)  # now in latent cells
         x = torch.cat([own, latents, found - own, there - own, displacement], 1)
-        motion = self.motion(self.down(self.merge(x)))
-        mask = repeat(F.avg_pool2d(context.mask, 4), "b c h w -> (b t) c h w", t=count)
+        motion = self.motion(self.down(self.merge(x)))  # bt Cm h h
+        mask = each_frame(F.avg_pool2d(context.mask, 4), count)  # bt 1 H/4 H/4
         base = F.avg_pool2d((mask + 1e-2) * displacement, 2) / F.avg_pool2d(mask + 1e-2, 2)
-        # Where nothing moves, a displacement means nothing and would only be noise to predict.
-        moving = (4.0 * F.avg_pool2d(mask, 2)).clamp(max=1.0)
+        # Where nothing moves, a displacement would only be noise to predict.
+        moving = (4.0 * F.avg_pool2d(mask, 2)).clamp(max=1.0)  # bt 1 h h
         motion = torch.cat([moving * (motion[:, :2] + base), motion[:, 2:]], 1)
-        motion = rearrange(motion, "(b t) c h w -> b t c h w", t=count)
+        motion = motion.unflatten(0, (-1, count))  # b t+1 Cm h h
         displacement, content = (motion[:, :-1] - motion[:, -1:]).flatten(0, 1).tensor_split([2], 1)
-        motion = torch.cat([compressed(displacement, self.scale), content], 1)
-        return rearrange(motion, "(b t) c h w -> b t c h w", t=count - 1)
+        motion = torch.cat([compressed(displacement, self.scale), content], 1)  # bt Cm h h
+        return motion.unflatten(0, (-1, count - 1))  # b t Cm h h
 
     def refined(self, displacement: Tensor, frames: Tensor, context: Context) -> Tensor:
-        """`displacement` (B T, 2, q, q), in cells, corrected by the images, at half their size."""
+        """Correct `displacement` (bt 2 q q), in cells, by the images at half their size."""
         count = frames.shape[1]
         half = F.avg_pool2d(torch.cat([context.reference, context.mask], 1), 2)
-        half = repeat(half, "b c h w -> (b t) c h w", t=count)
+        half = each_frame(half, count)
         start = F.interpolate(2.0 * displacement, scale_factor=2, mode="bilinear")
         there = F.avg_pool2d(frames.flatten(0, 1), 2)
         found = refine(start.detach(), half[:, :3], there, half[:, 3:])
@@ -214,35 +216,35 @@ class MotionEncoder(nn.Module):
         return displacement + F.avg_pool2d(0.5 * (found - start.detach()), 2)
 
     def find(self, own: Tensor, there: Tensor) -> Tensor:
-        """Expected displacement (N, 2, q, q), in cells, of each cell of `own` within `there`.
+        """Return the expected displacement (n 2 q q), in cells, of each cell of `own` in `there`.
 
-        Both features (N, C, q, q). The match is by likeness and, weakly, by nearness. Done as an
-        attention whose values are places, so that nothing of size q^4 need be kept.
+        Both are features (n c q q). The match is by likeness and, weakly, by nearness. It is an
+        attention whose values are positions, so that nothing of size q^4 need be kept.
         """
         q = own.shape[-1]
         sharpness, nearness = self.log_sharpness.exp(), self.log_nearness.exp()
-        # In the weights' type: places need more digits than bfloat16 has.
-        grid = pixel_grid(q, q, sharpness).flatten(1).T.expand(len(own), -1, -1)  # (N, q q, 2)
+        # In the weights' type: positions need more digits than bfloat16 has.
+        grid = pixel_grid(q, q, sharpness).flatten(1).T.expand(len(own), -1, -1)  # n qq 2
         query, key = (
             rearrange(F.normalize(self.match(x), dim=1), "n c h w -> n (h w) c").to(grid)
             for x in (own, there)
         )
-        # -nearness |x - y|^2 / 2 = nearness (x y - y^2 / 2), but for a term that softmax drops.
+        # -nearness |x - y|^2 / 2 = nearness (x y - y^2 / 2) up to a term that softmax drops.
         square = -0.5 * grid.square().sum(-1, keepdim=True)
         query = torch.cat([sharpness * query, nearness * grid, nearness.expand_as(square)], -1)
         key = torch.cat([key, grid, square], -1)
-        # Kernels that keep no matrix want queries and values of one width, a multiple of 8.
+        # Kernels that keep no matrix need queries and values of one width, a multiple of 8.
         width = -(-query.shape[-1] // 8) * 8
         query, key, value = (
             F.pad(x, (0, width - x.shape[-1]))[:, None] for x in (query, key, grid)
         )
         with torch.autocast(own.device.type, enabled=False):
-            place = F.scaled_dot_product_attention(query, key, value, scale=1.0)[:, 0, :, :2]
-        return rearrange(place - grid, "n (h w) c -> n c h w", h=q)
+            position = F.scaled_dot_product_attention(query, key, value, scale=1.0)[:, 0, :, :2]
+        return rearrange(position - grid, "n (h w) c -> n c h w", h=q)
 
 
 class Decoder(nn.Module):
-    """Frames from motion and context: move the layers, then add what is new."""
+    """Frames from motion and context: moved layers, and a residual of new content."""
 
     def __init__(self, width: int, object_channels: int, channels: int, scale: float) -> None:
         super().__init__()
@@ -252,7 +254,7 @@ class Decoder(nn.Module):
         self.to_quarter = ResidualBlock(width)
         self.move = head(width, 2, gain=0.1)
         self.camera = nn.Conv2d(channels, 2, 3, padding=1, bias=False)
-        nn.init.zeros_(self.camera.weight)
+        nn.init.zeros_(self.camera.weight)  # the camera starts at rest
         self.content = nn.Conv2d(width, 4 * half, 1)
         self.image = nn.Conv2d(4 * 10, half, 3, padding=1)
         self.image_down = nn.Sequential(
@@ -263,43 +265,41 @@ class Decoder(nn.Module):
         self.residual = head(half, 4 * 3, gain=0.1)
 
     def forward(self, motion: Tensor, context: Context) -> Decoded:
-        """Decode motion (B, T, Cm, h, h) into T frames."""
-        # And a last frame in which nothing moves: what is learnt is the difference from it, so that
-        # without motion frames are the reference, and keep its detail.
-        motion = F.pad(motion, (0, 0, 0, 0, 0, 0, 0, 1))
+        """Decode motion (b t Cm h h) into t frames."""
+        # A last frame without motion is added, and differences from it are learnt. So frames
+        # without motion are the reference, and keep its detail.
+        motion = F.pad(motion, (0, 0, 0, 0, 0, 0, 0, 1))  # b t+1 Cm h h
         count = motion.shape[1]
 
-        def each(x: Tensor) -> Tensor:
-            return repeat(x, "b c h w -> (b t) c h w", t=count)
-
         def from_rest(x: Tensor) -> Tensor:
-            x = rearrange(x, "(b t) c h w -> b t c h w", t=count)
+            x = x.unflatten(0, (-1, count))
             return (x - x[:, -1:]).flatten(0, 1)
 
-        z = motion.flatten(0, 1)
-        features = F.pixel_shuffle(self.up(torch.cat([z, each(context.object)], 1)), 2)
-        features = self.to_quarter(features + each(context.skip))
-        correction = from_rest(self.move(features))
-        displacement = self.displacement(z, correction, each(context.mask))
+        z = motion.flatten(0, 1)  # bt Cm h h
+        features = torch.cat([z, each_frame(context.object, count)], 1)
+        features = F.pixel_shuffle(self.up(features), 2)  # bt c H/4 H/4
+        features = self.to_quarter(features + each_frame(context.skip, count))
+        correction = from_rest(self.move(features))  # bt 2 H/4 H/4
+        displacement = self.displacement(z, correction, each_frame(context.mask, count))
         camera = F.interpolate(FACTOR * self.camera(z), scale_factor=FACTOR, mode="bilinear")
-        scene = sample(each(context.background), camera, "bicubic")
-        layer, mask = self.object_layer(displacement, each(context.depth), context, count)
+        scene = sample(each_frame(context.background, count), camera, "bicubic")  # bt 3 H H
+        layer, mask = self.object_layer(displacement, context, count)
         layers = (1.0 - mask) * scene + layer
-        images = F.pixel_unshuffle(torch.cat([layers, scene, layer, mask], 1), 2)
-        x = self.image(images) + F.pixel_shuffle(self.content(features), 2)
+        images = F.pixel_unshuffle(torch.cat([layers, scene, layer, mask], 1), 2)  # bt 40 H/2 H/2
+        x = self.image(images) + F.pixel_shuffle(self.content(features), 2)  # bt c/2 H/2 H/2
         x = x + F.pixel_shuffle(self.image_up(self.image_down(x)), 2)
-        residual = from_rest(F.pixel_shuffle(self.residual(self.refine(x)), 2))
+        residual = from_rest(F.pixel_shuffle(self.residual(self.refine(x)), 2))  # bt 3 H H
         frames, scene, mask, layers, displacement = (
-            rearrange(y, "(b t) c h w -> b t c h w", t=count)[:, :-1]
+            y.unflatten(0, (-1, count))[:, :-1]
             for y in (layers + residual, scene, mask.clamp(0.0, 1.0), layers, displacement)
         )
         return Decoded(frames, scene, mask, layers, displacement)
 
     def displacement(self, motion: Tensor, correction: Tensor, mask: Tensor) -> Tensor:
-        """Where the reference's content goes, (N, 2, H/2, H/2) in pixels.
+        """Return the displacement (bt 2 H/2 H/2), in pixels, of the reference's content.
 
-        The motion latent's own displacement is interpolated between the cells that hold something
-        that moves (normalised convolution), then corrected in finer detail.
+        The motion latent's displacement is interpolated between the cells that hold moving content
+        (normalised convolution), then corrected in finer detail.
         """
         weight = F.avg_pool2d(mask, FACTOR) + 1e-2
         own = expanded(motion[:, :2], self.scale)
@@ -310,23 +310,27 @@ class Decoder(nn.Module):
         return F.interpolate(FACTOR * cells, scale_factor=2, mode="bilinear")
 
     def object_layer(
-        self, displacement: Tensor, depth: Tensor, context: Context, count: int
+        self, displacement: Tensor, context: Context, count: int
     ) -> tuple[Tensor, Tensor]:
-        """The object image and its mask, moved: (N, 3, H, H), premultiplied, and (N, 1, H, H)."""
-        source = torch.cat([context.object_image, context.mask], 1)
-        source = repeat(source, "b c h w -> (b t) c h w", t=count)
-        weight = F.avg_pool2d(source[:, 3:], 2) * depth.exp()
+        """Move the object image, premultiplied (bt 3 H H), and its mask (bt 1 H H)."""
+        source = each_frame(torch.cat([context.object_image, context.mask], 1), count)
+        weight = F.avg_pool2d(source[:, 3:], 2) * each_frame(context.depth, count).exp()
         # Splatting works at half the resolution, where a cell is two pixels wide.
         origin, coverage = backward_displacement(weight, displacement / 2.0, scale=2)
         moved = sample(source, origin, "bicubic") * (4.0 * coverage).clamp(max=1.0)
         return moved.split([3, 1], 1)
 
 
+def each_frame(x: Tensor, count: int) -> Tensor:
+    """Repeat x (b c h w) for each of `count` frames: (bt c h w)."""
+    return repeat(x, "b c h w -> (b t) c h w", t=count)
+
+
 class Autoencoder(ClipAutoencoder):
-    """Scene, object and motion of a clip, and back (see the module's text)."""
+    """Scene, object and motion of a clip, and frames from them (see the module's text)."""
 
     displacements = ("motion",)
-    latent_noise = 0.02  # in latent units: what the predictor gets wrong by less stays small
+    latent_noise = 0.02  # in latent units: smaller errors of the predictor stay small in frames
 
     def __init__(
         self,
@@ -350,24 +354,23 @@ class Autoencoder(ClipAutoencoder):
     def encode_context(
         self, frames: Tensor, scene: Tensor | None = None, object_: Tensor | None = None
     ) -> Context:
-        """Scene, object and what is derived from the observed frames (B, Tc, 3, H, H) alone.
+        """Encode scene, object and layers of the observed frames (B, Tc, 3, H, H) alone.
 
-        A latent that is given, (B, C, h, h), stands in for the frames' own: what the latent says,
-        and not the frames themselves, is then of another clip.
+        A latent that is given, (B, C, h, h), replaces the frames' own; the detail stays theirs.
         """
         return self.context(frames, scene, object_)
 
     def encode_motion(self, frames: Tensor, context: Context) -> Tensor:
-        """Motion (B, T, Cm, h, h) of any frames (B, T, 3, H, H) of the clip, each by itself."""
+        """Encode motion (B, T, Cm, h, h) of any frames (B, T, 3, H, H), each by itself."""
         return self.motion(frames, context)
 
     def decode(self, motion: Tensor, context: Context) -> Decoded:
-        """Frames from motion (B, T, Cm, h, h)."""
+        """Decode frames from motion (B, T, Cm, h, h)."""
         return self.decoder(motion, context)
 
     @property
     def last_layer(self) -> Tensor:
-        """Of the residual, the only part of frames that is not made of the context's colours."""
+        """Weights of the residual, the one part of frames that has colours of its own."""
         return self.decoder.residual[-1].weight
 
     def encode_clip(self, clips: Tensor, context_frames: int) -> tuple[dict[str, Tensor], Context]:

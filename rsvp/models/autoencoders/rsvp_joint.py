@@ -1,8 +1,8 @@
-"""Scene and object of the future, too: what the predictor rsvp-s continues.
+"""Scene and object latents of the future beside those of the context, for the predictor rsvp-s.
 
-The scene/object/motion autoencoder, whose decoder is also told a scene and an object latent of the
-future frames together. They are made as those of the context are, and say what no context frame
-shows: what is uncovered, and what enters. Motion says where it goes.
+The scene/object/motion autoencoder, whose decoder also sees a scene and an object latent of all
+future frames together. They are encoded as those of the context are, and hold what no context frame
+shows: uncovered background, and things that enter. Motion says where it goes.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from rsvp.models.layers import ResidualBlock, head
 
 
 class JointAutoencoder(Autoencoder):
-    """Latents as `Autoencoder` has them, and "future_scene" and "future_object" (B, C, h, h)."""
+    """Latents of `Autoencoder`, and "future_scene" and "future_object" (B, C, h, h)."""
 
     def __init__(
         self,
@@ -36,12 +36,12 @@ class JointAutoencoder(Autoencoder):
         self.background = head(width, 16 * 3, gain=0.1)
 
     def encode_future(self, frames: Tensor) -> dict[str, Tensor]:
-        """Scene and object (B, C, h, h) of the future frames (B, F, 3, H, H)."""
+        """Encode scene and object (B, C, h, h) of the future frames (B, F, 3, H, H)."""
         seen = self.context(frames)
         return {"future_scene": seen.scene, "future_object": seen.object}
 
     def with_future(self, context: Context, latents: dict[str, Tensor]) -> Context:
-        """The context, with what the future's scene and object say for the decoder."""
+        """Add the future's scene and object to the features and the image of a context."""
         news = torch.cat([latents["future_scene"], latents["future_object"]], 1)
         news = self.to_quarter(F.pixel_shuffle(self.news(news), 2))
         background = context.background + F.pixel_shuffle(self.background(news), 4)

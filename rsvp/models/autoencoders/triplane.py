@@ -1,9 +1,9 @@
 """Three planes of a clip: PVDM's latents (Yu et al., "Video probabilistic diffusion models in
 projected latent space", 2023, section 3.1), of any size and length.
 
-Features of a clip are summed along time, height or width, by weights that are learnt, into planes
-xy (what is where), xt and yt (what moves, and when). The decoder puts the three together at each
-place and time. Observed and future frames are two clips, each with planes of its own.
+Features of a clip are summed along time, height or width, by learnt weights, into planes xy
+(appearance), xt and yt (motion along x and y). The decoder adds the three at each position and
+time. Observed and future frames are two clips, each with planes of its own.
 """
 
 from typing import Any
@@ -26,13 +26,13 @@ from rsvp.models.layers import (
 )
 from rsvp.models.regularisers import make_regulariser
 
-# Each plane's summed axis of (b, c, t, y, x), and how it becomes (b, t, c, h, w).
+# Each plane's summed axis of (b c t y x), and the pattern that makes it (b t c h w).
 PLANES = {"xy": (2, "b c y x -> b 1 c y x"), "xt": (3, "b c t x -> b t c 1 x"),
           "yt": (4, "b c t y -> b t c y 1")}  # fmt: skip
 
 
 class VideoBlock(nn.Module):
-    """x + convolutions of x, in space, then in time; (B, C, T, H, W) keeps its shape."""
+    """x + convolutions of x (b c t h w), in space, then in time."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -47,8 +47,8 @@ class VideoBlock(nn.Module):
         return x + rearrange(self.time(y), "b c t (h w) -> b c t h w", h=height)
 
 
-class PlaceMap(nn.Conv2d):
-    """A linear map of the channels at each place of (B, C, T, H, W)."""
+class ChannelMap(nn.Conv2d):
+    """A linear map of the channels at each position of (b c t h w)."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(inputs, outputs, 1)
@@ -58,24 +58,26 @@ class PlaceMap(nn.Conv2d):
 
 
 class Projection(nn.Module):
-    """One plane (B, outputs, …) of features (B, C, T, H, W), summed along `axis`; the mean colours
-    (B, 3, T, H, W) of what is seen there go straight to it (see `ImageEncoder`)."""
+    """One plane of features (b c t h w), summed along `axis`.
+
+    A skip connection adds the mean colours (b 3 t h w) along that axis (see `ImageEncoder`).
+    """
 
     def __init__(self, channels: int, outputs: int, axis: int) -> None:
         super().__init__()
         self.axis = axis
-        self.weights = PlaceMap(channels, channels)
+        self.weights = ChannelMap(channels, channels)
         self.plane = nn.Sequential(ResidualBlock(channels), head(channels, outputs))
         self.colours = from_colours(outputs)
 
     def forward(self, features: Tensor, colours: Tensor) -> Tensor:
-        share = self.weights(features).softmax(self.axis)
-        plane = self.plane((share * features).sum(self.axis))
+        share = self.weights(features).softmax(self.axis)  # b c t h w
+        plane = self.plane((share * features).sum(self.axis))  # b outputs, and two of t h w
         return plane + self.colours(colours.mean(self.axis))
 
 
 class TriplaneEncoder(nn.Module):
-    """Planes by name, (B, T, outputs, h, w) each with T, h or w of 1, of frames (B, T, 3, H, W)."""
+    """Planes by name, (b t outputs h w) with t, h or w of 1, of frames (b t 3 H W)."""
 
     def __init__(self, width: int, outputs: int) -> None:
         super().__init__()
@@ -83,7 +85,7 @@ class TriplaneEncoder(nn.Module):
         self.frames = FrameEncoder(3, width)
         self.down = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(4 * width, channels, 1))
         self.mix = nn.Sequential(
-            PlaceMap(channels + 3, channels), VideoBlock(channels), VideoBlock(channels)
+            ChannelMap(channels + 3, channels), VideoBlock(channels), VideoBlock(channels)
         )
         self.planes = nn.ModuleDict(
             {name: Projection(channels, outputs, axis) for name, (axis, _) in PLANES.items()}
@@ -91,12 +93,12 @@ class TriplaneEncoder(nn.Module):
 
     def forward(self, frames: Tensor) -> dict[str, Tensor]:
         count = frames.shape[1]
-        features = self.down(self.frames(frames.flatten(0, 1))[1])
+        features = self.down(self.frames(frames.flatten(0, 1))[1])  # bt c h w
         together = "(b t) c h w -> b c t h w"
         colours = rearrange(cell_colours(frames.flatten(0, 1)), together, t=count)
         features = rearrange(features, together, t=count)
-        # A plane can only say where along its summed axis something is if features know.
-        features = self.mix(torch.cat([features, coordinates(features)], 1))
+        # A sum along an axis keeps positions along it only where features hold them.
+        features = self.mix(torch.cat([features, coordinates(features)], 1))  # b c t h w
         return {
             name: rearrange(plane(features, colours), PLANES[name][1])
             for name, plane in self.planes.items()
@@ -104,31 +106,31 @@ class TriplaneEncoder(nn.Module):
 
 
 class TriplaneDecoder(nn.Module):
-    """Frames from planes by name, (B, T, C, h, w) each with T, h or w of 1."""
+    """Frames from planes by name, (b t c h w) with t, h or w of 1."""
 
     def __init__(self, width: int, inputs: int) -> None:
         super().__init__()
         channels = 2 * width
         self.planes = nn.ModuleDict({name: nn.Linear(inputs, channels) for name in PLANES})
         self.mix = nn.Sequential(
-            VideoBlock(channels), PlaceMap(channels, channels), VideoBlock(channels)
+            VideoBlock(channels), ChannelMap(channels, channels), VideoBlock(channels)
         )
         self.image = ImageDecoder(width, channels)
 
     def features(self, planes: dict[str, Tensor]) -> Tensor:
-        """What is at each place and time, (B, T, C, h, w)."""
+        """Add the planes at each position and time to features (b t c h w)."""
         parts = [layer(planes[name].movedim(2, -1)) for name, layer in self.planes.items()]
-        together = parts[0] + parts[1] + parts[2]  # each is 1 wide along its summed axis
+        together = parts[0] + parts[1] + parts[2]  # b t h w c; each is 1 wide along its summed axis
         return rearrange(self.mix(rearrange(together, "b t h w c -> b c t h w")),
                          "b c t h w -> b t c h w")  # fmt: skip
 
     def images(self, features: Tensor) -> Tensor:
-        """Frames (B, T, 3, H, W) from features (B, T, C, h, w)."""
+        """Decode frames (b t 3 H W) from features (b t c h w)."""
         return self.image(features.flatten(0, 1)).unflatten(0, features.shape[:2])
 
 
 class TriplaneAutoencoder(PlainAutoencoder):
-    """Latents "xy", "xt" and "yt" of the future, and of the context under "context_xy", …"""
+    """Latents "xy", "xt" and "yt" of the future, and "context_xy", … of the context."""
 
     over_time = ("context_xt", "context_yt", "xt", "yt")
 
@@ -178,7 +180,7 @@ class TriplaneAutoencoder(PlainAutoencoder):
 
 
 def coordinates(features: Tensor) -> Tensor:
-    """Time, y and x of each place, from -1 to 1, (B, 3, T, H, W), for features (B, C, T, H, W)."""
+    """Return time, y and x (b 3 t h w) of features (b c t h w), each from -1 to 1."""
     axes = [torch.linspace(-1.0, 1.0, n).to(features) for n in features.shape[2:]]
     grid = torch.stack(torch.meshgrid(*axes, indexing="ij"))
     return grid.expand(len(features), *grid.shape)

@@ -270,11 +270,10 @@ def test_what_moves_away_leaves_the_scene_behind():
     share = F.avg_pool2d(share, 3, 1, 1)
     reference = scene + share * (thing - scene)
     image = reference - (1.0 - share) * scene
-    still = torch.zeros(1, 1)
-    context = Context(reference[:, None], still, still, still, scene, image, share, still)
+    no, depth = torch.zeros(1, 1), torch.full((1, 1, 16, 16), 2.0)
+    context = Context(reference[:, None], no, no, no, scene, image, share, depth)
     displacement = torch.tensor([12.0, 8.0]).view(1, 2, 1, 1).expand(1, 2, 16, 16)
-    depth = torch.full((1, 1, 16, 16), 2.0)
-    layer, moved = model.decoder.object_layer(displacement, depth, context, 1)
+    layer, moved = model.decoder.object_layer(displacement, context, 1)
     frame = (1.0 - moved) * scene + layer
     expected = torch.roll(reference, (8, 12), dims=(-2, -1))
     torch.testing.assert_close(frame, expected, atol=2e-3, rtol=0)

@@ -182,8 +182,6 @@ def config_at(arguments: argparse.Namespace, size: int) -> Config:
         update_config(values, {"compute": {"compile": True}})  # which stages ask for denoisers
     for dataset in values["datasets"].values():
         dataset["resolution"] = size
-        if "generated" in dataset:
-            dataset["generated"]["size"] = size
     return load(values)
 
 

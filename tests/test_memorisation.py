@@ -182,6 +182,7 @@ def test_nearest_against_all_distances_by_hand(monkeypatch):
         return (training[first : first + 7] for first in range(0, 23, 7))
 
     monkeypatch.setattr(memorisation, "QUERIES", 2)
+    monkeypatch.setattr(memorisation, "BLOCK", 3)
     found = memorisation.nearest(iter(queries), blocks)
     assert len(passes) == 3, "two queries are held at a time"
     by_hand = np.sqrt(((queries[:, :, None] - training) ** 2).mean(-1)).min(1)

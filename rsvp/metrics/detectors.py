@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from rsvp.runtime.device import full_precision
 from rsvp.runtime.errors import UserError
 
 CLASS = "Detector"  # in the Python file; made with (weights: Path | None, device)
@@ -52,7 +53,7 @@ def load_program(program: Path, weights: Path | None, device: torch.device) -> D
 
 def clip_feature(detector: Detector, frames: torch.Tensor) -> np.ndarray:
     """Return the features (D,) of one uint8 clip (T, H, W, 3); UserError for other shapes."""
-    with torch.no_grad():
+    with torch.no_grad(), full_precision():
         found = detector.features(frames[None])
     if not isinstance(found, torch.Tensor) or found.ndim != 2 or len(found) != 1:
         shape = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__

@@ -1,13 +1,13 @@
-"""Do predictions copy training clips? Distances to the nearest one, against those of real clips.
+"""Copies of training clips: distances to the nearest one, against those of real clips.
 
 A predictor that has learned keeps the distance from training clips that real test clips keep; one
-that returns what it was trained on comes nearer. A future is described by a few of its frames in
+that repeats training clips comes nearer. A future is described by a few of its frames in
 coarse colours, which needs no weights and finds copies however sharp they are, or by a detector's
 features.
 """
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -24,6 +24,7 @@ from rsvp.metrics.intervals import group_interval
 CELLS = 8  # per side: a future's frames are averaged over the pixels of each
 FRAMES = 4  # of a future, evenly, the last among them
 QUERIES = 512  # clips whose descriptions are held in memory at once
+BLOCK = 1024  # training clips whose distances from these are held in memory at once
 COPIED = 0.5  # a prediction this much nearer to training than its own truth is looks copied
 ROUNDING = 0.01  # of the median real distance: those below it are those of rounding
 
@@ -38,7 +39,7 @@ class Nearest:
 
 
 def described_frames(frames: int) -> list[int]:
-    """Which of a future's frames describe it."""
+    """Numbers of the frames that describe a future."""
     count = min(FRAMES, frames)
     return [frames * (number + 1) // count - 1 for number in range(count)]
 
@@ -70,7 +71,7 @@ def _nearest(queries: np.ndarray, blocks: Iterable[np.ndarray]) -> Nearest:
     flat = queries.reshape(-1, size)
     best = Nearest(np.full(count, np.inf), *np.zeros((2, count), int))
     first = 0
-    for block in blocks:
+    for block in _smaller(blocks):
         distances = cdist(flat, block).reshape(count, -1) / np.sqrt(size)
         place = distances.argmin(axis=1)
         found = distances[np.arange(count), place]
@@ -82,10 +83,17 @@ def _nearest(queries: np.ndarray, blocks: Iterable[np.ndarray]) -> Nearest:
     return best
 
 
+def _smaller(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """Cut blocks to at most `BLOCK` clips each: distances of all queries to one are held."""
+    for block in blocks:
+        for first in range(0, len(block), BLOCK):
+            yield block[first : first + BLOCK]
+
+
 def statistics(
     predicted: np.ndarray, real: np.ndarray, groups: Sequence[str], resamples: int
 ) -> dict[str, Any]:
-    """What the distances (Q,) of predictions and of their own real futures say together.
+    """Compare the distances (Q,) of predictions with those of their own real futures.
 
     "ratio": the geometric mean of predicted over real distance, clip by clip; 1 where predictions
     keep the distance that real clips keep. "nearer": the probability that a prediction is nearer to
@@ -118,12 +126,12 @@ def share_nearer(predicted: np.ndarray, real: np.ndarray) -> float:
 
 
 def finite(values: dict[str, float]) -> dict[str, float | None]:
-    """Numbers as JSON can say them: None for those that are undefined."""
+    """Return numbers for JSON: None for those that are undefined."""
     return {name: float(value) if np.isfinite(value) else None for name, value in values.items()}
 
 
 def shown_clips(psnr: np.ndarray, distance: np.ndarray) -> dict[str, int]:
-    """Which predictions are shown beside their nearest training clip, by rule."""
+    """Choose the predictions that are shown beside their nearest training clip."""
     return {
         "best": int(psnr.argmax()),
         "worst": int(psnr.argmin()),
@@ -132,6 +140,6 @@ def shown_clips(psnr: np.ndarray, distance: np.ndarray) -> dict[str, int]:
 
 
 def strip(predicted: Tensor, training: Tensor) -> np.ndarray:
-    """The described frames of a prediction above those of a training future, (2 H, T W, 3)."""
-    rows = [film[described_frames(len(film))] for film in (predicted, training)]
+    """Draw the described frames of a prediction above those of a training clip, (2 H, T W, 3)."""
+    rows = [future[described_frames(len(future))] for future in (predicted, training)]
     return torch.cat([torch.cat(list(row), dim=1) for row in rows]).numpy()

@@ -7,6 +7,7 @@ import torch
 
 from rsvp.metrics import ensemble, frame
 from rsvp.metrics.perceptual import PerceptualDistance, frames_to_input
+from rsvp.runtime.device import full_precision
 
 MEAN_TRAJECTORY = -1  # stands for the mean over trajectories as one prediction
 FRAME_SCORES = ("psnr", "ssim", "mse", "lpips", "object_psnr")
@@ -101,7 +102,9 @@ def lpips(
 ) -> torch.Tensor:
     """LPIPS per frame, float64 (F,), of uint8 (F, H, W, 3), on the network's device."""
     device = next(perceptual.parameters()).device
-    distances = perceptual(frames_to_input(predicted.to(device)), frames_to_input(real.to(device)))
+    inputs = (frames_to_input(frames.to(device)) for frames in (predicted, real))
+    with full_precision():
+        distances = perceptual(*inputs)
     return distances.double().cpu()
 
 

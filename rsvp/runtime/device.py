@@ -1,6 +1,7 @@
 """Device, precision and threads of a stage, through Lightning Fabric."""
 
 import os
+from contextlib import AbstractContextManager
 
 import torch
 from lightning_fabric import Fabric
@@ -48,6 +49,11 @@ def make_fabric(compute: Compute, seed: int = 0) -> Fabric:
     fabric.launch()
     torch.manual_seed(seed)
     return fabric
+
+
+def full_precision() -> AbstractContextManager[None]:
+    """Convolve in float32 on a GPU, too, where PyTorch takes TF32 otherwise."""
+    return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
 
 
 def device_name(fabric: Fabric) -> str:

@@ -22,8 +22,9 @@ from typing import NamedTuple
 from rsvp.config.schema import Dataset, SourceKind
 from rsvp.data.decoding import ffmpeg_command, find_ffmpeg
 from rsvp.data.sources import Source, content_hash, list_sources, share_of
-from rsvp.runtime.journal import Journal, StateKey
-from rsvp.stages.decode import decode_share
+from rsvp.runtime.journal import StateKey
+from rsvp.runtime.parts import PartWriter
+from rsvp.stages.decode import decode_videos
 
 
 def main() -> None:
@@ -99,9 +100,10 @@ def decode_job(share: int, workers: int, dataset: Dataset, folder: Path) -> floa
     sources = list_sources(dataset.path or "", SourceKind.videos)
     mine = balanced(sources, workers)[share]
     hashes = {source.id: content_hash(source) for source in mine}
-    journal = Journal(folder / f"{share}/state", StateKey(None, ""))
-    index = folder / f"{share}/index.json"
-    decode_share(mine, hashes, Path(dataset.path or ""), dataset, index, journal)
+    parts = PartWriter(folder / str(share), folder / f"{share}/state", StateKey(None, ""), "frames")
+    parts.note = {"handled": 0, "videos": [], "rejected": []}
+    decode_videos(mine, hashes, Path(dataset.path or ""), dataset, parts)
+    parts.finish()
     return processor_seconds(resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN) - before
 
 

@@ -10,15 +10,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
-import torch
+import stored
 from safetensors.numpy import save_file
+from stored import write_frames
 
 from rsvp.config.schema import BASELINES, PROTOCOLS, to_plain
 from rsvp.config.stages import read_settings
-from rsvp.data.frames import ShardWriter
-from rsvp.data.predictions import PredictionWriter
 from rsvp.runtime.files import read_json, sha256_of_file, write_json, write_text
-from rsvp.runtime.journal import Journal, StateKey
 from rsvp.stages.report import report_parser, run
 
 CONTEXT, FUTURE, SIZE, TRAJECTORIES = 4, 12, 64, 4
@@ -93,13 +91,7 @@ def write_dataset(folder: Path, clip_ids: list[str], groups: int) -> None:
     """The dataset's index with its frames, and the tables of clips, videos and rejected files."""
     dataset = folder / "datasets/fake"
     shares = dataset / "frames/0"
-    with ShardWriter(shares, (SIZE, SIZE, 3), 1000) as writer:
-        for number in range(len(clip_ids)):
-            writer.append(moving_disc(number, CLIP, 1.0))
-        shards = writer.finish()
-    for shard in shards:
-        shard["frames"] = shard.pop("items")
-    write_json(shares / "index.json", {"shards": shards, "videos": [], "rejected": []})
+    write_frames(shares, (moving_disc(number, CLIP, 1.0) for number in range(len(clip_ids))))
     pd.DataFrame({
         "clip": clip_ids, "video": [clip.split("@")[0] for clip in clip_ids], "class": "",
         "group": [f"g{i % groups:02d}" for i in range(len(clip_ids))], "split": "test",
@@ -200,13 +192,11 @@ def write_predictions(folder: Path, row: str, seed: int, clip_ids: list[str]) ->
         "paired": True, "context_frames": CONTEXT,
     }  # fmt: skip
     path = folder / "predictions" / row / f"seed{seed}/index.json"
-    journal = Journal(path.parent / "state", StateKey(None, ""))
-    with PredictionWriter(path, header, (TRAJECTORIES, FUTURE, SIZE, SIZE, 3), journal) as writer:
-        for number, clip in enumerate(clip_ids):
-            speeds = 0.9 - 0.1 * np.arange(TRAJECTORIES)
-            futures = [moving_disc(number, CLIP, speed)[CONTEXT:] for speed in speeds]
-            writer.append(clip, torch.from_numpy(np.stack(futures)))
-        writer.finish()
+    futures = {}
+    for number, clip in enumerate(clip_ids):
+        speeds = 0.9 - 0.1 * np.arange(TRAJECTORIES)
+        futures[clip] = np.stack([moving_disc(number, CLIP, speed)[CONTEXT:] for speed in speeds])
+    stored.write_predictions(path, header, futures)
 
 
 def write_semantics(home: Path, seed: int, clip_ids: list[str], groups: int) -> None:

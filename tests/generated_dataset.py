@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from safetensors.numpy import save_file
+from stored import write_frames
 
 from rsvp.config.schema import Generated
-from rsvp.data.frames import ShardWriter
 from rsvp.data.generated import GeneratedVideo, generate_video
 from rsvp.runtime.files import sha256_of_file, write_json
 
@@ -25,12 +24,7 @@ def make_dataset(
     """
     length = CONTEXT + FUTURE
     videos = [generate_video(Generated(), SIZE, seed, length) for seed in range(len(splits))]
-    with ShardWriter(folder / "frames/0", (SIZE, SIZE, 3), 1000) as writer:
-        writer.append(np.concatenate([video.frames for video in videos]))
-        shards = writer.finish()
-    for shard in shards:
-        shard["frames"] = shard.pop("items")
-    write_json(folder / "frames/0/index.json", {"shards": shards, "videos": [], "rejected": []})
+    write_frames(folder / "frames/0", [video.frames for video in videos])
     rows = [
         (f"v{n}@000000", f"v{n}", "", groups[n] if groups else f"v{n}", split, 0, n * length, 0, 1)
         for n, split in enumerate(splits)

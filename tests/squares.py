@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from safetensors.numpy import save_file
+from stored import write_frames
 
-from rsvp.data.frames import ShardWriter
 from rsvp.runtime.files import sha256_of_file, write_json
 
 
@@ -38,12 +38,7 @@ def make_dataset(
     """
     length = context + future + beyond
     clips, masks = zip(*(square(n, length, size) for n in range(len(splits))), strict=True)
-    with ShardWriter(folder / "frames" / "0", (size, size, 3), 50) as writer:
-        writer.append(np.concatenate(clips))
-        shards = writer.finish()
-    for shard in shards:
-        shard["frames"] = shard.pop("items")
-    write_json(folder / "frames/0/index.json", {"shards": shards, "videos": [], "rejected": []})
+    write_frames(folder / "frames/0", clips)
     rows = [
         (f"v{n}@000000", f"v{n}", "", f"g{n // 2}", split, 0, n * length, 0, 1, length)
         for n, split in enumerate(splits)

@@ -6,13 +6,13 @@ import time
 
 import pytest
 import torch
+from stored import write_latents
 from torch.utils.data import Dataset
 
 from rsvp.config.schema import Augment
-from rsvp.data.latents import Latents, LatentWriter
 from rsvp.data.pixels import to_bytes, to_float
 from rsvp.data.symmetries import turned, turned_latents
-from rsvp.runtime.journal import Journal, StateKey
+from rsvp.runtime.journal import StateKey
 from rsvp.training.batches import ClipBatches, LatentBatches, StepBatches
 from rsvp.training.run import STOP_SIGNALS, TrainingRun
 
@@ -139,14 +139,10 @@ def test_bytes_survive_floats():
 
 
 def test_latent_batches(tmp_path):
-    journal = Journal(tmp_path / "state", StateKey(None, ""))
     kinds = ("scene", "object", "motion")
-    facts = {"scopes": dict.fromkeys(kinds, "context"), "context_frames": 2, "clip_frames": 5}
-    writer = LatentWriter(tmp_path / "index.json", facts, 0.1, journal)
-    writer.add("train", list("abcdef"), {kind: torch.randn(6, 2, 4, 4) for kind in kinds})
-    writer.flush("train")
-    writer.finish()
-    items = LatentBatches(Latents(tmp_path / "index.json", "train"), 0, 5)
+    metadata = {"scopes": dict.fromkeys(kinds, "context"), "context_frames": 2, "clip_frames": 5}
+    raw = {kind: torch.randn(6, 2, 4, 4) for kind in kinds}
+    items = LatentBatches(write_latents(tmp_path, metadata, list("abcdef"), raw), 0, 5)
     assert {kind: value.shape for kind, value in items[3].observed.items()} == {
         kind: (5, 1, 2, 4, 4) for kind in kinds
     }
@@ -168,15 +164,10 @@ def test_latent_batches(tmp_path):
 def test_latents_are_turned_by_seed_and_step(tmp_path, augment):
     """Each clip under a symmetry of the dataset's, all of them drawn, all kinds alike; the clips
     are those that are drawn without."""
-    journal = Journal(tmp_path / "state", StateKey(None, ""))
-    facts = {"scopes": {"scene": "context", "motion": "frames"}, "context_frames": 2,
+    metadata = {"scopes": {"scene": "context", "motion": "frames"}, "context_frames": 2,
              "clip_frames": 5, "augment": augment.value, "displacements": ["motion"]}  # fmt: skip
-    writer = LatentWriter(tmp_path / "index.json", facts, 0.1, journal)
     raw = {"scene": torch.randn(6, 3, 4, 4), "motion": torch.randn(6, 5, 2, 4, 4)}
-    writer.add("train", list("abcdef"), raw)
-    writer.flush("train")
-    writer.finish()
-    latents = Latents(tmp_path / "index.json", "train")
+    latents = write_latents(tmp_path, metadata, list("abcdef"), raw)
     plain, turning = LatentBatches(latents, 0, 16), LatentBatches(latents, 0, 16, augment=True)
     symmetries = range({Augment.all: 8, Augment.horizontal: 2}[augment])
     seen = set()

@@ -12,15 +12,15 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.numpy import save_file
+from stored import write_frames
 
 from rsvp.data.clips import Clips, evaluation_clips
-from rsvp.data.frames import ShardWriter
 from rsvp.runtime.errors import UserError
 
 R = 8
 
 
-def frame_cache(folder, lengths, shares=2, per_shard=13, rejected=()):
+def frame_cache(folder, lengths, shares=2, rejected=()):
     """Shares with videos of the given lengths; pixel values tell the video and the frame.
 
     Returns {id: frames (T, R, R, 3)}.
@@ -28,23 +28,19 @@ def frame_cache(folder, lengths, shares=2, per_shard=13, rejected=()):
     truth = {}
     for share in range(shares):
         place = folder / "frames" / str(share)
-        videos = []
-        with ShardWriter(place, (R, R, 3), per_shard) as writer:
-            for number, (name, length) in enumerate(lengths.items()):
-                if number % shares != share:
-                    continue
-                frames = np.random.default_rng(number).integers(0, 256, (length, R, R, 3), np.uint8)
-                truth[name] = frames
-                videos.append({"id": name, "class": "", "path": f"{name}.avi", "sha256": "0",
-                               "frames": length, "fps": 25.0, "width": 9, "height": 9,
-                               "offset": writer.length})  # fmt: skip
-                writer.append(frames)
-            shards = writer.finish()
-        for shard in shards:
-            shard["frames"] = shard.pop("items")
+        videos, chunks, offset = [], [], 0
+        for number, (name, length) in enumerate(lengths.items()):
+            if number % shares != share:
+                continue
+            frames = np.random.default_rng(number).integers(0, 256, (length, R, R, 3), np.uint8)
+            truth[name] = frames
+            videos.append({"id": name, "class": "", "path": f"{name}.avi", "sha256": "0",
+                           "frames": length, "fps": 25.0, "width": 9, "height": 9,
+                           "offset": offset})  # fmt: skip
+            offset += length
+            chunks += np.array_split(frames, max(1, length // 5))
         bad = [{"id": n, "path": f"{n}.avi", "reason": "an empty file"} for n in rejected]
-        index = {"shards": shards, "videos": videos, "rejected": bad if share == 0 else []}
-        (place / "index.json").write_text(json.dumps(index))
+        write_frames(place, chunks, videos=videos, rejected=bad if share == 0 else [])
     return truth
 
 

@@ -4,15 +4,15 @@ import itertools
 
 import pytest
 import torch
+from stored import write_latents
 
 from rsvp.config.schema import ObservedFrames as Context
 from rsvp.config.schema import Predictor
 from rsvp.data.contexts import clip_order, contexts_of, observed_frames, predicted_frames, task_of
-from rsvp.data.latents import Latents, LatentWriter, split_latents
+from rsvp.data.latents import split_latents
 from rsvp.data.layout import Layout, joined
 from rsvp.models.autoencoders.kinds import make_autoencoder
 from rsvp.models.denoiser import LatentDenoiser
-from rsvp.runtime.journal import Journal, StateKey
 from rsvp.runtime.random import generator
 from rsvp.training.batches import LatentBatches, in_context
 from rsvp.training.denoising import draw_noising, future_loss
@@ -190,21 +190,15 @@ def test_the_loss_is_of_what_is_predicted_alone(kind, objective):
 
 def cache(folder, contexts=("short", "ends")):
     """A cache of motion and scene in three contexts, whose values tell clip and context."""
-    facts = {"scopes": {"scene": "context", "motion": "frames"}, "context_frames": 3,
+    metadata = {"scopes": {"scene": "context", "motion": "frames"}, "context_frames": 3,
              "clip_frames": FRAMES, "contexts": plain(contexts), "augment": "all",
              "displacements": ["motion"]}  # fmt: skip
-    writer = LatentWriter(
-        folder / "index.json", facts, 0.1, Journal(folder / "state", StateKey(None, ""))
-    )
     latents = {}
     for number, name in enumerate(("", *(f"{context}/" for context in contexts))):
         base = 10.0 * torch.arange(6.0) + number
         latents[f"{name}scene"] = base.view(6, 1, 1, 1).expand(6, 2, 4, 4)
         latents[f"{name}motion"] = base.view(6, 1, 1, 1, 1).expand(6, FRAMES, 2, 4, 4)
-    writer.add("train", list("abcdef"), latents)
-    writer.flush("train")
-    writer.finish()
-    return Latents(folder / "index.json", "train")
+    return write_latents(folder, metadata, list("abcdef"), latents)
 
 
 def test_latents_of_all_contexts_are_normalised_alike(tmp_path):

@@ -1,5 +1,6 @@
 """The decode stage as Snakemake runs it: its files, its index, and what it says on the terminal."""
 
+import argparse
 import itertools
 import json
 import os
@@ -16,9 +17,14 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from rsvp.config.schema import SourceKind
+from rsvp.config.stages import read_settings
+from rsvp.data import decoding
 from rsvp.data.frames import read_frame_cache
 from rsvp.data.sources import content_hash, list_sources, share_of, sources_digest
+from rsvp.runtime import parts
+from rsvp.runtime.files import read_json
 from rsvp.runtime.journal import SAVE_SECONDS
+from rsvp.stages.decode import run
 
 
 def picture(path, seconds=1.0):
@@ -44,21 +50,13 @@ def settings(folder, path, **values):
     return file
 
 
-STAGE = ("-m", "rsvp.stages.decode")
-SMALL_FILES = """
-import runpy
-import rsvp.data.frames
-rsvp.data.frames.SHARD_BYTES = 2**20
-runpy.run_module("rsvp.stages.decode", run_name="__main__", alter_sys=True)
-"""
-
-
-def decode(folder, videos, share, *more, stage=STAGE, **values):
+def decode(folder, videos, share, *more, **values):
     """Run the stage; returns (exit code, what it wrote to the terminal, where its index is)."""
     index = folder / "frames" / str(share) / "index.json"
     command = [
         sys.executable,
-        *stage,
+        "-m",
+        "rsvp.stages.decode",
         "--settings",
         settings(folder, videos, **values),
     ]
@@ -80,7 +78,7 @@ def test_shares_hold_each_video_once(tmp_path, videos):
         assert (code, lines(terminal)) == (0, [])
         index, frames = read_frame_cache(path)
         assert len(frames) == sum(video["frames"] for video in index["videos"])
-        stored = [load_file(path.parent / shard["file"])["frames"] for shard in index["shards"]]
+        stored = [load_file(path.parent / part["file"])["frames"] for part in index["parts"]]
         assert np.array_equal(np.concatenate(stored), frames.rows(range(len(frames))))
         for video in index["videos"]:
             assert share_of(video["id"], 2) == share
@@ -175,21 +173,25 @@ def test_frames_of_a_video_that_is_rejected_late_are_taken_back(tmp_path):
     assert np.array_equal(means, [0, 10, 20, 30, 100, 110, 120, 130])
 
 
-def test_small_files_and_leftovers(tmp_path, videos):
+def test_small_files_and_leftovers(tmp_path, videos, monkeypatch):
+    """A leftover of a larger share goes; a file holds at most its bytes and one chunk of frames."""
+    monkeypatch.setattr(decoding, "CHUNK_BYTES", 3 * 2**16)
+    monkeypatch.setattr(parts, "PART_BYTES", 2**20)
     folder = tmp_path / "frames" / "0"
     folder.mkdir(parents=True)
-    for name in ("frames-00007.safetensors", ".frames-00007.safetensors.part", "other.txt"):
+    for name in ("frames-00007.safetensors", "other.txt"):
         (folder / name).touch()
-    code, _, path = decode(
-        tmp_path, videos, 0, stage=("-c", SMALL_FILES), decode_jobs=1, resolution=128
-    )
-    assert code == 0
-    index, frames = read_frame_cache(path)
-    assert index["frames_per_shard"] == 21
-    assert [shard["frames"] for shard in index["shards"]] == [21, 21, 21, 12]
-    names = {"index.json", "other.txt", "state"} | {shard["file"] for shard in index["shards"]}
+    values = read_json(settings(tmp_path, videos, decode_jobs=1, resolution=128))
+    arguments = argparse.Namespace(
+        share=0, sources_digest=None, videos_index=None, index=folder / "index.json",
+        state=folder / "state", code=None,
+    )  # fmt: skip
+    assert run(arguments, read_settings(values))["frames"] == 75
+    index, frames = read_frame_cache(folder / "index.json")
+    assert len(index["parts"]) == 5
+    names = {"index.json", "other.txt", "state"} | {part["file"] for part in index["parts"]}
     assert {path.name for path in folder.iterdir()} == names
-    assert all((folder / s["file"]).stat().st_size <= 2**20 for s in index["shards"])
+    assert all((folder / part["file"]).stat().st_size <= 2**20 + 200 for part in index["parts"])
     assert len(frames) == 75
 
 
@@ -216,7 +218,7 @@ def test_share_without_videos(tmp_path, videos):
     code, _, path = decode(tmp_path, videos, 50, decode_jobs=51)
     index, frames = read_frame_cache(path)
     assert code == 0
-    assert len(frames) == len(index["videos"]) == len(index["shards"]) == 0
+    assert len(frames) == len(index["videos"]) == len(index["parts"]) == 0
 
 
 def test_generated_set_lies_beside_its_index(tmp_path, videos):
@@ -235,7 +237,7 @@ def test_interrupted_run_leaves_no_index(tmp_path, videos):
     code, terminal, path = decode(tmp_path, videos, 0, decode_jobs=1, ffmpeg=str(killer))
     assert code == 2
     assert any("ffmpeg was killed" in line for line in terminal.splitlines())
-    assert [item.name for item in path.parent.iterdir() if item.suffix != ".part"] == []
+    assert list(path.parent.glob("*")) == []
 
 
 def test_decoding_loads_no_torch():

@@ -11,6 +11,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 from seeded_i3d import seeded_variables
 from skimage.metrics import peak_signal_noise_ratio
+from stored import ANY
 
 from rsvp.config.stages import Settings
 from rsvp.data.clips import Clips, evaluation_clips
@@ -22,7 +23,8 @@ from rsvp.report.estimates import Estimate
 from rsvp.report.measures import FVD, KVD, Measure
 from rsvp.runtime.errors import UserError
 from rsvp.runtime.files import sha256_of_file, write_json
-from rsvp.runtime.journal import SAVE_SECONDS, Journal, StateKey, forget
+from rsvp.runtime.journal import SAVE_SECONDS, forget
+from rsvp.runtime.parts import PartWriter
 from rsvp.stages import evaluate, predict_baseline, real_features
 from tests.squares import make_dataset, square
 
@@ -130,12 +132,12 @@ def test_trajectories_and_their_mean(dataset: Path) -> None:
     test = Clips(dataset, "test")
     path = dataset.parents[2] / "predictions" / "sampler" / "index.json"
     real = torch.stack([test.frames(i, CONTEXT) for i in range(4)])
-    journal = Journal(path.parent / "state", StateKey(None, ""))
-    writer = RowWriter(path, test, "sampler", "predictor", 0, 2, videos=0, journal=journal)
-    with writer:
-        for number, future in enumerate(real):
-            brighter, darker = future.clamp(max=235) + 20, future.clamp(min=20) - 20
-            writer.add(number, torch.stack([brighter, darker]))
+    parts = PartWriter(path.parent, path.parent / "state", ANY, "frames")
+    writer = RowWriter(path, parts, test, "sampler", "predictor", 0, 2)
+    for number, future in enumerate(real):
+        brighter, darker = future.clamp(max=235) + 20, future.clamp(min=20) - 20
+        writer.add(number, torch.stack([brighter, darker]))
+    writer.finish()
     _, scores, _ = score(dataset, path)
     means = scores.groupby("trajectory")["mse"].mean()
     assert set(means.index) == {-1, 0, 1}
@@ -268,10 +270,11 @@ def test_the_order_of_clips_changes_no_number(dataset: Path) -> None:
     _, scores, features = score(dataset, path)
     test = Clips(dataset, "test")
     turned = dataset.parents[2] / "predictions" / "turned" / "index.json"
-    journal = Journal(turned.parent / "state", StateKey(None, ""))
-    with RowWriter(turned, test, "turned", "baseline", 0, 1, 0, journal) as writer:
-        for clip, frames in reversed(list(Predictions(path))):
-            writer.add(test.table["clip"].tolist().index(clip), frames)
+    parts = PartWriter(turned.parent, turned.parent / "state", ANY, "frames")
+    writer = RowWriter(turned, parts, test, "turned", "baseline", 0)
+    for clip, frames in reversed(list(Predictions(path))):
+        writer.add(test.table["clip"].tolist().index(clip), frames)
+    writer.finish()
     _, turned_scores, turned_features = score(dataset, turned)
     by = ["clip", "trajectory", "frame"]
     pd.testing.assert_frame_equal(

@@ -9,8 +9,8 @@ import pytest
 import torch
 from dying import dies_at
 from safetensors import safe_open
+from stored import write_latents
 
-from rsvp.data import latents as latents_module
 from rsvp.data.latents import (
     CONSTANT,
     Latents,
@@ -19,13 +19,15 @@ from rsvp.data.latents import (
     TemporalScope,
     split_latents,
 )
-from rsvp.runtime.files import read_json, sha256_of_file
-from rsvp.runtime.journal import SAVE_SECONDS, Journal, StateKey, forget
+from rsvp.runtime import parts as parts_module
+from rsvp.runtime.files import read_json, sha256_of_file, write_json
+from rsvp.runtime.journal import SAVE_SECONDS, StateKey, forget
+from rsvp.runtime.parts import PartWriter
 
 SHAPES = {"scene": (3, 4, 4), "object": (2, 4, 4), "motion": (5, 6, 4, 4)}
 BYTES = 4 * 16 * (3 + 2 + 5 * 6)  # of one clip
 NOISE = 0.1
-FACTS = {
+METADATA = {
     "context_frames": 2,
     "scopes": {"scene": "context", "object": "context", "motion": "frames"},
 }
@@ -45,28 +47,31 @@ def write(folder, counts, batch=3, batches=10**9):
 
     Goes on after what an earlier run noted, and is killed after some `batches`.
     """
-    journal = Journal(folder / "state", StateKey("code", "work"))
-    writer = LatentWriter(folder / "index.json", FACTS, NOISE, journal)
-    raw = {}
+    raw, splits = {}, {}
     for seed, (split, count) in enumerate(counts.items()):
         raw[split] = draw(count, seed)
-        for first in range(writer.done(split), count, batch):
+        parts = PartWriter(folder, folder / "state", StateKey("code", "work"), split)
+        writer = LatentWriter(parts)
+        for first in range(len(writer.clips), count, batch):
             if batches == 0:
                 raise KeyboardInterrupt
             part = {kind: value[first : first + batch] for kind, value in raw[split].items()}
             names = [f"{split}{i}" for i in range(first, min(first + batch, count))]
-            writer.add(split, names, part)
-            writer.checkpoint()
+            writer.add(names, part)
+            parts.checkpoint()
             batches -= 1
-        writer.flush(split)
-    writer.finish()
+        splits[split] = writer.finish()
+        if split == "train":
+            statistics = writer.results(NOISE)
+    index = METADATA | {"statistics": statistics, "splits": splits}
+    write_json(folder / "index.json", index)
     return raw
 
 
 @pytest.fixture
 def small_files(monkeypatch):
     """Files of at most four clips."""
-    monkeypatch.setattr(latents_module, "FILE_BYTES", 4 * BYTES + 100)
+    monkeypatch.setattr(parts_module, "PART_BYTES", 4 * BYTES + 100)
 
 
 COUNTS = {"train": 11, "validation": 4, "test": 5}
@@ -127,9 +132,9 @@ def test_round_trip_over_several_files(tmp_path):
 @pytest.mark.usefixtures("small_files")
 def test_files_are_bounded_and_hashed(tmp_path):
     write(tmp_path, COUNTS)
-    files = read_json(tmp_path / "index.json")["files"]
-    assert [len(entry["clips"]) for entry in files["train"]] == [4, 4, 3]
-    named = [entry for entries in files.values() for entry in entries]
+    splits = read_json(tmp_path / "index.json")["splits"]
+    assert [part["items"] for part in splits["train"]["parts"]] == [4, 4, 3]
+    named = [part for split in splits.values() for part in split["parts"]]
     assert {entry["file"] for entry in named} == {p.name for p in tmp_path.glob("*.safetensors")}
     for entry in named:
         path = tmp_path / entry["file"]
@@ -163,13 +168,8 @@ def test_training_latents_read_as_standard(tmp_path):
 
 @pytest.mark.parametrize("noise", [NOISE, 0.0])
 def test_constant_channel_is_not_blown_up(tmp_path, noise):
-    journal = Journal(tmp_path / "state", StateKey(None, ""))
-    writer = LatentWriter(tmp_path / "index.json", FACTS, noise, journal)
     still = {kind: torch.full((4, *shape), 7.0) for kind, shape in SHAPES.items()}
-    writer.add("train", list("abcd"), still)
-    writer.flush("train")
-    writer.finish()
-    read = Latents(tmp_path / "index.json", "train")
+    read = write_latents(tmp_path, METADATA, list("abcd"), still, noise)
     assert read.statistics["scene"].deviation == pytest.approx([max(noise, CONSTANT)] * 3)
     assert all(value.abs().max() < 1e-5 for value in read.batch([0, 3]).values())
 

@@ -1,110 +1,114 @@
 """Predictions on disk: what is written is read back, clip by clip."""
 
-import itertools
 import json
-import shutil
 
+import pandas as pd
 import pytest
 import torch
-from dying import dies_at
+from stored import ANY
 
-from rsvp.data import predictions
-from rsvp.data.predictions import Predictions, PredictionWriter
-from rsvp.runtime.journal import SAVE_SECONDS, Journal, StateKey, forget
+from rsvp.data.contexts import Task
+from rsvp.data.predictions import STEM, Predictions, RowWriter, task_in
+from rsvp.runtime import parts
+from rsvp.runtime.journal import SAVE_SECONDS, forget
+from rsvp.runtime.parts import PartWriter
 
 SHAPE = (2, 3, 8, 8, 3)
-HEADER = {"row": "r", "kind": "predictor", "seed": 0, "dataset": "d", "split": "test",
-          "paired": True, "context_frames": 4}  # fmt: skip
+CONTEXT = 4
 
 
-def opened(folder):
+class FakeClips:
+    """Clips of a dataset, grey."""
+
+    clip_frames, context_frames, resolution, split = CONTEXT + SHAPE[1], CONTEXT, 8, "test"
+
+    def __init__(self, count):
+        self.index = {"dataset": "d"}
+        self.table = pd.DataFrame({"clip": [f"v@{n:06d}" for n in range(count)]})
+
+    def frames(self, i):
+        return torch.full((self.clip_frames, 8, 8, 3), 7 * i, dtype=torch.uint8)
+
+
+def opened(folder, count, videos=0, **more):
     """A writer as each run of a stage opens it."""
-    journal = Journal(folder / "state", StateKey("code", "work"))
-    return PredictionWriter(folder / "index.json", HEADER, SHAPE, journal)
+    files = PartWriter(folder, folder / "state", ANY, STEM)
+    return RowWriter(
+        folder / "index.json", files, FakeClips(count), "r", "predictor", 0, 2, videos, **more
+    )
 
 
-def write(folder, count, seed=0, killed_before=None):
+def write(folder, count, seed=0, killed_before=None, videos=0):
     """Write random frames; a run that goes on begins after what an earlier one noted."""
     random = torch.Generator().manual_seed(seed)
     frames = torch.randint(0, 256, (count, *SHAPE), generator=random, dtype=torch.uint8)
-    with opened(folder) as writer:
-        for number in range(len(writer.clips), count):
-            if number == killed_before:
-                raise KeyboardInterrupt
-            writer.append(f"v@{number:06d}", frames[number])
-            writer.checkpoint()
-        writer.finish()
+    writer = opened(folder, count, videos)
+    for number in range(writer.done, count):
+        if number == killed_before:
+            raise KeyboardInterrupt
+        writer.add(number, frames[number])
+        writer.parts.checkpoint()
+    writer.finish()
     return frames
 
 
 def content(folder):
-    """All files of a folder and what is in them, but for what the next stage clears up."""
-    files = [path for path in folder.iterdir() if path.is_file() and path.suffix != ".tmp"]
-    return {path.name: path.read_bytes() for path in files}
+    """All files of a folder and what is in them."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.*")
+            if "state" not in path.parts}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def small_files(monkeypatch):
+    """Files of three clips."""
+    monkeypatch.setattr(parts, "PART_BYTES", 3 * 2 * 3 * 8 * 8 * 3)
 
 
 @pytest.mark.parametrize("interval", [0, 10**9])
 def test_killed_run_ends_as_an_undisturbed_one(tmp_path, monkeypatch, interval):
     """Killed before each clip in turn, with a checkpoint after each clip or never."""
     monkeypatch.setenv(SAVE_SECONDS, str(interval))
-    monkeypatch.setattr(predictions, "SHARD_BYTES", 3 * 2 * 3 * 8 * 8 * 3)  # three clips
-    write(tmp_path / "whole", 8)
+    write(tmp_path / "whole", 8, videos=3)
     for number in range(1, 8):
         with pytest.raises(KeyboardInterrupt):
-            write(tmp_path / "run", 8, killed_before=number)
-        assert len(opened(tmp_path / "run").clips) == (0 if interval else number)
-    write(tmp_path / "run", 8)
+            write(tmp_path / "run", 8, killed_before=number, videos=3)
+        assert opened(tmp_path / "run", 8).done == (0 if interval else number)
+    write(tmp_path / "run", 8, videos=3)
     assert content(tmp_path / "run") == content(tmp_path / "whole")
-    assert len(opened(tmp_path / "run").clips) == 8  # until Snakemake knows that it is finished
+    assert opened(tmp_path / "run", 8).done == 8  # until Snakemake knows that it is finished
     forget(tmp_path / "run/state")
-    assert opened(tmp_path / "run").clips == []
+    assert opened(tmp_path / "run", 8).done == 0
 
 
-@pytest.mark.parametrize("full", [False, True])
-@pytest.mark.parametrize("interval", [0, 10**9])
-def test_runs_that_die_while_they_finish_end_as_an_undisturbed_one(
-    tmp_path, monkeypatch, interval, full
-):
-    """Killed, or the disk full, at each change of the disk; a file is unfinished in the journal."""
-    monkeypatch.setenv(SAVE_SECONDS, str(interval))
-    monkeypatch.setattr(predictions, "SHARD_BYTES", 3 * 2 * 3 * 8 * 8 * 3)  # three clips
-    write(tmp_path / "whole", 8)
-    for call in itertools.count():
-        if not dies_at(call, lambda: write(tmp_path / "run", 8), full):
-            break
-        write(tmp_path / "run", 8)
-        assert content(tmp_path / "run") == content(tmp_path / "whole"), call
-        shutil.rmtree(tmp_path / "run")
-    assert call > 8
-
-
-@pytest.mark.parametrize("lost", ["frames-00001.safetensors", "index.json"])
-def test_finished_work_that_is_not_whole_any_more_is_done_again(tmp_path, monkeypatch, lost):
-    monkeypatch.setattr(predictions, "SHARD_BYTES", 3 * 2 * 3 * 8 * 8 * 3)  # three clips
-    write(tmp_path / "whole", 8)
-    write(tmp_path / "run", 8)
-    (tmp_path / "run" / lost).write_bytes(b"of another run")
-    write(tmp_path / "run", 8)
-    assert content(tmp_path / "run") == content(tmp_path / "whole")
-
-
-def test_round_trip(tmp_path, monkeypatch):
-    monkeypatch.setattr(predictions, "SHARD_BYTES", 3 * 2 * 3 * 8 * 8 * 3)  # three clips
-    frames = write(tmp_path, 7)
+def test_round_trip(tmp_path):
+    frames = write(tmp_path, 7, videos=2)
     read = Predictions(tmp_path / "index.json")
     assert read.clips == [f"v@{n:06d}" for n in range(7)]
     for number, (clip, found) in enumerate(read):
         assert clip == read.clips[number]
         assert torch.equal(found, frames[number])
     index = json.loads((tmp_path / "index.json").read_text())
-    assert [shard["clips"] for shard in index["shards"]] == [3, 3, 1]
-    assert {key: index[key] for key in HEADER} == HEADER
+    assert [part["items"] for part in index["parts"]] == [3, 3, 1]
+    assert (index["row"], index["kind"], index["split"], index["paired"]) == (
+        "r", "predictor", "test", True
+    )  # fmt: skip
     assert (index["trajectories"], index["future_frames"], index["resolution"]) == (2, 3, 8)
+    assert [video["clip"] for video in index["videos"]] == read.clips[:2]
+    assert all((tmp_path / video["file"]).exists() for video in index["videos"])
+    assert task_in(index) == Task([0, 1, 2, 3], [4, 5, 6])
+
+
+def test_other_tasks_are_told(tmp_path):
+    task = Task([6, 0], [1, 2, 3])
+    opened(tmp_path, 1, videos=1, task=task).finish()
+    index = json.loads((tmp_path / "index.json").read_text())
+    assert task_in(index) == task
+    assert index["context_frames"] == 2 and index["videos"] == []
 
 
 def test_shorter_second_run_leaves_nothing_of_the_first(tmp_path, monkeypatch):
-    monkeypatch.setattr(predictions, "SHARD_BYTES", 1)  # one clip in each file
-    write(tmp_path, 5)
+    monkeypatch.setattr(parts, "PART_BYTES", 1)  # one clip in each file
+    write(tmp_path, 5, videos=3)
     forget(tmp_path / "state")
     frames = write(tmp_path, 2, seed=1)
     names = {"index.json", "frames-00000.safetensors", "frames-00001.safetensors"}
@@ -115,14 +119,12 @@ def test_shorter_second_run_leaves_nothing_of_the_first(tmp_path, monkeypatch):
 def test_failure_keeps_what_stood(tmp_path):
     frames = write(tmp_path, 2)
     forget(tmp_path / "state")
-    with pytest.raises(RuntimeError), opened(tmp_path) as writer:
-        writer.append("x", frames[0])
-        raise RuntimeError
+    opened(tmp_path, 2).add(0, frames[1])
     assert torch.equal(Predictions(tmp_path / "index.json").frames(1), frames[1])
 
 
 def test_wrong_shape_is_refused(tmp_path):
-    with opened(tmp_path) as writer:
-        for bad in (torch.zeros(SHAPE), torch.zeros(1, *SHAPE[1:], dtype=torch.uint8)):
-            with pytest.raises(ValueError, match="expected uint8"):
-                writer.append("x", bad)
+    writer = opened(tmp_path, 2)
+    for bad in (torch.zeros(SHAPE), torch.zeros(1, *SHAPE[1:], dtype=torch.uint8)):
+        with pytest.raises(ValueError, match="expected uint8"):
+            writer.add(0, bad)

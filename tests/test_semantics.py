@@ -19,7 +19,7 @@ from rsvp.config.stages import Settings
 from rsvp.data import generated
 from rsvp.data.clips import object_mask
 from rsvp.data.generated import GeneratedVideo, generate_video
-from rsvp.data.pictures import colours_of_motion, motion_legend
+from rsvp.data.images import colours_of_motion, motion_legend
 from rsvp.metrics import semantics
 from rsvp.metrics.intervals import verdict
 from rsvp.models.autoencoders.kinds import autoencoder_arguments, make_autoencoder

@@ -108,7 +108,7 @@ def forget_journals(results: str, folders: Iterable[str]) -> None:
     keep `--forcerun` from doing the work again.
     """
     states = {f"{folder}/index.json": Path(results, folder, "state") for folder in folders}
-    states = {name: state for name, state in states.items() if (state / JOURNAL).exists()}
+    states = {name: state for name, state in states.items() if any(state.glob(f"*{JOURNAL}"))}
     if not states:
         return
     store = FilePersistence(path=Path(results, ".snakemake"))

@@ -33,7 +33,6 @@ from rsvp.config.schema import (
 )
 from rsvp.config.stages import measuring_weights
 from rsvp.data.folders import ClipFolder
-from rsvp.data.parts import Parts
 from rsvp.data.splits import spread
 from rsvp.metrics.features import clip_features
 from rsvp.metrics.folders import (
@@ -53,8 +52,9 @@ from rsvp.report.tables import Tables, make_tables
 from rsvp.runtime.device import device_of
 from rsvp.runtime.errors import UserError
 from rsvp.runtime.files import INDEX, read_yaml, write_json
-from rsvp.runtime.journal import Journal, StateKey
+from rsvp.runtime.journal import StateKey
 from rsvp.runtime.main import run_command
+from rsvp.runtime.parts import PartWriter
 
 NO_FLOOR = (
     "No floor: how far other real clips are from these, more than 0 in a Fréchet distance; --floor "
@@ -141,10 +141,10 @@ def measure(
     """Score one row; the answer is its index, which lies beside scores and features."""
     folder = out / row.index["row"]
     with TemporaryDirectory(dir=out) as temporary:
-        parts = Parts(Journal(Path(temporary), StateKey(None, "")))
+        parts = PartWriter(Path(temporary), Path(temporary), StateKey(None, ""), "row")
         for number in tqdm(range(len(row)), desc=row.index["row"], unit="clip"):
             parts.append(row.measure(number, windows, networks))
-        parts.save()
+        parts.finish()
         files = [folder / name for name in ("scores.parquet", "features.safetensors", INDEX)]
         write_row(row, parts, real, networks, *files)
     return folder / INDEX

@@ -12,7 +12,7 @@ import torch
 from safetensors import safe_open
 
 from rsvp.config.schema import Augment
-from rsvp.data.frames import ShardReader, read_frame_cache
+from rsvp.data.frames import FrameReader, read_frame_cache
 from rsvp.data.splits import SIDES, clip_rows, spread
 from rsvp.runtime.errors import UserError
 from rsvp.runtime.files import read_json, sha256_of_file
@@ -54,7 +54,7 @@ class Clips:
             self.fitting = [
                 i for i in self.fitting if self.last_row(i) < self.table["stop"].iloc[i]
             ]
-        self.caches: dict[int, ShardReader] = {}
+        self.caches: dict[int, FrameReader] = {}
 
     def __len__(self) -> int:
         return len(self.table)
@@ -81,7 +81,7 @@ class Clips:
             self.cache(share).rows(first + clip_rows(self.clip_frames, stride)[list(places)])
         )
 
-    def cache(self, share: int) -> ShardReader:
+    def cache(self, share: int) -> FrameReader:
         """The frames of one decode share, which must be those that were split."""
         if share not in self.caches:
             entry = self.index["shares"][share]

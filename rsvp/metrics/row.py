@@ -12,10 +12,10 @@ from pyarrow import parquet
 from safetensors.numpy import save_file
 
 from rsvp.data.clips import clip_places
-from rsvp.data.parts import Parts
 from rsvp.metrics import features, scoring
 from rsvp.metrics.networks import Networks
 from rsvp.runtime.files import atomic_path, sha256_of_file, write_json
+from rsvp.runtime.parts import PartWriter
 
 SCORES, FEATURES = "scores/", "features/"  # prefixes of the names of measured arrays
 ROW_GROUP = 16384  # lines of the score table that are compressed together
@@ -105,7 +105,7 @@ class RealSide:
     groups: np.ndarray  # int64 codes
 
 
-def write_scores(path: Path, row: RowScorer, parts: Parts) -> None:
+def write_scores(path: Path, row: RowScorer, parts: PartWriter) -> None:
     """Write the score table, without lines where the row is unpaired.
 
     Its row groups have a fixed size, so that the file does not depend on where a run was killed.
@@ -173,7 +173,7 @@ def row_index(index: dict[str, Any], networks: Networks, groups: int) -> dict[st
 
 def write_row(
     row: RowScorer,
-    parts: Parts,
+    parts: PartWriter,
     real: RealSide,
     networks: Networks,
     scores: Path,

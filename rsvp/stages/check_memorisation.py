@@ -22,14 +22,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from rsvp.config.checks import SYMMETRIES
 from rsvp.config.schema import Augment
 from rsvp.config.stages import Settings
 from rsvp.data.clips import Clips, clip_places
-from rsvp.data.parts import Parts
-from rsvp.data.pictures import write_picture
+from rsvp.data.images import write_image
 from rsvp.data.predictions import Predictions
 from rsvp.data.symmetries import turned
 from rsvp.metrics import memorisation
@@ -38,12 +36,13 @@ from rsvp.metrics.frame import psnr
 from rsvp.metrics.memorisation import Nearest
 from rsvp.metrics.networks import load_detectors, start_measuring
 from rsvp.runtime.files import fresh_folder, write_json
-from rsvp.runtime.journal import Journal, StateKey, state_key
+from rsvp.runtime.journal import StateKey, batches, state_key
 from rsvp.runtime.main import resumable_parser, run_stage
+from rsvp.runtime.parts import PartWriter
 
 
 def main() -> None:
-    """The command line."""
+    """Read the command line and run the stage."""
     parser = resumable_parser(__doc__)
     parser.add_argument("--dataset", type=Path, required=True, help="dataset index.json")
     parser.add_argument(
@@ -55,14 +54,15 @@ def main() -> None:
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
-    """Write the index and the pictures."""
+    """Write the index and the images."""
     device = start_measuring(settings.compute)
     train, test = Clips(arguments.dataset, "train"), Clips(arguments.dataset, "test")
     rows = [Predictions(path) for path in arguments.predictions]
     detector = load_detectors(settings.weights, device).present.get("i3d")
     if test.clip_frames - test.context_frames < getattr(detector, "minimum_frames", 0):
         detector = None
-    key = state_key(arguments.code, settings, arguments.dataset, *arguments.predictions)
+    inputs = (arguments.dataset, *arguments.predictions)
+    key = state_key(arguments.code, settings.handed, *inputs)
     kept = Descriptions(arguments.state, key)
     numbers = [clip_places(test, row.clips, row.index["row"]) for row in rows]
     real_clips = sorted({number for clips in numbers for number in clips})
@@ -81,14 +81,13 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
             | memorisation.statistics(found.distance, real, groups, settings.evaluation.bootstrap)
             | {"shown": show(row, clips, test, train, found, real, folder)}
         )
-    dataset = test.index["dataset"]
-    facts = protocol(train, test, detector)
-    write_json(arguments.index, {"dataset": dataset, "protocol": facts, "rows": entries})
+    dataset, metadata = test.index["dataset"], protocol(train, test, detector)
+    write_json(arguments.index, {"dataset": dataset, "protocol": metadata, "rows": entries})
     return {"clips": sum(map(len, rows)), "device": str(device)}
 
 
 def protocol(train: Clips, test: Clips, detector: Detector | None) -> dict[str, Any]:
-    """What the numbers depend on."""
+    """Return what the numbers depend on."""
     colours = f"{memorisation.FRAMES} frames of {memorisation.CELLS}×{memorisation.CELLS}"
     count = SYMMETRIES[test.augment.name]
     symmetries = f"{count} symmetr{'ies' if count > 1 else 'y'}"
@@ -117,11 +116,11 @@ class Descriptions:
         self, name: str, count: int, describe: Callable[[int], np.ndarray]
     ) -> Callable[[], Iterable[np.ndarray]]:
         """Describe each number below `count`, unless that is done; start a pass over the blocks."""
-        parts = Parts(Journal(self.state / name, self.key))
-        rest = range(parts.items, count)
-        for i in tqdm(rest, desc=f"describe {name}", initial=parts.items, total=count, unit="clip"):
+        parts = PartWriter(self.state, self.state, self.key, name)
+        for i in batches(parts.items, count, 1, f"describe {name}"):
             parts.append({"description": describe(i)[None]})
-        parts.save()
+            parts.checkpoint()
+        parts.finish()
         return lambda: (part["description"] for part in parts)
 
 
@@ -155,22 +154,22 @@ def nearest_clips(
 
 
 def train_future(train: Clips, number: int) -> Tensor:
-    """The future (F, H, W, 3) of a training clip."""
+    """Return the future (F, H, W, 3) of a training clip."""
     return train.frames(number, train.context_frames)
 
 
 def coarse(future: Tensor) -> np.ndarray:
-    """The coarse colours (D,) of a future (F, H, W, 3)."""
+    """Return the coarse colours (D,) of a future (F, H, W, 3)."""
     return memorisation.describe(future).flatten().numpy()
 
 
 def first_future(row: Predictions, i: int, test: Clips) -> Tensor:
-    """The first trajectory of the i-th clip, as far as the future of training clips goes."""
+    """Return the first trajectory of the i-th clip, as far as training clips go."""
     return row.frames(i)[0, : test.clip_frames - test.context_frames]
 
 
 def symmetric(future: Tensor, augment: Augment) -> np.ndarray:
-    """The description of a future (F, H, W, 3) under each symmetry that training saw, (S, D)."""
+    """Describe a future (F, H, W, 3) under each symmetry that training saw: (S, D)."""
     colours = memorisation.describe(future)
     return torch.stack(
         [turned(colours, number, augment).flatten() for number in range(SYMMETRIES[augment.name])]
@@ -191,7 +190,7 @@ def show(
         nearest = int(found.clip[i])
         training = train_future(train, nearest)
         file = folder / f"{row.index['row']}-seed{row.index['seed']}-{place}.png"
-        write_picture(file, memorisation.strip(first_future(row, i, test), training))
+        write_image(file, memorisation.strip(first_future(row, i, test), training))
         shown.append({
             "place": place, "clip": row.clips[i], "nearest": train.table["clip"].iloc[nearest],
             "distance": float(found.distance[i]), "real_distance": float(real[i]),

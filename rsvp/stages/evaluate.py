@@ -11,23 +11,22 @@ from pathlib import Path
 from typing import Any
 
 from safetensors.numpy import load_file
-from tqdm import tqdm
 
 from rsvp.config.stages import Settings
 from rsvp.data.clips import Clips, clip_places
-from rsvp.data.parts import Parts
 from rsvp.data.predictions import Predictions, task_in
 from rsvp.data.splits import spread
 from rsvp.metrics.networks import Networks, load_networks, start_measuring
 from rsvp.metrics.row import RealSide, RowScorer, group_codes, write_row
 from rsvp.runtime.errors import UserError
 from rsvp.runtime.files import read_json, sha256_of_file
-from rsvp.runtime.journal import Journal, state_key
+from rsvp.runtime.journal import batches, state_key
 from rsvp.runtime.main import resumable_parser, run_stage
+from rsvp.runtime.parts import PartWriter
 
 
 def main() -> None:
-    """The command line."""
+    """Read the command line and run the stage."""
     parser = resumable_parser(__doc__)
     parser.add_argument("--dataset", type=Path, required=True, help="index of the dataset")
     parser.add_argument("--predictions", type=Path, required=True, help="index of the predictions")
@@ -55,11 +54,12 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     real = real_side(arguments.real, test, row.index)
     if not row.prefix:
         real = replace(real, features={})  # they are of the prefix's future
-    parts = Parts(Journal(arguments.state, state_key(arguments.code, settings, *inputs)))
-    rest = range(parts.items, len(row))
-    for number in tqdm(rest, desc="evaluate", initial=parts.items, total=len(row), unit="clip"):
+    key = state_key(arguments.code, settings.handed, *inputs)
+    parts = PartWriter(arguments.state, arguments.state, key, "row")
+    for number in batches(parts.items, len(row), 1, "evaluate"):
         parts.append(row.measure(number, settings.windows, networks))
-    parts.save()
+        parts.checkpoint()
+    parts.finish()
     write_row(row, parts, real, networks, arguments.scores, arguments.features, arguments.index)
     return {"clips": len(row), "device": str(device)}
 

@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     clips, held_out = (Clips(arguments.dataset, split) for split in ("train", "validation"))
     pretrained = load_autoencoder(arguments.pretrained)
     trainer = Finetuning(settings, clips, held_out, pretrained, fabric, TRIAL_STEPS)
-    key = state_key(arguments.code, settings, arguments.dataset, arguments.pretrained)
+    key = state_key(arguments.code, settings.handed, arguments.dataset, arguments.pretrained)
     steps, budget = config.steps, {}
     if config.seconds is not None:
         ahead = trainer.batches(0)

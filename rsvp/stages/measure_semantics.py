@@ -26,8 +26,8 @@ from tqdm import tqdm
 
 from rsvp.config.stages import Settings
 from rsvp.data.clips import Clips, evaluation_clips
+from rsvp.data.images import colours_of_motion, motion_legend, write_image
 from rsvp.data.latents import LatentStatistics
-from rsvp.data.pictures import colours_of_motion, motion_legend, write_picture
 from rsvp.data.pixels import to_bytes
 from rsvp.metrics import semantics
 from rsvp.metrics.networks import Loaded, load_perceptual
@@ -125,7 +125,7 @@ def write_views(
     autoencoder: Autoencoder, clips: Clips, shown: list[int], folder: Path, device: torch.device
 ) -> dict[str, Any]:
     """Write the pictures of clips; return their index entries, with paths from the index."""
-    write_picture(folder / "legend.png", motion_legend())
+    write_image(folder / "legend.png", motion_legend())
     views = []
     for first in tqdm(range(0, len(shown), BATCH), desc="write views", unit="batch"):
         batch = shown[first : first + BATCH]
@@ -142,7 +142,7 @@ def write_views(
             view: dict[str, Any] = {"clip": clips.table["clip"].iloc[clip]}
             for name, picture in pictures.items():
                 file = folder / f"{first + place:05d}-{name}.png"
-                write_picture(file, picture)
+                write_image(file, picture)
                 view[name] = f"{folder.name}/{file.name}"
             views.append(view | {"motion_pixels": pixels})
     return {"legend": f"{folder.name}/legend.png", "views": views}

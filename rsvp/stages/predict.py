@@ -1,4 +1,4 @@
-"""Predict: sample K futures for each test clip from its context frames alone.
+"""Predict: sample K trajectories for each test clip from its context frames alone.
 
 A horizon beyond that of training rolls forward, block by block (`rsvp.models.rolling`).
 """
@@ -14,19 +14,21 @@ import torch
 from rsvp.config.stages import Settings
 from rsvp.data.clips import Clips, evaluation_clips
 from rsvp.data.contexts import PREFIX, task_of
-from rsvp.data.predictions import RowWriter
+from rsvp.data.predictions import STEM, RowWriter
 from rsvp.diffusion.predictor import load_predictor, predict_block
 from rsvp.diffusion.samplers import Sampling
 from rsvp.models.rolling import blocks_of, roll
 from rsvp.runtime.device import device_name, make_fabric
-from rsvp.runtime.journal import Journal, batches, state_key
+from rsvp.runtime.journal import batches, state_key
 from rsvp.runtime.main import resumable_parser, run_stage
+from rsvp.runtime.parts import PartWriter
 from rsvp.training.cost import forward_flops, per_second
 
 BATCH = 8
 
 
 def main() -> None:
+    """Read the command line and run the stage."""
     parser = resumable_parser(__doc__)
     parser.add_argument("--dataset", type=Path, required=True, help="dataset index.json")
     parser.add_argument("--autoencoder", type=Path, required=True, help="autoencoder index.json")
@@ -37,6 +39,7 @@ def main() -> None:
 
 @torch.no_grad()
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+    """Write the predictions of one predictor."""
     fabric = make_fabric(settings.compute, settings.seed)
     clips = Clips(arguments.dataset, "test", settings.evaluation.horizon)
     indices = evaluation_clips(clips, settings.evaluation.max_clips)
@@ -61,34 +64,35 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     trajectories, layout = settings.evaluation.trajectories, network.layout
     task = task_of(layout.contexts[network.context], layout.frames, clips.clip_frames)
     observed, horizon = len(task.observed), len(task.predicted)
-    key = state_key(
-        arguments.code, settings, arguments.dataset, arguments.autoencoder, arguments.denoiser
-    )
+    inputs = (arguments.dataset, arguments.autoencoder, arguments.denoiser)
+    key = state_key(arguments.code, settings.handed, *inputs)
+    parts = PartWriter(arguments.predictions.parent, arguments.state, key, STEM)
     writer = RowWriter(
         arguments.predictions,
+        parts,
         clips,
         row=settings.name,
         kind="predictor",
         seed=settings.seed,
         trajectories=trajectories,
         videos=settings.evaluation.videos,
-        journal=Journal(arguments.state, key),
         task=task,
     )
-    started, drawn = time.perf_counter(), (len(indices) - writer.done) * trajectories
-    with writer:
-        for first in batches(writer.done, len(indices), BATCH, "predict"):
-            batch = indices[first : first + BATCH]
-            frames = torch.stack([clips.frames_at(i, task.observed) for i in batch])
-            context = frames.permute(0, 1, 4, 2, 3).to(fabric.device)
-            block = partial(predict_block, network, settings.seed, batch)
-            with fabric.autocast():
-                futures = roll(block, context, trajectories, horizon)
-            futures = futures.permute(0, 1, 2, 4, 5, 3).cpu()
-            for index, future in zip(batch, futures, strict=True):
-                writer.add(index, future)
-            writer.checkpoint()
-    seconds = time.perf_counter() - started
+    seconds, drawn = 0.0, (len(indices) - writer.done) * trajectories
+    for first in batches(writer.done, len(indices), BATCH, "predict"):
+        started = time.perf_counter()
+        batch = indices[first : first + BATCH]
+        frames = torch.stack([clips.frames_at(i, task.observed) for i in batch])
+        context = frames.permute(0, 1, 4, 2, 3).to(fabric.device)
+        block = partial(predict_block, network, settings.seed, batch)
+        with fabric.autocast():
+            futures = roll(block, context, trajectories, horizon)
+        futures = futures.permute(0, 1, 2, 4, 5, 3).cpu()
+        seconds += time.perf_counter() - started  # of sampling, without writing
+        for index, future in zip(batch, futures, strict=True):
+            writer.add(index, future)
+        parts.checkpoint()
+    writer.finish()
     shape = (1, observed, 3, clips.resolution, clips.resolution)
     context = torch.zeros(shape, dtype=torch.uint8, device=fabric.device)
     flops = forward_flops(

@@ -13,17 +13,18 @@ import torch
 from rsvp.config.schema import BASELINES
 from rsvp.config.stages import Settings
 from rsvp.data.clips import Clips, evaluation_clips
-from rsvp.data.predictions import RowWriter
+from rsvp.data.predictions import STEM, RowWriter
 from rsvp.models.baselines import predict
 from rsvp.runtime.errors import UserError
-from rsvp.runtime.journal import Journal, batches, state_key
+from rsvp.runtime.journal import batches, state_key
 from rsvp.runtime.main import resumable_parser, run_stage
+from rsvp.runtime.parts import PartWriter
 
 FLOOR = "real"
 
 
 def main() -> None:
-    """The command line."""
+    """Read the command line and run the stage."""
     parser = resumable_parser(__doc__)
     parser.add_argument("--dataset", type=Path, required=True, help="index of the dataset")
     parser.add_argument(
@@ -45,27 +46,20 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         raise UserError(
             f"{arguments.dataset}: no clips to predict; add videos, or change the split"
         )
-    key = state_key(arguments.code, settings, arguments.dataset, arguments.baseline)
-    writer = RowWriter(
-        arguments.predictions,
-        clips,
-        row=f"{clips.index['dataset']}.{arguments.baseline}",
-        kind="floor" if floor else "baseline",
-        seed=settings.seed,
-        trajectories=1,
-        videos=0,
-        journal=Journal(arguments.state, key),
-    )
-    with writer:
-        for number in batches(writer.done, len(indices), 1, f"predict {arguments.baseline}"):
-            index = indices[number]
-            writer.add(index, future(clips, index, arguments.baseline)[None])
-            writer.checkpoint()
+    key = state_key(arguments.code, settings.handed, arguments.dataset, arguments.baseline)
+    parts = PartWriter(arguments.predictions.parent, arguments.state, key, STEM)
+    row, kind = f"{clips.index['dataset']}.{arguments.baseline}", "floor" if floor else "baseline"
+    writer = RowWriter(arguments.predictions, parts, clips, row=row, kind=kind, seed=settings.seed)
+    for number in batches(writer.done, len(indices), 1, f"predict {arguments.baseline}"):
+        index = indices[number]
+        writer.add(index, future(clips, index, arguments.baseline)[None])
+        parts.checkpoint()
+    writer.finish()
     return {"clips": len(indices), "device": "cpu"}
 
 
 def future(clips: Clips, index: int, baseline: str) -> torch.Tensor:
-    """Future frames, uint8 (F, H, W, 3), by `baseline`; the clip's own for the floor."""
+    """Return future frames, uint8 (F, H, W, 3), by `baseline`; the clip's own for the floor."""
     if baseline == FLOOR:
         return clips.frames(index, clips.context_frames)
     context = clips.frames(index, 0, clips.context_frames).numpy()

@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     fabric = make_fabric(settings.compute, settings.seed)
     clips, held_out = (Clips(arguments.dataset, split) for split in ("train", "validation"))
     trainer = Pretraining(settings, clips, held_out, fabric, TRIAL_STEPS)
-    key = state_key(arguments.code, settings, arguments.dataset)
+    key = state_key(arguments.code, settings.handed, arguments.dataset)
     steps, budget = config.steps, {}
     if config.seconds is not None:
         ahead = trainer.batches(0)

@@ -9,24 +9,21 @@ from pathlib import Path
 from typing import Any
 
 from safetensors.numpy import save_file
-from tqdm import tqdm
 
 from rsvp.config.stages import Settings
 from rsvp.data.clips import Clips, evaluation_clips
-from rsvp.data.parts import Parts
 from rsvp.metrics.features import clip_features, protocol
 from rsvp.metrics.networks import load_detectors, start_measuring
 from rsvp.runtime.files import atomic_path, sha256_of_file, write_json
-from rsvp.runtime.journal import Journal, state_key
+from rsvp.runtime.journal import batches, state_key
 from rsvp.runtime.main import resumable_parser, run_stage
+from rsvp.runtime.parts import PartWriter
 
-logger = logging.getLogger(
-    "rsvp.stages.real_features"
-)  # by hand: `python -m` runs this as __main__
+logger = logging.getLogger("rsvp.stages.real_features")  # `python -m` runs this as __main__
 
 
 def main() -> None:
-    """The command line."""
+    """Read the command line and run the stage."""
     parser = resumable_parser(__doc__)
     parser.add_argument("--dataset", type=Path, required=True, help="index of the dataset")
     parser.add_argument(
@@ -42,21 +39,24 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     clips = Clips(arguments.dataset, "test", settings.evaluation.horizon)
     chosen = evaluation_clips(clips, settings.evaluation.max_clips)
     if short := len(clips) - len(clips.fitting):
-        # Said here on the terminal, once for all rows; the others' logs have it too.
+        # On the terminal here alone, once for all rows; the others' logs have it too.
         logger.warning(
             "%d of %d test clips of %s are left out: their videos are too short for"
             " evaluation.horizon", short, len(clips), clips.index["dataset"],
         )  # fmt: skip
     detectors = load_detectors(settings.weights, device)
-    key = state_key(arguments.code, settings, arguments.dataset)
-    parts = Parts(Journal(arguments.state, key))
-    rest = chosen[parts.items :]
-    for i in tqdm(rest, desc="real features", initial=parts.items, total=len(chosen), unit="clip"):
+    key = state_key(arguments.code, settings.handed, arguments.dataset)
+    parts = PartWriter(arguments.state, arguments.state, key, "real")
+    for number in batches(parts.items, len(chosen), 1, "real features"):
         features = clip_features(
-            clips.frames(i), clips.context_frames, settings.windows, detectors.present
+            clips.frames(chosen[number]),
+            clips.context_frames,
+            settings.windows,
+            detectors.present,
         )
         parts.append({name: values[None] for name, values in features.items()})
-    parts.save()
+        parts.checkpoint()
+    parts.finish()
     with atomic_path(arguments.features) as path:
         save_file(parts.stacked(), path)
     index = {

@@ -1,4 +1,4 @@
-"""Reconstruct: what the autoencoder makes of the true future, the ceiling of its predictors.
+"""Reconstruct the true future by the autoencoder: the ceiling of its predictors.
 
 Beyond the horizon of training it rolls forward as they do: each block encodes the true frames, and
 looks at the last frames that the block before made. So it stands for a predictor that errs in no
@@ -17,18 +17,20 @@ from torch import Tensor
 from rsvp.config.stages import Settings
 from rsvp.data.clips import Clips, evaluation_clips
 from rsvp.data.pixels import to_bytes, to_float
-from rsvp.data.predictions import RowWriter
+from rsvp.data.predictions import STEM, RowWriter
 from rsvp.models.autoencoders.base import ClipAutoencoder
 from rsvp.models.autoencoders.kinds import load_autoencoder
 from rsvp.models.rolling import roll
 from rsvp.runtime.device import device_name, make_fabric
-from rsvp.runtime.journal import Journal, batches, state_key
+from rsvp.runtime.journal import batches, state_key
 from rsvp.runtime.main import resumable_parser, run_stage
+from rsvp.runtime.parts import PartWriter
 
 BATCH = 8
 
 
 def main() -> None:
+    """Read the command line and run the stage."""
     parser = resumable_parser(__doc__)
     parser.add_argument("--dataset", type=Path, required=True, help="dataset index.json")
     parser.add_argument("--autoencoder", type=Path, required=True, help="autoencoder index.json")
@@ -38,35 +40,30 @@ def main() -> None:
 
 @torch.no_grad()
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+    """Write the reconstructions of one autoencoder."""
     fabric = make_fabric(settings.compute, settings.seed)
     clips = Clips(arguments.dataset, "test", settings.evaluation.horizon)
     indices = evaluation_clips(clips, settings.evaluation.max_clips)
     autoencoder = load_autoencoder(arguments.autoencoder).to(fabric.device)
-    key = state_key(arguments.code, settings, arguments.dataset, arguments.autoencoder)
+    key = state_key(arguments.code, settings.handed, arguments.dataset, arguments.autoencoder)
+    parts = PartWriter(arguments.predictions.parent, arguments.state, key, STEM)
+    row = f"{settings.name}.reconstruction"
     writer = RowWriter(
-        arguments.predictions,
-        clips,
-        row=f"{settings.name}.reconstruction",
-        kind="ceiling",
-        seed=settings.seed,
-        trajectories=1,
-        videos=0,
-        journal=Journal(arguments.state, key),
+        arguments.predictions, parts, clips, row=row, kind="ceiling", seed=settings.seed
     )
     horizon = clips.clip_frames - clips.context_frames
     block_frames = clips.index["clip_frames"] - clips.context_frames
-    with writer:
-        for first in batches(writer.done, len(indices), BATCH, "reconstruct"):
-            batch = indices[first : first + BATCH]
-            frames = torch.stack([clips.frames(i) for i in batch]).permute(0, 1, 4, 2, 3)
-            frames = frames.to(fabric.device)
-            context, future = frames.split([clips.context_frames, horizon], 1)
-            block = partial(reconstruct_block, autoencoder, future, block_frames)
-            with fabric.autocast():
-                futures = roll(block, context, 1, horizon)
-            for index, future in zip(batch, futures.permute(0, 1, 2, 4, 5, 3).cpu(), strict=True):
-                writer.add(index, future)
-            writer.checkpoint()
+    for first in batches(writer.done, len(indices), BATCH, "reconstruct"):
+        batch = indices[first : first + BATCH]
+        frames = torch.stack([clips.frames(i) for i in batch]).permute(0, 1, 4, 2, 3)
+        context, future = frames.to(fabric.device).split([clips.context_frames, horizon], 1)
+        block = partial(reconstruct_block, autoencoder, future, block_frames)
+        with fabric.autocast():
+            futures = roll(block, context, 1, horizon)
+        for index, future in zip(batch, futures.permute(0, 1, 2, 4, 5, 3).cpu(), strict=True):
+            writer.add(index, future)
+        parts.checkpoint()
+    writer.finish()
     return {"clips": len(indices), "device": device_name(fabric)}
 
 
@@ -78,8 +75,10 @@ def reconstruct_block(
     number: int,
     trajectories: Sequence[int],
 ) -> Tensor:
-    """The frames of one block of the true future (B, F, 3, H, H), given back as (B, 1, …) through
-    the context (B, Tc, 3, H, H), all uint8. The last block ends where the future does."""
+    """Reconstruct one block of the true future (B, F, 3, H, H) from the context (B, Tc, 3, H, H).
+
+    Returns (B, 1, …); all uint8. The last block ends where the future does.
+    """
     true = future[:, number * block_frames :][:, :block_frames]
     # With the colours last in memory, as clips are read: other layouts round otherwise.
     parts = [part.movedim(2, -1) for part in (context, true)]

@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     latents = Latents(arguments.latents, "train")
     held_out = Latents(arguments.latents, "validation")
     trainer = Denoising(settings, latents, held_out, fabric, TRIAL_STEPS)
-    key = state_key(arguments.code, settings, arguments.latents)
+    key = state_key(arguments.code, settings.handed, arguments.latents)
     steps, budget = config.steps, {}
     if config.seconds is not None:
         ahead = trainer.batches(0)

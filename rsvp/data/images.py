@@ -1,4 +1,4 @@
-"""Small pictures for people to look at: PNG files, and displacements as colours."""
+"""Small images for people to look at: PNG files, and displacements as colours."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from rsvp.runtime.files import atomic_path
 
 
-def write_picture(path: Path, image: np.ndarray) -> None:
+def write_image(path: Path, image: np.ndarray) -> None:
     """Write uint8 RGB (H, W, 3), or (H, W) in grey, as a PNG."""
     done, content = cv2.imencode(".png", image[..., ::-1] if image.ndim == 3 else image)
     assert done  # from memory to memory
@@ -19,7 +19,7 @@ def write_picture(path: Path, image: np.ndarray) -> None:
 
 
 def colours_of_motion(displacement: Tensor) -> tuple[np.ndarray, float]:
-    """Displacements (2, H, W) in pixels, x first, as uint8 (H, W, 3), and the largest in pixels.
+    """Return displacements (2, H, W) in pixels, x first, as uint8 (H, W, 3), and the largest one.
 
     The hue is the direction, the strength is the length (Baker et al. 2011): white stands still,
     the fullest colour is the largest displacement.
@@ -31,7 +31,7 @@ def colours_of_motion(displacement: Tensor) -> tuple[np.ndarray, float]:
 
 
 def motion_legend(size: int = 64) -> np.ndarray:
-    """What the colours mean, uint8 (size, size, 3): each place of a disc shows its own direction.
+    """Draw the colours' legend, uint8 (size, size, 3): each place of a disc has its own direction.
 
     From the centre, which stands still, to the rim, the largest displacement.
     """

@@ -188,7 +188,7 @@ def test_small_files_and_leftovers(tmp_path, videos, monkeypatch):
     )  # fmt: skip
     assert run(arguments, read_settings(values))["frames"] == 75
     index, frames = read_frame_cache(folder / "index.json")
-    assert len(index["parts"]) == 5
+    assert len(index["parts"]) == 4
     names = {"index.json", "other.txt", "state"} | {part["file"] for part in index["parts"]}
     assert {path.name for path in folder.iterdir()} == names
     assert all((folder / part["file"]).stat().st_size <= 2**20 + 200 for part in index["parts"])

@@ -208,6 +208,17 @@ def test_memory_that_was_handed_may_be_used_again(tmp_path):
     np.testing.assert_array_equal(writer.stacked()["b"][:, 0], np.arange(ITEMS))
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_other_orders_in_memory_are_written_as_they_read(tmp_path, count):
+    """As latents of channels-last networks come."""
+    array = np.arange(48.0).reshape(1, 4, 4, 3).transpose(0, 3, 1, 2)
+    writer = opened(tmp_path)
+    for _ in range(count):
+        writer.append({"b": array})
+    writer.finish()
+    np.testing.assert_array_equal(writer.stacked()["b"], np.concatenate([array] * count))
+
+
 def test_memory_stays_bounded(tmp_path, monkeypatch):
     monkeypatch.setattr(parts, "PART_BYTES", 200_000)
     chunk = np.zeros((100, 108), np.uint8)

@@ -86,7 +86,8 @@ class PartWriter:
         size = sum(array.nbytes for array in arrays.values())
         if self.pending and self.pending_bytes + size > PART_BYTES:
             self.end_part()
-        self.pending.append({name: np.array(array) for name, array in arrays.items()})
+        # In C order: safetensors writes the bytes as they lie in memory.
+        self.pending.append({n: np.array(array, order="C") for n, array in arrays.items()})
         self.pending_bytes += size
         for name, array in arrays.items():
             self.rows[name] = self.rows.get(name, 0) + len(array)

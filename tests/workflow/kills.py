@@ -164,22 +164,13 @@ def saved(project: Project, stage: str) -> tuple[int, float]:
     for path in (project.folder / "results").glob(STATES[stage]):
         if path.name.startswith("state-"):
             left = max(left, int(path.stem.split("-")[1]))
-        elif path.name == "journal.json":
-            left = max(left, count_done(json.loads(path.read_text())["done"]))
+        elif path.name.endswith(".journal.json"):
+            saved = json.loads(path.read_text())
+            left += saved["note"].get("handled", saved["items"])
         else:
             continue
         newest = max(newest, path.stat().st_mtime)
     return left, newest
-
-
-def count_done(done: dict) -> int:
-    """How many videos or clips a journal says are done."""
-    for key in ("handled", "items"):
-        if key in done:
-            return done[key]
-    if "clips" in done:
-        return len(done["clips"])
-    return sum(len(entry["clips"]) for entries in done["files"].values() for entry in entries)
 
 
 def run_and_kill(

@@ -29,11 +29,11 @@ MADE = re.compile(
     r"(index|run|truth)\.json|log\.txt|benchmark\.\w+|(history|clips|videos|rejected)\.csv"
     r"|(weights|features|truth|(frames|train|validation|test)-\d+)\.safetensors|scores\.parquet"
     r"|state/(\w+/)?(old-)?((aside|broken)-.*)?state-\d+\.safetensors"
-    r"|state/(\w+/)?((part|waiting)-\d+\.safetensors|journal\.json)"
+    r"|state/((row|real|colours|features[\w-]*)-\d+\.safetensors|(usage|[\w-]+\.journal)\.json)"
     r"|state/calibration-\w+\.json"
     r"|state/tensorboard/events\..*|(videos|(train|validation|test)/shapes)/\d+\.mp4"
     r"|views/(legend|\d+-\w+)\.png|pictures/[\w.-]+\.png"
-    r"|(.*/)?(\.?lock|\.[^/]+\.tmp)|\.frames-\d+\.safetensors\.part"
+    r"|(.*/)?(\.?lock|\.[^/]+\.tmp)"
 )
 SETTINGS = re.compile(r"\w+/[\w-]+(/seed\d+)?\.(json|log)")
 LEFTOVER = re.compile(r"state/(aside|broken|old)-.*\.safetensors")

@@ -83,7 +83,7 @@ def test_stage_whose_snakemake_died_at_its_very_end_finds_its_work_done(moved, m
         results / PREDICTED / "frames-00000.safetensors",
     )
     assert moved.snakemake("--forcerun", f"{PREDICTED}/index.json").code == 0
-    before, journal = index.read_bytes(), results / PREDICTED / "state/journal.json"
+    before, journal = index.read_bytes(), results / PREDICTED / "state/frames.journal.json"
     assert journal.exists()
     written = frames.stat().st_mtime_ns
     monkeypatch.chdir(results)

@@ -9,13 +9,13 @@ STATE = "state-000000007.safetensors"
 @pytest.mark.parametrize(
     "name",
     [
-        ".frames-00003.safetensors.part",
         ".index.json.123.tmp",
         f"state/{STATE}",
         f"state/old-aside-0123abcd-none-{STATE}",
-        "state/part-00000.safetensors",
-        "state/waiting-000000064.safetensors",
-        "state/journal.json",
+        "state/row-00000.safetensors",
+        "state/features-row0-00000.safetensors",
+        "state/frames.journal.json",
+        "state/usage.json",
         f"state/.{STATE}.77.tmp",
     ],
 )

@@ -7,20 +7,21 @@ import subprocess
 import sys
 from datetime import date
 from pathlib import Path
-from typing import get_args, get_type_hints
 
 import pytest
 import yaml
 from snakemake.utils import update_config
 
+from rsvp.config.docs import config_page, sections
 from rsvp.config.load import load
 from rsvp.config.schema import (
-    LAYER_KEYS,
     PROTOCOLS,
+    Autoencoder,
     Column,
     Config,
     ObservedFrames,
     SourceKind,
+    limits,
 )
 from rsvp.config.stages import read_settings, stage_settings
 from rsvp.runtime.errors import UserError
@@ -68,22 +69,24 @@ def test_methods_are_of_four_kinds(after):
         assert config.autoencoders[config.predictors[row].autoencoder].kind.name == kind
 
 
-def test_demo_shows_every_key():
-    """Each key of the definition stands in config.yaml, set or in a comment."""
-    text = (ROOT / "config.yaml").read_text(encoding="utf-8")
-    missing = [key for key in sorted(all_keys(Config)) if not re.search(rf"\b{key}:", text)]
-    assert missing == []
+def test_the_page_of_keys_is_current():
+    """After a change of the definition: python -m rsvp.config.docs > docs/config.md"""
+    assert (ROOT / "docs/config.md").read_text(encoding="utf-8") == config_page()
 
 
-def all_keys(kind: type) -> set[str]:
-    """The names of all fields of a dataclass and of those that it holds."""
-    keys = set()
-    for name, type_ in get_type_hints(kind).items():
-        keys.add(name)
-        for inner in (type_, *get_args(type_)):
-            if dataclasses.is_dataclass(inner):
-                keys |= all_keys(inner)
-    return keys
+def test_every_key_is_documented_in_its_section():
+    """Each field has a sentence, and stands in the table of its section."""
+    chapters = re.split(r"^##+ (.*)$", config_page(), flags=re.MULTILINE)
+    tables = dict(zip(chapters[1::2], chapters[2::2], strict=True))
+    for path, kind in SECTIONS.items():
+        keys = re.findall(r"^\| `(\w+)` \| .+ \| .* \| (.+) \|$", tables[path], re.MULTILINE)
+        assert all(len(meaning) > 5 for _, meaning in keys), path
+        held = {field.name for field in dataclasses.fields(kind)} - {key for key, _ in keys}
+        start = "" if path == "Top level" else f"{path}."
+        assert all({f"{start}{key}", f"{start}{key}.NAME"} & SECTIONS.keys() for key in held), path
+
+
+SECTIONS = {path or "Top level": kind for path, kind in sections(Config, "")}
 
 
 REFUSED = {
@@ -106,7 +109,7 @@ REFUSED = {
     "width that cannot be normalised": (
         "autoencoders.rsvp.width",
         50,
-        "autoencoders.rsvp.width: 50 is not possible; allowed: a multiple of 16",
+        "autoencoders.rsvp.width: 50 is not possible; allowed: 16 or more, 16384",
     ),
     "more copies than symmetries": (
         "autoencoders.rsvp.latent_copies",
@@ -125,7 +128,7 @@ REFUSED = {
         "predictors.rsvp-m.time_mean: a key of times logit_normal, not uniform; remove it",
     ),
     "zero steps": ("predictors.rsvp-m.steps", 0, "predictors.rsvp-m.steps: 0 is not possible"),
-    "no seconds": ("predictors.rsvp-m.seconds", 0, "predictors.rsvp-m.seconds: 0.0 is not"),
+    "no seconds": ("predictors.rsvp-m.seconds", 0, "predictors.rsvp-m.seconds: 0 is not possible"),
     "steps and seconds": (
         "autoencoders.rsvp.finetune.seconds",
         60,
@@ -179,12 +182,12 @@ REFUSED = {
     "sign above one": (
         "autoencoders.rsvp.finetune",
         {"augment": "ada", "ada_target": 1.5},
-        "finetune.ada_target: 1.5 is not possible; allowed: above 0 and below 1",
+        "finetune.ada_target: 1.5 is not possible; allowed: above 0, below 1",
     ),
     "average that never moves": (
         "autoencoders.rsvp.pretrain.ema_decay",
         1.0,
-        "pretrain.ema_decay: 1.0 is not possible; allowed: 0 to below 1",
+        "pretrain.ema_decay: 1.0 is not possible; allowed: 0 or more, below 1",
     ),
     "unknown penalty": (
         "autoencoders.rsvp.finetune.regularisation",
@@ -322,7 +325,7 @@ REFUSED = {
     "codes that never move": (
         "autoencoders.other",
         {"dataset": "shapes", "kind": "frames", "regulariser": {"kind": "vq", "codes_decay": 1.0}},
-        "regulariser.codes_decay: 1.0 is not possible; allowed: above 0 and below 1",
+        "regulariser.codes_decay: 1.0 is not possible; allowed: above 0, below 1",
     ),
     "unknown kind": ("autoencoders.rsvp.kind", "images", "autoencoders.rsvp.kind: "),
     "undefined dataset": (
@@ -341,14 +344,34 @@ REFUSED = {
     "nan": ("predictors.rsvp-m.learning_rate", math.nan, "learning_rate: nan is not possible"),
     "infinity": ("predictors.rsvp-m.time_std", math.inf, "time_std: inf is not possible"),
     "nan where negative is allowed": ("predictors.rsvp-m.time_mean", math.nan, "time_mean: nan"),
-    "no multiple of 16": ("datasets.shapes.resolution", 65, "65 is not possible; allowed: a mult"),
-    "no pixels": ("datasets.shapes.resolution", 0, "resolution: 0 is not possible; allowed: above"),
+    "no multiple of 16": (
+        "datasets.shapes.resolution",
+        65,
+        "32 or more, 2048 at most, a multiple of 16",
+    ),
+    "no pixels": ("datasets.shapes.resolution", 0, "resolution: 0 is not possible; allowed: 32 or"),
     "negative pixels": ("datasets.shapes.resolution", -64, "resolution: -64 is not possible"),
-    "more pixels than memory": ("datasets.shapes.resolution", 160000, "allowed: 2048 at most"),
-    "more jobs than a plan holds": ("datasets.shapes.decode_jobs", 10**9, "allowed: 1000 at most"),
-    "more threads than machines": ("compute.threads", 10**12, "allowed: 1024 at most"),
-    "more steps than years": ("predictors.rsvp-m.steps", 10**10, "allowed: 1000000000 at most"),
-    "seed of too many bits": ("report.seeds", [2**32], "whole numbers from 0 to 4294967295"),
+    "more pixels than memory": (
+        "datasets.shapes.resolution",
+        160000,
+        "allowed: 32 or more, 2048 at most",
+    ),
+    "more jobs than a plan holds": (
+        "datasets.shapes.decode_jobs",
+        10**9,
+        "allowed: above 0, 1000 at most",
+    ),
+    "more threads than machines": ("compute.threads", 10**12, "allowed: above 0, 1024 at most"),
+    "more steps than years": (
+        "predictors.rsvp-m.steps",
+        10**10,
+        "allowed: above 0, 1000000000 at most",
+    ),
+    "seed of too many bits": (
+        "report.seeds",
+        [2**32],
+        "seeds[0]: 4294967296 is not possible",
+    ),
     "broken number": ("datasets.shapes.clip_frames", 7.9, "datasets.shapes.clip_frames: "),
     "truth for a number": ("datasets.shapes.clip_frames", True, "datasets.shapes.clip_frames: "),
     "number for a list": ("report.seeds", 3, "report.seeds: expected a list, got 3"),
@@ -652,7 +675,7 @@ def test_decoders_that_copy_from_the_context_need_one():
     values["autoencoders"]["rsvp"]["contexts"] = ["ends", "none"]
     with pytest.raises(UserError, match=r"contexts: none observes nothing, and kind rsvp makes"):
         load(values)
-    for key in LAYER_KEYS:
+    for key in limits(Autoencoder):
         values["autoencoders"]["rsvp"].pop(key, None)
     values["autoencoders"]["rsvp"]["kind"] = "triplane"
     load(values)
@@ -662,6 +685,31 @@ def test_the_report_has_rows_of_the_prefix_alone():
     values = with_contexts()
     values["report"]["predictors"] = ["rsvp-m", "ends"]
     with pytest.raises(UserError, match="ends predicts from the context ends, and the report"):
+        load(values)
+
+
+def test_a_report_is_of_one_dataset():
+    values = demo()
+    values["datasets"]["real"] = {"path": "videos"}
+    values["autoencoders"]["other"] = {"dataset": "real"}
+    values["predictors"]["other"] = {"autoencoder": "other"}
+    assert load(values)
+    values["report"]["predictors"] = ["rsvp-m", "other"]
+    both = "rsvp-m predicts datasets.shapes, and other datasets.real; a report is of one dataset"
+    with pytest.raises(UserError, match=both):
+        load(values)
+
+
+def test_values_stand_for_those_of_other_keys():
+    """Also for defaults, and in numbers."""
+    values = changed("predictors.rsvp-m.batch_size", "${autoencoders.rsvp.finetune.batch_size}")
+    values["report"]["title"] = "on ${datasets.shapes.resolution} pixels, ${compute.device}"
+    del values["compute"]["device"]
+    config = load(values)
+    assert config.predictors["rsvp-m"].batch_size == 6
+    assert config.report.title == "on 64 pixels, auto"
+    values["datasets"]["shapes"]["split"] = nested(9)
+    with pytest.raises(UserError, match=r"datasets\.shapes\.split: expected keys and values"):
         load(values)
 
 

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rsvp.config.checks import shorten
 from rsvp.config.load import load, resolve_path
+from rsvp.config.messages import shorten
 from rsvp.config.schema import (
     FETCH,
     LPIPS_KEYS,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from rsvp.config.checks import shorten
+from rsvp.config.messages import shorten
 from rsvp.runtime.errors import UserError
 
 

@@ -1,13 +1,11 @@
 """The part of the config that each stage is handed, and `Settings`, its typed form."""
 
-import dataclasses
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import field, fields
 from typing import Any
 
 from rsvp.config.load import structured
 from rsvp.config.schema import (
-    FRAME_LOSS_KEYS,
     LPIPS_KEYS,
     NETWORK_KEYS,
     PROTOCOLS,
@@ -29,12 +27,13 @@ from rsvp.config.schema import (
     foreign_keys,
     omit,
     pick,
+    section,
     to_plain,
     weights_files,
 )
 
 
-@dataclass
+@section
 class Settings:
     """What one stage is handed: the sections that it depends on; the rest keeps its defaults."""
 
@@ -54,119 +53,125 @@ class Settings:
     handed: dict[str, Any] = field(default_factory=dict)
 
 
-# Fields of a dataset that shape its stored frames. The others only cut clips out of them.
-FRAME_KEYS = (
-    "source",
-    "path",
-    "generated",
-    "resolution",
-    "resize",
-    "fps",
-    "max_videos",
-    "decode_jobs",
-    "ffmpeg",
-)
-DENOISER_KEYS = tuple(
-    f.name for f in dataclasses.fields(Predictor) if f.name not in ("same_as", *ROW_KEYS)
-)
-
-
 def stage_settings(config: Config, stage: str, name: str = "", seed: int = 0) -> dict[str, Any]:
-    """Exactly the part of the config that `stage` depends on, as plain values.
+    """Return exactly the part of the config that `stage` depends on, as plain values.
 
     `name` names the dataset, autoencoder or predictor that the stage works for. Two configs that
     give equal settings give equal outputs of the stage, so a change elsewhere leaves it alone.
     """
     settings: dict[str, Any] = {"name": name}
-    compute = omit(config.compute, "save_seconds", "compile")
-    measuring = compute | {"threads": measuring_threads(config.compute)}
-    if stage == "generate_videos":
-        settings["dataset"] = pick(
-            config.datasets[name], ("source", "generated", "resolution", "fps")
-        )
-    elif stage == "decode":
-        settings["dataset"] = pick(config.datasets[name], FRAME_KEYS)
-    elif stage == "split":
-        settings["dataset"] = omit(config.datasets[name], "ffmpeg", "contexts")
-    elif stage == "pretrain_autoencoder":
-        own = config.autoencoders[name]
-        autoencoder = omit(own, "finetune", "latent_copies", "contexts", *foreign_keys(own))
-        autoencoder["pretrain"] = with_budget(own.pretrain)
-        settings |= {"seed": seed, "autoencoder": autoencoder}
-        settings["contexts"] = to_plain(chosen_contexts(config, name))
-        settings |= {"weights": training_weights(config, name), "compute": compute}
-    elif stage == "finetune_autoencoder":
-        own = config.autoencoders[name]
-        others = ("latent_copies", "init_from", "contexts")
-        autoencoder = omit(own, *others, *foreign_keys(own))
-        autoencoder["pretrain"] = pick(own.pretrain, FRAME_LOSS_KEYS)
-        autoencoder["finetune"] = with_budget(own.finetune)
-        settings |= {"seed": seed, "autoencoder": autoencoder}
-        settings["contexts"] = to_plain(chosen_contexts(config, name))
-        settings |= {"weights": training_weights(config, name), "compute": compute}
-    elif stage in ("cache_latents", "reconstruct"):
-        settings |= {"seed": seed, "compute": compute}
-        if stage == "cache_latents":
-            settings["autoencoder"] = pick(config.autoencoders[name], ("latent_copies",))
-            settings["contexts"] = to_plain(chosen_contexts(config, name))
-        if stage == "reconstruct":
-            settings["evaluation"] = pick(config.evaluation, ("max_clips", "horizon"))
-    elif stage == "train_diffusion":
-        own = config.predictors[name]
-        predictor = pick(own, tuple(key for key in DENOISER_KEYS if key in with_budget(own)))
-        settings |= {"seed": seed, "predictor": predictor}
-        settings["compute"] = omit(config.compute, "save_seconds")
-    elif stage == "predict":
-        settings |= {
-            "seed": seed,
-            "predictor": pick(config.predictors[name], (*ROW_KEYS, "same_as")),
-        }
-        settings["compute"] = omit(config.compute, "save_seconds")
-        settings["evaluation"] = pick(
-            config.evaluation, ("trajectories", "max_clips", "horizon", "videos")
-        )
-    elif stage == "predict_baseline":
-        settings["evaluation"] = pick(config.evaluation, ("max_clips", "horizon"))
-    elif stage == "real_features":
-        settings["weights"] = omit(measuring_weights(config.weights), *LPIPS_KEYS)
-        settings |= {"compute": measuring, "windows": feature_windows(config)}
-        settings["evaluation"] = pick(config.evaluation, ("max_clips", "horizon"))
-    elif stage == "check_memorisation":
-        settings["evaluation"] = pick(config.evaluation, ("bootstrap",))
-        settings["weights"] = {"i3d": weights_files(config.weights).get("i3d")}
-        settings["compute"] = measuring
-    elif stage == "measure_semantics":
-        keys = ("max_clips", "horizon", "bootstrap")
-        settings |= {"seed": seed, "evaluation": pick(config.evaluation, keys)}
-        files = weights_files(config.weights)
-        settings |= {"weights": {key: files.get(key) for key in LPIPS_KEYS}, "compute": measuring}
-    elif stage == "evaluate":
-        settings |= {"weights": measuring_weights(config.weights), "compute": measuring}
-        settings["windows"] = feature_windows(config)
-    elif stage == "report":
-        settings |= {"report": to_plain(config.report)}
-        settings["protocols"] = to_plain(chosen_protocols(config))
-        settings["evaluation"] = pick(config.evaluation, ("bootstrap", "baselines"))
-    else:
-        raise ValueError(f"no such stage: {stage}")
+    for key, part in HANDED[stage].items():
+        if key == "seed":
+            settings[key] = seed
+        elif callable(part):
+            settings[key] = part(config, name)
+        else:
+            named = key in ("dataset", "autoencoder", "predictor")
+            own = getattr(config, f"{key}s")[name] if named else getattr(config, key)
+            settings[key] = pick(own, part)
     return without_unset(settings, to_plain(Settings()))
 
 
+def pretrained(config: Config, name: str) -> dict[str, Any]:
+    """Return what pretraining depends on of an autoencoder."""
+    own = config.autoencoders[name]
+    kept = omit(own, "finetune", "latent_copies", "contexts", *foreign_keys(own))
+    return kept | {"pretrain": with_budget(own.pretrain)}
+
+
+def finetuned(config: Config, name: str) -> dict[str, Any]:
+    """Return what fine-tuning depends on of an autoencoder."""
+    own = config.autoencoders[name]
+    kept = omit(own, "latent_copies", "init_from", "contexts", *foreign_keys(own))
+    return kept | {
+        "pretrain": pick(own.pretrain, ("l1", "l2")),
+        "finetune": with_budget(own.finetune),
+    }
+
+
+def denoiser(config: Config, name: str) -> dict[str, Any]:
+    """Return what training depends on of a predictor: all but its row's own keys."""
+    values = with_budget(config.predictors[name])
+    return {key: item for key, item in values.items() if key not in ("same_as", *ROW_KEYS)}
+
+
+def with_budget(own: Pretrain | Finetune | Predictor) -> dict[str, Any]:
+    """Return a section's fields as plain values; without `steps` where `seconds` count instead."""
+    return omit(own, *(["steps"] if own.seconds is not None else []))
+
+
+def measuring(config: Config, name: str) -> dict[str, Any]:
+    """Return what a job that measures depends on of `compute`."""
+    return pick(config.compute, DEVICE) | {"threads": measuring_threads(config.compute)}
+
+
 def measuring_threads(compute: Compute) -> int:
-    """CPU threads of a job that measures: half, so that two of them use what one training uses.
+    """Return the CPU threads of a job that measures: half, so two use what one training uses.
 
     There is one such job per row, and much of each is no network's work.
     """
     return max(1, compute.threads // 2)
 
 
-def with_budget(section: Pretrain | Finetune | Predictor) -> dict[str, Any]:
-    """Return a section's fields as plain values; without `steps` where `seconds` count instead."""
-    return omit(section, *(["steps"] if section.seconds is not None else []))
+def chosen_contexts(config: Config, name: str) -> dict[str, Any] | None:
+    """Return the contexts that an autoencoder is trained for beside the prefix; None without any.
+
+    A dataset's contexts that no autoencoder names train nothing again.
+    """
+    own = config.autoencoders[name]
+    known = config.datasets[own.dataset].contexts or {}
+    return {context: to_plain(known[context]) for context in own.contexts or ()} or None
+
+
+def chosen_protocols(config: Config) -> dict[str, Protocol]:
+    """Return the protocols that `evaluation.protocols` names, in its order."""
+    known = PROTOCOLS | config.protocols
+    return {name: known[name] for name in config.evaluation.protocols}
+
+
+def feature_windows(config: Config, name: str) -> list[int | None]:
+    """Return the numbers of first frames of a clip that the distances between sets need.
+
+    None is the whole clip. This is all that scoring a row depends on in the protocols: how many
+    clips count, and how, is chosen from stored scores and features.
+    """
+    protocols = chosen_protocols(config).values()
+    frames = {item.frames for item in protocols if item.scores is Scores.distribution}
+    return sorted(frames, key=lambda count: count or 0)
+
+
+def measuring_weights(weights: Weights) -> dict[str, Any]:
+    """Return the local files that evaluation measures with; not where they are downloaded from."""
+    files = weights_files(weights)
+    detectors = {
+        name: {"program": detector.program, "weights": files.get(f"detectors.{name}.weights")}
+        for name, detector in weights.detectors.items()
+    }
+    return {key: files.get(key) for key in NETWORK_KEYS} | {"detectors": detectors}
+
+
+def files_of(*keys: str) -> Callable[[Config, str], dict[str, Any]]:
+    """Return a function that gives the local files of the named weights."""
+
+    def found(config: Config, name: str) -> dict[str, Any]:
+        files = measuring_weights(config.weights)
+        return {key: files[key] for key in keys}
+
+    return found
+
+
+def training_weights(config: Config, name: str) -> dict[str, Any]:
+    """Return LPIPS's local files where that autoencoder is trained with it, else nothing.
+
+    So weights that are added for the evaluation do not train anything again.
+    """
+    if config.autoencoders[name].perceptual is not Perceptual.lpips:
+        return {}
+    return files_of(*LPIPS_KEYS)(config, name)
 
 
 def without_unset(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """`values` without those that are None and None by default, at any depth.
+    """Return `values` without those that are None and None by default, at any depth.
 
     So an option that a later rsvp adds changes no stage's settings while nobody sets it.
     """
@@ -180,56 +185,83 @@ def without_unset(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dic
     return kept
 
 
-def chosen_contexts(config: Config, autoencoder: str) -> dict[str, ObservedFrames] | None:
-    """The contexts that an autoencoder is trained for beside the prefix; None where it names none.
-
-    A dataset's contexts that no autoencoder names train nothing again.
-    """
-    own = config.autoencoders[autoencoder]
-    known = config.datasets[own.dataset].contexts or {}
-    return {name: known[name] for name in own.contexts or ()} or None
-
-
-def chosen_protocols(config: Config) -> dict[str, Protocol]:
-    """The protocols that `evaluation.protocols` names, in its order."""
-    known = PROTOCOLS | config.protocols
-    return {name: known[name] for name in config.evaluation.protocols}
-
-
-def feature_windows(config: Config) -> list[int | None]:
-    """How many first frames of a clip the distances between sets need; None is the whole clip.
-
-    This is all that scoring a row depends on in the protocols: how many clips count, and how, is
-    chosen from stored scores and features.
-    """
-    protocols = chosen_protocols(config).values()
-    frames = {item.frames for item in protocols if item.scores is Scores.distribution}
-    return sorted(frames, key=lambda count: count or 0)
-
-
-def measuring_weights(weights: Weights) -> dict[str, Any]:
-    """The local files that evaluation measures with; not where they are downloaded from."""
-    files = weights_files(weights)
-    detectors = {
-        name: {"program": detector.program, "weights": files.get(f"detectors.{name}.weights")}
-        for name, detector in weights.detectors.items()
-    }
-    return {key: files.get(key) for key in NETWORK_KEYS} | {"detectors": detectors}
-
-
-def training_weights(config: Config, autoencoder: str) -> dict[str, Any]:
-    """LPIPS's local files where that autoencoder is trained with it, else nothing.
-
-    So weights that are added for the evaluation do not train anything again.
-    """
-    if config.autoencoders[autoencoder].perceptual is not Perceptual.lpips:
-        return {}
-    files = weights_files(config.weights)
-    return {key: files[key] for key in LPIPS_KEYS}
-
-
 def read_settings(values: Mapping[str, Any]) -> Settings:
-    """The typed settings of a stage from the values that `stage_settings` cut out."""
+    """Return the typed settings of a stage from the values that `stage_settings` cut out."""
     settings = structured(Settings, values)
     settings.handed = to_plain(values)
     return settings
+
+
+def names(kind: type, *others: str) -> tuple[str, ...]:
+    """Return the names of a section's fields without others."""
+    return tuple(item.name for item in fields(kind) if item.name not in others)
+
+
+NETWORKS = names(Compute, "save_seconds")
+DEVICE = names(Compute, "save_seconds", "compile")
+CLIPS = ("max_clips", "horizon")
+VIDEOS = ("source", "generated", "resolution", "fps")
+FRAMES = (*VIDEOS, "path", "resize", "max_videos", "decode_jobs", "ffmpeg")
+CUT = names(Dataset, "ffmpeg", "contexts")
+# By stage: by key of its settings the keys of that section, or a function of config and name.
+HANDED: dict[str, dict[str, Any]] = {
+    "generate_videos": {"dataset": VIDEOS},
+    "decode": {"dataset": FRAMES},
+    "split": {"dataset": CUT},
+    "pretrain_autoencoder": {
+        "seed": True,
+        "autoencoder": pretrained,
+        "contexts": chosen_contexts,
+        "weights": training_weights,
+        "compute": DEVICE,
+    },
+    "finetune_autoencoder": {
+        "seed": True,
+        "autoencoder": finetuned,
+        "contexts": chosen_contexts,
+        "weights": training_weights,
+        "compute": DEVICE,
+    },
+    "cache_latents": {
+        "seed": True,
+        "autoencoder": ("latent_copies",),
+        "contexts": chosen_contexts,
+        "compute": DEVICE,
+    },
+    "reconstruct": {"seed": True, "evaluation": CLIPS, "compute": DEVICE},
+    "train_diffusion": {"seed": True, "predictor": denoiser, "compute": NETWORKS},
+    "predict": {
+        "seed": True,
+        "predictor": (*ROW_KEYS, "same_as"),
+        "evaluation": (*CLIPS, "trajectories", "videos"),
+        "compute": NETWORKS,
+    },
+    "predict_baseline": {"evaluation": CLIPS},
+    "real_features": {
+        "evaluation": CLIPS,
+        "windows": feature_windows,
+        "weights": files_of("i3d", "detectors"),
+        "compute": measuring,
+    },
+    "evaluate": {
+        "windows": feature_windows,
+        "weights": files_of(*NETWORK_KEYS, "detectors"),
+        "compute": measuring,
+    },
+    "measure_semantics": {
+        "seed": True,
+        "evaluation": (*CLIPS, "bootstrap"),
+        "weights": files_of(*LPIPS_KEYS),
+        "compute": measuring,
+    },
+    "check_memorisation": {
+        "evaluation": ("bootstrap",),
+        "weights": files_of("i3d"),
+        "compute": measuring,
+    },
+    "report": {
+        "report": names(Report),
+        "protocols": lambda config, name: to_plain(chosen_protocols(config)),
+        "evaluation": ("bootstrap", "baselines"),
+    },
+}

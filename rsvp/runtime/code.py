@@ -17,6 +17,7 @@ LEFT_OUT = {
     "rsvp.config",
     "rsvp.config.checks",
     "rsvp.config.load",
+    "rsvp.config.messages",
     "rsvp.config.schema",
     "rsvp.config.schema1",
     "rsvp.config.stages",

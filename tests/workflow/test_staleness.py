@@ -168,7 +168,7 @@ CHANGES: dict[str, tuple[Edit, list[str]]] = {
     "a style of the report": (append("rsvp/report/page.css", "p { margin: 0 }\n"), REPORT),
     # The config
     "a new option of the report": (
-        replace("rsvp/config/schema.py", "    title: str =", "    new: int = 1\n    title: str ="),
+        replace("rsvp/config/schema.py", "    title: Text", "    new: int = 1\n    title: Text"),
         [settings("report", "report"), *REPORT],
     ),
     "a new option of predictors that nobody sets": (

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from rsvp.config.schema import Autoencoder as Settings
-from rsvp.config.schema import autoencoder_keys, pick, regulariser_keys
+from rsvp.config.schema import own_keys, pick
 from rsvp.models.autoencoders.base import ClipAutoencoder
 from rsvp.models.autoencoders.frame import FrameAutoencoder
 from rsvp.models.autoencoders.rsvp import Autoencoder
@@ -24,10 +24,10 @@ KINDS: dict[str, type[ClipAutoencoder]] = {
 
 def autoencoder_arguments(settings: Settings) -> dict[str, Any]:
     """The kind and its constructor's arguments, as JSON values."""
-    arguments = pick(settings, ("kind", "width", *autoencoder_keys(settings)))
+    arguments = pick(settings, ("kind", "width", *own_keys(settings)))
     if "regulariser" in arguments:
         arguments["regulariser"] = pick(
-            settings.regulariser, regulariser_keys(settings.regulariser)
+            settings.regulariser, ("kind", *own_keys(settings.regulariser))
         )
     return arguments
 

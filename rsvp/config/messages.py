@@ -1,0 +1,138 @@
+"""One line about a refused value of a config: its path, the value, what is allowed."""
+
+import difflib
+import re
+import reprlib
+import typing
+from collections.abc import Iterable
+from dataclasses import is_dataclass
+from typing import Any
+
+from annotated_types import Ge, Gt, Le, Lt, MultipleOf
+from pydantic_core import ErrorDetails
+
+from rsvp.config.schema import LARGEST
+from rsvp.runtime.errors import UserError
+
+ALLOWED = {  # by pydantic's type of error
+    "value_error": "{error}",
+    "int_parsing": "a whole number",
+    "int_parsing_size": "a whole number",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
+}
+BOUNDS = ("greater_than", "greater_than_equal", "less_than", "less_than_equal", "multiple_of")
+EXPECTED = {
+    "dataclass_type": "keys and values",
+    "dict_type": "keys and values",
+    "list_type": "a list",
+    "string_type": "text or a number",
+}
+SHORT = reprlib.Repr()
+SHORT.maxlevel, SHORT.maxlist, SHORT.maxdict = 2, 4, 2
+SHORT.maxstring = SHORT.maxother = SHORT.maxlong = 80
+
+
+def misfit(kind: type, error: ErrorDetails) -> UserError:
+    """Return what to say about a value that pydantic refuses in a section of that kind."""
+    location, value, type_ = error["loc"], error["input"], error["type"]
+    path = dotted(location)
+    if type_ in ("unexpected_keyword_argument", "invalid_key"):
+        known = list(typing.get_type_hints(bare(hint_at(kind, location[:-1]))))
+        return UserError(f"config: {path}: unknown key; {nearest(location[-1], known, 'allowed')}")
+    if location[-1:] == ("[key]",):  # a name, which becomes a folder
+        if not isinstance(value, str):
+            path = dotted(location[:-2])
+            return UserError(f"config: {path}: the name {value!r} is no text; put it in quotes")
+        return UserError(
+            f"config: {path}: a name has letters, digits, - and _ only (64 at most), and starts"
+            " with a letter or digit"
+        )
+    if type_ in EXPECTED:
+        where = path or "the file"
+        return UserError(f"config: {where}: expected {EXPECTED[type_]}, got {shown(value)}")
+    if type_ in ("enum", "literal_error"):
+        return undefined(path, value, re.findall("'([^']+)'", error["ctx"]["expected"]))
+    if type_ in BOUNDS:
+        words = bounds(hint_at(kind, location), all_of_them=type_ == "less_than_equal")
+        return impossible(path, value, ", ".join(words))
+    if type_ in ALLOWED:
+        return impossible(path, value, ALLOWED[type_].format(**error.get("ctx", {})))
+    return UserError(f"config: {path}: {shown(value)} holds characters that are no text")
+
+
+def hint_at(kind: Any, location: Iterable[int | str]) -> Any:
+    """Return the type of what stands at a location below a section of that kind."""
+    for key in location:
+        kind = bare(kind)
+        if is_dataclass(kind):
+            kind = typing.get_type_hints(kind, include_extras=True)[str(key)]
+        else:  # dict[Name, Section], or a list
+            kind = typing.get_args(kind)[-1]
+        if type(None) in typing.get_args(kind):
+            kind = typing.get_args(kind)[0]
+    return kind
+
+
+def bare(hint: Any) -> Any:
+    """Return a type without its marks."""
+    return typing.get_args(hint)[0] if typing.get_origin(hint) is typing.Annotated else hint
+
+
+def bounds(hint: Any, all_of_them: bool = False) -> list[str]:
+    """Return the bounds of a number in words; without the one that all numbers have."""
+    words = []
+    for mark in getattr(hint, "__metadata__", ()):
+        match mark:
+            case Ge(ge) if abs(ge) != LARGEST:
+                words.append(f"{ge} or more")
+            case Gt(gt):
+                words.append(f"above {gt}")
+            case Lt(lt):
+                words.append(f"below {lt}")
+            case Le(le) if le != LARGEST or all_of_them:
+                words.append(f"{le} at most")
+            case MultipleOf(factor):
+                words.append(f"a multiple of {factor}")
+    return words
+
+
+def dotted(location: Iterable[int | str]) -> str:
+    """Return a path as messages write it: a.b[0]."""
+    parts = [
+        f"[{part}]" if isinstance(part, int) else f".{shorten(part)}"
+        for part in location
+        if part != "[key]"
+    ]
+    return "".join(parts).removeprefix(".")
+
+
+def nearest(name: Any, known: Iterable[str], listed: str) -> str:
+    """Return the nearest of the known names as a question, or all of them."""
+    near = difflib.get_close_matches(shown(name).strip("'"), known, n=1, cutoff=0.5)
+    return f"did you mean {near[0]!r}?" if near else f"{listed}: {', '.join(known) or 'none'}"
+
+
+def undefined(path: str, name: Any, known: Iterable[str]) -> UserError:
+    """Return what to say about a name that nothing defines."""
+    hint = nearest(name, known, "defined")
+    return UserError(f"config: {path}: {shown(name)} is not defined; {hint}")
+
+
+def impossible(path: str, value: Any, allowed: str) -> UserError:
+    """Return what to say about a value that cannot be."""
+    return UserError(f"config: {path}: {shown(value)} is not possible; allowed: {allowed}")
+
+
+def shown(value: Any) -> str:
+    """Return a value for a message; of a long one the beginning and the end."""
+    return SHORT.repr(value)
+
+
+def shorten(key: str) -> str:
+    """Return a key for a message; of a long one the beginning."""
+    return key if len(key) <= 80 else f"{key[:80]}…"

@@ -32,18 +32,8 @@ from rsvp.config.schema import (
     weights_sources,
 )
 from rsvp.config.stages import measuring_weights
-from rsvp.data.folders import ClipFolder
-from rsvp.data.splits import spread
 from rsvp.metrics.features import clip_features
-from rsvp.metrics.folders import (
-    BaselinePredictions,
-    FolderClips,
-    FolderPredictions,
-    check_lengths,
-    check_size,
-    chosen_names,
-    label,
-)
+from rsvp.metrics.folders import BaselinePredictions, FolderClips, floor_row, predicted_row
 from rsvp.metrics.networks import Networks, load_networks
 from rsvp.metrics.row import RealSide, RowScorer, group_codes, write_row
 from rsvp.report.results import comparisons, curves, horizon, results
@@ -63,7 +53,7 @@ NO_FLOOR = (
 
 
 def main() -> None:
-    """The command line."""
+    """Read the command line and run the command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--real", type=Path, required=True, help="folder of the real clips")
     parser.add_argument(
@@ -71,7 +61,7 @@ def main() -> None:
         type=Path,
         required=True,
         nargs="+",
-        help="folder of the predicted clips; several folders are several futures of each clip",
+        help="folder of the predicted clips; several folders are trajectories of each clip",
     )
     parser.add_argument("--protocol", required=True, help="prediction, fvd256_16f, … or yours")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
@@ -107,16 +97,32 @@ def main() -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Score the predictions, print the table, and write it in several formats."""
     config = load_measuring(read_yaml(arguments.config) if arguments.config else {})
-    protocol = protocol_of(arguments.protocol, config)
-    rows, real = folder_rows(arguments, protocol)
+    protocols = PROTOCOLS | config.protocols
+    check_choice("--protocol", arguments.protocol, protocols)
+    protocol = protocols[arguments.protocol]
+    check_flags(arguments, protocol)
+    row, real = predicted_row(
+        arguments.real,
+        arguments.predicted,
+        clips=protocol.clips,
+        frames=protocol.frames,
+        context=arguments.context,
+        futures_only=arguments.futures_only,
+        paired=not arguments.unpaired,
+        group_pattern=arguments.group_pattern,
+    )
+    rows = [row]
+    if row.paired and arguments.context:
+        baselines = [BaselinePredictions(name, real, row.index) for name in arguments.baselines]
+        rows += [RowScorer(real, predictions) for predictions in baselines]
     if arguments.floor:
-        rows.append(floor_row(arguments, protocol, rows[0].index, real))
+        rows.append(floor_row(arguments.floor, real, row.index, arguments.group_pattern))
     networks = networks_of(config, arguments.device, min(real.shape[1:3]))
     windows = [protocol.frames] if protocol.scores is Scores.distribution else []
     arguments.out.mkdir(parents=True, exist_ok=True)
-    side = real_side(real, rows[0].index["context_frames"], windows, networks)
+    side = real_side(real, arguments.context, windows, networks)
     indexes = [measure(row, side, windows, networks, arguments.out) for row in rows]
-    scored = read_rows(indexes, [rows[0].index["row"]])
+    scored = read_rows(indexes, [row.index["row"]])
     tables = make_tables(scored, Evaluation().bootstrap, {arguments.protocol: protocol})
     write_results(arguments, tables)
 
@@ -124,7 +130,7 @@ def run(arguments: argparse.Namespace) -> None:
 def real_side(
     real: FolderClips, context: int, windows: list[int | None], networks: Networks
 ) -> RealSide:
-    """The features of the real clips, one clip at a time."""
+    """Return the features of the real clips, read one clip at a time."""
     kept: dict[str, list[np.ndarray]] = {}
     for number in tqdm(range(len(real.table)), desc="real features", unit="clip"):
         frames = real.frames(number)
@@ -138,7 +144,7 @@ def real_side(
 def measure(
     row: RowScorer, real: RealSide, windows: list[int | None], networks: Networks, out: Path
 ) -> Path:
-    """Score one row; the answer is its index, which lies beside scores and features."""
+    """Score one row; return its index, which lies beside scores and features."""
     folder = out / row.index["row"]
     with TemporaryDirectory(dir=out) as temporary:
         parts = PartWriter(Path(temporary), Path(temporary), StateKey(None, ""), "row")
@@ -150,90 +156,26 @@ def measure(
     return folder / INDEX
 
 
-def protocol_of(name: str, config: Config) -> Protocol:
-    """The protocol of that name, built in or the config's."""
-    known = PROTOCOLS | config.protocols
-    check_choice("--protocol", name, known)
-    return known[name]
-
-
 def check_choice(flag: str, value: str, known: Iterable[str]) -> None:
     """UserError where a flag's value is none of those that are known."""
     if value not in known:
         raise UserError(f"{flag}: no {value!r}; allowed: {', '.join(known)}")
 
 
-def folder_rows(
-    arguments: argparse.Namespace, protocol: Protocol
-) -> tuple[list[RowScorer], FolderClips]:
-    """The predicted clips and the baselines as rows, and the real clips."""
-    paired = not arguments.unpaired
-    if not paired and protocol.scores is Scores.frames:
-        raise UserError(f"--unpaired: the protocol {arguments.protocol} compares clip with clip")
+def check_flags(arguments: argparse.Namespace, protocol: Protocol) -> None:
+    """UserError where flags do not go together."""
+    for flag in ("unpaired", "floor"):
+        if getattr(arguments, flag) and protocol.scores is Scores.frames:
+            raise UserError(f"--{flag}: the protocol {arguments.protocol} compares clip with clip")
     for folder in filter(None, (arguments.real, *arguments.predicted, arguments.floor)):
         if arguments.out.resolve().is_relative_to(folder.resolve()):
             raise UserError(f"--out: {arguments.out} lies in {folder}, whose clips are scored")
-    truth, samples = ClipFolder(arguments.real), [ClipFolder(path) for path in arguments.predicted]
-    real_names, names = chosen_names(truth, samples, paired, protocol.clips)
-    context, skip = arguments.context, 0 if arguments.futures_only else arguments.context
-    real = FolderClips(truth, real_names, protocol.frames, arguments.group_pattern)
-    check_size(real)
-    if not 0 <= context < real.shape[0]:
-        raise UserError(f"--context: {context} is not possible; allowed: 0 to {real.shape[0] - 1}")
-    most = protocol.frames and protocol.frames - context + skip
-    predicted = [FolderClips(item, names, most, arguments.group_pattern) for item in samples]
-    check_lengths(real, predicted, skip, context)
-    if not paired and skip < context:
-        raise UserError("--futures-only: unpaired clips have no observed frames to be shown with")
-    index = row_index(arguments, real, names)
-    rows = [RowScorer(real if paired else predicted[0], FolderPredictions(predicted, index, skip))]
-    for name in arguments.baselines if paired and context else ():
+    for name in arguments.baselines:
         check_choice("--baselines", name, BASELINES)
-        own = {"row": f"{index['dataset']}.{name}", "kind": "baseline", "trajectories": 1}
-        rows.append(RowScorer(real, BaselinePredictions(name, real, index | own)))
-    return rows, real
-
-
-def floor_row(
-    arguments: argparse.Namespace, protocol: Protocol, index: dict[str, Any], real: FolderClips
-) -> RowScorer:
-    """As many other real clips in place of predictions; `index` of these."""
-    if protocol.scores is Scores.frames:
-        raise UserError(f"--floor: the protocol {arguments.protocol} compares clip with clip")
-    folder, context, count = ClipFolder(arguments.floor), arguments.context, len(real.table)
-    if len(folder.names) < count:
-        raise UserError(
-            f"--floor: {folder.path} has {len(folder.names)} clips, and {count} are needed: as "
-            f"many as are scored of {real.index_path}"
-        )
-    names = [folder.names[i] for i in spread(len(folder.names), count)]
-    clips = FolderClips(folder, names, protocol.frames, arguments.group_pattern)
-    check_lengths(real, [clips], context, context)
-    own = {"row": f"{index['dataset']}.floor", "kind": "floor", "paired": False}
-    own |= {"clips": names, "trajectories": 1}
-    return RowScorer(clips, FolderPredictions([clips], index | own, context))
-
-
-def row_index(arguments: argparse.Namespace, real: FolderClips, names: list[str]) -> dict[str, Any]:
-    """Return the index of the predictions, as `RowScorer` reads it."""
-    frames, height, width = real.shape[:3]
-    return {
-        "row": label(arguments.predicted[0]),
-        "kind": "predictor",
-        "seed": None,
-        "dataset": label(arguments.real),
-        "split": "whole",
-        "paired": not arguments.unpaired,
-        "trajectories": len(arguments.predicted),
-        "clips": names,
-        "context_frames": arguments.context,
-        "future_frames": frames - arguments.context,
-        "resolution": width if width == height else f"{width}×{height}",
-    }
 
 
 def networks_of(config: Config, device: str, side: int) -> Networks:
-    """The networks that the config names, for frames whose shorter side has so many pixels."""
+    """Load the networks that the config names; side: pixels of the frames' shorter side."""
     for key, source in weights_sources(config.weights).items():
         there = Path(source.local).is_file()
         if not there and not is_url(source.source):
@@ -266,7 +208,7 @@ def write_results(arguments: argparse.Namespace, tables: Tables) -> None:
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """The lines of a table as JSON values; what is not known is null."""
+    """Return the lines of a table as JSON values, with null for unknown ones."""
     return table.astype(object).where(table.notna(), None).to_dict(orient="records")
 
 

@@ -31,7 +31,7 @@ from rsvp.runtime.main import run_command
 
 
 def main() -> None:
-    """The command line."""
+    """Read the command line and run the command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "videos",

@@ -24,7 +24,7 @@ from rsvp.runtime.main import run_command
 
 
 def main() -> None:
-    """The command line."""
+    """Read the command line and run the command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--config", type=Path, default=Path("config.yaml"), help="default: config.yaml"

@@ -11,6 +11,7 @@ from rsvp.config.schema import Split
 from rsvp.data.folders import ClipFolder
 from rsvp.data.splits import describe, spread
 from rsvp.metrics.frame import SSIM_KERNEL
+from rsvp.metrics.row import RowScorer
 from rsvp.models import baselines
 from rsvp.runtime.errors import UserError
 
@@ -18,7 +19,7 @@ from rsvp.runtime.errors import UserError
 class FolderClips:
     """Clips of a folder that all have the same shape; a `row.RealClips`.
 
-    frames: how many of each clip count, from the first; None: all. group_pattern: as
+    frames: of each clip, from the first; None: all. group_pattern: as
     `datasets.*.split.group_pattern`.
     """
 
@@ -45,14 +46,14 @@ class FolderClips:
         return torch.from_numpy(found)
 
     def truth(self, i: int) -> None:
-        """Nothing is known of these."""
+        """No truth is known of these."""
 
 
 class FolderPredictions:
-    """Sampled futures of clips, a folder each; a `row.PredictedClips`.
+    """Trajectories of clips, a folder each; a `row.PredictedClips`.
 
-    index: as `row.RowScorer` reads it; the clips' names are those of the folders.
-    skip: observed frames at the start of each predicted clip, which are not scored.
+    index: as `row.RowScorer` reads it; the clips' names are those of the folders. skip: observed
+    frames at the start of each predicted clip, which are not scored.
     """
 
     def __init__(self, samples: Sequence[FolderClips], index: dict[str, Any], skip: int) -> None:
@@ -64,10 +65,15 @@ class FolderPredictions:
 
 
 class BaselinePredictions:
-    """What a baseline makes of the real clips' observed frames; a `row.PredictedClips`."""
+    """Predictions of a baseline from the real clips' observed frames; a `row.PredictedClips`.
+
+    index: of predictions of the same clips.
+    """
 
     def __init__(self, name: str, real: FolderClips, index: dict[str, Any]) -> None:
-        self.name, self.real, self.index = name, real, index
+        self.name, self.real = name, real
+        row = f"{index['dataset']}.{name}"
+        self.index = index | {"row": row, "kind": "baseline", "trajectories": 1}
 
     def frames(self, number: int) -> torch.Tensor:
         """uint8 (1, F, H, W, 3), future frames only."""
@@ -76,8 +82,72 @@ class BaselinePredictions:
         return torch.from_numpy(future)[None]
 
 
+def predicted_row(
+    real: Path,
+    predicted: Sequence[Path],
+    *,
+    clips: int | None,
+    frames: int | None,
+    context: int,
+    futures_only: bool,
+    paired: bool,
+    group_pattern: str,
+) -> tuple[RowScorer, FolderClips]:
+    """Pair folders of predicted clips, a trajectory each, with real ones; return these, too.
+
+    clips, frames: of the protocol; None: all. context: observed frames of a real clip, which
+    predicted clips of `futures_only` lack.
+    """
+    truth, samples = ClipFolder(real), [ClipFolder(path) for path in predicted]
+    real_names, names = chosen_names(truth, samples, paired, clips)
+    skip = 0 if futures_only else context
+    real_clips = FolderClips(truth, real_names, frames, group_pattern)
+    check_size(real_clips)
+    length, height, width = real_clips.shape[:3]
+    if not 0 <= context < length:
+        raise UserError(f"--context: {context} is not possible; allowed: 0 to {length - 1}")
+    most = frames and frames - context + skip
+    trajectories = [FolderClips(item, names, most, group_pattern) for item in samples]
+    check_lengths(real_clips, trajectories, skip, context)
+    if not paired and skip < context:
+        raise UserError("--futures-only: unpaired clips have no observed frames to be shown with")
+    index = {
+        "row": label(predicted[0]),
+        "kind": "predictor",
+        "seed": None,
+        "dataset": label(real),
+        "split": "whole",
+        "paired": paired,
+        "trajectories": len(predicted),
+        "clips": names,
+        "context_frames": context,
+        "future_frames": length - context,
+        "resolution": width if width == height else f"{width}×{height}",
+    }
+    predictions = FolderPredictions(trajectories, index, skip)
+    return RowScorer(real_clips if paired else trajectories[0], predictions), real_clips
+
+
+def floor_row(
+    floor: Path, real: FolderClips, index: dict[str, Any], group_pattern: str
+) -> RowScorer:
+    """Take as many other real clips in place of predictions; `index` is of these."""
+    folder, context, count = ClipFolder(floor), index["context_frames"], len(real.table)
+    if len(folder.names) < count:
+        raise UserError(
+            f"--floor: {folder.path} has {len(folder.names)} clips, and {count} are needed: as "
+            f"many as are scored of {real.index_path}"
+        )
+    names = [folder.names[i] for i in spread(len(folder.names), count)]
+    clips = FolderClips(folder, names, real.most, group_pattern)
+    check_lengths(real, [clips], context, context)
+    own = {"row": f"{index['dataset']}.floor", "kind": "floor", "paired": False}
+    own |= {"clips": names, "trajectories": 1}
+    return RowScorer(clips, FolderPredictions([clips], index | own, context))
+
+
 def size(shape: Sequence[int]) -> str:
-    """The shape of a clip in words."""
+    """Describe the shape of a clip in words."""
     frames, height, width = shape[:3]
     return f"{frames} frames of {width}×{height} pixels"
 
@@ -85,7 +155,7 @@ def size(shape: Sequence[int]) -> str:
 def chosen_names(
     real: ClipFolder, predicted: Sequence[ClipFolder], paired: bool, clips: int | None
 ) -> tuple[list[str], list[str]]:
-    """The names of the real and the predicted clips that count, `clips` of each or all.
+    """Choose the real and the predicted clips, `clips` of each or all, by name.
 
     UserError where the sets do not fit: paired ones hold the same names, others as many.
     """
@@ -102,10 +172,8 @@ def chosen_names(
                 f"{folder.path}: {had} clips, and {wanted} are needed: "
                 + ("the protocol takes as many" if clips else f"as many as in {predicted[0].path}")
             )
-    return tuple(
-        [folder.names[i] for i in spread(len(folder.names), clips)]
-        for folder in (real, predicted[0])
-    )  # type: ignore[return-value]
+    real_names = [real.names[i] for i in spread(len(real.names), clips)]
+    return real_names, [names[i] for i in spread(len(names), clips)]
 
 
 def check_same(folder: ClipFolder, other: ClipFolder) -> None:
@@ -145,5 +213,5 @@ def check_lengths(
 
 
 def label(path: Path) -> str:
-    """What a row is called: its folder's name."""
+    """Name a row after its folder."""
     return path.resolve().name.split(".")[0] or "predicted"

@@ -44,7 +44,7 @@ MEASURED_CLIPS = 32  # of the test split, at most, spread evenly
 
 
 def main() -> None:
-    """The command line."""
+    """Read the command line and run the stage."""
     parser = stage_parser(__doc__)
     parser.add_argument("--dataset", type=Path, required=True, help="dataset index.json")
     parser.add_argument("--autoencoder", type=Path, required=True, help="autoencoder index.json")

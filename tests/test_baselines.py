@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from rsvp.config.schema import BASELINES
-from rsvp.models.baselines import predict
+from rsvp.config.schema import BASELINES, BETWEEN_BASELINES
+from rsvp.models.baselines import interpolate, predict
 from rsvp.runtime.errors import UserError
 
 
@@ -99,3 +99,28 @@ def test_unknown_names_and_wrong_arrays_are_refused() -> None:
         predict("copy", moving_square(2), 1)
     with pytest.raises(ValueError, match="uint8"):
         predict("copy-last", moving_square(2).astype(float), 1)
+
+
+def between(name: str, clip: np.ndarray) -> np.ndarray:
+    return interpolate(name, clip[:2], clip[-2:], len(clip) - 4)
+
+
+@pytest.mark.parametrize("name", BETWEEN_BASELINES)
+def test_between_two_ends_a_still_scene_stays(name: str) -> None:
+    clip = np.repeat(moving_square(1), 9, axis=0)
+    made = between(name, clip)
+    assert made.shape == (5, 64, 64, 3) and made.dtype == np.uint8
+    assert np.abs(made.astype(int) - clip[2:-2]).max() <= 1
+
+
+def test_ends_are_blended_by_their_distance_in_time() -> None:
+    clip = np.array([7, 40, 0, 0, 0, 80, 9], dtype=np.uint8).reshape(7, 1, 1, 1)
+    clip = np.broadcast_to(clip, (7, 16, 16, 3))
+    assert between("linear-blend", clip)[:, 0, 0, 0].tolist() == [50, 60, 70]
+    assert between("nearer-end", clip)[:, 0, 0, 0].tolist() == [40, 40, 80]
+
+
+def test_flow_between_two_ends_moves_what_a_blend_shows_twice() -> None:
+    clip = moving_square(8)
+    moved, blended = (between(name, clip) for name in ("flow-interpolation", "linear-blend"))
+    assert psnr(moved, clip[2:-2]) > psnr(blended, clip[2:-2]) + 3

@@ -29,6 +29,7 @@ from rsvp.config.schema import (
     weights_sources,
 )
 from rsvp.config.stages import measuring_threads, stage_settings
+from rsvp.data.contexts import PREFIX, fitting_baselines
 from rsvp.data.sources import Source, content_hashes, list_sources, share_of, sources_digest
 from rsvp.runtime.code import ROOT, code_digest, short_digests
 from rsvp.runtime.errors import BAD_INPUT, UserError
@@ -144,7 +145,22 @@ class Plan:
             for dataset in self.datasets
             for baseline in unique([*self.config.evaluation.baselines, "real"])
         ]
+        fixed += [f"{dataset}.{baseline}_{context}/seed0" for dataset, context in self.contexts
+                  for baseline in (*self.baselines(dataset, context), "real")]  # fmt: skip
         return [f"{row}/seed{seed}" for row in sampled for seed in self.seeds] + fixed
+
+    @property
+    def contexts(self) -> list[tuple[str, str]]:
+        """The datasets and contexts beside the prefix that the report has rows of."""
+        rows = [self.config.predictors[name] for name in self.predictors]
+        of = self.config.autoencoders
+        return unique((of[row.autoencoder].dataset, row.context) for row in rows
+                      if row.context not in (None, PREFIX))  # fmt: skip
+
+    def baselines(self, dataset: str, context: str) -> list[str]:
+        """The baselines of a context beside the prefix."""
+        observed = self.config.datasets[dataset].contexts[context]
+        return fitting_baselines(observed, unique(self.config.evaluation.baselines))
 
     @property
     def report_inputs(self) -> dict[str, list[str]]:
@@ -183,7 +199,8 @@ class Plan:
         of = self.config.predictors
         mine = [a for a in self.autoencoders
                 if self.config.autoencoders[a].dataset == wildcards.dataset]  # fmt: skip
-        names = [p for p in self.predictors if of[p].autoencoder in mine]
+        names = [p for p in self.predictors
+                 if of[p].autoencoder in mine and of[p].context in (None, PREFIX)]  # fmt: skip
         names += [f"{autoencoder}.reconstruction" for autoencoder in mine]
         return [f"predictions/{p}/seed{s}/index.json" for p in names for s in self.seeds]
 
@@ -302,7 +319,7 @@ def planned_code(module: str) -> Callable[..., str]:
     return planned
 
 
-def unique(names: Iterable[str]) -> list[str]:
+def unique(names: Iterable[Any]) -> list[Any]:
     """The names in their order, each once."""
     return list(dict.fromkeys(names))
 

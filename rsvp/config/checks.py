@@ -223,13 +223,6 @@ def check_report(config: Config) -> None:
     for name in report.predictors:
         check_reference("report.predictors", name, config.predictors)
         predictor = config.predictors[name]
-        if predictor.context not in (None, "prefix"):
-            reason = f"{name} predicts from the context {predictor.context}, and the report"
-            advice = "compares rows of the prefix; take it out, and ask for its scores"
-            refuse(
-                "report.predictors",
-                f"{reason} {advice}: snakemake evaluation/{name}/seed0/index.json",
-            )
         datasets.setdefault(config.autoencoders[predictor.autoencoder].dataset, name)
     if len(datasets) > 1:
         (dataset, name), (other, another), *_ = datasets.items()

@@ -27,6 +27,7 @@ BASELINES = (
     "linear-extrapolation",
     "flow-extrapolation",
 )
+BETWEEN_BASELINES = ("linear-blend", "nearer-end", "flow-interpolation")  # where both ends are seen
 LARGEST = 10**9  # above it, a number is a slip
 
 

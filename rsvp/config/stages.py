@@ -123,6 +123,14 @@ def chosen_contexts(config: Config, name: str) -> dict[str, Any] | None:
     return {context: to_plain(known[context]) for context in own.contexts or ()} or None
 
 
+def report_contexts(config: Config, name: str) -> dict[str, Any] | None:
+    """Return the contexts of a dataset that the report has rows of, beside the prefix."""
+    known = config.datasets[name].contexts or {}
+    rows = [config.predictors[row] for row in config.report.predictors]
+    used = [row.context for row in rows if config.autoencoders[row.autoencoder].dataset == name]
+    return {context: to_plain(known[context]) for context in used if context in known} or None
+
+
 def chosen_protocols(config: Config) -> dict[str, Protocol]:
     """Return the protocols that `evaluation.protocols` names, in its order."""
     known = PROTOCOLS | config.protocols
@@ -236,7 +244,7 @@ HANDED: dict[str, dict[str, Any]] = {
         "evaluation": (*CLIPS, "trajectories", "videos"),
         "compute": NETWORKS,
     },
-    "predict_baseline": {"evaluation": CLIPS},
+    "predict_baseline": {"evaluation": CLIPS, "contexts": report_contexts},
     "real_features": {
         "evaluation": CLIPS,
         "windows": feature_windows,

@@ -9,7 +9,7 @@ predicted therefore come before those that precede it.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from rsvp.config.schema import ObservedFrames
+from rsvp.config.schema import BETWEEN_BASELINES, ObservedFrames
 
 PREFIX = "prefix"  # the context that each model has: the first `context_frames`
 
@@ -42,6 +42,16 @@ def contexts_of(
 ) -> dict[str, ObservedFrames]:
     """All contexts of a model by name, the prefix first."""
     return {PREFIX: ObservedFrames(first=context_frames)} | dict(more or {})
+
+
+def fitting_baselines(context: ObservedFrames, prefix: list[str]) -> list[str]:
+    """The baselines that make sense in a context; `prefix`: those of the prefix.
+
+    With frames of one end alone they continue it, forwards or backwards.
+    """
+    if context.first and context.last:
+        return list(BETWEEN_BASELINES)
+    return prefix if context.first or context.last else []
 
 
 def observed_frames(context: ObservedFrames, frames: int) -> list[int]:

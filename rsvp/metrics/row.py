@@ -76,10 +76,9 @@ class RowScorer:
         context = self.index["context_frames"]
         frames = self.clips.frames(self.numbers[i])
         trajectories = self.predictions.frames(i)
-        clip = frames[: 1 + max([*range(context), *self.predicted])].clone()
-        clip[self.predicted] = trajectories[0]
-        if not self.prefix:
-            windows = []  # their frames are the first of a clip
+        clip = torch.cat([frames[:context], trajectories[0]])
+        if not self.prefix:  # windows are the first frames of a clip
+            clip, context, windows = trajectories[0], 0, [None]
         found = features.clip_features(clip, context, windows, networks.detectors.present)
         measured = {FEATURES + name: values[None] for name, values in found.items()}
         measured[FEATURES + "groups"] = self.group_codes[i : i + 1]

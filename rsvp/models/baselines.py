@@ -1,4 +1,4 @@
-"""Baselines: predictors that learn nothing. They see the context frames and nothing else."""
+"""Baselines: predictors that learn nothing. They see the observed frames and nothing else."""
 
 import cv2
 import numpy as np
@@ -66,20 +66,66 @@ def flow_extrapolation(context: np.ndarray, future_frames: int) -> np.ndarray:
     """
     if len(context) < 2:
         return copy_last(context, future_frames)
-    velocity = torch.from_numpy(_velocity(context[-2], context[-1]))
-    last = torch.from_numpy(context[-1]).permute(2, 0, 1).float()
-    weight = torch.exp((SPEED_WEIGHT * velocity.norm(dim=0)).clamp(max=20.0))
-    carried = torch.cat([last * weight, weight[None], torch.ones_like(weight)[None]])
-    steps = torch.arange(1.0, future_frames + 1).reshape(-1, 1, 1, 1)
-    moved = splat(carried.expand(future_frames, -1, -1, -1), steps * velocity)
-    colour = (moved[:, :3] / moved[:, 3:4].clamp(min=1e-12)).clamp(0, 255).round()
-    colours = colour.permute(0, 2, 3, 1).byte().numpy()
-    holes = (moved[:, 4] < COVERED).byte().numpy()
+    steps = torch.arange(1.0, future_frames + 1)
+    moved, covered = _carry(context[-1], _velocity(context[-2], context[-1]), steps)
+    colours = np.ascontiguousarray(moved.round().byte().numpy())
+    holes = (~covered).byte().numpy()
     inpainted = [
         cv2.inpaint(frame, hole, 3, cv2.INPAINT_TELEA)
-        for frame, hole in zip(np.ascontiguousarray(colours), holes, strict=True)
+        for frame, hole in zip(colours, holes, strict=True)
     ]
     return np.stack(inpainted)
+
+
+def interpolate(name: str, before: np.ndarray, after: np.ndarray, frames: int) -> np.ndarray:
+    """The frames between, uint8 (F, H, W, 3), that a baseline makes of those of both ends.
+
+    before, after: uint8 (T, H, W, 3), in time. Deterministic. `name`: of
+    `rsvp.config.schema.BETWEEN_BASELINES`.
+    """
+    first, last = before[-1], after[0]
+    shares = np.arange(1, frames + 1).reshape(-1, 1, 1, 1) / (frames + 1)
+    return np.rint(np.clip(_BETWEEN[name](first, last, shares), 0, 255)).astype(np.uint8)
+
+
+def linear_blend(first: np.ndarray, last: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Each value goes in a straight line from the last frame before to the first after."""
+    return (1 - shares) * first + shares * last
+
+
+def nearer_end(first: np.ndarray, last: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """The nearer in time of the two frames around; in the middle the one before."""
+    return np.where(shares <= 0.5, first, last)
+
+
+def flow_interpolation(first: np.ndarray, last: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Both frames around are carried along the optical flow between them, and blended by time.
+
+    A pixel that only one of them reaches takes that one; where none does, their linear blend stays.
+    """
+    share = torch.from_numpy(shares).float()
+    onward, seen = _carry(first, -_velocity(last, first), share.flatten())
+    back, known = _carry(last, -_velocity(first, last), 1 - share.flatten())
+    weights = torch.stack([(1 - share) * seen[..., None], share * known[..., None]])
+    total = weights.sum(0)
+    moved = (weights * torch.stack([onward, back])).sum(0) / total.clamp(min=1e-12)
+    return np.where(total.numpy() > 0, moved.numpy(), linear_blend(first, last, shares))
+
+
+def _carry(
+    frame: np.ndarray, velocity: np.ndarray, steps: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """A frame after so many steps along its pixels' velocity, (S, H, W, 3), and what it covers.
+
+    Faster pixels weigh more where two meet.
+    """
+    moving = torch.from_numpy(velocity)
+    pixels = torch.from_numpy(frame).permute(2, 0, 1).float()
+    weight = torch.exp((SPEED_WEIGHT * moving.norm(dim=0)).clamp(max=20.0))
+    carried = torch.cat([pixels * weight, weight[None], torch.ones_like(weight)[None]])
+    moved = splat(carried.expand(len(steps), -1, -1, -1), steps.reshape(-1, 1, 1, 1) * moving)
+    colour = (moved[:, :3] / moved[:, 3:4].clamp(min=1e-12)).clamp(0, 255)
+    return colour.permute(0, 2, 3, 1), moved[:, 4] >= COVERED
 
 
 def _velocity(previous: np.ndarray, last: np.ndarray) -> np.ndarray:
@@ -117,4 +163,9 @@ _PREDICTORS = {
     "blurred-copy-last": blurred_copy_last,
     "linear-extrapolation": linear_extrapolation,
     "flow-extrapolation": flow_extrapolation,
+}
+_BETWEEN = {
+    "linear-blend": linear_blend,
+    "nearer-end": nearer_end,
+    "flow-interpolation": flow_interpolation,
 }

@@ -38,7 +38,7 @@ from rsvp.report.measures import (
     RECALL,
     Measure,
 )
-from rsvp.report.rows import ResultRow, Run, too_few_clips
+from rsvp.report.rows import FIRST_FRAMES, ResultRow, Run, too_few_clips
 from rsvp.runtime.errors import UserError
 
 FUNCTIONS: dict[Measure, Callable[[np.ndarray, np.ndarray], float]] = {
@@ -161,6 +161,12 @@ def select(measure: Measure, protocol: Protocol, features: RunFeatures) -> Sets 
         return detector.get("reason") or f"no weights of {source}"
     column = Column.context if measure is FVD_CONTEXT else Column.predicted
     context = index["context_frames"]
+    if "predicted" in index["protocol"]:  # not of the frames after the first ones
+        if column is Column.context:
+            return "predicted frames alone are compared in this context"
+        if protocol.frames is not None:
+            return FIRST_FRAMES
+        context = 0
     length = context + index["future_frames"]
     if reason := missing_features(source, least, column, protocol.frames, length, context):
         return reason

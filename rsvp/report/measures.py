@@ -151,6 +151,9 @@ EXPLAINED_ROWS = {
     "blurred-copy-last": "repeats the last observed frame, blurred",
     "linear-extrapolation": "continues each pixel's last change in a straight line",
     "flow-extrapolation": "moves the last observed frame on along its optical flow",
+    "linear-blend": "blends the two frames around, pixel by pixel",
+    "nearer-end": "repeats the nearer of the two frames around",
+    "flow-interpolation": "moves the two frames around along the optical flow between them",
     "reconstruction": "ceiling: the autoencoder encodes and decodes the true future; a predictor "
     "on its latents can hardly do better",
     "real": "floor: other real clips against the real test clips; what a perfect predictor would "

@@ -20,7 +20,7 @@ from rsvp.report.plots import (
     inline_svg,
     learning_plot,
 )
-from rsvp.report.printing import Table, number
+from rsvp.report.printing import Table, TableFile, number
 from rsvp.report.records import (
     DatasetFacts,
     History,
@@ -69,6 +69,15 @@ CURVES = {  # columns of histories
 
 
 @dataclass(frozen=True)
+class Context:
+    """The results in a context beside the first frames of clips."""
+
+    title: str
+    results: TableFile
+    comparisons: TableFile
+
+
+@dataclass(frozen=True)
 class Report:
     """All that the page shows."""
 
@@ -76,6 +85,7 @@ class Report:
     tables: Tables
     results: Sequence[Table]
     comparisons: Sequence[Table]
+    contexts: Sequence[Context]
     histories: Sequence[History]
     records: Sequence[dict[str, Any]]
     costs: Sequence[Cost]

@@ -109,6 +109,7 @@ class Table:
     starts: Sequence[int] = ()  # lines that begin a new part
     title: str = ""
     protocols: Sequence[str] = ()  # in words, all that the numbers depend on
+    basis: str = ""  # protocols, and how many clips, groups and seeds
 
     @property
     def numeric(self) -> list[bool]:

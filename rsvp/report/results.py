@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from rsvp.config.schema import FETCH
 from rsvp.metrics.distribution import COMPARABLE_CLIPS, SUBSETS
@@ -150,6 +151,18 @@ def results(tables: Tables) -> TableFile:
                      [replace(top, notes=[*top.notes, *missing]), *below])  # fmt: skip
 
 
+def with_contexts(main: TableFile, others: Sequence[TableFile]) -> TableFile:
+    """The same subject of all contexts in one file."""
+    if not others:
+        return main
+    frame = pd.concat([main.frame, *(file.frame for file in others)], ignore_index=True)
+    tables = [
+        replace(table, name=f"{table.name}-context{number}")
+        for number, file in enumerate(others, start=1) for table in file.tables
+    ]  # fmt: skip
+    return TableFile(main.name, frame, [*main.tables, *tables])
+
+
 def line(
     tables: Tables, row: ResultRow, key: Quantity, estimate: Estimate, more: dict[str, Any]
 ) -> dict[str, Any]:
@@ -193,7 +206,7 @@ def comparisons(tables: Tables) -> TableFile:
             [Column(f"{first.name} against"), *(column(tables, key) for key in keys)],
             [[text(other.name, other.label, other.kind), *map(cells.get, keys)]
              for other, cells in others.items()],
-            title=first.label,
+            title=first.label, basis=basis_text,
         )
         for first, others in lines.items()
     ]  # fmt: skip

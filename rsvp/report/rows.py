@@ -18,6 +18,9 @@ ROW_KEYS = ("row", "kind", "seed", "dataset", "paired", "trajectories", "clips",
             "context_frames", "future_frames", "resolution", "protocol")  # fmt: skip
 
 
+FIRST_FRAMES = "the protocol takes the first frames of clips, and others are observed"
+
+
 @dataclass(frozen=True)
 class Run:
     """One row under one seed: its evaluation index, and the folder that it stands in."""
@@ -48,7 +51,20 @@ class ResultRow:
     @property
     def method(self) -> str:
         """What was done, whatever the dataset or autoencoder: copy-last, reconstruction."""
-        return self.name.rsplit(".", 1)[-1]
+        name = self.name.rsplit(".", 1)[-1]
+        return name.partition("_")[0] if self.kind in ("baseline", "floor") else name
+
+    @property
+    def context(self) -> str:
+        """The frames that it observes, in words; empty for the first ones of a clip."""
+        protocol = self.index["protocol"]
+        if "predicted" not in protocol:
+            return ""
+        observed = sorted(place + 1 for place in protocol["observed"])
+        if not observed:
+            return "nothing observed"
+        frames = len(observed) + len(protocol["predicted"])
+        return f"frames {', '.join(map(str, observed))} of {frames} observed"
 
     @property
     def seeds(self) -> str:
@@ -108,22 +124,25 @@ def read_run(path: Path) -> Run:
 
 
 def check_rows(rows: list[ResultRow]) -> None:
-    """One dataset, and the same clips in every paired row: else no difference means anything."""
+    """UserError for several datasets, and for other clips in two paired rows of one context.
+
+    No difference would mean anything.
+    """
     datasets = sorted({run.index["dataset"] for row in rows for run in row.runs})
     if len(datasets) > 1:
         raise UserError(f"rows of several datasets ({', '.join(datasets)}); name rows of one")
-    first: tuple[str, set[str]] | None = None
+    seen: dict[str, tuple[str, set[str]]] = {}
     for row in rows:
         for run in row.runs:
             if run.scores is None:
                 continue
             clips = set(run.scores["clip"].unique())
-            if first and clips != first[1]:
+            first = seen.setdefault(row.context, (row.name, clips))
+            if clips != first[1]:
                 raise UserError(
                     f"{row.name} was scored on other clips than {first[0]} "
                     f"({len(clips)} and {len(first[1])}); run the stage evaluate again for both"
                 )
-            first = first or (row.name, clips)
 
 
 def under_protocol(row: ResultRow, protocol: Protocol) -> ResultRow | str:
@@ -134,6 +153,8 @@ def under_protocol(row: ResultRow, protocol: Protocol) -> ResultRow | str:
     if reason := too_few_clips(protocol, index["clips"]):
         return reason
     frames, context = protocol.frames, index["context_frames"]
+    if frames is not None and row.context:
+        return FIRST_FRAMES
     whole = context + index["future_frames"]
     if frames is not None and not context < frames <= whole:
         return (

@@ -189,6 +189,26 @@ class Tables:
         ]  # fmt: skip
 
 
+def by_context(
+    rows: list[ResultRow], resamples: int, protocols: dict[str, Protocol], resize: str
+) -> list[Tables]:
+    """The tables of each context beside the first frames that there are rows of.
+
+    Where nothing is observed, no prediction is meant to be one clip's truth.
+    """
+    contexts: dict[str, list[ResultRow]] = {}
+    for row in rows:
+        contexts.setdefault(row.context, []).append(row)
+    contexts.pop("", None)
+    sets = {name: item for name, item in protocols.items() if item.scores is not Scores.frames}
+    return [
+        make_tables(
+            those, resamples, protocols if those[0].index["context_frames"] else sets, resize
+        )
+        for those in contexts.values()
+    ]
+
+
 def measured_by(protocol: Protocol) -> list[Measure]:
     """The measures of a protocol."""
     return [*PAIRED, *ENSEMBLE] if protocol.scores is Scores.frames else measures_of(protocol)
@@ -301,10 +321,11 @@ def protocol_text(name: str, tables: Tables, measures: Sequence[Measure] = ()) -
         if (network := tables.network(tables.quantity(measure, None, name)))
     )
     resized = f" ({tables.resize})" if tables.resize else ""
+    context = f" ({tables.rows[0].context})" if tables.rows[0].context else ""
     return "; ".join([
         f"{name}: {index['dataset']} {index['protocol'].get('split', 'test')} split, "
         f"{tables.clips(name)} clips spread evenly, "
-        f"{observed} observed + {future} predicted frames, "
+        f"{observed} observed + {future} predicted frames{context}, "
         f"{index['resolution']} px{resized}, {scored}",
         *networks,
     ])  # fmt: skip

@@ -6,16 +6,18 @@ What has no weights is not computed; the index says so, with the reason and what
 """
 
 import argparse
-from dataclasses import astuple, replace
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from safetensors.numpy import load_file
 
 from rsvp.config.stages import Settings
 from rsvp.data.clips import Clips, clip_places
 from rsvp.data.predictions import Predictions, task_in
 from rsvp.data.splits import spread
+from rsvp.metrics.features import clip_features
 from rsvp.metrics.networks import Networks, load_networks, start_measuring
 from rsvp.metrics.row import RealSide, RowScorer, group_codes, write_row
 from rsvp.runtime.errors import UserError
@@ -51,9 +53,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     networks = load_networks(settings.weights, row.index["resolution"], device)
     inputs = (arguments.dataset, arguments.predictions, arguments.real)
     check_real(arguments.real, arguments.dataset, settings.windows, networks, row)
-    real = real_side(arguments.real, test, row.index)
-    if not row.prefix:
-        real = replace(real, features={})  # they are of the prefix's future
+    real = real_side(arguments.real, test, row.index, networks)
     key = state_key(arguments.code, settings.handed, *inputs)
     parts = PartWriter(arguments.state, arguments.state, key, "row")
     for number in batches(parts.items, len(row), 1, "evaluate"):
@@ -83,8 +83,11 @@ def check_real(
             raise UserError(f"{path}: {what}; run the stage real_features again")
 
 
-def real_side(path: Path, test: Clips, row: dict[str, Any]) -> RealSide:
-    """The real features that a row needs: of its own clips, or of as many where it is unpaired."""
+def real_side(path: Path, test: Clips, row: dict[str, Any], networks: Networks) -> RealSide:
+    """The real features that a row needs: of its own clips, or of as many where it is unpaired.
+
+    Those at `path` are of the frames after the prefix; for another context they are computed here.
+    """
     real_clips = read_json(path)["clips"]
     if row["paired"]:
         place = {clip: number for number, clip in enumerate(real_clips)}
@@ -94,10 +97,18 @@ def real_side(path: Path, test: Clips, row: dict[str, Any]) -> RealSide:
         chosen = [place[clip] for clip in row["clips"]]
     else:
         chosen = spread(len(real_clips), len(row["clips"]))
-    kept = load_file(path.with_name("features.safetensors"))
-    names = [real_clips[number] for number in chosen]
-    groups = group_codes(test)[clip_places(test, names, str(path))]
-    return RealSide({name: values[chosen] for name, values in kept.items()}, groups)
+    places = clip_places(test, [real_clips[number] for number in chosen], str(path))
+    groups = group_codes(test)[places]
+    if "predicted" not in row:
+        kept = load_file(path.with_name("features.safetensors"))
+        return RealSide({name: values[chosen] for name, values in kept.items()}, groups)
+    present = networks.detectors.present
+    found = [
+        clip_features(test.frames_at(place, row["predicted"]), 0, [None], present)
+        for place in places
+    ]
+    names = found[0] if found else ()
+    return RealSide({name: np.stack([one[name] for one in found]) for name in names}, groups)
 
 
 if __name__ == "__main__":

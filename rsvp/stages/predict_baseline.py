@@ -8,13 +8,15 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from rsvp.config.schema import BASELINES
+from rsvp.config.schema import BASELINES, BETWEEN_BASELINES, ObservedFrames
 from rsvp.config.stages import Settings
 from rsvp.data.clips import Clips, evaluation_clips
+from rsvp.data.contexts import PREFIX, contexts_of, task_of
 from rsvp.data.predictions import STEM, RowWriter
-from rsvp.models.baselines import predict
+from rsvp.models.baselines import interpolate, predict
 from rsvp.runtime.errors import UserError
 from rsvp.runtime.journal import batches, state_key
 from rsvp.runtime.main import resumable_parser, run_stage
@@ -28,7 +30,10 @@ def main() -> None:
     parser = resumable_parser(__doc__)
     parser.add_argument("--dataset", type=Path, required=True, help="index of the dataset")
     parser.add_argument(
-        "--baseline", required=True, help=f"one of {', '.join(BASELINES)}, or {FLOOR}"
+        "--baseline",
+        required=True,
+        help=f"one of {', '.join((*BASELINES, *BETWEEN_BASELINES))}, or {FLOOR};"
+        " in a context beside the prefix with its name: linear-blend_ends",
     )
     parser.add_argument("--predictions", type=Path, required=True, help="index.json to write")
     run_stage(parser, run)
@@ -36,7 +41,8 @@ def main() -> None:
 
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     """Write the predictions of one baseline, or the clips of the floor."""
-    floor = arguments.baseline == FLOOR
+    baseline, _, context = arguments.baseline.partition("_")
+    floor = baseline == FLOOR
     clips = Clips(arguments.dataset, "test", settings.evaluation.horizon)
     indices = evaluation_clips(clips, settings.evaluation.max_clips)
     if floor:
@@ -46,24 +52,36 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         raise UserError(
             f"{arguments.dataset}: no clips to predict; add videos, or change the split"
         )
+    contexts = contexts_of(clips.context_frames, settings.contexts)
+    observed = contexts[context or PREFIX]
+    task = task_of(observed, clips.index["clip_frames"], clips.clip_frames)
     key = state_key(arguments.code, settings.handed, arguments.dataset, arguments.baseline)
     parts = PartWriter(arguments.predictions.parent, arguments.state, key, STEM)
     row, kind = f"{clips.index['dataset']}.{arguments.baseline}", "floor" if floor else "baseline"
-    writer = RowWriter(arguments.predictions, parts, clips, row=row, kind=kind, seed=settings.seed)
+    writer = RowWriter(
+        arguments.predictions, parts, clips, row=row, kind=kind, seed=settings.seed, task=task
+    )
     for number in batches(writer.done, len(indices), 1, f"predict {arguments.baseline}"):
         index = indices[number]
-        writer.add(index, future(clips, index, arguments.baseline)[None])
+        if floor:
+            frames = clips.frames_at(index, task.predicted)
+        else:
+            seen = clips.frames_at(index, sorted(task.observed)).numpy()
+            made = predict_in(observed, baseline, seen, len(task.predicted))
+            frames = torch.from_numpy(made)
+        writer.add(index, frames[None])
         parts.checkpoint()
     writer.finish()
     return {"clips": len(indices), "device": "cpu"}
 
 
-def future(clips: Clips, index: int, baseline: str) -> torch.Tensor:
-    """Return future frames, uint8 (F, H, W, 3), by `baseline`; the clip's own for the floor."""
-    if baseline == FLOOR:
-        return clips.frames(index, clips.context_frames)
-    context = clips.frames(index, 0, clips.context_frames).numpy()
-    return torch.from_numpy(predict(baseline, context, clips.clip_frames - clips.context_frames))
+def predict_in(context: ObservedFrames, baseline: str, seen: np.ndarray, frames: int) -> np.ndarray:
+    """Return the predicted frames of a context, uint8 (F, H, W, 3), from the observed, `seen`."""
+    if context.first and context.last:
+        return interpolate(baseline, seen[: context.first], seen[context.first :], frames)
+    if context.last:  # the same backwards in time
+        return np.ascontiguousarray(predict(baseline, seen[::-1].copy(), frames)[::-1])
+    return predict(baseline, seen, frames)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from rsvp.report.costs import cost_file, costs
 from rsvp.report.examples import Gallery, examples
 from rsvp.report.measures import PSNR
 from rsvp.report.memorisation import memorisation, nearest_pictures, read_memorisation
-from rsvp.report.page import Report, render
+from rsvp.report.page import Context, Report, render
 from rsvp.report.plots import (
     curves_plot,
     drawn_over_horizon,
@@ -31,10 +31,10 @@ from rsvp.report.records import (
     read_records,
     resize_of,
 )
-from rsvp.report.results import comparisons, curves, curves_basis, horizon, results
+from rsvp.report.results import comparisons, curves, curves_basis, horizon, results, with_contexts
 from rsvp.report.rows import read_rows
 from rsvp.report.semantics import conclusions, decomposition, read_semantics
-from rsvp.report.tables import Tables, basis, make_tables
+from rsvp.report.tables import Tables, basis, by_context, make_tables
 from rsvp.report.views import read_views
 from rsvp.runtime.files import read_json, write_text
 from rsvp.runtime.main import run_stage, stage_parser
@@ -72,17 +72,23 @@ def report_parser() -> argparse.ArgumentParser:
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     """Write all outputs; returns the counts for the run record."""
     config, inputs = settings.report, read_inputs(arguments.inputs)
-    rows = read_rows(inputs["evaluations"], config.predictors)
+    found = read_rows(inputs["evaluations"], config.predictors)
+    rows = [row for row in found if not row.context]
     histories, records = read_histories(inputs["histories"]), read_records(inputs["records"])
     resize = resize_of(rows[0].index["dataset"], records)
-    tables = make_tables(rows, settings.evaluation.bootstrap, settings.protocols, resize)
+    made = settings.evaluation.bootstrap, settings.protocols, resize
+    tables, others = make_tables(rows, *made), by_context(found, *made)
+    contexts = [Context(other.rows[0].context, results(other), comparisons(other))
+                for other in others]  # fmt: skip
     lines, nearest = costs(records), read_memorisation(inputs["copies"])
     scores = read_semantics(inputs["semantics"], settings.evaluation.bootstrap)
     files = [
-        *(made(tables) for made in (results, horizon, comparisons, curves)),
+        *(subject(tables) for subject in (results, horizon, comparisons, curves)),
         decomposition(scores), memorisation(nearest), budgets(records), cost_file(lines),
     ]  # fmt: skip
     printed = {file.name: file.tables for file in files}
+    of_contexts = {name: [getattr(context, name) for context in contexts]
+                   for name in ("results", "comparisons")}  # fmt: skip
     drawn = drawn_over_horizon(tables)
     plots = {
         "horizon": horizon_plot(tables, drawn, basis(tables, drawn)),
@@ -96,6 +102,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
             tables=tables,
             results=printed["results"],
             comparisons=printed["comparisons"],
+            contexts=contexts,
             histories=histories,
             records=records,
             costs=lines,
@@ -110,6 +117,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         )
     )
     for file in files:
+        file = with_contexts(file, of_contexts.get(file.name, []))
         file.write(arguments.folder / "tables", config.title)
     for name, plot in plots.items():
         write_text(arguments.folder / f"plots/{name}.svg", plot)

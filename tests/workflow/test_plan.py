@@ -52,18 +52,18 @@ def test_predictors_share_what_they_stand_on(project):
 
 
 def test_a_row_of_another_context_shares_all_training(project):
-    """And is predicted and scored when it is asked for, though the report leaves it out."""
+    """And has baselines and a floor of its own in the report."""
     more = [
         "datasets={shapes: {contexts: {ends: {first: 2, last: 2}}}}",
         "autoencoders={rsvp: {contexts: [ends]}}",
         "predictors={ends: {same_as: rsvp-m, context: ends}}",
+        "report={predictors: [rsvp-m, ends]}",
     ]
-    answer = project.snakemake(
-        "-n", "--config", *more, "--", "all", "evaluation/ends/seed0/index.json"
-    )
+    answer = project.snakemake("-n", "--config", *more)
     assert answer.code == 0, answer.text
     assert answer.rules == DEMO | {
-        "settings": DEMO["settings"] + 1, "predict": 2, "evaluate": DEMO["evaluate"] + 1
+        "settings": DEMO["settings"] + 1, "predict": 2,
+        "predict_baseline": DEMO["predict_baseline"] + 4, "evaluate": DEMO["evaluate"] + 5,
     }  # fmt: skip
 
 

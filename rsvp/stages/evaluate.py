@@ -74,7 +74,7 @@ def check_real(
         "windows": (list(windows), "of other protocols' frames"),
         "dataset_index": (sha256_of_file(dataset), f"of another {dataset}"),
     }
-    if row.prefix:  # with others no distances are made
+    if row.prefix:  # for another context they are made from the same clips anew
         observed, future = row.index["context_frames"], row.index["future_frames"]
         what = f"not of {observed} observed and {future} future frames"
         expected |= {"context_frames": (observed, what), "clip_frames": (observed + future, what)}

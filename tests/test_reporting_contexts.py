@@ -12,10 +12,11 @@ from rsvp.config.schema import BETWEEN_BASELINES, PROTOCOLS, ObservedFrames, to_
 from rsvp.config.stages import Settings, read_settings
 from rsvp.data.clips import Clips, evaluation_clips
 from rsvp.data.contexts import contexts_of, fitting_baselines, task_of
-from rsvp.data.predictions import Predictions, RowWriter
+from rsvp.data.predictions import STEM, Predictions, RowWriter
 from rsvp.report.rows import read_rows
 from rsvp.runtime.files import write_json
-from rsvp.runtime.journal import Journal, StateKey
+from rsvp.runtime.journal import StateKey
+from rsvp.runtime.parts import PartWriter
 from rsvp.stages import predict_baseline, report
 from tests.squares import make_dataset
 from tests.test_evaluate import score
@@ -52,13 +53,14 @@ def predict(dataset: Path, name: str) -> Path:
     context = contexts_of(CONTEXT, CONTEXTS)[name]
     task = task_of(context, clips.clip_frames, clips.clip_frames)
     path = dataset.parents[2] / f"predictions/{name}/index.json"
-    journal = Journal(path.parent / "state", StateKey(None, ""))
     noise = np.random.default_rng(0)
-    with RowWriter(path, clips, name, "predictor", 0, 2, 0, journal, task) as writer:
-        for i in evaluation_clips(clips, None):
-            truth = clips.frames_at(i, task.predicted).numpy().astype(float)
-            noisy = [truth + noise.normal(scale=6, size=truth.shape) for _ in range(2)]
-            writer.add(i, torch.from_numpy(np.clip(np.stack(noisy), 0, 255).astype(np.uint8)))
+    parts = PartWriter(path.parent, path.parent / "state", StateKey(None, ""), STEM)
+    writer = RowWriter(path, parts, clips, name, "predictor", 0, trajectories=2, task=task)
+    for i in evaluation_clips(clips, None):
+        truth = clips.frames_at(i, task.predicted).numpy().astype(float)
+        noisy = [truth + noise.normal(scale=6, size=truth.shape) for _ in range(2)]
+        writer.add(i, torch.from_numpy(np.clip(np.stack(noisy), 0, 255).astype(np.uint8)))
+    writer.finish()
     return path
 
 

@@ -15,7 +15,7 @@ from rsvp.data.observed import Window, observed
 from rsvp.data.sources import Source, named_sources
 from rsvp.runtime.errors import UserError
 
-SIDE = 16
+SIDE = 32
 
 
 def numbered(path: Path, count: int, rate: int = 10) -> Source:

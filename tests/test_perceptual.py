@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from rsvp.metrics.perceptual import PerceptualDistance, frames_to_input
+from rsvp.data.pixels import to_float
+from rsvp.metrics.perceptual import PerceptualDistance
 from rsvp.runtime.errors import UserError
 
 
@@ -42,7 +43,7 @@ def squeeze(shared: Path) -> PerceptualDistance:
 
 
 def image(path: Path) -> torch.Tensor:
-    return frames_to_input(torch.tensor(np.array(Image.open(path)))[None])
+    return to_float(torch.tensor(np.array(Image.open(path)))[None].permute(0, 3, 1, 2))
 
 
 def test_alex_known_pairs(shared: Path, alex: PerceptualDistance) -> None:
@@ -55,7 +56,7 @@ def test_alex_known_pairs(shared: Path, alex: PerceptualDistance) -> None:
 
 
 def test_alex_all_0_against_all_1(alex: PerceptualDistance) -> None:
-    black = frames_to_input(torch.zeros(1, 64, 64, 3, dtype=torch.uint8))
+    black = to_float(torch.zeros(1, 3, 64, 64, dtype=torch.uint8))
     assert alex(black, -black).item() == pytest.approx(0.81404, abs=1e-4)
 
 

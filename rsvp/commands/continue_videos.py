@@ -1,8 +1,8 @@
 """Continue videos of yours with a trained predictor; they need not be of its dataset.
 
 Each video is made small and square as the predictor's dataset is. Its last frames are observed, or
-those up to a time of it, and several futures follow: as arrays, and as a film that shows them side
-by side. Nothing is trained.
+those up to a time of it. Trajectories follow: as arrays, and side by side in one video. Nothing is
+trained.
 """
 
 import argparse
@@ -44,13 +44,15 @@ def main() -> None:
         "--config",
         type=Path,
         action="append",
-        help="what the predictor was trained with; may come again, then later ones count (default:"
+        help="of the predictor's training; may come again, then later ones count (default:"
         " config.yaml)",
     )
     parser.add_argument("--predictor", help="default: the first of the config's report")
-    parser.add_argument("--seed", type=int, default=0, help="whose training, and of the noise")
-    parser.add_argument("--futures", type=int, help="of each video; default: trajectories")
-    parser.add_argument("--frames", type=int, help="of each future; default: those of training")
+    parser.add_argument("--seed", type=int, default=0, help="of the training and of the noise")
+    parser.add_argument(
+        "--futures", type=int, help="trajectories of each video; default: as the config says"
+    )
+    parser.add_argument("--frames", type=int, help="of each trajectory; default: as in training")
     parser.add_argument(
         "--at", type=float, metavar="SECONDS", help="where the future begins; default: at the end"
     )
@@ -59,7 +61,7 @@ def main() -> None:
 
 @torch.no_grad()
 def run(arguments: argparse.Namespace) -> None:
-    """Continue each video, and say where its film is."""
+    """Continue each video, and print the path of the video that shows it."""
     for flag in ("futures", "frames"):
         given = getattr(arguments, flag)
         if given is not None and given < 1:
@@ -83,24 +85,24 @@ def run(arguments: argparse.Namespace) -> None:
     frames = arguments.frames or network.layout.frames - context.first
     futures = arguments.futures or config.evaluation.trajectories
     sources = named_sources(arguments.videos)
-    for called, source in tqdm(sources.items(), desc="continue", unit="video", delay=2):
+    predict = partial(predict_block, network, arguments.seed, [0])
+    for video, source in tqdm(sources.items(), desc="continue", unit="video", delay=2):
         seen, rate = observed(source, dataset, context.first, arguments.at)
-        block = partial(predict_block, network, arguments.seed, [0])
         shown = torch.from_numpy(seen).permute(0, 3, 1, 2)[None].to(fabric.device)
         with fabric.autocast():
-            made = roll(block, shown, futures, frames)
+            made = roll(predict, shown, futures, frames)
         made = made[0].permute(0, 1, 3, 4, 2).cpu().numpy()
-        write(arguments.out, called, seen, made, rate)
+        write(arguments.out, video, seen, made, rate)
 
 
 def read_config(files: list[Path]) -> Config:
-    """The config that some files make together, as Snakemake reads them."""
+    """Merge config files as Snakemake does."""
     merged = OmegaConf.merge(*(OmegaConf.create(dict(read_yaml(file) or {})) for file in files))
     return load(OmegaConf.to_container(merged))  # type: ignore[arg-type]
 
 
 def trained(config: Config, name: str, seed: int, device: torch.device) -> TrainedPredictor:
-    """The predictor of a config and seed; UserError where it is not trained yet."""
+    """Load the predictor of a config and seed; UserError where it is not trained yet."""
     own, results = config.predictors[name], Path(config.results).expanduser()
     denoiser = results / "predictors" / (own.same_as or name) / f"seed{seed}" / INDEX
     autoencoder = results / "autoencoders" / own.autoencoder / f"seed{seed}" / "finetuned" / INDEX
@@ -119,15 +121,15 @@ def trained(config: Config, name: str, seed: int, device: torch.device) -> Train
     return load_predictor(denoiser, autoencoder, sampling, own.context or PREFIX, device)
 
 
-def write(out: Path, called: str, seen: np.ndarray, made: np.ndarray, rate: float) -> None:
-    """Futures (K, F, R, R, 3) as `future<k>/<name>.npy`, and all beside each other as a film."""
-    for number, future in enumerate(made):
-        path = out / f"future{number}" / f"{called}.npy"
+def write(out: Path, name: str, context: np.ndarray, trajectories: np.ndarray, rate: float) -> None:
+    """Write trajectories (K, F, R, R, 3) as `future<k>/<name>.npy`, and side by side as a video."""
+    for number, trajectory in enumerate(trajectories):
+        path = out / f"future{number}" / f"{name}.npy"
         with atomic_path(path) as temporary, open(temporary, "wb") as stream:
-            np.save(stream, future, allow_pickle=False)
-    film = out / f"{called}.mp4"
-    write_video(film, film_of(seen, list(made)), rate)
-    tqdm.write(str(film))
+            np.save(stream, trajectory, allow_pickle=False)
+    video = out / f"{name}.mp4"
+    write_video(video, film_of(context, list(trajectories)), rate)
+    tqdm.write(str(video))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from rsvp.data.pixels import to_float
 from rsvp.metrics.files import read_weights
 from rsvp.runtime.errors import UserError
 
@@ -149,7 +150,7 @@ class I3D(nn.Module):
         Frames are resized to 224×224 (`_RESIZE`).
         """
         check_frames(frames.shape[1])
-        x = frames.permute(0, 1, 4, 2, 3).float() / 127.5 - 1
+        x = to_float(frames.permute(0, 1, 4, 2, 3))
         if x.shape[-2:] != (SIZE, SIZE):
             x = functional.interpolate(
                 x.flatten(0, 1), size=(SIZE, SIZE), mode="bilinear", align_corners=False

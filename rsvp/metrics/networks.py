@@ -66,13 +66,11 @@ class Networks:
 
 
 def load_networks(weights: Weights, resolution: int, device: torch.device) -> Networks:
-    """Load LPIPS and the detectors; log the reason of each that is missing.
+    """Load LPIPS and the detectors; log the reason for each that is missing.
 
     weights: its values are local paths, as `config.stage_settings` gives them.
     """
     distance = load_perceptual(weights, resolution, device)
-    if distance.reason:
-        logger.info("not computed: %s", distance.reason)
     return Networks(distance, load_detectors(weights, device))
 
 
@@ -90,10 +88,10 @@ def load_perceptual(
 ) -> Loaded[perceptual.PerceptualDistance]:
     """Load LPIPS for frames of `resolution` pixels per side; UserError for wrong weights."""
     if reason := missing(weights, *LPIPS_KEYS):
-        return Loaded(None, reason)
+        return _not_computed(reason)
     if resolution < perceptual.MINIMUM_SIZE:
         least = perceptual.MINIMUM_SIZE
-        return Loaded(None, f"LPIPS needs {least} pixels per side, not {resolution}")
+        return _not_computed(f"LPIPS needs {least} pixels per side, not {resolution}")
     paths = {key: Path(getattr(weights, key)) for key in LPIPS_KEYS}
     network = perceptual.PerceptualDistance(paths["lpips_backbone"], paths["lpips_linear"])
     hashes = {f"weights.{key}": sha256_of_file(path) for key, path in paths.items()}
@@ -106,7 +104,7 @@ def load_detectors(weights: Weights, device: torch.device) -> Detectors:
     for name, detector in weights.detectors.items():
         key = f"weights.detectors.{name}"
         if detector.weights and not Path(detector.weights).is_file():
-            loaded[name] = Loaded(None, f"{key}.weights is not there yet; {FETCH}")
+            loaded[name] = _not_computed(f"{key}.weights is not there yet; {FETCH}")
             continue
         files = {"program": Path(detector.program)}
         if detector.weights:
@@ -114,16 +112,13 @@ def load_detectors(weights: Weights, device: torch.device) -> Detectors:
         network = load_program(files["program"], files.get("weights"), device)
         hashes = {f"{key}.{part}": sha256_of_file(path) for part, path in files.items()}
         loaded[name] = Loaded(network, "", hashes)
-    for item in loaded.values():
-        if item.reason:
-            logger.info("not computed: %s", item.reason)
     return Detectors(loaded)
 
 
 def load_i3d(weights: Weights, device: torch.device) -> Loaded[Detector]:
     """Load I3D; UserError where the file is not the network of the FVD literature."""
     if reason := missing(weights, "i3d"):
-        return Loaded(None, reason)
+        return _not_computed(reason)
     path = Path(weights.i3d)
     variables = i3d.load_variables(path)
     i3d.check_manifest(variables, path)
@@ -139,3 +134,9 @@ def missing(weights: Weights, *keys: str) -> str:
         if not Path(path).is_file():
             return f"weights.{key} is not there yet; {FETCH}"
     return ""
+
+
+def _not_computed(reason: str) -> Loaded[Any]:
+    """Log the reason why there is no network, and return it."""
+    logger.info("not computed: %s", reason)
+    return Loaded(None, reason)

@@ -61,11 +61,6 @@ class PerceptualDistance(nn.Module):
         return super().train(False)
 
 
-def frames_to_input(frames: torch.Tensor) -> torch.Tensor:
-    """uint8 (N, H, W, 3) as float32 (N, 3, H, W) in [-1, 1]."""
-    return frames.permute(0, 3, 1, 2).float() / 127.5 - 1
-
-
 def backbone_name(features: Mapping[str, torch.Tensor], path: Path) -> str:
     """Name the backbone by the features themselves: alex, squeeze or vgg."""
     name = _FIRST_LAYERS.get(tuple(getattr(features.get("features.0.weight"), "shape", ())))

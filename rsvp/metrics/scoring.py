@@ -5,8 +5,9 @@ import itertools
 import numpy as np
 import torch
 
+from rsvp.data.pixels import to_float
 from rsvp.metrics import ensemble, frame
-from rsvp.metrics.perceptual import PerceptualDistance, frames_to_input
+from rsvp.metrics.perceptual import PerceptualDistance
 from rsvp.runtime.device import full_precision
 
 MEAN_TRAJECTORY = -1  # stands for the mean over trajectories as one prediction
@@ -102,7 +103,7 @@ def lpips(
 ) -> torch.Tensor:
     """LPIPS per frame, float64 (F,), of uint8 (F, H, W, 3), on the network's device."""
     device = next(perceptual.parameters()).device
-    inputs = (frames_to_input(frames.to(device)) for frames in (predicted, real))
+    inputs = (to_float(x.to(device).permute(0, 3, 1, 2)) for x in (predicted, real))
     with full_precision():
         distances = perceptual(*inputs)
     return distances.double().cpu()

@@ -110,7 +110,7 @@ def finetune_promises(results: Path) -> Iterator[Promise]:
     for index in indexes(results, f"autoencoders/{AUTOENCODER}/seed*/finetuned/index.json"):
         finetuned = read_json(index)
         seed = index.parent.parent.name
-        low, cost = finetuned["improvement"]["low"], finetuned["psnr_cost"]
+        low, cost = finetuned["improvement"]["low"], finetuned["psnr_cost"]  # of clips not watched
         yield Promise(f"{seed}: watched score improved, low end of the interval", low, low > 0)
         yield Promise(f"{seed}: PSNR that fine-tuning cost, 0.5 dB at most", cost, cost <= 0.5)
 

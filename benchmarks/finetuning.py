@@ -12,20 +12,19 @@ BACKBONE LINEAR` and is trained on by none of the variants.
 """
 
 import argparse
+import tempfile
 from pathlib import Path
 
 import pandas as pd
-import torch
+from safetensors.torch import load_file
 
-from rsvp.config.schema import Weights
 from rsvp.config.stages import Settings, read_settings
-from rsvp.data.clips import Clips
-from rsvp.models.autoencoders.base import ClipAutoencoder
+from rsvp.data.clips import Clips, evaluation_clips
 from rsvp.models.autoencoders.kinds import load_autoencoder
-from rsvp.runtime.device import make_fabric
+from rsvp.runtime.device import device_of
 from rsvp.runtime.files import read_json
-from rsvp.training.finetuning import Finetuning
-from rsvp.training.watch import Watch
+from rsvp.stages import finetune_autoencoder
+from rsvp.training.validation import ReconstructionValidator, load_perceptual
 
 VARIANTS = {  # values of `finetune`, one on top of the other
     "reconstruction": {"adversarial": 0.0, "feature_matching": 0.0, "sliced_wasserstein": 0.0},
@@ -63,37 +62,43 @@ def main() -> None:
 def measured(
     settings: Settings, dataset: Path, pretrained: Path, lpips: list[Path] | None
 ) -> dict[str, float | int]:
-    """The columns of the table, for one variant's settings."""
-    fabric = make_fabric(settings.compute, settings.seed)
-    steps = settings.autoencoder.finetune.steps
-    clips, held_out = (Clips(dataset, split) for split in ("train", "validation"))
-    trainer = Finetuning(settings, clips, held_out, load_autoencoder(pretrained), fabric, steps)
-    before = perceptual(trainer, held_out, trainer.autoencoder, lpips)
-    for step, batch in zip(range(steps), trainer.batches(0), strict=False):
-        trainer.step(step, batch)
-    scores = trainer.validate()
-    gain = trainer.watch.improvement(trainer.start, scores)
+    """Return the columns of the table, for one variant's settings.
+
+    The stage itself trains in a temporary folder; the averaged weights of its last step count.
+    """
+    finetune = settings.autoencoder.finetune
+    finetune.patience, finetune.validate_every = 10**6, 10**6
+    with tempfile.TemporaryDirectory() as folder:
+        names = {"weights": "weights.safetensors", "index": "index.json", "history": "history.csv"}
+        files = {name: Path(folder, file) for name, file in names.items()}
+        files |= {"dataset": dataset, "pretrained": pretrained, "state": Path(folder, "state")}
+        finetune_autoencoder.run(argparse.Namespace(code=None, **files), settings)
+        state = load_file(max(files["state"].glob("state-*.safetensors")))
+    device = device_of(settings.compute)
+    before, after = (load_autoencoder(pretrained).to(device) for _ in range(2))
+    prefix = "average/module."
+    after.load_state_dict(
+        {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+    )
+    held_out = Clips(dataset, "validation")
+    indices = evaluation_clips(held_out, finetune.validation_clips)
+    validator = ReconstructionValidator(held_out, indices, None, device)
+    gain = validator.compare(before, after)
     line: dict[str, float | int] = {
-        "steps": steps, "clips": len(scores.psnr),
-        "before": round(float(trainer.start.watched.mean()), 5),
-        "gain": round(gain.mean, 5), "low": round(gain.low, 5), "high": round(gain.high, 5),
-        "psnr": round(float((scores.psnr - trainer.start.psnr).mean()), 3),
-    }  # fmt: skip
+        "steps": finetune.steps,
+        "clips": len(indices),
+        "before": round(float(validator.measure(before).watched.mean()), 5),
+        **{
+            column: round(gain["improvement"][name], 5)
+            for column, name in (("gain", "mean"), ("low", "low"), ("high", "high"))
+        },
+        "psnr": round(-gain["psnr_cost"], 3),
+    }
     if lpips:
-        after = perceptual(trainer, held_out, trainer.average.module, lpips)
-        line["lpips"] = round(float((after - before).mean()), 5)
+        perceptual = load_perceptual(*map(str, lpips), device)
+        own = ReconstructionValidator(held_out, indices, perceptual, device)
+        line["lpips"] = round(-own.compare(before, after)["improvement"]["mean"], 5)
     return line
-
-
-def perceptual(
-    trainer: Finetuning, held_out: Clips, autoencoder: ClipAutoencoder, files: list[Path] | None
-) -> torch.Tensor:
-    """LPIPS (N,) of the validation clips as the autoencoder gives them back; zeros without it."""
-    if not files:
-        return torch.zeros(1)
-    weights = Weights(lpips_backbone=str(files[0]), lpips_linear=str(files[1]))
-    most = trainer.config.validation_clips
-    return Watch(held_out, weights, trainer.fabric.device, most).measure(autoencoder).watched
 
 
 if __name__ == "__main__":

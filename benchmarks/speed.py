@@ -41,13 +41,14 @@ import yaml
 from snakemake.utils import update_config
 from torch import Tensor
 from torch._subclasses import FakeTensorMode
+from torch.optim.swa_utils import AveragedModel
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.sampling import sampling_of
 from rsvp.config.load import load
-from rsvp.config.schema import Augment, Config
-from rsvp.config.stages import read_settings, stage_settings
+from rsvp.config.schema import Augment, Config, Predictor, Times, to_plain
+from rsvp.config.stages import read_settings
 from rsvp.data.clips import Clips
 from rsvp.data.contexts import PREFIX
 from rsvp.data.latents import Latents, LatentStatistics
@@ -60,14 +61,16 @@ from rsvp.models.autoencoders.kinds import autoencoder_arguments, make_autoencod
 from rsvp.models.denoiser import LatentDenoiser
 from rsvp.runtime.device import device_name, make_fabric
 from rsvp.runtime.main import tune_malloc
+from rsvp.runtime.random import generator
 from rsvp.runtime.record import peak_memory_mb, processor
 from rsvp.stages.cache_latents import BATCH as CACHED
 from rsvp.stages.predict import BATCH as PREDICTED
-from rsvp.training.batches import LatentBatches
+from rsvp.training.adversarial import Discriminators, discriminator_step, generator_step
+from rsvp.training.batches import ClipBatches, LatentBatches, read_ahead
 from rsvp.training.cost import autoencoder_flops, forward_flops
-from rsvp.training.denoising import Denoising, denoiser_arguments
-from rsvp.training.finetuning import Finetuning
-from rsvp.training.pretraining import Pretraining
+from rsvp.training.denoising import diffusion_step, draw_noise
+from rsvp.training.ema import ramped_average
+from rsvp.training.reconstruction import reconstruction_step
 
 METHODS = Path(__file__).parents[1] / "configs/methods.yaml"
 COUNTED = (64, 128, 256)  # pixels at which operations are counted
@@ -131,8 +134,7 @@ def in_own_process(
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """What `work` (`times`) returns in a fresh process, where the peak of memory is its alone.
 
-    That process may start others, which read data ahead for a GPU. Where it fails, the line holds
-    the `error`.
+    Where it fails, the line holds the `error`.
     """
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         try:
@@ -289,9 +291,15 @@ class Setup:
         self.clips = RandomClips(self.config, self.predictor.autoencoder)
         self.steps = WARM_UP + self.arguments.repeats + 2 * EXTRA
 
-    def settings(self, stage: str, name: str) -> Any:
-        """The settings that the stage would be handed."""
-        return read_settings(stage_settings(self.config, stage, name, SEED))
+    def ahead(self, batch: Callable[[int], Any]) -> Iterator[Any]:
+        """Return the batches of all steps, on the device, read ahead as a training does."""
+        device = self.fabric.device
+
+        def placed(number: int) -> Any:
+            made = batch(number)
+            return made.to(device) if isinstance(made, Tensor) else made
+
+        return read_ahead(placed, 0, self.steps, device)
 
     def autoencoder(self) -> ClipAutoencoder:
         """The row's, untrained, on the device."""
@@ -312,19 +320,48 @@ class Setup:
 
 def pretraining(setup: Setup) -> Work:
     """Steps of pretraining."""
-    settings = setup.settings("pretrain_autoencoder", setup.predictor.autoencoder)
-    trainer = Pretraining(settings, setup.clips, setup.clips, setup.fabric, setup.steps)
-    setup.compiled(trainer.autoencoder)
-    return Work(trainer.batches(0), trainer.step, trainer.config.batch_size)
+    config = setup.config.autoencoders[setup.predictor.autoencoder].pretrain
+    clips, fabric, autoencoder = setup.clips, setup.fabric, setup.autoencoder()
+    observed = clips.context_frames
+    optimizer = fabric.setup_optimizers(torch.optim.AdamW(autoencoder.parameters()))
+    setup.compiled(autoencoder)
+    batches = ClipBatches(clips, SEED, config.batch_size, clips.augment, "pretrain")
+
+    def step(number: int, frames: Tensor) -> object:
+        random = generator(SEED, number, "pretrain")
+        return reconstruction_step(
+            fabric, autoencoder, optimizer, to_float(frames), observed, random,
+            target_frames=config.target_frames, l1=config.l1, l2=config.l2, lpips=0.0,
+            perceptual=None,
+        )  # fmt: skip
+
+    return Work(setup.ahead(batches.__getitem__), step, config.batch_size)
 
 
 def finetuning(setup: Setup) -> Work:
     """Steps of adversarial fine-tuning, both sides; validations are not among them."""
-    settings = setup.settings("finetune_autoencoder", setup.predictor.autoencoder)
-    own = setup.autoencoder()
-    trainer = Finetuning(settings, setup.clips, setup.clips, own, setup.fabric, setup.steps)
-    setup.compiled(trainer.autoencoder, trainer.discriminators)
-    return Work(trainer.batches(0), trainer.step, trainer.config.batch_size)
+    own = setup.config.autoencoders[setup.predictor.autoencoder]
+    config, clips, fabric = own.finetune, setup.clips, setup.fabric
+    observed, autoencoder = clips.context_frames, setup.autoencoder()
+    discriminators = Discriminators(config.discriminator_width).to(fabric.device)
+    optimizer, other = (torch.optim.Adam(x.parameters()) for x in (autoencoder, discriminators))
+    average = AveragedModel(autoencoder, multi_avg_fn=ramped_average(config.ema_decay))
+    setup.compiled(autoencoder, discriminators)
+    batches = ClipBatches(clips, SEED, config.batch_size, clips.augment, "finetune")
+    targets = torch.arange(observed, observed + config.target_frames)
+
+    def step(number: int, frames: Tensor) -> object:
+        fake, real, _ = generator_step(
+            fabric, autoencoder, discriminators, optimizer, to_float(frames), observed, targets,
+            SEED, number, generator(SEED, number, "finetune"), l1=own.pretrain.l1,
+            l2=own.pretrain.l2, lpips=0.0, perceptual=None, patches=config.sliced_wasserstein,
+            adversarial=config.adversarial, adaptive=config.adaptive_weight,
+            feature_matching=config.feature_matching,
+        )  # fmt: skip
+        discriminator_step(fabric, discriminators, other, fake, real)
+        return average.update_parameters(autoencoder)
+
+    return Work(setup.ahead(batches.__getitem__), step, config.batch_size)
 
 
 def caching(setup: Setup) -> Work:
@@ -345,10 +382,34 @@ def caching(setup: Setup) -> Work:
 
 def denoising(setup: Setup) -> Work:
     """Steps of the denoiser's training."""
+    config, fabric = setup.predictor, setup.fabric
     latents = RandomLatents(setup.autoencoder(), setup.clips)
-    settings = setup.settings("train_diffusion", setup.row)
-    trainer = Denoising(settings, latents, latents, setup.fabric, setup.steps)
-    return Work(trainer.batches(0), trainer.step, trainer.config.batch_size)
+    batches = LatentBatches(latents, SEED, config.batch_size, config.augment_latents)
+    denoiser = LatentDenoiser(**denoiser_arguments(config, batches)).to(fabric.device)
+    average = AveragedModel(denoiser, multi_avg_fn=ramped_average(config.ema_decay))
+    if setup.config.compute.compile:
+        denoiser.compile()
+    optimizer = fabric.setup_optimizers(torch.optim.AdamW(denoiser.parameters(), fused=True))
+    objective = OBJECTIVES[config.objective.name]
+
+    def batch(number: int) -> Any:
+        chosen = batches[number]
+        drawn = draw_noise(
+            chosen, objective, generator(SEED, number, "diffusion"),
+            uniform=config.times is Times.uniform, mean=config.time_mean, deviation=config.time_std,
+        )  # fmt: skip
+        return chosen.to(fabric.device), drawn.to(fabric.device)
+
+    def step(number: int, made: Any) -> object:
+        chosen, drawn = made
+        return diffusion_step(fabric, denoiser, average, optimizer, chosen, objective, drawn)
+
+    return Work(setup.ahead(batch), step, config.batch_size)
+
+
+def denoiser_arguments(config: Predictor, batches: LatentBatches) -> dict[str, Any]:
+    """Return the arguments of the denoiser's constructor."""
+    return batches.batch([0], [0]).shapes() | to_plain(config.denoiser)
 
 
 def sampling(setup: Setup) -> Work:

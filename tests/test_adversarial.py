@@ -2,20 +2,21 @@
 
 import pytest
 import torch
+from lightning_fabric import Fabric
 from torch import nn
 
-from rsvp.config.schema import DiscriminatorAugment, Finetune, Regularisation
 from rsvp.training.adversarial import (
     MOST_WEIGHT,
-    R1,
     Discriminators,
     adaptive_weight,
+    discriminator_logits,
+    discriminator_step,
     generator_loss,
     gradient_penalty,
     hinge_loss,
-    judge,
-    make_discriminators,
+    lazy_r1,
 )
+from rsvp.training.augmentation import AdaptiveAugmentation
 
 
 class Constant(nn.Module):
@@ -42,7 +43,7 @@ def clips(value, requires_grad=False):
     ],
 )
 def test_hinge_loss_of_constant_logits(fake, real, expected):
-    loss = hinge_loss(*judge(Constant(), clips(fake), clips(real)))
+    loss = hinge_loss(*discriminator_logits(Constant(), clips(fake), clips(real)))
     assert loss.item() == pytest.approx(expected)
 
 
@@ -63,7 +64,7 @@ def test_gradients_reach_only_whom_they_should():
     """The discriminators' loss leaves the generator alone; real frames never get a gradient."""
     fake, real = clips(0.1, requires_grad=True), clips(0.2, requires_grad=True)
     discriminators = Discriminators(8)
-    hinge_loss(*judge(discriminators, fake, real)).backward()
+    hinge_loss(*discriminator_logits(discriminators, fake, real)).backward()
     assert fake.grad is None
     assert all(p.grad is not None for p in discriminators.parameters())
     real.grad = None
@@ -91,7 +92,7 @@ def test_discriminators_learn_to_tell(kind):
 
     before = gap()
     for _ in range(30):
-        loss = hinge_loss(*judge(discriminators, *pair()))
+        loss = hinge_loss(*discriminator_logits(discriminators, *pair()))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -161,11 +162,23 @@ def test_r1_in_closed_form():
 
 
 def test_r1_is_lazy_with_the_same_weight_on_average():
+    weights = [lazy_r1(step, 0.5, 4) for step in range(8)]
+    assert weights == [2.0, 0.0, 0.0, 0.0] * 2
+
+
+@pytest.mark.parametrize("r1", [0.0, 2.0])
+def test_r1_is_part_of_a_step_where_it_has_a_weight(r1):
+    """Beside the hinge loss, whose gradient is taken out."""
     discriminators, real = Linear(), torch.ones(1, 2, 3, 4, 4)
-    penalty = gradient_penalty(discriminators, real).item()
-    found = [R1(0.5, 4)(step, discriminators, real, [], []) for step in range(8)]
-    assert [bool(x) for x in found] == [True, False, False, False] * 2
-    assert sum(x["r1"].item() for x in found if x) / 8 == pytest.approx(0.5 * penalty)
+    before = discriminators.w.detach().clone()
+    fabric = Fabric(accelerator="cpu", devices=1)
+    hinge = hinge_loss(*discriminator_logits(discriminators, real, real))
+    hinge.backward()
+    discriminators.augmentation, of_hinge = None, discriminators.w.grad.clone()
+    optimizer = torch.optim.SGD(discriminators.parameters(), lr=1.0)
+    losses = discriminator_step(fabric, discriminators, optimizer, real, real, r1)
+    assert ("r1" in losses) == bool(r1)
+    torch.testing.assert_close(discriminators.w + of_hinge, before - r1 * before / 2)
 
 
 def test_r1_bounds_the_gradient_of_discriminators():
@@ -181,14 +194,8 @@ def test_r1_bounds_the_gradient_of_discriminators():
     assert gradient_penalty(discriminators, real).item() < 0.5 * before
 
 
-def test_the_config_chooses_what_is_part_of_the_state():
-    none = make_discriminators(Finetune(discriminator_width=8))
-    assert none.state_dict().keys() == Discriminators(8).state_dict().keys()
-    chosen = Finetune(
-        discriminator_width=8,
-        augment=DiscriminatorAugment.ada,
-    )
-    more = make_discriminators(chosen).state_dict().keys() - none.state_dict().keys()
-    assert more == {"augmentation.p"}
-    r1 = make_discriminators(Finetune(regularisation=Regularisation.r1, r1_every=3)).penalty
-    assert isinstance(r1, R1) and r1.every == 3
+def test_an_augmentation_is_part_of_the_state():
+    augmented = Discriminators(8, AdaptiveAugmentation(0.6, 100))
+    assert augmented.state_dict().keys() - Discriminators(8).state_dict().keys() == {
+        "augmentation.p"
+    }

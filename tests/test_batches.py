@@ -1,23 +1,27 @@
 """Batches of training: what a step sees is a function of (seed, step) alone."""
 
 import itertools
-import os
-import time
+import queue
+import subprocess
+import sys
+import threading
+from pathlib import Path
 
 import pytest
 import torch
 from stored import write_latents
-from torch.utils.data import Dataset
 
 from rsvp.config.schema import Augment
 from rsvp.data.pixels import to_bytes, to_float
 from rsvp.data.symmetries import turned, turned_latents
-from rsvp.runtime.journal import StateKey
-from rsvp.training.batches import ClipBatches, LatentBatches, StepBatches
-from rsvp.training.run import STOP_SIGNALS, TrainingRun
+from rsvp.runtime.errors import UserError
+from rsvp.training.batches import AHEAD, ClipBatches, LatentBatches, read_ahead
+from rsvp.training.run import STOP_SIGNALS
+
+ROOT = Path(__file__).parents[1]
 
 
-class SomeClips(Dataset):
+class SomeClips:
     """Clips of noise in memory; the first pixel tells which."""
 
     def __init__(self, count=9):
@@ -58,50 +62,67 @@ def test_is_a_function_of_seed_and_step():
     assert not torch.equal(batches(purpose="finetune")[0], first[0])
 
 
-@pytest.mark.filterwarnings("ignore:'pin_memory'")
-@pytest.mark.parametrize("workers", [0, 2])
-def test_reading_ahead_from_any_step_gives_the_same(workers):
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("last", [5, 6, 9, 20])
+def test_reading_ahead_from_any_step_gives_the_same(device, last):
     items = batches()
-    read = list(items.batches(5, 9, workers))
-    assert len(read) == 4
-    for step, batch in zip(range(5, 9), read, strict=True):
+    read = list(read_ahead(items.__getitem__, 5, last, torch.device(device)))
+    assert len(read) == last - 5
+    for step, batch in zip(range(5, last), read, strict=True):
         assert torch.equal(batch, items[step])
 
 
-class Numbers(StepBatches):
-    """The batch of a step is its number."""
+def test_a_thread_reads_a_few_batches_ahead_for_a_gpu():
+    made = queue.Queue()
+    ahead = read_ahead(lambda step: made.put(step) or step, 0, 100, torch.device("cuda"))
+    assert made.empty()  # nothing before the first is asked for
+    assert next(ahead) == 0
+    assert [made.get(timeout=30) for _ in range(AHEAD + 1)] == list(range(AHEAD + 1))
+    assert next(ahead) == 1 and made.get(timeout=30) == AHEAD + 1
+    ahead.close()
+    assert made.empty() and threading.active_count() == 1
 
-    def __getitem__(self, step):
-        return torch.tensor(step)
+
+def test_an_error_of_a_batch_reaches_its_step():
+    def batch(step):
+        if step == 2:
+            raise UserError("broken shard")
+        return step
+
+    ahead = read_ahead(batch, 0, 9, torch.device("cuda"))
+    assert [next(ahead), next(ahead)] == [0, 1]
+    with pytest.raises(UserError, match="broken shard"):
+        next(ahead)
 
 
-@pytest.mark.parametrize("number", STOP_SIGNALS)
-def test_signals_to_the_whole_group_leave_workers_to_the_trainer(tmp_path, number):
-    """Ctrl-C reaches the processes that read ahead too; the trainer finishes its step and saves."""
-    reached, tell = os.pipe()
-    child = os.fork()
-    if not child:
-        code = 1
-        try:
-            os.setsid()
-            run = TrainingRun(tmp_path, StateKey("code", "work"), 10**6, {})
-            ahead = Numbers().batches(0, 10**6, 2)
-            for step in run.steps("test"):
-                assert int(next(ahead)) == step
-                time.sleep(0.05)
-                os.write(tell, b".")
-        except SystemExit as end:
-            code = end.code
-        finally:
-            os._exit(code)
-    for _ in range(4):  # both workers have answered
-        os.read(reached, 1)
-    os.killpg(child, number)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    for end in (reached, tell):
-        os.close(end)
-    assert code == 128 + number
-    assert max(int(path.stem.split("-")[1]) for path in tmp_path.glob("state-*")) >= 4
+ENDING = """
+import math, os, signal, sys
+from pathlib import Path
+import torch
+from rsvp.runtime.journal import StateKey
+from rsvp.training.batches import read_ahead
+from rsvp.training.run import TrainingRun
+
+run = TrainingRun(Path(sys.argv[1]), StateKey("code", "work"), 10**6, {})
+ahead = read_ahead(lambda step: torch.full((64, 64), step), 0, 10**6, torch.device("cuda"))
+for step in run.steps("test"):
+    assert int(next(ahead)[0, 0]) == step
+    if step == 20 and sys.argv[2] != "nan":
+        os.killpg(os.getpgid(0), int(sys.argv[2]))  # reaches the whole group, as Ctrl-C does
+    run.log(step, loss=math.nan if sys.argv[2] == "nan" and step == 20 else 1.0)
+"""
+
+
+@pytest.mark.parametrize("end", ["nan", *map(int, STOP_SIGNALS)])
+def test_a_trainer_that_reads_ahead_ends_by_itself(tmp_path, end):
+    """By Python's own way out, which waits for threads and processes that are still at work."""
+    command = [sys.executable, "-c", ENDING, str(tmp_path), str(end)]
+    found = subprocess.run(
+        command, timeout=60, capture_output=True, text=True, cwd=ROOT, start_new_session=True
+    )
+    assert found.returncode == (1 if end == "nan" else 128 + end), found.stderr
+    saved = [int(path.stem.split("-")[1]) for path in tmp_path.glob("state-*")]
+    assert saved == ([] if end == "nan" else [21])
 
 
 def test_every_clip_and_symmetry_is_drawn():
@@ -146,7 +167,7 @@ def test_latent_batches(tmp_path):
     assert {kind: value.shape for kind, value in items[3].observed.items()} == {
         kind: (5, 1, 2, 4, 4) for kind in kinds
     }
-    ahead = [parts.observed for parts in items.batches(3, 5, 0)]
+    ahead = [items[step].observed for step in (3, 4)]
     third = items[3].observed
     for kind in kinds:
         assert torch.equal(ahead[0][kind], third[kind])
@@ -192,5 +213,5 @@ def test_latents_are_turned_by_seed_and_step(tmp_path, augment):
             latents.statistics["motion"].restore(both), expected["motion"], atol=1e-5, rtol=0
         )
     assert seen == set(symmetries)
-    again = next(LatentBatches(latents, 0, 16, augment=True).batches(11, 12, 0))
+    again = LatentBatches(latents, 0, 16, augment=True)[11]
     assert torch.equal(again.targets["motion"], parts.targets["motion"])

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from lightning_fabric import Fabric
 from safetensors.torch import load_file
 
 from rsvp.config.load import load
@@ -18,7 +19,7 @@ from rsvp.stages import (
     train_diffusion,
 )
 from rsvp.training import calibration
-from rsvp.training.calibration import Timing, calibrated_steps, steps_within, time_training
+from rsvp.training.calibration import Timing, planned_steps, steps_within, time_training
 from tests import squares
 
 
@@ -87,16 +88,26 @@ def test_there_is_a_step_at_least_and_an_end():
 
 def calibrated(folder, clock, seconds, stateful=None, step=None, code="code"):
     """Calibrate steps of two seconds."""
-    return calibrated_steps(
+    step = step or clock.step(lambda n: 2.0)
+    steps, entry = planned_steps(
+        7,
         seconds,
         folder,
         StateKey(code, "work"),
         stateful or {},
-        step or clock.step(lambda n: 2.0),
+        lambda number, batch: step(batch),
+        lambda number: number,
         clock.validate,
         10,
-        torch.device("cpu"),
+        Fabric(accelerator="cpu", devices=1),
     )
+    assert steps == entry["calibration"]["steps"]
+    return entry["calibration"]
+
+
+def test_steps_are_the_configs_without_seconds(tmp_path):
+    assert planned_steps(7, None, tmp_path / "state", *[None] * 7) == (7, {})
+    assert not list(tmp_path.iterdir())
 
 
 def test_too_few_seconds_are_said(tmp_path, monkeypatch, caplog):

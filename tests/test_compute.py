@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from rsvp.config.schema import Compute
-from rsvp.runtime.device import device_name, loader_workers, make_fabric
+from rsvp.runtime.device import device_name, make_fabric
 from rsvp.runtime.errors import UserError
 
 
@@ -20,7 +20,7 @@ def threads():
 
 def test_cpu_when_asked_for():
     fabric = make_fabric(Compute(device="cpu", threads=1), seed=5)
-    assert (fabric.device.type, device_name(fabric), loader_workers(fabric)) == ("cpu", "cpu", 0)
+    assert (fabric.device.type, device_name(fabric)) == ("cpu", "cpu")
     assert fabric._precision.precision == "32-true"
     assert torch.get_num_threads() == 1
     drawn = torch.rand(3)

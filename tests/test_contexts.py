@@ -7,15 +7,15 @@ import torch
 from stored import write_latents
 
 from rsvp.config.schema import ObservedFrames as Context
-from rsvp.config.schema import Predictor
 from rsvp.data.contexts import clip_order, contexts_of, observed_frames, predicted_frames, task_of
 from rsvp.data.latents import split_latents
 from rsvp.data.layout import Layout, joined
+from rsvp.diffusion.objectives import OBJECTIVES
 from rsvp.models.autoencoders.kinds import make_autoencoder
 from rsvp.models.denoiser import LatentDenoiser
 from rsvp.runtime.random import generator
 from rsvp.training.batches import LatentBatches, in_context
-from rsvp.training.denoising import draw_noising, future_loss
+from rsvp.training.denoising import diffusion_loss, draw_noise
 
 FRAMES = 7
 CONTEXTS = {
@@ -175,12 +175,12 @@ def test_the_loss_is_of_what_is_predicted_alone(kind, objective):
             for name in ("prefix", "ends")
         ]
     parts = joined(each)
-    denoiser, config = network(parts), Predictor()
-    config.objective = type(config.objective)[objective]
+    denoiser, asked = network(parts), OBJECTIVES[objective]
 
     def loss(parts):
-        noising = draw_noising(parts, config, generator(0, 0, "diffusion"))
-        return future_loss(denoiser, parts, config, noising)
+        random = generator(0, 0, "diffusion")
+        drawn = draw_noise(parts, asked, random, uniform=False, mean=-0.7, deviation=1.0)
+        return diffusion_loss(denoiser, parts, asked, drawn)
 
     filled = {k: v + 5.0 * ~parts.wanted[k] for k, v in parts.targets.items()}
     assert torch.equal(loss(parts), loss(parts._replace(targets=filled)))
@@ -215,7 +215,7 @@ def test_contexts_of_a_batch_are_of_seed_and_step_alone(tmp_path):
     read = cache(tmp_path)
     batches = LatentBatches(read, 0, 16)
     parts = batches[5]
-    again = next(LatentBatches(read, 0, 16).batches(5, 6, 0))
+    again = LatentBatches(read, 0, 16)[5]
     for one, other in zip(parts, again, strict=True):
         assert all(torch.equal(one[name], other[name]) for name in one)
 
@@ -237,7 +237,7 @@ def test_each_clip_turns_by_itself_in_its_own_context(tmp_path):
     """Motion mirrored left and right changes its sign along x, and what is there stays there."""
     batches = LatentBatches(cache(tmp_path), 0, 2)
     plain, turned = (
-        batches.parts([4, 4, 5], [0, 2, 1], turns) for turns in (None, torch.tensor([1, 0, 2]))
+        batches.batch([4, 4, 5], [0, 2, 1], turns) for turns in (None, torch.tensor([1, 0, 2]))
     )
     restore = batches.latents.statistics["motion"].restore
     signs = torch.tensor([[-1.0, 1.0], [1.0, 1.0], [1.0, -1.0]]).view(3, 1, 2, 1, 1)

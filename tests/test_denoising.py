@@ -3,13 +3,19 @@
 import pytest
 import torch
 
-from rsvp.config.schema import Predictor
 from rsvp.data.layout import LatentBatch
+from rsvp.diffusion.objectives import OBJECTIVES
 from rsvp.models.denoiser import LatentDenoiser
 from rsvp.runtime.random import generator
-from rsvp.training.denoising import draw_noising, future_loss
+from rsvp.training.denoising import diffusion_loss, draw_noise
 
 CONTEXT = 3
+FLOW = OBJECTIVES["flow"]
+
+
+def draw(clips, random):
+    """Noise and times by the defaults of the config."""
+    return draw_noise(clips, FLOW, random, uniform=False, mean=-0.7, deviation=1.0)
 
 
 def network(depth=1, awake=True):
@@ -43,8 +49,8 @@ def test_training_goes_as_it_went_when_motion_was_all_there_was():
     optimizer = torch.optim.AdamW(denoiser.parameters(), lr=1e-2)
     losses = []
     for step in range(6):
-        noising = draw_noising(parts, Predictor(), generator(0, step, "diffusion"))
-        loss = future_loss(denoiser, parts, Predictor(), noising)
+        drawn = draw(parts, generator(0, step, "diffusion"))
+        loss = diffusion_loss(denoiser, parts, FLOW, drawn)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -57,9 +63,9 @@ def test_training_goes_as_it_went_when_motion_was_all_there_was():
 
 def test_default_is_flow_matching_at_logit_normal_times():
     """Bit for bit what it was before there were other objectives."""
-    denoiser, clips, config = network(), batch(), Predictor()
-    noising = draw_noising(clips, config, generator(5, 7, "diffusion"))
-    found = future_loss(denoiser, clips, config, noising)
+    denoiser, clips = network(), batch()
+    drawn = draw(clips, generator(5, 7, "diffusion"))
+    found = diffusion_loss(denoiser, clips, FLOW, drawn)
     random = generator(5, 7, "diffusion")
     observed, future = clips[0], clips[1]["motion"]
     noise = torch.randn(future.shape, generator=random)
@@ -69,7 +75,7 @@ def test_default_is_flow_matching_at_logit_normal_times():
     assert torch.equal(found, (output - (future - noise)).square().mean())
     # Nothing dropped is nothing changed.
     none = torch.zeros(4, dtype=torch.bool)
-    again = future_loss(denoiser, clips, config, noising._replace(dropped=none))
+    again = diffusion_loss(denoiser, clips, FLOW, drawn._replace(dropped=none))
     assert torch.equal(found, again)
 
 
@@ -78,8 +84,8 @@ def test_clips_without_context_are_trained_on_their_future_alone(dropped):
     denoiser, mask = network(), torch.tensor(dropped)
 
     def loss(clips):
-        noising = draw_noising(clips, Predictor(), generator(0, 0, "diffusion"))
-        return future_loss(denoiser, clips, Predictor(), noising._replace(dropped=mask))
+        drawn = draw(clips, generator(0, 0, "diffusion"))
+        return diffusion_loss(denoiser, clips, FLOW, drawn._replace(dropped=mask))
 
     clips, others = batch(), batch()
     for value in others[0].values():

@@ -1,5 +1,6 @@
 """Both stages of an autoencoder with every option: killed runs end as others, and what is kept."""
 
+import shutil
 from argparse import Namespace
 
 import pandas as pd
@@ -10,11 +11,13 @@ from safetensors.torch import load_file
 from rsvp.config.load import load
 from rsvp.config.stages import read_settings, stage_settings
 from rsvp.report.page import CURVES
+from rsvp.runtime.files import read_json
 from rsvp.runtime.journal import SAVE_SECONDS
 from rsvp.stages import finetune_autoencoder, pretrain_autoencoder
-from rsvp.training import finetuning, pretraining, watch
+from rsvp.training import adversarial, reconstruction
 from rsvp.training.reconstruction import reconstruct
 from rsvp.training.run import TrainingRun
+from rsvp.training.validation import ReconstructionValidator, other_clips
 from tests import squares
 
 CONTEXT, FUTURE, SIZE = 2, 4, 32
@@ -131,22 +134,53 @@ def test_finetuning_with_all_options_resumes(penalty, tmp_path, dataset, pretrai
 
 def test_both_stages_are_trained_in_each_context(tmp_path, dataset, pretrained, monkeypatch):
     """What follows the predicted frames stands at the front, and fine-tuning leaves it out."""
-    trainings = ((pretrain_autoencoder, pretraining), (finetune_autoencoder, finetuning))
-    for stage, trainer in trainings:
+    trainings = ((pretrain_autoencoder, reconstruction), (finetune_autoencoder, adversarial))
+    for stage, module in trainings:
         name, seen = stage.__name__.removeprefix("rsvp.stages."), []
 
         def spied(network, clips, count, targets, *more, seen=seen):
             seen.append((count, int(targets.min())))
             return reconstruct(network, clips, count, targets, *more)
 
-        monkeypatch.setattr(trainer, "reconstruct", spied)
+        monkeypatch.setattr(module, "reconstruct", spied)
         long = {"steps": 3 * STEPS}  # each context is drawn
         own = settings(name, long, long, {"back": {"last": 3}, "none": {}})
-        given = {"pretrained": pretrained[0]} if trainer is finetuning else {}
+        given = {"pretrained": pretrained[0]} if stage is finetune_autoencoder else {}
         run(stage, tmp_path / name, dataset, own, **given)
         assert len(seen) == 3 * STEPS and {count for count, _ in seen} == {CONTEXT, 3, 0}
-        if trainer is finetuning:
+        if stage is finetune_autoencoder:
             assert min(first for count, first in seen if count == 3) >= 3
+
+
+def test_the_gain_is_measured_on_clips_that_do_not_choose_the_weights(
+    tmp_path, dataset, pretrained, monkeypatch, caplog
+):
+    measure, measured = ReconstructionValidator.measure, []
+
+    def noted(self, autoencoder):
+        measured.append(tuple(self.indices))
+        return measure(self, autoencoder)
+
+    monkeypatch.setattr(ReconstructionValidator, "measure", noted)
+    for watched, others in ((1, (0,)), (2, ())):
+        own = settings("finetune_autoencoder", finetune={"validation_clips": watched})
+        run(finetune_autoencoder, tmp_path, dataset, own, pretrained=pretrained[0])
+        index = read_json(tmp_path / "index.json")
+        assert index["compared_clips"] == len(others)
+        assert index["before"]["clips"] == index["validation"]["clips"] == watched
+        chosen, compared = {(1,)} if watched == 1 else {(0, 1)}, [others] * 2 * bool(others)
+        assert [indices for indices in measured if indices not in chosen] == compared
+        missing = "all 2 validation clips choose the weights" in caplog.text
+        assert missing == (index["improvement"] is None) == (watched == 2)
+        measured.clear()
+        shutil.rmtree(tmp_path / "state")
+
+
+def test_other_clips_are_all_that_are_not_watched_or_spread_over_them():
+    assert other_clips(6, [1, 4]) == [0, 2, 3, 5]
+    assert other_clips(3, [0, 1, 2]) == []
+    some = other_clips(100, list(range(0, 100, 2)), most=5)
+    assert len(some) == 5 and all(clip % 2 for clip in some) and some[-1] - some[0] > 60
 
 
 def test_lpips_counts_in_finetuning_where_it_is_there(tmp_path, dataset, pretrained, monkeypatch):
@@ -156,7 +190,9 @@ def test_lpips_counts_in_finetuning_where_it_is_there(tmp_path, dataset, pretrai
 
     rows = []
     for weight in (0.0, 0.7):
-        monkeypatch.setattr(watch, "training_perceptual", lambda weights, device: Distance())
+        monkeypatch.setattr(
+            finetune_autoencoder, "load_perceptual", lambda *files_and_device: Distance()
+        )
         own = settings("finetune_autoencoder", finetune={"steps": 2})
         own.autoencoder.finetune.lpips = weight  # the config would ask for the network's files
         home = tmp_path / str(weight)

@@ -22,9 +22,6 @@ EDGE = ("rsvp/stages/", "rsvp/commands/", "rsvp/config/", "rsvp/runtime/main.py"
 # Functions that still take all, as "module: function".
 EXCEPTIONS = {
     "rsvp/runtime/journal.py: state_key",
-    "rsvp/training/denoising.py: __init__",
-    "rsvp/training/finetuning.py: __init__",
-    "rsvp/training/pretraining.py: __init__",
 }
 
 TREES = {

@@ -6,6 +6,7 @@ import math
 import os
 import random
 import signal
+import subprocess
 
 import pandas as pd
 import pytest
@@ -15,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from rsvp.runtime.errors import UserError
 from rsvp.runtime.journal import SAVE_SECONDS, StateKey
+from rsvp.runtime.lock import STARTER
 from rsvp.runtime.random import generator
 from rsvp.training import run as run_module
 from rsvp.training.ema import ramped_average
@@ -230,6 +232,29 @@ def test_fewer_steps_than_done_start_anew(tmp_path, clock, whole):
     assert_same(train(tmp_path / "run", clock), whole)
 
 
+def test_seconds_and_rate_are_of_all_runs_together(tmp_path):
+    """Of the time after the last row of the history, too."""
+    run = TrainingRun(tmp_path, StateKey("code", "key"), 20, {})
+    for step in run.steps("test"):
+        run.log(step, loss=1.0)
+        if step == 7:
+            run.history.seconds_before = 1000.0  # passed since the row of the first step
+            run.stop()
+            break
+    record = TrainingRun(tmp_path, StateKey("code", "key"), 20, {}).record(batch_size=50)
+    assert record["steps"] == 7 and 1000.0 <= record["training_seconds"] < 1060.0
+    assert record["samples_per_second"] == pytest.approx(7 * 50 / 1000.0, rel=0.1)
+
+
+def test_a_run_whose_starter_has_ended_saves_and_ends(tmp_path, clock, monkeypatch):
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    monkeypatch.setenv(STARTER, str(ended.pid))
+    with pytest.raises(SystemExit):
+        train(tmp_path / "run", clock, seconds=1000.0)
+    assert saved_steps(tmp_path / "run") == [1]
+
+
 def test_stopped_run_stays_stopped(tmp_path, clock):
     def stop(step, run):
         if step == 5:
@@ -249,7 +274,7 @@ def test_loss_that_is_no_number_stops_and_spoils_no_state(tmp_path, clock, bad, 
 
     def poison(step, run):
         if step == bad:
-            for parameter in run.parts["network"].parameters():
+            for parameter in run.stateful["network"].parameters():
                 parameter.grad.fill_(value)
 
     with pytest.raises(UserError) as error:

@@ -5,7 +5,6 @@ from argparse import Namespace
 
 import pandas as pd
 import pytest
-from torch.utils.data import DataLoader
 
 from benchmarks.speed import (
     LIMITS,
@@ -57,19 +56,11 @@ def test_each_phase_is_timed(phase, tmp_path):
     assert sum(operator["share"] for operator in operators) == pytest.approx(1.0, abs=0.01)
 
 
-def read_ahead():
-    """As a phase on a GPU does: with processes of its own."""
-    return {
-        "read": [int(value) for value in DataLoader([1, 2], batch_size=None, num_workers=2)]
-    }, []
-
-
 def die():
     os._exit(9)  # as the kernel ends what takes too much memory
 
 
-def test_a_phase_may_start_processes_and_its_failure_is_a_line():
-    assert in_own_process(read_ahead) == ({"read": [1, 2]}, [])
+def test_the_failure_of_a_phase_is_a_line():
     line, operators = in_own_process(die)
     assert line["error"].startswith("BrokenProcessPool: ") and operators == []
 

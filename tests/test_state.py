@@ -105,35 +105,6 @@ def test_state_of_more_steps_than_wanted_is_set_aside(folder, caplog):
     assert "9 steps, more than 7" in caplog.text
 
 
-@pytest.mark.parametrize(
-    ("scores", "kept"),
-    [
-        ([5, 3, 4, 6], [2, 3, 4]),  # the second was best
-        ([5, 3, 2, 6], [3, 4]),  # the best is among the newest
-        ([1, 3, 1, 6], [3, 4]),  # of equals the newer
-        ([None, 3, None, None], [2, 3, 4]),
-        ([None, None, None, None], [3, 4]),
-    ],
-)
-def test_best_state_stays_besides_the_newest(folder, scores, kept):
-    for step, score in enumerate(scores, start=1):
-        folder.save(step, tensors(step), {"step": step}, score)
-    assert steps(folder) == kept
-
-
-@pytest.mark.parametrize("share", [0.0, 0.001])
-def test_broken_older_state_stops_no_save(folder, caplog, share):
-    """It counts as without a score, and neither as new nor as best."""
-    for step, score in enumerate((1, 3, 2), start=1):
-        folder.save(step, tensors(step), {"step": step}, score)
-    truncate(folder.files()[0], share)
-    for step in (4, 5):
-        folder.save(step, tensors(step), {"step": step}, 9)
-    assert steps(folder) == [3, 4, 5]  # the best of those that are whole, and the newest
-    assert "state-000000001" in caplog.text
-    assert (folder.folder / "broken-state-000000001.safetensors").exists()
-
-
 @pytest.mark.parametrize("other", [OTHER_WORK, OTHER_CODE])
 def test_states_set_aside_are_taken_up_when_their_key_is_back(folder, other):
     for step in (3, 8):
@@ -165,7 +136,7 @@ def test_state_of_other_versions_is_gone_on_from_with_a_warning(folder, caplog, 
     later = versions | {"torch": "99.0"}
     monkeypatch.setattr("rsvp.training.state.running_versions", lambda: later)
     assert reopened(folder).load(10)[1] == {"step": 1}
-    assert f"made with torch {versions['torch']} (now 99.0); `make anew`" in caplog.text
+    assert f"made with torch {versions['torch']} (now 99.0); remove its folder" in caplog.text
 
 
 def test_failed_save_keeps_what_stood(folder, monkeypatch):

@@ -11,8 +11,10 @@ from rsvp.runtime.errors import UserError
 
 
 def device_of(compute: Compute) -> torch.device:
-    """The GPU where there is one and the config does not forbid it; UserError where the config asks
-    for one and there is none."""
+    """Return the GPU where there is one and the config does not forbid it, else the CPU.
+
+    UserError where the config asks for a GPU and there is none.
+    """
     if compute.device == "cuda" and not torch.cuda.is_available():
         raise UserError(
             "config: compute.device: 'cuda', but PyTorch finds no GPU; allowed here: auto, cpu"
@@ -22,7 +24,7 @@ def device_of(compute: Compute) -> torch.device:
 
 
 def make_fabric(compute: Compute, seed: int = 0) -> Fabric:
-    """A launched Fabric for one process: the GPU when there is one, else the CPU.
+    """Return a launched Fabric for one process: the GPU when there is one, else the CPU.
 
     Automatic precision is bfloat16 mixed on GPUs that have it, else 32 bit.
     """
@@ -57,12 +59,7 @@ def full_precision() -> AbstractContextManager[None]:
 
 
 def device_name(fabric: Fabric) -> str:
-    """The device's name as people know it."""
+    """Return the device's name as people know it."""
     if fabric.device.type == "cuda":
         return torch.cuda.get_device_name(fabric.device)
     return "cpu"
-
-
-def loader_workers(fabric: Fabric) -> int:
-    """Processes that read ahead: a GPU must not wait; on a CPU they would take its cores."""
-    return 2 if fabric.device.type == "cuda" else 0

@@ -1,10 +1,10 @@
-"""Chance that is a function of a seed, a step and a purpose."""
+"""Random generators keyed by (seed, step, purpose)."""
 
 import torch
 
 
 def generator(seed: int, step: int, purpose: str) -> torch.Generator:
-    """A CPU generator that is a function of (seed, step, purpose) alone."""
+    """Return a CPU generator that is a function of (seed, step, purpose) alone."""
     # SplitMix64's increment spreads neighbouring seeds and steps over all 64 bits.
     mixed = hash_text(purpose)
     for value in (seed, step):
@@ -14,7 +14,7 @@ def generator(seed: int, step: int, purpose: str) -> torch.Generator:
 
 
 def hash_text(text: str) -> int:
-    """A fixed 64-bit number for a text (FNV-1a)."""
+    """Return a fixed 64-bit number for a text (FNV-1a)."""
     value = 0xCBF29CE484222325
     for byte in text.encode():
         value = ((value ^ byte) * 0x100000001B3) % 2**64

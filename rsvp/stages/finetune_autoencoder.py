@@ -1,27 +1,41 @@
 """Stage one, part two: adversarial fine-tuning of the autoencoder, which stops by itself.
 
-A perceptual score on the validation split decides: its best (averaged) weights are kept, and the
-stage says why it stopped.
+A perceptual score on validation clips decides: its best (averaged) weights are kept, and the stage
+says why it stopped. The gain is measured on other validation clips.
 """
 
 import argparse
+import copy
 import logging
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
+
+from rsvp.config.schema import DiscriminatorAugment, Regularisation
 from rsvp.config.stages import Settings
-from rsvp.data.clips import Clips
+from rsvp.data.clips import Clips, evaluation_clips
+from rsvp.data.contexts import contexts_of
+from rsvp.data.pixels import to_float
 from rsvp.models.autoencoders.kinds import load_autoencoder
 from rsvp.models.bundle import save_bundle
 from rsvp.runtime.device import device_name, make_fabric
 from rsvp.runtime.files import read_json
 from rsvp.runtime.journal import state_key
 from rsvp.runtime.main import run_stage, training_parser
-from rsvp.training.calibration import TRIAL_STEPS, calibrated_steps
-from rsvp.training.cost import autoencoder_flops, per_second
+from rsvp.runtime.random import generator
+from rsvp.training.adversarial import Discriminators, discriminator_step, generator_step, lazy_r1
+from rsvp.training.augmentation import AdaptiveAugmentation
+from rsvp.training.batches import ClipBatches, in_context, read_ahead
+from rsvp.training.calibration import planned_steps
+from rsvp.training.cost import autoencoder_flops
 from rsvp.training.early_stopping import DIVERGED, EarlyStopping
-from rsvp.training.finetuning import Finetuning
-from rsvp.training.run import NotFinite, TrainingRun
+from rsvp.training.ema import ramped_average
+from rsvp.training.run import NotFinite, TrainingRun, learning_rate, set_learning_rate
+from rsvp.training.state import Stateful
+from rsvp.training.validation import ReconstructionValidator, load_perceptual, other_clips
 
 logger = logging.getLogger(
     "rsvp.stages.finetune_autoencoder"
@@ -38,83 +52,154 @@ def main() -> None:
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
-    config = settings.autoencoder.finetune
-    fabric = make_fabric(settings.compute, settings.seed)
+    config, frame_losses = settings.autoencoder.finetune, settings.autoencoder.pretrain
+    seed = settings.seed
+    fabric = make_fabric(settings.compute, seed)
     clips, held_out = (Clips(arguments.dataset, split) for split in ("train", "validation"))
-    pretrained = load_autoencoder(arguments.pretrained)
-    trainer = Finetuning(settings, clips, held_out, pretrained, fabric, TRIAL_STEPS)
-    key = state_key(arguments.code, settings.handed, arguments.dataset, arguments.pretrained)
-    steps, budget = config.steps, {}
-    if config.seconds is not None:
-        ahead = trainer.batches(0)
-        budget["calibration"] = calibrated_steps(
-            config.seconds,
-            arguments.state,
-            key,
-            trainer.parts,
-            lambda step: trainer.step(step, next(ahead)),
-            trainer.validate,
-            trainer.validate_every,
-            fabric.device,
+    contexts = contexts_of(clips.context_frames, settings.contexts)
+    batches = ClipBatches(clips, seed, config.batch_size, clips.augment, "finetune")
+
+    # Both sides and their optimisers: low momentum, as adversarial training wants. Not fused, for
+    # the reason that pretraining's is not.
+    autoencoder = load_autoencoder(arguments.pretrained).to(fabric.device).requires_grad_(True)
+    augmentation = None
+    if config.augment is DiscriminatorAugment.ada:
+        augmentation = AdaptiveAugmentation(config.ada_target, config.ada_clips)
+    discriminators = Discriminators(config.discriminator_width, augmentation).to(fabric.device)
+    optimizer = torch.optim.Adam(autoencoder.parameters(), betas=(0.5, 0.98))
+    discriminator_optimizer = torch.optim.Adam(
+        discriminators.parameters(), lr=config.discriminator_learning_rate, betas=(0.5, 0.98)
+    )
+    # The average is watched; `best` holds the weights that are kept.
+    average = AveragedModel(autoencoder, multi_avg_fn=ramped_average(config.ema_decay))
+    best = copy.deepcopy(autoencoder)
+    stateful: dict[str, Stateful] = {
+        "autoencoder": autoencoder,
+        "average": average,
+        "best": best,
+        "discriminators": discriminators,
+        "optimizer": optimizer,
+        "discriminator_optimizer": discriminator_optimizer,
+    }
+    lpips = settings.weights.lpips_backbone, settings.weights.lpips_linear
+    perceptual = load_perceptual(*lpips, fabric.device)
+    watched = evaluation_clips(held_out, config.validation_clips)
+    validator = ReconstructionValidator(held_out, watched, perceptual, fabric.device)
+    r1_weight = config.r1_weight if config.regularisation is Regularisation.r1 else 0.0
+
+    def batch(step: int) -> Tensor:
+        return batches[step].to(fabric.device)
+
+    def update(step: int, rate: float, frames: Tensor) -> dict[str, Tensor]:
+        set_learning_rate(optimizer, rate)
+        clip, context = in_context(to_float(frames), contexts, seed, step, "finetune")
+        random = generator(seed, step, "finetune")
+        # Consecutive frames. Observed frames that follow the predicted ones stand at the front.
+        starts = clip.shape[1] - context.last - config.target_frames + 1
+        first = context.last + torch.randint(starts, (1,), generator=random)
+        fake, real, losses = generator_step(
+            fabric,
+            autoencoder,
+            discriminators,
+            optimizer,
+            clip,
+            context.first + context.last,
+            first + torch.arange(config.target_frames),
+            seed,
+            step,
+            random,
+            l1=frame_losses.l1,
+            l2=frame_losses.l2,
+            lpips=config.lpips,
+            perceptual=perceptual,
+            patches=config.sliced_wasserstein,
+            adversarial=config.adversarial,
+            adaptive=config.adaptive_weight,
+            feature_matching=config.feature_matching,
         )
-        steps = budget["calibration"]["steps"]
-    trainer.total = steps
-    run = TrainingRun(arguments.state, key, steps, trainer.parts)
+        r1 = lazy_r1(step, r1_weight, config.r1_every)
+        losses |= discriminator_step(
+            fabric, discriminators, discriminator_optimizer, fake, real, r1
+        )
+        average.update_parameters(autoencoder)
+        return losses
+
+    # The budget, and the state of an earlier run.
+    key = state_key(arguments.code, settings.handed, arguments.dataset, arguments.pretrained)
+    steps, calibration = planned_steps(
+        config.steps,
+        config.seconds,
+        arguments.state,
+        key,
+        stateful,
+        lambda step, frames: update(step, 0.0, frames),
+        batch,
+        lambda: validator.measure(average.module),
+        config.validate_every,
+        fabric,
+    )
+    run = TrainingRun(arguments.state, key, steps, stateful)
     stopping = EarlyStopping(config.patience, config.max_psnr_drop)
     stopping.load_state_dict(run.memory.get("stopping", {}))
-    ahead = trainer.batches(run.done)
+
+    def validate(step: int) -> None:
+        """Validate the averaged weights, and keep them when they are the best so far."""
+        summary = validator.summary(validator.measure(average.module))
+        if stopping.observe(step, summary["score"], summary["psnr"]):
+            best.load_state_dict(average.module.state_dict())
+            run.memory["validation"] = summary
+            run.memory.setdefault("before", summary)
+        run.memory["stopping"] = stopping.state_dict()
+        found = {f"validation_{validator.watched}": summary["score"]}
+        run.history.add(step, **found, validation_psnr=summary["psnr"])
+
+    # The loop; the first validation is of the pretrained weights.
+    ahead = read_ahead(batch, run.done, steps, fabric.device)
     try:
         for step in run.steps("finetune autoencoder"):
             if step % config.validate_every == 0:
-                validate(run, step, trainer, stopping)
+                validate(step)
                 if stopping.stopped:
                     break
-            run.log(step, **trainer.step(step, next(ahead)))
+            rate = learning_rate(step, steps, config.learning_rate, config.warmup_steps)
+            run.log(step, **update(step, rate, next(ahead)))
     except NotFinite as error:
         logger.warning("%s", error)
         stopping.outcome = DIVERGED
+
+    # The end: the best weights, and their gain on clips that did not choose them.
     if stopping.outcome == DIVERGED:
         logger.warning("diverged; went back to the best weights, of step %d", stopping.best_step)
     elif stopping.stopped:
         run.stop()
-    if not stopping.stopped:
-        validate(run, run.done, trainer, stopping)
-    best, outcome = trainer.best, stopping.outcome or "steps"
+    else:
+        validate(run.done)
+    others = other_clips(len(held_out), watched)
+    if not others:
+        logger.warning("all %d validation clips choose the weights: no gain measured", len(watched))
+    compared = ReconstructionValidator(held_out, others, perceptual, fabric.device)
+    pretrained = load_autoencoder(arguments.pretrained).to(fabric.device)
+    outcome = stopping.outcome or "steps"
     run.history.write(arguments.history)
-    save_bundle(
-        arguments.weights,
-        arguments.index,
-        best,
-        {
-            "arguments": read_json(arguments.pretrained)["arguments"],
-            "context_frames": clips.context_frames,
-            "step": stopping.best_step,
-            "steps_run": run.done,
-            "stopped_by": outcome,
-        }
-        | trainer.comparison(),
-    )
-    return {
-        "steps": run.done,
+    facts = {
+        "arguments": read_json(arguments.pretrained)["arguments"],
+        "context_frames": clips.context_frames,
+        "step": stopping.best_step,
+        "steps_run": run.done,
         "stopped_by": outcome,
-        "plans": run.memory["plans"],
+        "before": run.memory["before"],
+        "validation": run.memory["validation"],
+        **compared.compare(pretrained, best),
+    }
+    save_bundle(arguments.weights, arguments.index, best, facts)
+    return {
+        "stopped_by": outcome,
         "device": device_name(fabric),
-        "training_seconds": round(run.history.seconds, 3),
         "parameters": sum(p.numel() for p in best.parameters()),
         "flops_forward": autoencoder_flops(best, clips),
-        "samples_per_second": per_second(run.done * config.batch_size, run.history.seconds),
-    } | budget
-
-
-def validate(run: TrainingRun, step: int, trainer: Finetuning, stopping: EarlyStopping) -> None:
-    """Measure on the validation split; keep the weights when they are the best so far."""
-    scores = trainer.start if step == 0 else trainer.validate()
-    score, psnr = float(scores.watched.mean()), float(scores.psnr.mean())
-    if stopping.observe(step, score, psnr):
-        trainer.keep(scores)
-    run.memory["stopping"] = stopping.state_dict()
-    name = f"validation_{trainer.watch.name}"
-    run.validated(step, score, **{name: score, "validation_psnr": psnr})
+        **run.record(config.batch_size),
+        **calibration,
+    }
 
 
 if __name__ == "__main__":

@@ -1,19 +1,31 @@
-"""Stage one: train an autoencoder, of any kind, to give videos back."""
+"""Stage one: train an autoencoder, of any kind, to reconstruct videos."""
 
 import argparse
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
+
 from rsvp.config.stages import Settings
-from rsvp.data.clips import Clips
-from rsvp.models.bundle import save_bundle
+from rsvp.data.clips import Clips, evaluation_clips
+from rsvp.data.contexts import contexts_of
+from rsvp.data.pixels import to_float
+from rsvp.models.autoencoders.kinds import autoencoder_arguments, make_autoencoder
+from rsvp.models.bundle import save_bundle, start_from
 from rsvp.runtime.device import device_name, make_fabric
 from rsvp.runtime.journal import state_key
 from rsvp.runtime.main import run_stage, training_parser
-from rsvp.training.calibration import TRIAL_STEPS, calibrated_steps
-from rsvp.training.cost import autoencoder_flops, per_second
-from rsvp.training.pretraining import Pretraining
-from rsvp.training.run import TrainingRun
+from rsvp.runtime.random import generator
+from rsvp.training.batches import ClipBatches, in_context, read_ahead
+from rsvp.training.calibration import planned_steps
+from rsvp.training.cost import autoencoder_flops
+from rsvp.training.ema import ramped_average
+from rsvp.training.reconstruction import reconstruction_step
+from rsvp.training.run import TrainingRun, learning_rate, set_learning_rate
+from rsvp.training.state import Stateful
+from rsvp.training.validation import MOST_CLIPS, ReconstructionValidator, load_perceptual
 
 
 def main() -> None:
@@ -23,52 +35,94 @@ def main() -> None:
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
-    config = settings.autoencoder.pretrain
-    fabric = make_fabric(settings.compute, settings.seed)
+    config, seed = settings.autoencoder.pretrain, settings.seed
+    fabric = make_fabric(settings.compute, seed)
     clips, held_out = (Clips(arguments.dataset, split) for split in ("train", "validation"))
-    trainer = Pretraining(settings, clips, held_out, fabric, TRIAL_STEPS)
-    key = state_key(arguments.code, settings.handed, arguments.dataset)
-    steps, budget = config.steps, {}
-    if config.seconds is not None:
-        ahead = trainer.batches(0)
-        budget["calibration"] = calibrated_steps(
-            config.seconds,
-            arguments.state,
-            key,
-            trainer.parts,
-            lambda step: trainer.step(step, next(ahead)),
-            trainer.validate,
-            trainer.validate_every,
-            fabric.device,
-        )
-        steps = budget["calibration"]["steps"]
-    trainer.total = steps
-    run = TrainingRun(arguments.state, key, steps, trainer.parts)
-    ahead = trainer.batches(run.done)
-    for step in run.steps("pretrain autoencoder"):
-        run.log(step, **trainer.step(step, next(ahead)))
-    autoencoder, validation = trainer.kept, trainer.validate()
-    run.history.write(arguments.history)
-    save_bundle(
-        arguments.weights,
-        arguments.index,
-        autoencoder,
-        {
-            "arguments": trainer.arguments,
-            "step": run.done,
-            "validation": validation,
-            "context_frames": clips.context_frames,
-        },
+    contexts = contexts_of(clips.context_frames, settings.contexts)
+    batches = ClipBatches(clips, seed, config.batch_size, clips.augment, "pretrain")
+
+    # The autoencoder, its optimiser and its average.
+    constructor = autoencoder_arguments(settings.autoencoder)
+    autoencoder = make_autoencoder(**constructor).to(memory_format=torch.channels_last)
+    if settings.autoencoder.init_from:
+        key = f"autoencoders.{settings.name}.init_from"
+        start_from(autoencoder, constructor, settings.autoencoder.init_from, key)
+    autoencoder = autoencoder.to(fabric.device)
+    # Not fused: it wants moments laid out as channels-last weights are; restored ones are not.
+    optimizer = torch.optim.AdamW(
+        autoencoder.parameters(), betas=(0.9, 0.98), weight_decay=config.weight_decay
     )
+    # The module is not wrapped: Fabric would round what goes in, places too, to bfloat16.
+    optimizer = fabric.setup_optimizers(optimizer)
+    stateful: dict[str, Stateful] = {"autoencoder": autoencoder, "optimizer": optimizer.optimizer}
+    average, kept = None, autoencoder
+    if config.ema_decay is not None:
+        average = AveragedModel(autoencoder, multi_avg_fn=ramped_average(config.ema_decay))
+        stateful["average"], kept = average, average.module
+    lpips = settings.weights.lpips_backbone, settings.weights.lpips_linear
+    perceptual = load_perceptual(*lpips, fabric.device)
+    validator = ReconstructionValidator(
+        held_out, evaluation_clips(held_out, MOST_CLIPS), perceptual, fabric.device
+    )
+
+    def batch(step: int) -> Tensor:
+        return batches[step].to(fabric.device)
+
+    def update(step: int, rate: float, frames: Tensor) -> dict[str, Tensor]:
+        set_learning_rate(optimizer, rate)
+        clip, context = in_context(to_float(frames), contexts, seed, step, "pretrain")
+        losses = reconstruction_step(
+            fabric,
+            autoencoder,
+            optimizer,
+            clip,
+            context.first + context.last,
+            generator(seed, step, "pretrain"),
+            target_frames=config.target_frames,
+            l1=config.l1,
+            l2=config.l2,
+            lpips=config.lpips,
+            perceptual=perceptual,
+        )
+        if average is not None:
+            average.update_parameters(autoencoder)
+        return losses
+
+    # The budget, and the state of an earlier run.
+    key = state_key(arguments.code, settings.handed, arguments.dataset)
+    steps, calibration = planned_steps(
+        config.steps,
+        config.seconds,
+        arguments.state,
+        key,
+        stateful,
+        lambda step, frames: update(step, 0.0, frames),
+        batch,
+        lambda: validator.measure(kept),
+        None,  # validation is at the end alone
+        fabric,
+    )
+    run = TrainingRun(arguments.state, key, steps, stateful)
+
+    # The loop.
+    ahead = read_ahead(batch, run.done, steps, fabric.device)
+    for step in run.steps("pretrain autoencoder"):
+        rate = learning_rate(step, steps, config.learning_rate, config.warmup_steps)
+        run.log(step, **update(step, rate, next(ahead)))
+
+    # The end.
+    validation = validator.summary(validator.measure(kept))
+    run.history.write(arguments.history)
+    facts = {"arguments": constructor, "step": run.done, "validation": validation}
+    facts |= {"context_frames": clips.context_frames}
+    save_bundle(arguments.weights, arguments.index, kept, facts)
     return {
-        "steps": run.done,
-        "plans": run.memory["plans"],
         "device": device_name(fabric),
-        "training_seconds": round(run.history.seconds, 3),
-        "parameters": sum(p.numel() for p in autoencoder.parameters()),
-        "flops_forward": autoencoder_flops(autoencoder, clips),
-        "samples_per_second": per_second(run.done * config.batch_size, run.history.seconds),
-    } | budget
+        "parameters": sum(p.numel() for p in kept.parameters()),
+        "flops_forward": autoencoder_flops(kept, clips),
+        **run.record(config.batch_size),
+        **calibration,
+    }
 
 
 if __name__ == "__main__":

@@ -1,19 +1,34 @@
 """Stage two: train the denoiser that continues latents, from the latent cache alone."""
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
+
+from rsvp.config.schema import Times, to_plain
 from rsvp.config.stages import Settings
 from rsvp.data.latents import Latents
-from rsvp.models.bundle import save_bundle
+from rsvp.data.layout import LatentBatch
+from rsvp.diffusion.objectives import OBJECTIVES
+from rsvp.models.bundle import save_bundle, start_from
+from rsvp.models.denoiser import LatentDenoiser
 from rsvp.runtime.device import device_name, make_fabric
 from rsvp.runtime.journal import state_key
 from rsvp.runtime.main import run_stage, training_parser
-from rsvp.training.calibration import TRIAL_STEPS, calibrated_steps
-from rsvp.training.cost import forward_flops, per_second
-from rsvp.training.denoising import VALIDATE_EVERY, Denoising
-from rsvp.training.run import TrainingRun
+from rsvp.runtime.random import generator
+from rsvp.training.batches import LatentBatches, read_ahead
+from rsvp.training.calibration import planned_steps
+from rsvp.training.cost import forward_flops
+from rsvp.training.denoising import NoiseDraw, diffusion_loss, diffusion_step, draw_noise
+from rsvp.training.ema import ramped_average
+from rsvp.training.run import TrainingRun, learning_rate, set_learning_rate
+
+VALIDATE_EVERY = 100  # steps
+VALIDATION_CLIPS = 64
 
 
 def main() -> None:
@@ -23,51 +38,110 @@ def main() -> None:
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
-    config = settings.predictor
-    fabric = make_fabric(settings.compute, settings.seed)
-    latents = Latents(arguments.latents, "train")
-    held_out = Latents(arguments.latents, "validation")
-    trainer = Denoising(settings, latents, held_out, fabric, TRIAL_STEPS)
+    config, seed = settings.predictor, settings.seed
+    fabric = make_fabric(settings.compute, seed)
+    latents, held_out = (Latents(arguments.latents, split) for split in ("train", "validation"))
+    batches = LatentBatches(latents, seed, config.batch_size, config.augment_latents)
+    contexts = len(batches.layout.contexts)
+
+    # The denoiser, its average and its optimiser.
+    example = batches.batch([0], [0])
+    constructor = example.shapes() | to_plain(config.denoiser)
+    denoiser = LatentDenoiser(**constructor)
+    if config.init_from:
+        key = f"predictors.{settings.name}.init_from"
+        start_from(denoiser, constructor, config.init_from, key)
+    denoiser = denoiser.to(fabric.device)
+    average = AveragedModel(denoiser, multi_avg_fn=ramped_average(config.ema_decay))
+    if settings.compute.compile:
+        denoiser.compile()
+    optimizer = torch.optim.AdamW(
+        denoiser.parameters(), betas=(0.9, 0.98), weight_decay=config.weight_decay, fused=True
+    )
+    # The module is not wrapped: Fabric would round what goes in, times too, to bfloat16.
+    optimizer = fabric.setup_optimizers(optimizer)
+    stateful = {"denoiser": denoiser, "average": average, "optimizer": optimizer.optimizer}
+
+    objective = OBJECTIVES[config.objective.name]
+    draw = partial(
+        draw_noise,
+        objective=objective,
+        uniform=config.times is Times.uniform,
+        mean=config.time_mean,
+        deviation=config.time_std,
+    )
+
+    def batch(step: int) -> tuple[LatentBatch, NoiseDraw]:
+        """Draw latents and noise on the CPU, ahead of a GPU."""
+        chosen = batches[step]
+        drawn = draw(chosen, random=generator(seed, step, "diffusion"))
+        random = generator(seed, step, "null condition")
+        dropped = torch.rand(len(drawn.times), generator=random) < config.drop_context
+        return chosen.to(fabric.device), drawn._replace(dropped=dropped).to(fabric.device)
+
+    def update(step: int, rate: float, made: tuple[LatentBatch, NoiseDraw]) -> dict[str, Tensor]:
+        set_learning_rate(optimizer, rate)
+        chosen, drawn = made
+        return diffusion_step(fabric, denoiser, average, optimizer, chosen, objective, drawn)
+
+    @torch.no_grad()
+    def averaged_loss(chosen: LatentBatch, purpose: str) -> Tensor:
+        """Return the loss of the averaged weights, in 32 bit; noise depends on `purpose` alone."""
+        drawn = draw(chosen, random=generator(0, 0, purpose)).to(fabric.device)
+        return diffusion_loss(average.module, chosen.to(fabric.device), objective, drawn)
+
+    # The same clips, noise and times at every validation, so that losses can be compared.
+    numbers = range(min(len(held_out), VALIDATION_CLIPS))
+    held_out_batch = LatentBatches(held_out, seed, config.batch_size).batch(
+        numbers, [number % contexts for number in numbers]
+    )
+
+    def validate() -> float:
+        return float(averaged_loss(held_out_batch, "validation"))
+
+    # The budget, and the state of an earlier run.
     key = state_key(arguments.code, settings.handed, arguments.latents)
-    steps, budget = config.steps, {}
-    if config.seconds is not None:
-        ahead = trainer.batches(0)
-        budget["calibration"] = calibrated_steps(
-            config.seconds,
-            arguments.state,
-            key,
-            trainer.parts,
-            lambda step: trainer.step(step, next(ahead)),
-            trainer.validate,
-            trainer.validate_every,
-            fabric.device,
-        )
-        steps = budget["calibration"]["steps"]
-    trainer.total = steps
-    run = TrainingRun(arguments.state, key, steps, trainer.parts)
-    ahead = trainer.batches(run.done)
+    steps, calibration = planned_steps(
+        config.steps,
+        config.seconds,
+        arguments.state,
+        key,
+        stateful,
+        lambda step, made: update(step, 0.0, made),
+        batch,
+        validate,
+        VALIDATE_EVERY,
+        fabric,
+    )
+    run = TrainingRun(arguments.state, key, steps, stateful)
+
+    # The loop.
+    ahead = read_ahead(batch, run.done, steps, fabric.device)
     for step in run.steps("train diffusion"):
-        run.log(step, **trainer.step(step, next(ahead)))
+        rate = learning_rate(step, steps, config.learning_rate, config.warmup_steps)
+        run.log(step, **update(step, rate, next(ahead)))
         if (step + 1) % VALIDATE_EVERY == 0 or step + 1 == steps:
-            value = trainer.validate()
-            run.validated(step + 1, value, validation_loss=value)
+            run.history.add(step + 1, validation_loss=validate())
+
+    # The end.
     run.history.write(arguments.history)
-    facts = {"arguments": trainer.arguments, "step": run.done}
-    facts |= {"context_frames": latents.context_frames}
-    facts |= {"future_frames": latents.metadata["clip_frames"] - latents.context_frames}
-    facts |= {"statistics": latents.metadata["statistics"], "objective": config.objective.name}
-    facts |= {"layout": trainer.layout.metadata}
-    save_bundle(arguments.weights, arguments.index, trainer.average.module, facts)
-    one = trainer.drawn.parts([0], [0])
+    metadata = {
+        "arguments": constructor,
+        "step": run.done,
+        "context_frames": latents.context_frames,
+        "future_frames": latents.metadata["clip_frames"] - latents.context_frames,
+        "statistics": latents.metadata["statistics"],
+        "objective": config.objective.name,
+        "layout": batches.layout.metadata,
+    }
+    save_bundle(arguments.weights, arguments.index, average.module, metadata)
     return {
-        "steps": run.done,
-        "plans": run.memory["plans"],
         "device": device_name(fabric),
-        "training_seconds": round(run.history.seconds, 3),
-        "parameters": sum(p.numel() for p in trainer.denoiser.parameters()),
-        "flops_forward": forward_flops(lambda: trainer.averaged_loss(one, "cost")),
-        "samples_per_second": per_second(run.done * config.batch_size, run.history.seconds),
-    } | budget
+        "parameters": sum(p.numel() for p in denoiser.parameters()),
+        "flops_forward": forward_flops(lambda: averaged_loss(example, "cost")),
+        **run.record(config.batch_size),
+        **calibration,
+    }
 
 
 if __name__ == "__main__":

@@ -1,119 +1,138 @@
-"""Adversarial losses with 2-D and 3-D patch discriminators, and what keeps the two in check."""
-
-from abc import ABC, abstractmethod
+"""Adversarial losses with 2-D and 3-D patch discriminators, and the step of fine-tuning."""
 
 import torch
 import torch.nn.functional as F
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from rsvp.config.schema import DiscriminatorAugment, Finetune, Regularisation
+from rsvp.metrics.sliced_wasserstein import sliced_wasserstein
+from rsvp.models.autoencoders.base import ClipAutoencoder
 from rsvp.models.discriminators import ClipDiscriminator, ImageDiscriminator
+from rsvp.runtime.random import generator
 from rsvp.training.augmentation import AdaptiveAugmentation
+from rsvp.training.reconstruction import reconstruct, reconstruction_loss
 
 MOST_WEIGHT = 1e4  # of the adaptive weight: a gradient that vanishes must not make it infinite
-
-
-class Penalty(nn.Module, ABC):
-    """A regularisation of the discriminators; its buffers belong to the training state."""
-
-    @abstractmethod
-    def forward(
-        self,
-        step: int,
-        discriminators: nn.Module,
-        real: Tensor,
-        fakes: list[Tensor],
-        reals: list[Tensor],
-    ) -> dict[str, Tensor]:
-        """What to add to the discriminators' loss in this step, by name; nothing in some.
-
-        `real` are the real clips (B, T, 3, H, H) that gave the logits `reals`; see `judge`.
-        """
-
-
-class R1(Penalty):
-    """The squared gradient at real clips, every `every` steps with as many times the weight (lazy
-    regularisation: Karras et al., "StyleGAN2", 2020, section 3.1)."""
-
-    def __init__(self, weight: float, every: int) -> None:
-        super().__init__()
-        self.weight, self.every = weight, every
-
-    def forward(
-        self,
-        step: int,
-        discriminators: nn.Module,
-        real: Tensor,
-        fakes: list[Tensor],
-        reals: list[Tensor],
-    ) -> dict[str, Tensor]:
-        if step % self.every:
-            return {}
-        return {"r1": self.every * self.weight * gradient_penalty(discriminators, real)}
 
 
 class Discriminators(nn.Module):
     """The image and the clip discriminator over clips (B, T, 3, H, H) in [-1, 1].
 
-    A penalty and an augmentation are parts of it, so that their state is part of its own.
+    An augmentation is a part of them, so that its state is part of theirs.
     """
 
-    def __init__(
-        self,
-        width: int,
-        penalty: Penalty | None = None,
-        augmentation: AdaptiveAugmentation | None = None,
-    ) -> None:
+    def __init__(self, width: int, augmentation: AdaptiveAugmentation | None = None) -> None:
         super().__init__()
         self.image, self.clip = ImageDiscriminator(width), ClipDiscriminator(width)
-        self.penalty, self.augmentation = penalty, augmentation
+        self.augmentation = augmentation
 
     def forward(self, clips: Tensor) -> list[tuple[Tensor, list[Tensor]]]:
-        """Logits and features of both discriminators."""
+        """Return logits and features of both discriminators."""
         return [self.image(clips.flatten(0, 1)), self.clip(clips.transpose(1, 2))]
 
-    def augmented(
-        self, fake: Tensor, real: Tensor, random: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
-        """What the discriminators are shown: a clip and its reconstruction, transformed alike."""
+    def augment(self, fake: Tensor, real: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Transform clips and their reconstructions alike, where there is an augmentation."""
         if self.augmentation is None:
             return fake, real
         return self.augmentation(fake, real, random)
 
-    def penalties(
-        self, step: int, real: Tensor, fakes: list[Tensor], reals: list[Tensor]
-    ) -> dict[str, Tensor]:
-        """What to add to the hinge loss, by name."""
-        return {} if self.penalty is None else self.penalty(step, self, real, fakes, reals)
 
-    def adapt(self, reals: list[Tensor]) -> dict[str, Tensor]:
-        """Adapt the augmentation to the logits of real clips; returns what the history shows."""
-        return {} if self.augmentation is None else self.augmentation.adapt(reals)
+def generator_step(
+    fabric: Fabric,
+    autoencoder: ClipAutoencoder,
+    discriminators: Discriminators,
+    optimizer: torch.optim.Optimizer,
+    clips: Tensor,
+    context_frames: int,
+    targets: Tensor,
+    seed: int,
+    step: int,
+    random: torch.Generator,
+    *,
+    l1: float,
+    l2: float,
+    lpips: float,
+    perceptual: nn.Module | None,
+    patches: float,
+    adversarial: float,
+    adaptive: bool,
+    feature_matching: float,
+) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """Update an autoencoder once on the frames of clips (B, T, 3, H, H) at `targets`.
+
+    Weights are those of `docs/training.md`; `patches` is that of the sliced Wasserstein distance.
+    Return reconstructed and real frames, as the discriminators are to see them, and the losses.
+    """
+    discriminators.requires_grad_(False)
+    with fabric.autocast():
+        result = reconstruct(autoencoder, clips, context_frames, targets, random)
+        reconstruction, parts = reconstruction_loss(result, l1, l2, lpips, perceptual)
+        fake, real = discriminators.augment(
+            result.predicted, result.frames, generator(seed, step, "augment")
+        )
+        fooling, features = generator_loss(discriminators, fake, real)
+    shown = {name: parts[name] for name in ("l1", "lpips") if name in parts}
+    if patches:
+        drawn = int(torch.randint(2**31, (1,), generator=generator(seed, step, "patches")))
+        distance = sliced_wasserstein(result.predicted.float(), result.frames, drawn).mean()
+        reconstruction, shown["patches"] = reconstruction + patches * distance, distance
+    weight: Tensor | float = adversarial
+    if adaptive:
+        shown["adaptive_weight"] = adaptive_weight(reconstruction, fooling, autoencoder.last_layer)
+        weight = weight * shown["adaptive_weight"]
+    optimizer.zero_grad()
+    (reconstruction + weight * fooling + feature_matching * features).backward()
+    torch.nn.utils.clip_grad_norm_(autoencoder.parameters(), 1.0)
+    optimizer.step()
+    discriminators.requires_grad_(True)
+    losses = {"reconstruction": reconstruction, "adversarial": fooling, "features": features}
+    return fake, real, losses | shown
 
 
-def make_discriminators(config: Finetune) -> Discriminators:
-    """Fresh discriminators with the penalty and the augmentation that the config names."""
-    penalty: Penalty | None = None
-    if config.regularisation is Regularisation.r1:
-        penalty = R1(config.r1_weight, config.r1_every)
-    augmentation = None
-    if config.augment is DiscriminatorAugment.ada:
-        augmentation = AdaptiveAugmentation(config.ada_target, config.ada_clips)
-    return Discriminators(config.discriminator_width, penalty, augmentation)
+def discriminator_step(
+    fabric: Fabric,
+    discriminators: Discriminators,
+    optimizer: torch.optim.Optimizer,
+    fake: Tensor,
+    real: Tensor,
+    r1: float = 0.0,
+) -> dict[str, Tensor]:
+    """Update the discriminators once, and their augmentation; return the losses.
+
+    r1: weight of the gradient penalty in this step.
+    """
+    with fabric.autocast():
+        fakes, reals = discriminator_logits(discriminators, fake, real)
+        hinge = hinge_loss(fakes, reals)
+    losses = {"discriminator": hinge}
+    if r1:
+        losses["r1"] = r1 * gradient_penalty(discriminators, real)
+    optimizer.zero_grad()
+    sum(losses.values(), start=hinge.new_zeros(())).backward()
+    optimizer.step()
+    if discriminators.augmentation is not None:
+        losses |= discriminators.augmentation.adapt(reals)
+    return losses
 
 
-def judge(
+def lazy_r1(step: int, weight: float, every: int) -> float:
+    """Return the weight of R1 in a step: `every` steps as many times the weight, else none.
+
+    Lazy regularisation: Karras et al., "StyleGAN2", 2020, section 3.1.
+    """
+    return 0.0 if step % every else every * weight
+
+
+def discriminator_logits(
     discriminators: nn.Module, fake: Tensor, real: Tensor
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """Each discriminator's logits of fake, without a gradient to who made it, and of real."""
+    """Return each discriminator's logits of fake, without a gradient to its maker, and of real."""
     fakes, reals = discriminators(fake.detach()), discriminators(real)
     return [logits for logits, _ in fakes], [logits for logits, _ in reals]
 
 
 def hinge_loss(fakes: list[Tensor], reals: list[Tensor]) -> Tensor:
-    """What the discriminators minimise (hinge loss: Lim and Ye, "Geometric GAN", 2017), from the
-    logits that `judge` gives."""
+    """Return the discriminators' hinge loss (Lim and Ye, "Geometric GAN", 2017) from the logits."""
     losses = [
         0.5 * (F.relu(1.0 + f).mean() + F.relu(1.0 - r).mean())
         for f, r in zip(fakes, reals, strict=True)
@@ -121,27 +140,8 @@ def hinge_loss(fakes: list[Tensor], reals: list[Tensor]) -> Tensor:
     return sum(losses, start=losses[0].new_zeros(())) / len(losses)
 
 
-def discriminator_step(
-    fabric: Fabric,
-    step: int,
-    discriminators: Discriminators,
-    optimizer: torch.optim.Optimizer,
-    fake: Tensor,
-    real: Tensor,
-) -> dict[str, Tensor]:
-    """One update of the discriminators, and of their augmentation; returns their losses."""
-    with fabric.autocast():
-        fakes, reals = judge(discriminators, fake, real)
-        hinge = hinge_loss(fakes, reals)
-    penalties = discriminators.penalties(step, real, fakes, reals)
-    optimizer.zero_grad()
-    sum(penalties.values(), start=hinge).backward()
-    optimizer.step()
-    return {"discriminator": hinge, **penalties, **discriminators.adapt(reals)}
-
-
 def generator_loss(discriminators: nn.Module, fake: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
-    """What the generator minimises: minus the logits, and the distance of features.
+    """Return the generator's losses: minus the logits, and the distance of features.
 
     Feature matching (Salimans et al., "Improved techniques for training GANs", 2016, section 3.1):
     mean absolute difference of the discriminators' features of fake and of real.
@@ -157,7 +157,7 @@ def generator_loss(discriminators: nn.Module, fake: Tensor, real: Tensor) -> tup
 
 
 def adaptive_weight(reconstruction: Tensor, adversarial: Tensor, last_layer: Tensor) -> Tensor:
-    """The weight under which both losses pull alike at the decoder's last layer.
+    """Return the weight under which both losses pull alike at the decoder's last layer.
 
     Ratio of the norms of their gradients (Esser et al., "Taming transformers for high-resolution
     image synthesis", 2021, equation 7), from 0 to `MOST_WEIGHT`; without a gradient of its own. The
@@ -171,8 +171,9 @@ def adaptive_weight(reconstruction: Tensor, adversarial: Tensor, last_layer: Ten
 
 
 def gradient_penalty(discriminators: nn.Module, real: Tensor) -> Tensor:
-    """Half the squared norm of the logits' gradient at real clips (B, T, 3, H, H), mean over what
-    a discriminator sees at once (frames or clips), then over discriminators.
+    """Return half the squared norm of the logits' gradient at real clips (B, T, 3, H, H).
+
+    Mean over the items of a discriminator (frames or clips), then over discriminators.
 
     R1 (Mescheder et al., "Which training methods for GANs do actually converge?", 2018, equation 9)
     without its weight; a patch discriminator's logits are summed over the patches.

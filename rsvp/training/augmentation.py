@@ -1,7 +1,7 @@
 """Adaptive discriminator augmentation of clips: all frames of a clip are transformed alike.
 
-Karras et al., "Training generative adversarial networks with limited data", 2020: what the
-discriminators see, real and fake, is transformed with a probability that rises while they overfit.
+Karras et al., "Training generative adversarial networks with limited data", 2020: the clips that
+discriminators see, real and fake, are transformed with a probability that rises while they overfit.
 The transformations are those of the paper's appendix B that suit small frames, with its strengths,
 and each is differentiable, since the generator learns through them.
 """
@@ -16,7 +16,7 @@ MOST = 0.8  # of p: above it transformations may show in what is generated (sect
 
 @dataclass(frozen=True)
 class Transformation:
-    """What becomes of a clip (T, 3, H, H) in [-1, 1]; by default nothing."""
+    """A transformation of a clip (T, 3, H, H) in [-1, 1]; by default none."""
 
     mirrored: bool = False  # left and right
     turns: int = 0  # by 90 degrees
@@ -27,7 +27,7 @@ class Transformation:
     hole: tuple[int, int] | None = None  # row and column of the middle of a gray square of size H/2
 
     def __call__(self, clip: Tensor) -> Tensor:
-        """The clip, transformed; every frame in the same way."""
+        """Return the clip, every frame of which is transformed alike."""
         if self.mirrored:
             clip = clip.flip(-1)
         if self.turns:
@@ -51,7 +51,7 @@ class Transformation:
 
 
 def draw_transformation(p: float, size: int, random: torch.Generator) -> Transformation:
-    """A transformation of frames of `size` pixels, each of its parts done with probability `p`.
+    """Draw a transformation of frames of `size` pixels, each part done with probability `p`.
 
     The generator is left in the same place whatever `p` is.
     """
@@ -85,7 +85,7 @@ class AdaptiveAugmentation(nn.Module):
         self.register_buffer("p", torch.zeros(()))
 
     def forward(self, fake: Tensor, real: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Both (B, T, 3, H, H), each clip and its reconstruction transformed alike.
+        """Return both (B, T, 3, H, H), each clip and its reconstruction transformed alike.
 
         Alike, so that the features of the two can still be matched.
         """
@@ -101,7 +101,7 @@ class AdaptiveAugmentation(nn.Module):
 
     @torch.no_grad()
     def adapt(self, reals: list[Tensor]) -> dict[str, Tensor]:
-        """Move `p` by the sign heuristic r_t = E[sign(D(real))] (equation 1); returns both.
+        """Move `p` by the sign heuristic r_t = E[sign(D(real))] (equation 1); return both.
 
         reals: logits of real clips of each discriminator, the last one's a row per clip.
         """
@@ -112,6 +112,6 @@ class AdaptiveAugmentation(nn.Module):
 
 
 def reflected(size: int, shift: int, device: torch.device) -> Tensor:
-    """Where each of `size` pixels comes from when all move by `shift`, reflected at the edges."""
+    """Return the sources of `size` pixels that all move by `shift`, reflected at the edges."""
     places = (torch.arange(size, device=device) - shift).abs()
     return size - 1 - (size - 1 - places).abs()

@@ -1,13 +1,14 @@
-"""Batches of clips for training: what a step sees is a function of (seed, step) alone."""
+"""Training batches as functions of (seed, step), and a thread that makes them ahead of steps."""
 
-import signal
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import TypeVar
 
 import torch
 from einops import rearrange
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from rsvp.config.schema import Augment, ObservedFrames
 from rsvp.data.clips import Clips
@@ -16,36 +17,39 @@ from rsvp.data.latents import Latents
 from rsvp.data.layout import LatentBatch, Layout, joined
 from rsvp.data.symmetries import turned
 from rsvp.runtime.random import generator
-from rsvp.training.run import STOP_SIGNALS
+
+AHEAD = 3  # batches that wait for a GPU
+Batch = TypeVar("Batch")
 
 
-class StepBatches(Dataset[Any]):
-    """Item `step` is the batch of that step."""
+def read_ahead(
+    batch: Callable[[int], Batch], first: int, last: int, device: torch.device
+) -> Iterator[Batch]:
+    """Yield `batch(step)` of the steps `first` to `last` - 1, in order.
 
-    def batches(self, first: int, last: int, workers: int) -> Iterator[Any]:
-        """The batches of steps `first` to `last` - 1, in order, read ahead by `workers`."""
-        loader = DataLoader(
-            self,
-            batch_size=None,
-            sampler=range(first, last),
-            num_workers=workers,
-            pin_memory=workers > 0,
-            worker_init_fn=leave_signals_to_trainer,
-        )
-        return iter(loader)
-
-
-def leave_signals_to_trainer(worker: int) -> None:
-    """Let a worker live through Ctrl-C and its like, which reach the whole process group.
-
-    The trainer still needs batches to finish its step and save; workers end when it does.
+    For a GPU, which must not wait, a thread makes the next `AHEAD`. It ends with the iterator, and
+    at the latest with the process, which needs no batch any more. On a CPU it would take a core.
     """
-    for number in STOP_SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+    if device.type != "cuda":
+        yield from map(batch, range(first, last))
+        return
+    thread = ThreadPoolExecutor(1)
+    try:
+        upcoming = iter(range(first, last))
+        waiting = deque(thread.submit(batch, step) for step in islice(upcoming, AHEAD))
+        while waiting:
+            made = waiting.popleft().result()
+            waiting.extend(thread.submit(batch, step) for step in islice(upcoming, 1))
+            yield made
+    finally:
+        thread.shutdown(cancel_futures=True)
 
 
-class ClipBatches(StepBatches):
-    """Clips of training, uint8 (B, T, 3, H, W), drawn with replacement, under random symmetries."""
+class ClipBatches:
+    """Clips of training, uint8 (B, T, 3, H, W), drawn with replacement, under random symmetries.
+
+    Item `step` is the batch of that step.
+    """
 
     def __init__(
         self, clips: Clips, seed: int, batch_size: int, augment: Augment, purpose: str
@@ -64,10 +68,11 @@ class ClipBatches(StepBatches):
         )
 
 
-class LatentBatches(StepBatches):
+class LatentBatches:
     """Normalised latents of training clips, drawn with replacement, each in a random context.
 
-    augment: under random symmetries, those of the dataset's `augment`.
+    Item `step` is the batch of that step. augment: under random symmetries, those of the dataset's
+    `augment`.
     """
 
     def __init__(self, latents: Latents, seed: int, batch_size: int, augment: bool = False) -> None:
@@ -79,15 +84,13 @@ class LatentBatches(StepBatches):
         random = generator(self.seed, step, "latents")
         drawn = torch.randint(len(self.latents), (self.batch_size,), generator=random)
         contexts = torch.randint(len(self.layout.contexts), (self.batch_size,), generator=random)
-        turns = None
-        if self.augment:
-            turns = torch.randint(8, (self.batch_size,), generator=random)
-        return self.parts(drawn.tolist(), contexts.tolist(), turns)
+        turns = torch.randint(8, (self.batch_size,), generator=random) if self.augment else None
+        return self.batch(drawn.tolist(), contexts.tolist(), turns)
 
-    def parts(
+    def batch(
         self, clips: Sequence[int], contexts: Sequence[int], turns: Tensor | None = None
     ) -> LatentBatch:
-        """Those clips, each in the context of that number, and under that symmetry."""
+        """Return the clips of these numbers, each in the context of that number, and turned so."""
         names = list(self.layout.contexts)
         if len(names) == 1:
             return self.layout.arrange(self.latents.batch(clips, turns=turns), names[0], len(clips))
@@ -99,12 +102,12 @@ class LatentBatches(StepBatches):
 
 
 def layout_of(latents: Latents) -> Layout:
-    """The layout of what a cache holds."""
-    facts = latents.metadata
-    contexts = {PREFIX: {"first": latents.context_frames}} | facts.get("contexts", {})
+    """Return the layout of a cache's latents."""
+    metadata = latents.metadata
+    contexts = {PREFIX: {"first": latents.context_frames}} | metadata.get("contexts", {})
     cells = {name: value.shape[-3:] for name, value in latents.batch([0]).items()}
     return Layout(
-        facts["scopes"], facts.get("over_time", ()), contexts, facts["clip_frames"], cells
+        metadata["scopes"], metadata.get("over_time", ()), contexts, metadata["clip_frames"], cells
     )
 
 
@@ -115,7 +118,7 @@ def in_context(
     step: int,
     purpose: str,
 ) -> tuple[Tensor, ObservedFrames]:
-    """Clips (B, T, …) in the order of one of the contexts, and that one, drawn by (seed, step)."""
+    """Draw a context by (seed, step); return clips (B, T, …) in its order of frames, and itself."""
     random = generator(seed, step, f"{purpose} context")
     names = list(contexts)
     name = names[int(torch.randint(len(names), (1,), generator=random))]

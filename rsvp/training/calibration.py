@@ -10,15 +10,18 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor
 from tqdm import tqdm
 
+from rsvp.runtime.device import device_name
 from rsvp.runtime.files import read_json, sha256_of_json, write_json
 from rsvp.runtime.journal import StateKey
+from rsvp.training.batches import read_ahead
 from rsvp.training.state import Stateful, load_part, save_part
 
 WARM_UP = 3  # steps that are not timed: networks are compiled, memory is allocated
@@ -27,6 +30,7 @@ ENOUGH_SECONDS = 30.0  # no further step is timed after these
 VALIDATIONS = 2
 MOST_STEPS = 10**9
 TRIAL_STEPS = WARM_UP + MOST
+Batch = TypeVar("Batch")
 logger = logging.getLogger(__name__)
 
 
@@ -90,32 +94,48 @@ def put_back(stateful: Mapping[str, Stateful], device: torch.device) -> Iterator
         load_part(item, name, tensors, layouts[name])
 
 
-def calibrated_steps(
-    seconds: float,
+def planned_steps(
+    steps: int,
+    seconds: float | None,
     folder: Path,
     key: StateKey,
     stateful: Mapping[str, Stateful],
-    step: Callable[[int], object],
+    update: Callable[[int, Batch], object],
+    batch: Callable[[int], Batch],
     validate: Callable[[], object],
     validate_every: int | None,
-    device: torch.device,
-) -> dict[str, Any]:
-    """Return how many `steps` of a training fit into `seconds`, and the timing behind it.
+    fabric: Fabric,
+) -> tuple[int, dict[str, Any]]:
+    """Return the steps of a training, and the entry of a calibration for its run record.
 
-    The first run of a key times the training and keeps the result in `folder`; later ones read it.
+    `steps` count unless there is a budget in `seconds`. The first run of a key then times `update`
+    with the data of `batch`, and `validate`, and keeps the result in `folder`; later runs read it.
     `stateful` is left as it was.
     """
-    digest = sha256_of_json([asdict(key), seconds])[:12]
-    path = folder / f"calibration-{digest}.json"
-    if path.exists():
-        return read_json(path)
+    if seconds is None:
+        return steps, {}
+    path = folder / f"calibration-{sha256_of_json([asdict(key), seconds])[:12]}.json"
+    if not path.exists():
+        ahead = read_ahead(batch, 0, TRIAL_STEPS, fabric.device)
+        with put_back(stateful, fabric.device):
+            timing = time_training(
+                lambda step: update(step, next(ahead)), validate, lambda: finish(fabric.device)
+            )
+        write_json(path, calibration(seconds, timing, validate_every, device_name(fabric)))
+    found = read_json(path)
+    return found["steps"], {"calibration": found}
 
-    def finish() -> None:
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
 
-    with put_back(stateful, device):
-        timing = time_training(step, validate, finish)
+def finish(device: torch.device) -> None:
+    """Wait until the device has done its work."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def calibration(
+    seconds: float, timing: Timing, validate_every: int | None, device: str
+) -> dict[str, Any]:
+    """Return how many `steps` fit into `seconds`, and why; print it, with the steps' spread."""
     steps = steps_within(seconds, timing, validate_every)
     logger.warning(
         "a step takes %.3g s (%.3g to %.3g s: 10 %% and 90 %% quantiles of %d), a validation"
@@ -123,13 +143,11 @@ def calibrated_steps(
         timing.step, timing.fast, timing.slow, timing.timed_steps, timing.validation, steps,
         seconds,
     )  # fmt: skip
-    if seconds < timing.step + timing.validation:
+    if seconds < (least := timing.step + timing.validation):
         logger.warning(
-            "%g seconds are less than one step and a validation take (%.3g s)",
-            seconds,
-            timing.step + timing.validation,
+            "%g seconds are less than one step and a validation take (%.3g s)", seconds, least
         )
-    found = {
+    return {
         "seconds": seconds,
         "steps": steps,
         "seconds_per_step": float(f"{timing.step:.4g}"),
@@ -137,8 +155,6 @@ def calibrated_steps(
         "seconds_per_validation": float(f"{timing.validation:.4g}"),
         "validate_every": validate_every,
         "timed_steps": timing.timed_steps,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "device": device,
         "threads": torch.get_num_threads(),
     }
-    write_json(path, found)
-    return found

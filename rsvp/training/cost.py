@@ -1,4 +1,4 @@
-"""What a model costs, for the run records: operations per clip and clips per second."""
+"""Cost of a model, for the run records: operations per clip and clips per second."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ from rsvp.models.autoencoders.base import ClipAutoencoder
 
 @torch.no_grad()
 def forward_flops(forward: Callable[[], object]) -> int:
-    """Floating-point operations of one call of `forward`; a multiply-add counts as two.
+    """Count the floating-point operations of one call of `forward`; a multiply-add counts as two.
 
     Matrix products, convolutions and attention are counted, element-wise operations are not.
     """
@@ -21,7 +21,7 @@ def forward_flops(forward: Callable[[], object]) -> int:
 
 
 def autoencoder_flops(autoencoder: ClipAutoencoder, clips: Clips) -> int:
-    """Operations of encoding one whole clip and decoding its future frames."""
+    """Count the operations of encoding one whole clip and decoding its future frames."""
     shape = (1, clips.clip_frames, 3, clips.resolution, clips.resolution)
     clip = torch.zeros(shape, device=next(autoencoder.parameters()).device)
 
@@ -32,5 +32,5 @@ def autoencoder_flops(autoencoder: ClipAutoencoder, clips: Clips) -> int:
 
 
 def per_second(samples: int, seconds: float) -> float | None:
-    """`samples` per second with three digits; None where no time has passed."""
+    """Return `samples` per second with three digits; None where no time has passed."""
     return float(f"{samples / seconds:.3g}") if seconds > 0 else None

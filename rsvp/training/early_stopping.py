@@ -1,4 +1,4 @@
-"""When adversarial training stops by itself, and which weights it keeps."""
+"""Early stopping of adversarial training, and the choice of the weights that are kept."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +27,7 @@ class EarlyStopping:
     outcome: str = ""  # or PATIENCE, DIVERGED
 
     def observe(self, step: int, score: float, psnr: float) -> bool:
-        """Note a validation; returns whether these weights are the best so far."""
+        """Note a validation; return whether these weights are the best so far."""
         if self.start_score is None:
             self.start_score, self.start_psnr, self.best_score = score, psnr, score
             self.best_step = step
@@ -45,15 +45,15 @@ class EarlyStopping:
 
     @property
     def stopped(self) -> bool:
-        """Whether training is over."""
+        """Check whether training is over."""
         return bool(self.outcome)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that changes, as JSON values."""
+        """Return everything that changes, as JSON values."""
         names = ("start_score", "start_psnr", "best_score", "best_step", "waited", "outcome")
         return {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict`."""
+        """Continue from `state_dict`."""
         for name, value in state.items():
             setattr(self, name, value)

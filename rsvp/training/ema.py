@@ -7,9 +7,10 @@ from torch import Tensor
 
 
 def ramped_average(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor], None]:
-    """An update for `torch.optim.swa_utils.AveragedModel`: average = d average + (1 - d) weights.
+    """Return an update for `torch.optim.swa_utils.AveragedModel`.
 
-    d = min(decay, (1 + n) / (10 + n)) after n updates, so that early weights are soon forgotten.
+    average = d average + (1 - d) weights, where d = min(decay, (1 + n) / (10 + n)) after n updates:
+    early weights are soon forgotten.
     """
 
     @torch.no_grad()

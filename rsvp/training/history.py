@@ -11,18 +11,23 @@ from rsvp.runtime.files import atomic_path
 
 
 class History:
-    """Rows of named values by step. Rows of one step are one row; empty cells stay empty."""
+    """Rows of named values by step. Rows of one step are one row; empty cells stay empty.
 
-    def __init__(self, tensorboard: Path, rows: list[dict[str, Any]] | None = None) -> None:
+    `rows` and `seconds` are those of earlier runs.
+    """
+
+    def __init__(
+        self, tensorboard: Path, rows: list[dict[str, Any]] | None = None, seconds: float = 0.0
+    ) -> None:
         self.rows = list(rows or [])
-        self.seconds_before = self.rows[-1]["seconds"] if self.rows else 0.0
+        self.seconds_before = seconds
         self.started = time.monotonic()
         last = self.rows[-1]["step"] if self.rows else 0
         self.board = SummaryWriter(str(tensorboard), purge_step=last + 1)
 
     @property
     def seconds(self) -> float:
-        """Seconds spent on this stage so far, over all its runs."""
+        """Seconds of this training so far, over all its runs."""
         return self.seconds_before + time.monotonic() - self.started
 
     def add(self, step: int, **values: float) -> None:

@@ -1,107 +1,35 @@
-"""Losses of stage one: how well an autoencoder gives frames back."""
+"""Stage one: reconstruction of clips, its losses, and the step of pretraining."""
 
-from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from einops import repeat
+from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from rsvp.config.schema import Pretrain
 from rsvp.models.autoencoders.base import ClipAutoencoder, PlainAutoencoder
 from rsvp.models.autoencoders.rsvp import Autoencoder, Context, Decoded
 from rsvp.models.autoencoders.rsvp_joint import JointAutoencoder
 from rsvp.models.warping import sample
 
-MASK_WEIGHT = 0.02  # what moves is as small as it can be
-CONTENT_WEIGHT = 0.25  # motion carries content only where that pays
-
-
-@dataclass(frozen=True)
-class FrameWeights:
-    """Weights of the losses of frames that all kinds share; `pretrain` of the config names them."""
-
-    l1: float = 1.0
-    l2: float = 2.0
-
-
-def frame_weights(config: Pretrain) -> FrameWeights:
-    """The weights that the config names; fine-tuning has the same ones."""
-    return FrameWeights(config.l1, config.l2)
+# Of the losses that only some kinds have.
+OWN_WEIGHTS = {
+    "regulariser": 1.0,
+    "layers": 0.5,
+    "tracks": 0.3,
+    "mask": 0.02,  # what moves is as small as it can be
+    "content": 0.25,  # motion carries content only where that pays
+}
 
 
 @dataclass
-class Reconstruction(ABC):
-    """One training step's frames (B, T, 3, H, H) in [-1, 1], and what was made of them."""
+class Reconstruction:
+    """Frames of one training step and their reconstruction."""
 
-    frames: Tensor
-
-    @property
-    @abstractmethod
-    def predicted(self) -> Tensor:
-        """The frames as they were given back."""
-
-    @abstractmethod
-    def losses(self, weights: FrameWeights) -> tuple[Tensor, dict[str, Tensor]]:
-        """The sum of the kind's own losses, and its parts by name."""
-
-
-@dataclass
-class PlainReconstruction(Reconstruction):
-    """Frames that are compared, and a loss of the latents."""
-
-    given_back: Tensor  # (B, T, 3, H, H)
-    regulariser: Tensor
-
-    @property
-    def predicted(self) -> Tensor:
-        return self.given_back
-
-    def losses(self, weights: FrameWeights) -> tuple[Tensor, dict[str, Tensor]]:
-        """L1 and L2 of the frames, and the regulariser's loss."""
-        difference = self.given_back - self.frames
-        parts = {"l1": difference.abs().mean(), "l2": difference.square().mean()}
-        parts["regulariser"] = self.regulariser
-        loss = weights.l1 * parts["l1"] + weights.l2 * parts["l2"] + parts["regulariser"]
-        return loss, parts
-
-
-@dataclass
-class LayeredReconstruction(Reconstruction):
-    """Frames of the scene/object/motion autoencoder, and what they were made from."""
-
-    decoded: Decoded
-    context: Context
-    motion: Tensor  # (B, T, Cm, h, h)
-    future: dict[str, Tensor] = field(default_factory=dict)  # latents (B, C, h, h) of the future
-
-    @property
-    def predicted(self) -> Tensor:
-        return self.decoded.frames
-
-    def losses(self, weights: FrameWeights) -> tuple[Tensor, dict[str, Tensor]]:
-        """Colours: L1 and L2 of the frames; L1 of the layers alone, also at a quarter of the
-        resolution, where what moved too far still overlaps; tracks. Plus the sizes of mask and
-        latents.
-        """
-        difference = self.decoded.frames - self.frames
-        layers = self.decoded.layers - self.frames
-        coarse = F.avg_pool2d(layers.flatten(0, 1), 4)
-        parts = {
-            "l1": difference.abs().mean(),
-            "l2": difference.square().mean(),
-            "layers": layers.abs().mean() + coarse.abs().mean(),
-            "mask": self.context.mask.mean(),
-            # Over all channels, so that a model without content channels has none to pay for.
-            "content": self.motion[:, :, 2:].square().sum() / self.motion.numel(),
-        }
-        for latents in self.future.values():
-            parts["content"] = parts["content"] + latents.square().mean()
-        parts["tracks"] = track_loss(self)
-        loss = weights.l1 * parts["l1"] + weights.l2 * parts["l2"]
-        loss = loss + 0.5 * parts["layers"] + 0.3 * parts["tracks"]
-        return loss + MASK_WEIGHT * parts["mask"] + CONTENT_WEIGHT * parts["content"], parts
+    frames: Tensor  # (B, T, 3, H, H) in [-1, 1]
+    predicted: Tensor  # the same shape
+    own_losses: dict[str, Tensor]  # of the kind, by their names in `OWN_WEIGHTS`
 
 
 def reconstruct(
@@ -113,8 +41,8 @@ def reconstruct(
 ) -> Reconstruction:
     """Encode clips (B, T, 3, H, H) and decode the frames at `targets` (any of the clip's)."""
     if isinstance(autoencoder, PlainAutoencoder):
-        shown = autoencoder.train_pass(clips, context_frames, targets, random)
-        return PlainReconstruction(clips[:, targets], *shown)
+        predicted, loss = autoencoder.train_pass(clips, context_frames, targets, random)
+        return Reconstruction(clips[:, targets], predicted, {"regulariser": loss})
     return reconstruct_layers(autoencoder, clips, context_frames, targets, random)
 
 
@@ -124,8 +52,8 @@ def reconstruct_layers(
     context_frames: int,
     targets: Tensor,
     random: torch.Generator,
-) -> LayeredReconstruction:
-    """`reconstruct`, with all that the frames are made of.
+) -> Reconstruction:
+    """Reconstruct by scene, object and motion.
 
     Motion is decoded with noise of fixed scale, and the size of its content channels is penalised,
     so the noise bounds what they carry. (Displacements have a size of their own: latent cells.)
@@ -143,34 +71,90 @@ def reconstruct_layers(
         future = autoencoder.encode_future(clips[:, context_frames:])
         seen = autoencoder.with_future(context, {k: noisy(v) for k, v in future.items()})
     decoded = autoencoder.decode(shown, seen)
-    return LayeredReconstruction(frames, decoded, context, motion, future)
+    losses = layer_losses(frames, decoded, context, motion, future)
+    return Reconstruction(frames, decoded.frames, losses)
+
+
+def layer_losses(
+    frames: Tensor, decoded: Decoded, context: Context, motion: Tensor, future: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    """Return the losses of scene, object and motion beside those of the frames.
+
+    L1 of the layers without the residual, also at a quarter of the resolution, where what moved too
+    far still overlaps; tracks; the sizes of the mask and of latents: motion (B, T, Cm, h, h), and
+    those of the future (B, C, h, h) by name.
+    """
+    layers = decoded.layers - frames
+    coarse = F.avg_pool2d(layers.flatten(0, 1), 4)
+    # Over all channels, so that a model without content channels has none to pay for.
+    content = motion[:, :, 2:].square().sum() / motion.numel()
+    for latents in future.values():
+        content = content + latents.square().mean()
+    return {
+        "layers": layers.abs().mean() + coarse.abs().mean(),
+        "tracks": track_loss(frames, decoded, context),
+        "mask": context.mask.mean(),
+        "content": content,
+    }
+
+
+def track_loss(frames: Tensor, decoded: Decoded, context: Context) -> Tensor:
+    """Return the mean absolute difference of colours at both ends of displacements.
+
+    They begin in the mask of the reference; half the resolution counts. The loss reaches
+    displacements directly, where the image's losses come through splatting.
+    """
+    count = frames.shape[1]
+    mask = F.avg_pool2d(context.mask.detach(), 2)
+    reference = F.avg_pool2d(context.reference, 2)
+    mask, reference = (repeat(x, "b c h w -> (b t) c h w", t=count) for x in (mask, reference))
+    small = F.avg_pool2d(frames.flatten(0, 1), 2)
+    found = sample(small, decoded.displacement.flatten(0, 1) / 2.0)
+    return (mask * (found - reference).abs()).sum() / (3.0 * mask.sum() + 1.0)
 
 
 def reconstruction_loss(
     result: Reconstruction,
-    perceptual: nn.Module | None,
-    perceptual_weight: float,
-    weights: FrameWeights = FrameWeights(),
+    l1: float = 1.0,
+    l2: float = 2.0,
+    lpips: float = 0.0,
+    perceptual: nn.Module | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The sum of stage one's losses, LPIPS included, and its parts by name."""
-    loss, parts = result.losses(weights)
-    if perceptual is not None and perceptual_weight:
-        frames, target = (x.flatten(0, 1) for x in (result.predicted, result.frames))
-        parts["lpips"] = perceptual(frames, target).mean()
-        loss = loss + perceptual_weight * parts["lpips"]
-    return loss, parts
+    """Return the weighted sum of stage one's losses, LPIPS by `perceptual` included, and each."""
+    difference = result.predicted - result.frames
+    losses = {"l1": difference.abs().mean(), "l2": difference.square().mean()}
+    loss = l1 * losses["l1"] + l2 * losses["l2"]
+    for name, value in result.own_losses.items():
+        loss = loss + OWN_WEIGHTS[name] * value
+    losses |= result.own_losses
+    if perceptual is not None and lpips:
+        predicted, frames = (x.flatten(0, 1) for x in (result.predicted, result.frames))
+        losses["lpips"] = perceptual(predicted, frames).mean()
+        loss = loss + lpips * losses["lpips"]
+    return loss, losses
 
 
-def track_loss(result: LayeredReconstruction) -> Tensor:
-    """How well displacements lead from what moves in the reference to the same colours.
-
-    Mean absolute difference of colours at both ends, at half the resolution, over the mask. It
-    reaches displacements directly, where the image's losses come through splatting.
-    """
-    count = result.frames.shape[1]
-    mask = F.avg_pool2d(result.context.mask.detach(), 2)
-    reference = F.avg_pool2d(result.context.reference, 2)
-    mask, reference = (repeat(x, "b c h w -> (b t) c h w", t=count) for x in (mask, reference))
-    frames = F.avg_pool2d(result.frames.flatten(0, 1), 2)
-    found = sample(frames, result.decoded.displacement.flatten(0, 1) / 2.0)
-    return (mask * (found - reference).abs()).sum() / (3.0 * mask.sum() + 1.0)
+def reconstruction_step(
+    fabric: Fabric,
+    autoencoder: ClipAutoencoder,
+    optimizer: torch.optim.Optimizer,
+    clips: Tensor,
+    context_frames: int,
+    random: torch.Generator,
+    *,
+    target_frames: int,
+    l1: float,
+    l2: float,
+    lpips: float,
+    perceptual: nn.Module | None,
+) -> dict[str, Tensor]:
+    """Update an autoencoder once on random frames of clips (B, T, 3, H, H); return the losses."""
+    targets = torch.randperm(clips.shape[1], generator=random)[:target_frames]
+    with fabric.autocast():
+        result = reconstruct(autoencoder, clips, context_frames, targets, random)
+        loss, losses = reconstruction_loss(result, l1, l2, lpips, perceptual)
+    optimizer.zero_grad()
+    fabric.backward(loss)
+    fabric.clip_gradients(autoencoder, optimizer, max_norm=1.0, error_if_nonfinite=False)
+    optimizer.step()
+    return {"loss": loss, **losses}

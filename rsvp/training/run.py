@@ -4,7 +4,7 @@ import logging
 import math
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -16,6 +16,8 @@ from tqdm import tqdm
 
 from rsvp.runtime.errors import UserError
 from rsvp.runtime.journal import StateKey, save_seconds
+from rsvp.runtime.lock import end_without_starter
+from rsvp.training.cost import per_second
 from rsvp.training.history import History
 from rsvp.training.state import StateFolder, Stateful, load_part, save_part
 
@@ -29,33 +31,37 @@ class NotFinite(UserError):
 
 
 class TrainingRun:
-    """Counts steps and keeps `parts` safe.
+    """Counts steps, and saves the state of `stateful`.
 
     Use: `for step in run.steps(name): …; run.log(step, loss=loss)`. Steps count from 0; what one
-    does must depend on the parts and on (seed, step) alone, so that a run that was killed and
+    does must depend on `stateful` and on (seed, step) alone, so that a run that was killed and
     started again ends where one that was not would have. `memory` is JSON that belongs to the
     state.
     """
 
-    def __init__(self, folder: Path, key: StateKey, steps: int, parts: dict[str, Stateful]) -> None:
-        self.total, self.parts = steps, parts
+    def __init__(
+        self, folder: Path, key: StateKey, steps: int, stateful: Mapping[str, Stateful]
+    ) -> None:
+        self.total, self.stateful = steps, stateful
         self.states = StateFolder(folder, key)
         self.memory: dict[str, Any] = {}
-        self.done, rows = 0, []
+        self.done, rows, seconds = 0, [], 0.0
         if (loaded := self.states.load(steps)) is not None:
             tensors, values = loaded
-            self.done, rows, self.memory = values["step"], values["history"], values["memory"]
-            for name, part in parts.items():
-                load_part(part, name, tensors, values["parts"].get(name))
+            self.done, self.memory = values["step"], values["memory"]
+            rows, seconds = values["history"], values["seconds"]
+            for name, item in stateful.items():
+                load_part(item, name, tensors, values["layouts"].get(name))
             logger.info("continuing after %d of %d steps", self.done, steps)
         self.resumed_at = self.done
         self.memory["plans"] = plans(self.memory.get("plans", []), self.done, steps)
-        self.history = History(folder / "tensorboard", rows)
+        self.history = History(folder / "tensorboard", rows, seconds)
         self.saved_at = time.monotonic()
         self.stop_signal: int | None = None
 
     def steps(self, name: str) -> Iterator[int]:
-        """The steps still to do; saves in between, at SIGTERM, SIGUSR1 and Ctrl-C, and at the end.
+        """Yield the steps still to do; save in between, at signals that ask for an end, and at the
+        end.
 
         A second Ctrl-C ends at once.
         """
@@ -72,6 +78,7 @@ class TrainingRun:
                     raise SystemExit(128 + self.stop_signal)
                 if time.monotonic() - self.saved_at > save_seconds():
                     self.save()
+                    end_without_starter()
             if self.done > self.resumed_at:
                 self.save()
 
@@ -92,7 +99,7 @@ class TrainingRun:
         self.stop_signal = number
 
     def log(self, step: int, **losses: Tensor | float) -> None:
-        """Every `LOG_EVERY` steps: put losses into the history.
+        """Put losses into the history, every `LOG_EVERY` steps.
 
         NotFinite when one is not a number: the states on disk are from before, and stay.
         """
@@ -107,11 +114,6 @@ class TrainingRun:
                 )
         self.history.add(step + 1, **{name: round(value, 6) for name, value in values.items()})
 
-    def validated(self, step: int, score: float, **values: float) -> None:
-        """Put a validation into the history; the state with the lowest `score` is kept."""
-        self.memory["score"] = score
-        self.history.add(step, **values)
-
     def stop(self) -> None:
         """End here, now and when the run is started again; the caller leaves the loop."""
         self.memory["stopped"] = True
@@ -123,38 +125,43 @@ class TrainingRun:
         NotFinite when it holds a number that is not finite, which losses tell only later.
         """
         tensors: dict[str, Tensor] = {}
-        layouts = {}
-        for name, part in self.parts.items():
-            layouts[name] = save_part(part, name, tensors)
-        self.check_finite(tensors)
-        values = {
-            "step": self.done,
-            "history": self.history.rows,
-            "memory": self.memory,
-            "parts": layouts,
-        }
-        self.states.save(self.done, tensors, values, self.memory.get("score"))
-        self.saved_at = time.monotonic()
-
-    def check_finite(self, tensors: dict[str, Tensor]) -> None:
-        """NotFinite when a tensor holds a number that is not finite."""
+        layouts = {name: save_part(item, name, tensors) for name, item in self.stateful.items()}
         for name, tensor in tensors.items():
             if not tensor.isfinite().all():
                 raise NotFinite(
                     f"{name} is not finite after {self.done} steps; {self.kept()}; lower the"
                     " learning rate"
                 )
+        values = {
+            "step": self.done,
+            "seconds": self.history.seconds,
+            "history": self.history.rows,
+            "memory": self.memory,
+            "layouts": layouts,
+        }
+        self.states.save(self.done, tensors, values)
+        self.saved_at = time.monotonic()
 
     def kept(self) -> str:
-        """What is said of the newest state on disk, which holds finite numbers only."""
+        """Return a phrase on the newest state on disk, which holds finite numbers only."""
         if not (files := self.states.files()):
             return "no state was saved yet"
         step = int(files[-1].stem.removeprefix("state-"))
         return f"the state after {step} steps is kept in {self.states.folder}"
 
+    def record(self, batch_size: int) -> dict[str, Any]:
+        """Return the entries of a run record, which are of all runs of this training together."""
+        seconds = self.history.seconds
+        return {
+            "steps": self.done,
+            "plans": self.memory["plans"],
+            "training_seconds": round(seconds, 3),
+            "samples_per_second": per_second(self.done * batch_size, seconds),
+        }
+
 
 def plans(before: list[list[int]], done: int, steps: int) -> list[list[int]]:
-    """[step, steps planned from it on], one for each change of plan.
+    """Return [step, steps planned from it on], one for each change of plan.
 
     More than one: the learning rate followed another schedule at first.
     """

@@ -5,17 +5,17 @@ import sys
 
 sys.path[:0] = [workflow.basedir, f"{workflow.basedir}/workflow"]
 
-from common import (
-    Plan,
-    code_files,
+from config_file import check_config_file
+from plan import Plan
+from session import (
+    ENVIRONMENT,
+    forget_journals,
     hold_results,
-    planned_code,
     print_failures,
     run_own_code,
+    speak_of,
     stop_in_one_line,
 )
-from config_file import check_config_file
-from finished import speak_of_finished
 
 with stop_in_one_line():
     for file in workflow.overwrite_configfiles or ["config.yaml"]:
@@ -32,7 +32,8 @@ with stop_in_one_line():
     PLAN = Plan(config, os.getcwd())
 run_own_code(PLAN.config)
 if workflow.is_main_process:
-    speak_of_finished(PLAN.results, [*PLAN.all_folders, "report"])
+    PLAN.writes = True
+    speak_of(PLAN)
 
 
 workdir: PLAN.results
@@ -70,5 +71,10 @@ onstart:
     hold_results()
 
 
+onsuccess:
+    forget_journals(PLAN)
+
+
 onerror:
+    forget_journals(PLAN)
     print_failures(log)

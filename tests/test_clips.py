@@ -46,10 +46,10 @@ def frame_cache(folder, lengths, shares=2, rejected=()):
 
 def split(folder, *more, shares=2, **values):
     """Run the stage; returns (exit code, lines on the terminal)."""
-    values = {"resolution": R, "path": "x", **values}
+    values = {"resolution": R, "path": "x", "decode_jobs": shares, **values}
     (folder / "settings.json").write_text(json.dumps({"name": "d", "dataset": values}))
     command = [sys.executable, "-m", "rsvp.stages.split", "--settings", folder / "settings.json"]
-    command += ["--shares", *(folder / "frames" / str(n) / "index.json" for n in range(shares))]
+    command += ["--frames", folder / "frames"]
     command += ["--index", folder / "index.json", "--log", folder / "log.txt", *more]
     command += ["--record", folder / "run.json"]
     for name in ("clips", "videos", "rejected"):

@@ -33,6 +33,11 @@ PROJECT = {
         "    import rsvp.data.clips as clips\n\n"
         "    return forward(clips.cut([STEPS]))\n"
     ),
+    "rsvp/typed.py": (
+        "from typing import TYPE_CHECKING\n\n"
+        "if TYPE_CHECKING:\n    from rsvp.models.net import forward\n"
+        "def main(f: 'forward'): return f\n"
+    ),
     "rsvp/page.py": 'TEMPLATE = "page.html.jinja"\n',
     "rsvp/page.html.jinja": "<p>{{ text }}</p><style>{{ inline('page.css') }}</style>\n",
     "rsvp/page.css": "p { margin: 0 }\n",
@@ -67,6 +72,7 @@ def digest_after(project: Path, path: str, old: str, new: str, module: str = "rs
 
 
 NET = "rsvp/models/net.py"
+BOTH = ("rsvp.train", "rsvp.page")
 SAME = {
     "comment": (NET, "# two is enough", "# two is plenty"),
     "module docstring": (NET, '"""A network."""', '"""The network."""'),
@@ -106,6 +112,29 @@ def test_template_counts_for_the_module_that_names_it(project):
     before = code.code_digest("rsvp.page")
     after = digest_after(project, "rsvp/page.html.jinja", "<p>", "<b>", "rsvp.page")
     assert after != before
+
+
+def test_what_only_annotations_name_is_not_followed(project):
+    assert code.import_closure("rsvp.typed") == {"rsvp.typed"}
+
+
+def test_several_roots_are_one_digest(project):
+    """A stage, and the kind of autoencoder that it loads by name."""
+    both = code.code_digest(*BOTH)
+    assert both != code.code_digest("rsvp.train")
+    assert set(code.short_digests("rsvp.train", "rsvp.page")) > set(
+        code.short_digests("rsvp.train")
+    )
+    (project / "rsvp/page.css").write_text("p { padding: 0 }")
+    forget()
+    assert code.code_digest(*BOTH) != both
+
+
+def test_intervals_count_where_results_hold_them():
+    for stage in ("pretrain_autoencoder", "finetune_autoencoder", "train_diffusion"):
+        assert "rsvp.metrics.intervals" not in code.import_closure(f"rsvp.stages.{stage}")
+    for stage in ("measure_semantics", "check_memorisation", "report"):
+        assert "rsvp.metrics.intervals" in code.import_closure(f"rsvp.stages.{stage}")
 
 
 def test_changed_file_is_named(project):

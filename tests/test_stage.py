@@ -36,7 +36,10 @@ def test_packages_that_some_stages_load_are_recorded_there(
 
 
 def test_threads_are_those_that_were_used() -> None:
-    assert run_record("rsvp.stages.split", {}, None)["threads"] == torch.get_num_threads()
+    assert (
+        run_record({}, {"roots": ["rsvp.stages.split"], "code": None})["threads"]
+        == torch.get_num_threads()
+    )
 
 
 def test_what_ran_without_torch_has_no_threads(monkeypatch: pytest.MonkeyPatch) -> None:

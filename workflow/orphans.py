@@ -1,121 +1,60 @@
-"""List results that no row of the config needs, with their sizes.
+"""List folders of results that no row of the config needs, with their sizes.
 
-Only files that rsvp makes are looked at: what else lies in the results folder stays, and so do
-links and what they point to.
+Takes --configfile and --config as snakemake does.
 """
 
-import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator
+from pathlib import Path
 
-from common import stop_in_one_line
-from planned import Job, planned_jobs
-
-from rsvp.runtime.errors import UserError
-
-REPORT = "report/report.html"
-ROOTS = ("datasets", "autoencoders", "predictors", "predictions", "evaluation",
-         "real_features", "semantics", "memorisation", "settings")  # fmt: skip
-# The folder of a stage, deepest first.
-STAGE = re.compile(
-    r"(datasets/[^/]+/videos|datasets/[^/]+/frames/\d+|datasets/[^/]+"
-    r"|autoencoders/[^/]+/seed\d+/(pretrained|finetuned|latents)"
-    r"|(predictors|predictions|evaluation|semantics)/[^/]+/seed\d+"
-    r"|(real_features|memorisation)/[^/]+|settings)/(?P<name>.*)"
-)
-# What stages leave in their folders.
-MADE = re.compile(
-    r"(index|run|truth)\.json|log\.txt|benchmark\.\w+|(history|clips|videos|rejected)\.csv"
-    r"|(weights|features|truth|(frames|train|validation|test)-\d+)\.safetensors|scores\.parquet"
-    r"|state/(\w+/)?(old-)?((aside|broken)-.*)?state-\d+\.safetensors"
-    r"|state/((row|real|colours|features[\w-]*)-\d+\.safetensors|(usage|[\w-]+\.journal)\.json)"
-    r"|state/calibration-\w+\.json"
-    r"|state/tensorboard/events\..*|(videos|(train|validation|test)/shapes)/\d+\.mp4"
-    r"|views/(legend|\d+-\w+)\.png|pictures/[\w.-]+\.png"
-    r"|(.*/)?(\.?lock|\.[^/]+\.tmp)"
-)
-SETTINGS = re.compile(r"\w+/[\w-]+(/seed\d+)?\.(json|log)")
-LEFTOVER = re.compile(r"state/(aside|broken|old)-.*\.safetensors")
+from plan import FOLDERS
+from session import plan_of, stop_in_one_line
 
 
 def main() -> None:
-    """List orphans; flags go to snakemake."""
+    """Print a line for each orphaned folder."""
     with stop_in_one_line():
-        results, jobs = planned_jobs(["--forceall", *sys.argv[1:]])
-        needed = needed_files(jobs)
-        os.chdir(results)
-    groups, others = look_through(needed)
-    print("\n".join(listing(groups, others)))
+        plan = plan_of(sys.argv[1:], __doc__)
+        sizes = {
+            folder: sum(path.lstat().st_size for path in files_below(plan.state.folder / folder))
+            for folder in orphans(plan.state.folder, {job.folder for job in plan.jobs})
+        }
+    if not sizes:
+        print("Nothing is orphaned: this config needs all results that are there.")
+        return
+    print("Orphaned as seen from this config (another one may use the same results folder):")
+    for folder, size in sizes.items():
+        print(f"{human(size):>9}  {folder}")
+    print(f"{human(sum(sizes.values())):>9}  in all")
 
 
-def needed_files(jobs: Sequence[Job]) -> set[str]:
-    """The outputs of all jobs that lead to the report; UserError where the flags name less."""
-    needed = {path for job in jobs for path in job.outputs}
-    if REPORT not in needed:
-        raise UserError(f"the flags plan less than {REPORT}; name no targets for orphans")
-    return needed
+def orphans(results: Path, needed: Collection[str]) -> list[str]:
+    """Return the folders of stages that are not needed, seen from the results folder.
 
-
-def look_through(needed: set[str]) -> tuple[dict[str, list[str]], list[str]]:
-    """Files that no stage needs by their stage's folder, and what else lies in such folders.
-
-    Of stages that are needed, states that were set aside, put away or found broken.
+    One within another that is listed is left out.
     """
-    folders = {os.path.dirname(path) for path in needed}
-    groups: dict[str, list[str]] = {}
-    others = []
-    for path, real in files_below(ROOTS):
-        stage = STAGE.fullmatch(path)
-        if stage is None:
-            continue
-        folder, name = stage[1], stage["name"]
-        if folder == "settings":
-            wanted = os.path.splitext(path)[0] + ".json" in needed
-        else:
-            wanted = folder in folders and not LEFTOVER.fullmatch(name)
-        if wanted:
-            continue
-        if real and (SETTINGS if folder == "settings" else MADE).fullmatch(name):
-            groups.setdefault(folder, []).append(path)
-        elif folder not in folders:
-            others.append(path)
-    return groups, others
+    patterns = {re.sub(r"{\w+}", "*", folder) for folder in FOLDERS.values()}
+    found = sorted(
+        path.relative_to(results).as_posix()
+        for pattern in patterns
+        for path in results.glob(pattern)
+        if path.is_dir() and not path.is_symlink()
+    )
+    listed: list[str] = []
+    for folder in found:
+        if folder not in needed and not any(folder.startswith(f"{other}/") for other in listed):
+            listed.append(folder)
+    return listed
 
 
-def files_below(roots: Iterable[str]) -> Iterator[tuple[str, bool]]:
-    """Every file and link below the folders, and whether it is a file of its own."""
-    for root in roots:
-        if os.path.islink(root):
-            yield root, False
-            continue
-        for folder, folders, files in os.walk(root):
-            for name in sorted([*files, *folders]):
-                path = os.path.join(folder, name)
-                if os.path.islink(path):
-                    yield path, False
-                elif name in files:
-                    yield path, os.path.isfile(path)
-
-
-def listing(groups: dict[str, list[str]], others: Sequence[str]) -> list[str]:
-    """What is found, by folder, with sizes."""
-    if not groups:
-        return ["Nothing is orphaned: this config needs all results that are there."]
-    sizes = {folder: sum(map(os.path.getsize, paths)) for folder, paths in groups.items()}
-    lines = ["Orphaned as seen from this config (another one may use the same results folder):"]
-    for folder, size in sorted(sizes.items()):
-        leftover = any(LEFTOVER.search(path) for path in groups[folder])
-        whole = any(path == f"{folder}/run.json" for path in groups[folder])
-        what = "  (states set aside, put away or broken)" if leftover and not whole else ""
-        lines.append(f"{human(size):>9}  {folder}{what}")
-    lines.append(f"{human(sum(sizes.values())):>9}  in all")
-    lines += [f"     stays  {path}: rsvp did not make it, or it is a link" for path in others]
-    return lines
+def files_below(folder: Path) -> Iterator[Path]:
+    """Yield the files and links below a folder."""
+    return (path for path in folder.rglob("*") if path.is_symlink() or path.is_file())
 
 
 def human(size: float) -> str:
-    """A number of bytes as people say it: 34.0 MB."""
+    """Return a number of bytes as people say it: 34.0 MB."""
     for unit in ("B", "kB", "MB", "GB"):
         if size < 1000:
             return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"

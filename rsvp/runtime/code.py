@@ -1,8 +1,9 @@
 """Digests of the code that a stage runs: its import closure's syntax trees. Loads without torch.
 
-Comments, docstrings and formatting do not count. Nor do the definition of the config, logging,
-files, locks and run records: their effect on a stage is its resolved settings, which are compared
-instead.
+A digest holds what can change the stage's numbers. Comments, docstrings and formatting do not
+count. Nor do modules that only count, log, draw or keep (`LEFT_OUT`), nor the definition of the
+config: its effect on a stage is its resolved settings, which are compared instead. A kind of
+autoencoder is loaded by its name, so it is a root of its own beside the stage that uses it.
 """
 
 import ast
@@ -10,17 +11,12 @@ import hashlib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import TypeGuard
 
 ROOT = Path(__file__).resolve().parents[2]
+CONFIG = "rsvp.config"
 LEFT_OUT = {
     "rsvp",
-    "rsvp.config",
-    "rsvp.config.checks",
-    "rsvp.config.load",
-    "rsvp.config.messages",
-    "rsvp.config.schema",
-    "rsvp.config.schema1",
-    "rsvp.config.stages",
     "rsvp.runtime",
     "rsvp.runtime.code",
     "rsvp.runtime.errors",
@@ -30,43 +26,53 @@ LEFT_OUT = {
     "rsvp.runtime.main",
     "rsvp.runtime.record",
     "rsvp.stages",
+    "rsvp.training.cost",
+    "rsvp.training.history",
+}
+# Intervals are numbers in the results of other stages. A training only reports them.
+LEFT_OUT_OF_TRAININGS = {"rsvp.metrics.intervals"}
+TRAININGS = {
+    "rsvp.stages.pretrain_autoencoder",
+    "rsvp.stages.finetune_autoencoder",
+    "rsvp.stages.train_diffusion",
 }
 BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")  # fields that hold statements
 TEMPLATES = (".jinja", ".css", ".js", ".json")
 
 
-def code_digest(module: str) -> str:
-    """Hex SHA-256 over the code that `python -m <module>` runs within rsvp."""
+def code_digest(*roots: str) -> str:
+    """Return the hex SHA-256 over the code that modules run within rsvp: a stage's, and others."""
     digest = hashlib.sha256()
-    for path, content in file_digests(module).items():
+    for path, content in file_digests(*roots).items():
         digest.update(f"{path}\0{content}\n".encode())
     return digest.hexdigest()
 
 
-def file_digests(module: str) -> dict[str, str]:
-    """Hex SHA-256 of each file of that code by its path below the project: modules, templates."""
+def file_digests(*roots: str) -> dict[str, str]:
+    """Return the hex SHA-256 of each file of that code, by its path below the project."""
     digests = {}
-    for name in import_closure(module):
+    for name in import_closure(*roots):
         digests[source_path(name)] = module_digest(name)
         digests |= template_digests(name)
     return dict(sorted(digests.items()))
 
 
-def short_digests(module: str) -> dict[str, str]:
-    """`file_digests` cut to 16 digits: enough to tell which file changed."""
-    return {path: digest[:16] for path, digest in file_digests(module).items()}
+def short_digests(*roots: str) -> dict[str, str]:
+    """Return `file_digests` cut to 16 digits: enough to tell which file changed."""
+    return {path: digest[:16] for path, digest in file_digests(*roots).items()}
 
 
-def import_closure(module: str) -> set[str]:
-    """The module and every rsvp module that it imports, directly or not, without `LEFT_OUT`.
+def import_closure(*roots: str) -> set[str]:
+    """Return the modules and every rsvp module that they import, directly or not.
 
-    The packages that modules lie in are imported with them.
+    The packages that modules lie in are imported with them. What is left out is not followed.
     """
+    left_out = LEFT_OUT | (LEFT_OUT_OF_TRAININGS if TRAININGS & set(roots) else set())
     found: set[str] = set()
-    waiting = [module]
+    waiting = list(roots)
     while waiting:
         name = waiting.pop()
-        if name in found or name in LEFT_OUT:
+        if name in found or name in left_out or f"{name}.".startswith(f"{CONFIG}."):
             continue
         found.add(name)
         waiting += [*imports(name), name.rpartition(".")[0]]
@@ -91,7 +97,11 @@ def read_module(module: str) -> tuple[tuple[str, ...], str]:
     """
     tree = syntax_tree(module)
     names: set[str] = set()
-    for node in statements(tree):
+    nodes = list(statements(tree))
+    for_types = {id(inner) for node in nodes if is_type_check(node) for inner in node.body}
+    for node in nodes:
+        if id(node) in for_types:
+            continue
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -99,6 +109,11 @@ def read_module(module: str) -> tuple[tuple[str, ...], str]:
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
     found = tuple(sorted(name for name in names if module_file(name)))
     return found, hashlib.sha256(canonical(tree).encode()).hexdigest()
+
+
+def is_type_check(node: ast.AST) -> TypeGuard[ast.If]:
+    """Return whether a statement is `if TYPE_CHECKING:`, whose imports nothing runs."""
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
 
 
 @cache

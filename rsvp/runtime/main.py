@@ -9,7 +9,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 from rsvp.config.stages import Settings, read_settings
 from rsvp.runtime.code import code_digest
 from rsvp.runtime.errors import BAD_INPUT, FAILED, UserError, one_line
-from rsvp.runtime.files import read_json, write_json
+from rsvp.runtime.files import read_json, sha256_of_file, write_json
 from rsvp.runtime.lock import lock_folder
 from rsvp.runtime.record import run_record, save_usage, total_usage
 
@@ -35,13 +35,11 @@ def stage_parser(description: str | None) -> argparse.ArgumentParser:
         "--settings",
         type=Path,
         required=True,
-        help="JSON: the part of the config that this stage depends on",
+        help="JSON: the part of the config that this stage depends on; in `job` the workflow adds"
+        " digests of the code and of files, which go into the run record",
     )
     parser.add_argument("--record", type=Path, required=True, help="run record to write (JSON)")
     parser.add_argument("--log", type=Path, help="log file to append to")
-    parser.add_argument(
-        "--code", help="digest of the code that planned this job; the stage refuses to run others"
-    )
     return parser
 
 
@@ -79,14 +77,17 @@ def run_stage(
             # To the end of the process: who takes the folder over finds nobody who works in it.
             _held = lock_folder(parsed.record.parent)
             values = read_json(parsed.settings)
+            job = {"roots": [module], "code": None} | values.pop("job", {})
             settings = read_settings(values)
-            check_code(module, parsed.code)
+            check_code(job["roots"], job["code"])
+            parsed.code = job["code"]
+            inputs = input_hashes(job)
             try:
                 results = run(parsed, settings) or {}
             finally:
                 usage = total_usage(save_usage(state))
-            record = run_record(module, values, parsed.code)
-            write_json(parsed.record, record | usage | results)
+            files = {"inputs": inputs, "outputs": output_names(parsed, inputs)}
+            write_json(parsed.record, run_record(values, job) | files | usage | results)
     except SystemExit as end:
         leave(end.code)
     leave(0)
@@ -222,9 +223,32 @@ def start_logging(log: Path | None) -> None:
     logger.debug("%s: process %d", STARTED, os.getpid())
 
 
-def check_code(module: str, planned: str | None) -> None:
+def check_code(roots: Sequence[str], planned: str | None) -> None:
     """Refuse to run when a source file changed since Snakemake planned this job."""
-    if planned and planned != code_digest(module):
+    if planned and planned != code_digest(*roots):
         raise UserError(
-            f"the code of {module} changed after this job was planned; run snakemake again"
+            f"the code of {roots[0]} changed after this job was planned; run snakemake again"
         )
+
+
+def input_hashes(job: Mapping[str, Any]) -> dict[str, str]:
+    """Return the content hashes of a job's input files by their paths."""
+    paths = [path for paths in job.get("inputs", {}).values() for path in paths]
+    return {path: sha256_of_file(path) for path in paths}
+
+
+def output_names(parsed: argparse.Namespace, inputs: Container[str]) -> list[str]:
+    """Return the files in the stage's folder that its flags name, as seen from there.
+
+    All that are below it where a flag names the folder itself.
+    """
+    folder = parsed.record.parent
+    named = {key: value for key, value in vars(parsed).items() if isinstance(value, Path)}
+    paths = [path for key, path in named.items() if key not in ("settings", "log", "state")]
+    files = [file for path in paths for file in (path.rglob("*") if path == folder else [path])]
+    return sorted(
+        file.relative_to(folder).as_posix()
+        for file in files
+        if file.is_file() and folder in file.parents and str(file) not in inputs
+        and file != parsed.log and not file.name.startswith(".")
+    )  # fmt: skip

@@ -36,13 +36,19 @@ USAGE = "usage.json"  # in a folder of state: the processes that worked on it
 STARTED, CLOCK = datetime.now(UTC).isoformat(), time.perf_counter()  # of this process
 
 
-def run_record(module: str, values: dict[str, Any], code: str | None) -> dict[str, Any]:
-    """Return what a stage ran with: settings, code, commit, versions, hardware."""
+def run_record(values: dict[str, Any], job: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a stage ran with: settings, code, commit, versions, hardware.
+
+    `job`: what the workflow compares the record with later, by "roots" (its stage's module first).
+    """
+    roots = job["roots"]
     return {
-        "stage": module.rpartition(".")[2],
+        "stage": roots[0].rpartition(".")[2],
         "settings": values,
-        "code": code or code_digest(module),
-        "code_files": short_digests(module),
+        "code": job["code"] or code_digest(*roots),
+        "code_files": short_digests(*roots),
+        "contents": job.get("contents", {}),
+        "planned": job.get("planned", ""),
         "commit": git_commit(),
         "versions": {"python": platform.python_version()} | package_versions(),
         "seed": values.get("seed"),

@@ -35,7 +35,7 @@ from rsvp.metrics.detectors import Detector, clip_feature
 from rsvp.metrics.frame import psnr
 from rsvp.metrics.memorisation import Nearest
 from rsvp.metrics.networks import load_detectors, start_measuring
-from rsvp.runtime.files import fresh_folder, write_json
+from rsvp.runtime.files import fresh_folder, read_json, write_json
 from rsvp.runtime.journal import StateKey, batches, state_key
 from rsvp.runtime.main import resumable_parser, run_stage
 from rsvp.runtime.parts import PartWriter
@@ -46,11 +46,19 @@ def main() -> None:
     parser = resumable_parser(__doc__)
     parser.add_argument("--dataset", type=Path, required=True, help="dataset index.json")
     parser.add_argument(
-        "--predictions", type=Path, nargs="+", required=True,
-        help="index.json of each predictor and reconstruction",
-    )  # fmt: skip
+        "--inputs",
+        dest="predictions",
+        type=listed_predictions,
+        required=True,
+        help="JSON: `predictions` lists the index.json of each predictor and reconstruction",
+    )
     parser.add_argument("--index", type=Path, required=True, help="JSON to write")
     run_stage(parser, run)
+
+
+def listed_predictions(path: str) -> list[Path]:
+    """Return the indexes that a list file names."""
+    return [Path(index) for index in read_json(path)["predictions"]]
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from rsvp.data.splits import (
     why_no_clip,
 )
 from rsvp.runtime.errors import UserError, one_line
-from rsvp.runtime.files import atomic_path, read_json, sha256_of_file, write_json
+from rsvp.runtime.files import INDEX, atomic_path, read_json, sha256_of_file, write_json
 from rsvp.runtime.main import run_stage, stage_parser
 
 logger = logging.getLogger("rsvp.stages.split")  # by hand: `python -m` runs this as __main__
@@ -48,7 +48,7 @@ def main() -> None:
     """Read the command line and run the stage."""
     parser = stage_parser(__doc__)
     parser.add_argument(
-        "--shares", type=Path, nargs="+", required=True, help="frame indexes, one per decode job"
+        "--frames", type=Path, required=True, help="folder of the decode jobs' folders: 0, 1, …"
     )
     parser.add_argument(
         "--videos-index", type=Path, help="index.json of a generated set, with truth.json beside it"
@@ -66,7 +66,8 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     if dataset.source is SourceKind.generated:
         # Its folders say which videos were made for which side.
         dataset = replace(dataset, split=replace(dataset.split, kind=SplitKind.folders))
-    videos, rejected = read_shares(arguments.shares)
+    shares = [arguments.frames / str(job) / INDEX for job in range(dataset.decode_jobs)]
+    videos, rejected = read_shares(shares)
     total = len(videos) + len(rejected)
     usable = []
     for row in videos:
@@ -85,7 +86,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     manifest = list_videos(segments, clips, {row["id"]: row for row in usable})
     write_csv(arguments.videos, VIDEO_COLUMNS, manifest)
     write_csv(arguments.rejected, REJECTED_COLUMNS, rejected)
-    index = dataset_index(arguments, settings.name, dataset, segments, clips)
+    index = dataset_index(arguments, shares, settings.name, dataset, segments, clips)
     write_json(arguments.index, index)
     for side in SIDES:
         logger.info("%s: %d clips of %d videos", side, counts[side], index["videos"][side])
@@ -184,6 +185,7 @@ def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Row]) -> None:
 
 def dataset_index(
     arguments: argparse.Namespace,
+    shares: Sequence[Path],
     name: str,
     dataset: Dataset,
     segments: Sequence[Segment],
@@ -212,7 +214,7 @@ def dataset_index(
         "files": {os.path.relpath(path, folder): sha256_of_file(path) for path in tables},
         "shares": [
             {"index": os.path.relpath(path, folder), "sha256": sha256_of_file(path)}
-            for path in arguments.shares
+            for path in shares
         ],
         "truth": os.path.relpath(truth, folder) if truth else None,
     }

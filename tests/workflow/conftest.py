@@ -3,11 +3,18 @@
 import fcntl
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
+import jobs
+import plan
 import pytest
+import session
+from jobs import Job
 from projects import GUARD_LOG, Project, copy_project
 from tiny import tiny_project
+
+from rsvp.runtime import code
 
 
 @pytest.fixture
@@ -32,8 +39,6 @@ def finished(tmp_path_factory) -> Project:
             made = tiny_project(folder / "unfinished")
             answer = made.snakemake(guard_log=made.folder / GUARD_LOG)
             assert answer.code == 0, answer.text
-            # The next plan forgets the journals of what is finished.
-            assert made.snakemake("-n").code == 0
             made.folder.rename(project.folder)
     return project
 
@@ -42,3 +47,22 @@ def finished(tmp_path_factory) -> Project:
 def moved(finished: Project, tmp_path: Path) -> Project:
     """The finished project, copied elsewhere with its videos and results."""
     return Project(shutil.copytree(finished.folder, tmp_path / "elsewhere", symlinks=True))
+
+
+@pytest.fixture
+def planned(monkeypatch) -> Callable[..., dict[Job, list[str]]]:
+    """Asks in process what would run in a project, and why; its code and config may be edited."""
+
+    def ask(project: Project, *flags: str) -> dict[Job, list[str]]:
+        monkeypatch.chdir(project.folder)
+        monkeypatch.setattr(code, "ROOT", project.folder)
+        for function in (code.read_module, code.template_digests, jobs.code_of, plan.closure_of):
+            function.cache_clear()
+        asked = session.plan_of(flags, None)
+        stale = asked.state.stale(asked.jobs)
+        assert all(job.code for job in stale)
+        return stale
+
+    yield ask
+    for function in (code.read_module, code.template_digests, jobs.code_of, plan.closure_of):
+        function.cache_clear()

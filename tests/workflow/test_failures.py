@@ -1,7 +1,7 @@
 """What is repeated of failed jobs below all that Snakemake prints."""
 
 import pytest
-from common import why_stopped
+from session import why_stopped
 
 EARLIER = """2026-01-01 DEBUG rsvp.runtime.main: started: process 1
 2026-01-01 DEBUG rsvp.runtime.main: stopped: config: x: wrong

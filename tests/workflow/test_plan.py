@@ -2,16 +2,21 @@
 
 import fcntl
 import re
+from collections import Counter
 
 import pytest
 import yaml
-from projects import ROOT, RULES
+from jobs import Job
+from plan import FOLDERS
+from projects import ROOT, RULES, Project
+from session import plan_of
 
 from rsvp.config.load import load
 from rsvp.config.stages import stage_settings
+from rsvp.runtime.code import short_digests
+from rsvp.runtime.errors import UserError
 
 DEMO = {
-    "settings": 15,
     "generate_videos": 1,
     "decode": 2,
     "split": 1,
@@ -26,29 +31,36 @@ DEMO = {
     "evaluate": 9,  # one predictor, six baselines, ceiling, floor
     "measure_semantics": 1,
     "check_memorisation": 1,
-    "report_inputs": 1,
     "report": 1,
 }
 
 
-def test_demo_plans_every_stage_once(project):
+def rules() -> dict[str, str]:
+    """The text of each rule."""
+    return dict(re.findall(r"^rule (\w+):\n(.*?)(?=^rule |\Z)", RULES, re.MULTILINE | re.DOTALL))
+
+
+def counts(planned: dict[Job, list[str]]) -> Counter:
+    """How many jobs of each stage would run."""
+    return Counter(job.stage for job in planned)
+
+
+def test_demo_plans_every_stage_once(project, planned):
     answer = project.snakemake("-n")
     assert answer.code == 0, answer.text
-    assert answer.rules == DEMO
+    assert answer.rules == counts(planned(project)) == DEMO
 
 
-def test_predictors_share_what_they_stand_on(project):
+def test_predictors_share_what_they_stand_on(project, planned):
     more = "predictors={wide: {autoencoder: rsvp, denoiser: {width: 384}}}"
-    answer = project.snakemake(
-        "-n", "--config", more, "report={predictors: [rsvp-m, wide], seeds: [0, 1]}"
-    )
-    assert answer.code == 0, answer.text
-    assert answer.rules["pretrain_autoencoder"] == 2
-    assert answer.rules["cache_latents"] == 2
-    assert answer.rules["train_diffusion"] == 4
-    assert answer.rules["predict_baseline"] == 7
-    assert answer.rules["evaluate"] == 4 + 2 + 7
-    assert answer.rules["decode"] == 2
+    both = "report={predictors: [rsvp-m, wide], seeds: [0, 1]}"
+    rules = counts(planned(project, "--config", more, both))
+    assert rules["pretrain_autoencoder"] == 2
+    assert rules["cache_latents"] == 2
+    assert rules["train_diffusion"] == 4
+    assert rules["predict_baseline"] == 7
+    assert rules["evaluate"] == 4 + 2 + 7
+    assert rules["decode"] == 2
 
 
 def test_a_row_of_another_context_shares_all_training(project):
@@ -62,12 +74,13 @@ def test_a_row_of_another_context_shares_all_training(project):
     answer = project.snakemake("-n", "--config", *more)
     assert answer.code == 0, answer.text
     assert answer.rules == DEMO | {
-        "settings": DEMO["settings"] + 1, "predict": 2,
-        "predict_baseline": DEMO["predict_baseline"] + 4, "evaluate": DEMO["evaluate"] + 5,
-    }  # fmt: skip
+        "predict": 2,
+        "predict_baseline": DEMO["predict_baseline"] + 4,
+        "evaluate": DEMO["evaluate"] + 5,
+    }
 
 
-def test_named_config_replaces_the_demo(project):
+def test_named_config_replaces_the_demo(project, planned):
     """Snakemake would merge the two, and the demo's keys would survive."""
     (project.folder / "other.yaml").write_text(
         "datasets: {other: {source: generated, decode_jobs: 3, split: {kind: folders}}}\n"
@@ -77,53 +90,88 @@ def test_named_config_replaces_the_demo(project):
     )
     answer = project.snakemake("-n", "--configfile", "other.yaml")
     assert answer.code == 0, answer.text
+    assert answer.rules == counts(planned(project, "--configfile", "other.yaml"))
     assert answer.rules["decode"] == 3
     assert "shapes" not in answer.text
 
 
-def test_relative_paths_work_before_there_are_results(project):
+def test_relative_paths_work_before_there_are_results(project, planned):
     """The results folder, two levels down, does not exist yet when paths are first looked at."""
     (project.folder / "lpips").mkdir()
     for name in ("backbone", "linear"):
         (project.folder / "lpips" / f"{name}.safetensors").write_bytes(b"not looked into yet")
     files = ", ".join(f"lpips_{name}: lpips/{name}.safetensors" for name in ("backbone", "linear"))
-    answer = project.snakemake("-n", "--config", f"weights={{{files}}}", "results=deep/down")
-    assert answer.code == 0, answer.text
-    assert answer.rules == DEMO
+    flags = ["--config", f"weights={{{files}}}", "results=deep/down"]
+    assert counts(planned(project, *flags)) == DEMO
 
 
 METHODS = ["rsvp-m", "rsvp-s", "pvdm", "frame-ldm"]
 
 
-def check_methods(answer, dataset):
+def check_methods(planned: dict[Job, list[str]], dataset: str) -> None:
     """Each method is a row through all stages, on one dataset."""
-    assert answer.code == 0, answer.text
-    assert answer.rules["measure_semantics"] == 2  # of those that have scene, object and motion
+    rules = counts(planned)
+    assert rules["measure_semantics"] == 2  # of those that have scene, object and motion
     for rule in ("pretrain_autoencoder", "finetune_autoencoder", "cache_latents",
                  "train_diffusion", "predict", "reconstruct"):  # fmt: skip
-        assert answer.rules[rule] == len(METHODS), rule
-    for name in METHODS:
-        assert f"Predict with {name} (seed 0)" in answer.jobs
-    assert answer.rules["predict_baseline"] == 7
-    assert answer.rules["evaluate"] == 2 * len(METHODS) + 7
-    assert answer.rules["split"] == 1 and f"datasets/{dataset}/index.json" in answer.text
+        assert rules[rule] == len(METHODS), rule
+    jobs = set(map(str, planned))
+    assert {f"predict {name} seed 0" for name in METHODS} | {f"split {dataset}"} <= jobs
+    assert rules["predict_baseline"] == 7
+    assert rules["evaluate"] == 2 * len(METHODS) + 7
+    assert rules["split"] == 1
 
 
-def test_methods_are_rows_of_one_table(project):
-    answer = project.snakemake("-n", "--configfile", "configs/methods.yaml")
-    check_methods(answer, "shapes")
+def test_methods_are_rows_of_one_table(project, planned):
+    check_methods(planned(project, "--configfile", "configs/methods.yaml"), "shapes")
 
 
-def test_methods_are_rows_of_one_table_on_real_clips(project, shared):
+def test_methods_are_rows_of_one_table_on_real_clips(project, planned, shared):
     paths = f"{{path: {shared}/data/ucf101-mini, split: {{lists: {shared}/data/ucfTrainTestlist}}}}"
-    answer = project.snakemake(
-        "-n", "--configfile", "configs/methods.yaml", "configs/methods-ucf101-mini.yaml",
-        "--config", f"datasets={{ucf101-mini: {paths}}}",
-    )  # fmt: skip
-    check_methods(answer, "ucf101-mini")
+    flags = ["--configfile", "configs/methods.yaml", "configs/methods-ucf101-mini.yaml",
+             "--config", f"datasets={{ucf101-mini: {paths}}}"]  # fmt: skip
+    check_methods(planned(project, *flags), "ucf101-mini")
+    answer = project.snakemake("-n", *flags)
+    assert answer.rules == counts(planned(project, *flags)), answer.text
 
 
-def test_real_clips_are_planned_with_lpips(project, shared):
+def test_a_kind_of_autoencoder_counts_for_the_stages_that_use_it(project, planned):
+    kinds = {"rsvp": {"rsvp.py"}, "rsvp-joint": {"rsvp.py", "rsvp_joint.py"},
+             "planes": {"triplane.py"}, "frames": {"frame.py"}}  # fmt: skip
+    for job in planned(project, "--configfile", "configs/methods.yaml"):
+        folder = "rsvp/models/autoencoders/"
+        files = {path.removeprefix(folder) for path in short_digests(*job.roots) if folder in path}
+        files -= {"__init__.py", "base.py", "kinds.py"}
+        if job.stage in ("pretrain_autoencoder", "finetune_autoencoder", "cache_latents"):
+            own = kinds[job.name.split()[0]]
+            # The losses of stage one tell layers from plain frames by these two.
+            both = {"rsvp.py", "rsvp_joint.py"} if job.stage != "cache_latents" else set()
+            assert files == own | both, job
+
+
+def test_commands_of_large_configs_stay_short(project, planned, monkeypatch):
+    """14 predictors on each of 14 autoencoders under 10 seeds: Linux takes 128 KiB a word."""
+    predictors = {f"p{a}-{p}": {"autoencoder": f"a{a}"} for a in range(14) for p in range(14)}
+    values = {
+        "datasets": {"shapes": {"source": "generated", "decode_jobs": 1000,
+                                "split": {"kind": "folders"}}},
+        "autoencoders": {f"a{a}": {"dataset": "shapes"} for a in range(14)},
+        "predictors": predictors,
+        "report": {"predictors": list(predictors), "seeds": list(range(10))},
+    }  # fmt: skip
+    (project.folder / "large.yaml").write_text(yaml.safe_dump(values))
+    monkeypatch.chdir(project.folder)
+    large = plan_of(["--configfile", "large.yaml"], None)
+    for job in (large.job("report"), large.job("check_memorisation", dataset="shapes"),
+                large.job("split", dataset="shapes")):  # fmt: skip
+        flags = re.findall(r"{input\.(\w+)}", rules()[job.stage])
+        files = [path for key, paths in job.inputs.items() if key in flags for path in paths]
+        assert len(" ".join(files)) < 10_000, job
+    assert len(" ".join(large.job("report").reads)) > 128 * 1024
+    assert len(" ".join(large.job("check_memorisation", dataset="shapes").reads)) > 64 * 1024
+
+
+def test_real_clips_are_planned_with_lpips(project, planned, shared):
     weights = shared / "weights"
     files = {
         "lpips_backbone": weights / "alexnet_features_imagenet1k_v1.safetensors",
@@ -137,12 +185,9 @@ def test_real_clips_are_planned_with_lpips(project, shared):
         "weights": {key: str(path) for key, path in files.items()},
     }  # fmt: skip
     (project.folder / "mine.yaml").write_text(yaml.safe_dump(values))
-    answer = project.snakemake(
-        "-n", "--configfile", "configs/ucf101-mini.yaml", "configs/ucf101-mini-lpips.yaml",
-        "mine.yaml",
-    )  # fmt: skip
-    assert answer.code == 0, answer.text
-    assert answer.rules["pretrain_autoencoder"] == answer.rules["train_diffusion"] == 1
+    rules = counts(planned(project, "--configfile", "configs/ucf101-mini.yaml",
+                           "configs/ucf101-mini-lpips.yaml", "mine.yaml"))  # fmt: skip
+    assert rules["pretrain_autoencoder"] == rules["train_diffusion"] == 1
 
 
 UCF = ["--configfile", "configs/ucf101-mini.yaml", "--config"]
@@ -217,14 +262,29 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("dry", [True, False], ids=["dry", "run"])
-@pytest.mark.parametrize("case", REFUSED)
-def test_bad_input_is_one_line_before_any_job(project, case, dry):
+@pytest.fixture
+def beside(project):
+    """What some cases name, beside the config."""
     (project.folder / "empty").mkdir()
     (project.folder / "latents").mkdir()
     (project.folder / "latents/index.json").write_text('{"clips": 3}')
+    return project
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_bad_input_is_one_line(beside, planned, case):
     arguments, line = REFUSED[case]
-    answer = project.snakemake(*(["-n"] if dry else []), *arguments)
+    with pytest.raises(UserError) as caught:
+        planned(beside, *arguments)
+    assert line in f"rsvp: {caught.value}" and "\n" not in str(caught.value)
+    assert {path.name for path in beside.folder.glob("results/*")} <= {".snakemake"}
+
+
+@pytest.mark.parametrize("dry", [True, False], ids=["dry", "run"])
+@pytest.mark.parametrize("case", ["unknown key", "weights to download first"])
+def test_bad_input_stops_snakemake_before_any_job(beside, case, dry):
+    arguments, line = REFUSED[case]
+    answer = beside.snakemake(*(["-n"] if dry else []), *arguments)
     assert answer.code == 2
     assert len(answer.errors) == 1, answer.text
     assert line in answer.errors[0]
@@ -243,26 +303,33 @@ def test_broken_yaml_gives_no_traceback(project):
 def test_results_folder_is_held_by_one_run(project):
     lock = project.folder / "results/.snakemake/rsvp.lock"
     lock.parent.mkdir(parents=True)
+    target = "datasets/shapes/videos/index.json"
     with lock.open("w") as stream:
         stream.write("4321\n")
         stream.flush()
         fcntl.flock(stream, fcntl.LOCK_EX)
-        answer = project.snakemake("settings/report/report.json")
+        answer = project.snakemake(target)
         assert answer.code == 2
         assert "another snakemake (process 4321)" in answer.errors[0]
         assert "Traceback" not in answer.text
-        assert project.snakemake("-n", "settings/report/report.json").code == 0
-    answer = project.snakemake("settings/report/report.json")
+        assert project.snakemake("-n", target).code == 0
+
+
+def test_every_rule_runs_the_stage_of_its_name_and_is_handed_its_job():
+    assert rules().keys() == FOLDERS.keys()
+    for name, text in rules().items():
+        assert f'exec "$PYTHON" -m rsvp.stages.{name}\'' in text
+        assert f'unpack(PLAN.handed("{name}"))' in text
+        assert f'"{FOLDERS[name]}/run.json"' in text
+
+
+def test_braces_in_the_projects_path(project, tmp_path):
+    (tmp_path / "a {share} b").mkdir()
+    moved = Project(project.folder.rename(tmp_path / "a {share} b/project"))
+    few = "{train_videos: 1, validation_videos: 1, test_videos: 1}"
+    flags = ["--config", f"datasets={{shapes: {{generated: {few}}}}}"]
+    answer = moved.snakemake("datasets/shapes/videos/index.json", *flags)
     assert answer.code == 0, answer.text
-    assert (project.folder / "results/settings/report/report.json").exists()
-
-
-def test_every_stage_counts_by_its_code():
-    """A rule whose stage refuses other code must rerun for other code."""
-    modules = re.findall(r"\$PYTHON\" -m (rsvp\.stages\.\w+)", RULES)
-    assert len(modules) >= 12
-    for use in ("*code_files", "code=planned_code"):
-        assert re.findall(re.escape(use) + r'\("([\w.]+)"\)', RULES) == modules
 
 
 @pytest.mark.parametrize(("threads", "measuring"), [(1, 1), (4, 2), (5, 2)])

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from rsvp.data.sources import share_of
 
 Edit = Callable[[Project], None]
 JOBS = 2  # of decoding
-AUTOENCODER = "rsvp/models/autoencoder.py"
+AUTOENCODER = "rsvp/models/autoencoders/rsvp.py"
 
 
 def nothing(project: Project) -> None:
@@ -111,44 +112,33 @@ def other_branch_and_back(project: Project) -> None:
 
 def decode(video: str) -> str:
     """The job that decodes a video."""
-    return f"Decode share {share_of(video, JOBS)} of tiny"
+    return f"decode tiny share {share_of(video, JOBS)}"
 
 
-def settings(stage: str, name: str) -> str:
-    """The job that writes a stage's settings."""
-    return f"Settings of {stage} for {name}"
-
-
-REPORT = ["Write the report"]
-SCORED = ["Evaluate rsvp-m (seed 0)", *REPORT]
-COPIES = "Check predictions on tiny for copies"
-PREDICTED = ["Predict with rsvp-m (seed 0)", COPIES, *SCORED]
-TRAINED = ["Train the predictor rsvp-m (seed 0)", *PREDICTED]
-SEMANTICS = "Measure the semantics of rsvp (seed 0)"
+REPORT = ["report"]
+SCORED = ["evaluate rsvp-m seed 0", *REPORT]
+COPIES = "check_memorisation tiny"
+PREDICTED = ["predict rsvp-m seed 0", COPIES, *SCORED]
+TRAINED = ["train_diffusion rsvp-m seed 0", *PREDICTED]
+SEMANTICS = "measure_semantics rsvp seed 0"
+RECONSTRUCTION = "evaluate rsvp.reconstruction seed 0"
 FINETUNED = [
     SEMANTICS,
-    "Fine-tune the autoencoder rsvp (seed 0)",
-    "Cache the latents of rsvp (seed 0)",
-    "Reconstruct with rsvp (seed 0)",
-    "Evaluate rsvp.reconstruction (seed 0)",
+    "finetune_autoencoder rsvp seed 0",
+    "cache_latents rsvp seed 0",
+    "reconstruct rsvp seed 0",
+    RECONSTRUCTION,
     *TRAINED,
 ]
-PRETRAINED = ["Pretrain the autoencoder rsvp (seed 0)", *FINETUNED]
+PRETRAINED = ["pretrain_autoencoder rsvp seed 0", *FINETUNED]
 BASELINES = [
-    *[f"Predict tiny by {name}" for name in ("copy-last", "real")],
-    *[f"Evaluate tiny.{name} (seed 0)" for name in ("copy-last", "real")],
+    *[f"predict_baseline tiny {name}" for name in ("copy-last", "real")],
+    *[f"evaluate tiny.{name} seed 0" for name in ("copy-last", "real")],
 ]
-FEATURES = "Compute features of the real clips of tiny"
-DIVIDED = ["Split tiny and cut clips", FEATURES, *BASELINES, *PRETRAINED]
-DECODED = [*[f"Decode share {share} of tiny" for share in range(JOBS)], *DIVIDED]
+FEATURES = "real_features tiny"
+DIVIDED = ["split tiny", FEATURES, *BASELINES, *PRETRAINED]
+DECODED = [*[f"decode tiny share {share}" for share in range(JOBS)], *DIVIDED]
 SECOND_SEED = [job.replace("seed 0", "seed 1") for job in PRETRAINED]
-SECOND_SEED_SETTINGS = [
-    *[settings(stage, "rsvp/seed1") for stage in
-      ("pretrain_autoencoder", "finetune_autoencoder", "cache_latents", "reconstruct",
-       "measure_semantics")],
-    *[settings(stage, "rsvp-m/seed1") for stage in ("train_diffusion", "predict")],
-    settings("report", "report"),
-]  # fmt: skip
 CHANGES: dict[str, tuple[Edit, list[str]]] = {
     "nothing": (nothing, []),
     # Code
@@ -156,10 +146,18 @@ CHANGES: dict[str, tuple[Edit, list[str]]] = {
     "docstring in a model": (replace(AUTOENCODER, '"""The ', '"""One '), []),
     "formatting of a model": (reformat, []),
     "a model": (append(AUTOENCODER), PRETRAINED),
+    "another kind of autoencoder": (append("rsvp/models/autoencoders/triplane.py"), []),
+    "intervals": (append("rsvp/metrics/intervals.py"), [SEMANTICS, COPIES, *REPORT]),
+    "the loss table": (append("rsvp/training/history.py"), []),
+    "the counter of operations": (append("rsvp/training/cost.py"), []),
+    "run records and locks": (
+        lambda project: [append(f"rsvp/runtime/{n}.py")(project) for n in ("record", "lock")],
+        [],
+    ),
     "the sampler": (append("rsvp/diffusion/samplers.py"), PREDICTED),
     "a metric": (
         append("rsvp/metrics/scoring.py"),
-        [*SCORED, *BASELINES[2:], "Evaluate rsvp.reconstruction (seed 0)", SEMANTICS],
+        [*SCORED, *BASELINES[2:], RECONSTRUCTION, SEMANTICS],
     ),
     "the decoder": (append("rsvp/data/decoding.py"), DECODED),
     "the split": (append("rsvp/stages/split.py"), DIVIDED),
@@ -167,65 +165,48 @@ CHANGES: dict[str, tuple[Edit, list[str]]] = {
     "a template of the report": (append("rsvp/report/page.html.jinja", "<p>\n"), REPORT),
     "a style of the report": (append("rsvp/report/page.css", "p { margin: 0 }\n"), REPORT),
     # The config
-    "a new option of the report": (
-        replace("rsvp/config/schema.py", "    title: Text", "    new: int = 1\n    title: Text"),
-        [settings("report", "report"), *REPORT],
-    ),
-    "a new option of predictors that nobody sets": (
-        replace(
-            "rsvp/config/schema.py",
-            "    ema_decay: ",
-            "    new: int | None = None\n    ema_decay: ",
-        ),
-        [],
-    ),
     "comment in the config": (append("config.yaml", "# a comment\n"), []),
     "learning rate of the predictor": (
         set_values(predictors={"rsvp-m": {"learning_rate": 1e-4}}),
-        [settings("train_diffusion", "rsvp-m/seed0"), *TRAINED],
+        TRAINED,
     ),
     "steps of the sampler": (
         set_values(predictors={"rsvp-m": {"sampler": {"steps": 3}}}),
-        [settings("predict", "rsvp-m/seed0"), *PREDICTED],
+        PREDICTED,
     ),
     "patience of the early stop": (
         set_values(autoencoders={"rsvp": {"finetune": {"patience": 9}}}),
-        [settings("finetune_autoencoder", "rsvp/seed0"), *FINETUNED],
+        FINETUNED,
     ),
     "stride between clips": (
         set_values(datasets={"tiny": {"clip_stride": 3}}),
-        [settings("split", "tiny"), *DIVIDED],
+        DIVIDED,
     ),
     "a longer horizon": (
         set_values(evaluation={"horizon": 9}),
         [
-            *[settings(stage, "rsvp/seed0") for stage in ("reconstruct", "measure_semantics")],
-            *[settings(stage, "tiny") for stage in ("predict_baseline", "real_features")],
-            settings("predict", "rsvp-m/seed0"),
-            *[FEATURES, *BASELINES, SEMANTICS, "Reconstruct with rsvp (seed 0)"],
-            *["Evaluate rsvp.reconstruction (seed 0)", *PREDICTED],
+            *[FEATURES, *BASELINES, SEMANTICS, "reconstruct rsvp seed 0"],
+            *[RECONSTRUCTION, *PREDICTED],
         ],
     ),
     "interval between states": (set_values(compute={"save_seconds": 7.0}), []),
     "title of the report": (
         set_values(report={"title": "other"}),
-        [settings("report", "report"), *REPORT],
+        REPORT,
     ),
     "a predictor that shares the autoencoder": (
         set_values(
             predictors={"b": {"autoencoder": "rsvp"}}, report={"predictors": ["rsvp-m", "b"]}
         ),
         [
-            *[settings(stage, "b/seed0") for stage in ("train_diffusion", "predict")],
-            settings("report", "report"),
-            "Train the predictor b (seed 0)",
-            "Predict with b (seed 0)",
+            "train_diffusion b seed 0",
+            "predict b seed 0",
             COPIES,
-            "Evaluate b (seed 0)",
+            "evaluate b seed 0",
             *REPORT,
         ],
     ),
-    "a seed": (set_values(report={"seeds": [0, 1]}), [*SECOND_SEED_SETTINGS, *SECOND_SEED]),
+    "a seed": (set_values(report={"seeds": [0, 1]}), SECOND_SEED),
     # Files
     "a new video": (write_video(90, 90), [decode("squares/v_g90_c01"), *DIVIDED]),
     "a video's content": (write_video(1, 91), [decode("squares/v_g01_c01"), *DIVIDED]),
@@ -236,13 +217,81 @@ CHANGES: dict[str, tuple[Edit, list[str]]] = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_what_runs_again_after(moved, change):
+def test_what_runs_again_after(moved, planned, change):
     edit, expected = CHANGES[change]
     edit(moved)
+    assert sorted(map(str, planned(moved))) == sorted(expected)
+
+
+DRY = ["nothing", "formatting of a model", "another kind of autoencoder", "the sampler",
+       "a predictor that shares the autoencoder", "all files are new, the oldest newest",
+       "a new video", "a style of the report"]  # fmt: skip
+
+
+@pytest.mark.parametrize("change", DRY)
+def test_snakemake_plans_the_same(moved, planned, change):
+    """And a dry run makes, changes and deletes nothing outside of .snakemake."""
+    CHANGES[change][0](moved)
+    stale = planned(moved)
+    before = content(moved.folder)
     answer = moved.snakemake("-n")
     assert answer.code == 0, answer.text
-    assert answer.jobs == sorted(expected), answer.text
-    assert answer.errors == []
+    assert answer.rules == Counter(job.stage for job in stale), answer.text
+    assert bool(answer.errors) == bool(stale)
+    assert all(any(job.folder in line for job in stale) for line in answer.errors)
+    assert content(moved.folder) == before
+
+
+def content(folder: Path) -> dict[str, tuple[int, bytes]]:
+    """The time and content of every file that is not Snakemake's own, nor Python's."""
+    return {
+        path.relative_to(folder).as_posix(): (path.stat().st_mtime_ns, path.read_bytes())
+        for path in folder.rglob("*")
+        if path.is_file() and not {".snakemake", "__pycache__", ".git"} & set(path.parts)
+    }
+
+
+NEW_OPTIONS = {
+    "of the report": ("    title: Text", "    new: int = 1\n    title: Text", {"report": 1}),
+    "of predictors that nobody sets": (
+        "    ema_decay: ShareBelowOne = 0.995",
+        "    new: int | None = None\n    ema_decay: ShareBelowOne = 0.995",
+        {},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("option", NEW_OPTIONS)
+def test_a_new_option_reaches_only_the_stages_that_are_handed_it(moved, option):
+    old, new, expected = NEW_OPTIONS[option]
+    moved.edit("rsvp/config/schema.py", old, new)
+    answer = moved.snakemake("-n")
+    assert answer.code == 0, answer.text
+    assert answer.rules == expected
+
+
+def test_touch_does_not_make_stale_results_fresh(moved, planned):
+    """And code that comes back makes them so, whatever was planned in between."""
+    source = moved.folder / "rsvp/models/denoiser.py"
+    text = source.read_text(encoding="utf-8")
+    source.write_text(f"{text}NEW = 1\n", encoding="utf-8")
+    assert moved.snakemake("--touch").code == 0
+    answer = moved.snakemake("-n")
+    assert answer.rules == Counter(job.split()[0] for job in TRAINED)
+    line = "2 stages (predictors/rsvp-m/seed0, predictions/rsvp-m/seed0): code changed: "
+    assert answer.errors == [f"rsvp: {line}rsvp/models/denoiser.py"]
+    source.write_text(text, encoding="utf-8")
+    assert planned(moved) == {}
+    assert "Nothing to be done" in moved.snakemake("-n").text
+
+
+def test_a_stale_result_that_was_made_again_is_current(moved, planned):
+    append("rsvp/report/tables.py")(moved)
+    assert moved.snakemake("--touch").code == 0
+    answer = moved.snakemake()
+    assert answer.code == 0 and answer.rules == {"report": 1}, answer.text
+    assert planned(moved) == {}
+    assert "Nothing to be done" in moved.snakemake("-n").text
 
 
 def clone(finished: Project, folder: Path) -> Project:
@@ -257,37 +306,56 @@ def clone(finished: Project, folder: Path) -> Project:
     return project
 
 
-def test_clone_with_provenance_is_current(finished, tmp_path):
-    answer = clone(finished, tmp_path / "clone").snakemake("-n")
+def test_clone_with_provenance_is_current(finished, planned, tmp_path):
+    project = clone(finished, tmp_path / "clone")
+    assert planned(project) == {}
+    answer = project.snakemake("-n")
     assert "Nothing to be done" in answer.text
     assert answer.errors == []
 
 
-def test_results_without_provenance_are_never_fresh(finished, tmp_path):
-    project = clone(finished, tmp_path / "clone")
-    provenance, kept = project.folder / "results/.snakemake", tmp_path / "kept"
-    provenance.rename(kept)
-    answer = project.snakemake("-n")
-    assert [job for job in answer.jobs if not job.startswith("Settings")] == sorted(DECODED)
-    assert len(answer.errors) == 1
-    assert f"does not say how {len(DECODED)} stages (datasets/tiny/frames/0, " in answer.errors[0]
-    # One result without its record among others that have theirs: it, and what stands on it.
-    shutil.copytree(kept, provenance, dirs_exist_ok=True)
-    lost = project.folder / "results/predictions/rsvp-m/seed0/index.json"
-    snakemake = ["--cleanup-metadata", str(lost.relative_to(project.folder / "results"))]
-    assert project.snakemake(*snakemake).code == 0
-    answer = project.snakemake("-n")
-    assert answer.jobs == sorted(PREDICTED), answer.text
-    assert "1 stage (predictions/rsvp-m/seed0)" in answer.errors[0]
-    # Back with its record it is current.
-    shutil.copytree(kept, provenance, dirs_exist_ok=True)
-    assert "Nothing to be done" in project.snakemake("-n").text
+def test_results_without_provenance_are_reported_and_never_fresh(moved, planned):
+    (moved.folder / "results/predictions/rsvp-m/seed0/run.json").unlink()
+    stale = {str(job): words for job, words in planned(moved).items()}
+    assert sorted(stale) == sorted(PREDICTED)
+    assert stale["predict rsvp-m seed 0"] == ["no provenance: no run.json says how it came about"]
+    answer = moved.snakemake("-n")
+    assert answer.rules == Counter(job.split()[0] for job in PREDICTED)
+    line = "rsvp: 1 stage (predictions/rsvp-m/seed0): no provenance: no run.json says how it came"
+    assert answer.errors == [f"{line} about"]
 
 
-def test_edit_while_an_earlier_job_runs_never_counts_as_fresh(moved):
+def test_results_that_another_config_made_are_never_fresh(moved, planned):
+    """Also when they are copied without .snakemake, where Snakemake goes by times alone."""
+    shutil.rmtree(moved.folder / "results/.snakemake")
+    set_values(predictors={"rsvp-m": {"sampler": {"steps": 3}}})(moved)
+    stale = {str(job): words for job, words in planned(moved).items()}
+    assert stale["predict rsvp-m seed 0"] == ["setting predictor.sampler.steps: 2 -> 3"]
+    assert sorted(stale) == sorted(PREDICTED)
+    assert moved.snakemake("-n").rules == Counter(job.split()[0] for job in PREDICTED)
+
+
+def test_an_input_that_was_replaced_by_hand_is_noticed(moved, planned):
+    index = moved.folder / "results/autoencoders/rsvp/seed0/latents/index.json"
+    index.write_text(index.read_text() + "\n")
+    stale = {str(job): words for job, words in planned(moved).items()}
+    assert stale["train_diffusion rsvp-m seed 0"] == [
+        "input changed: autoencoders/rsvp/seed0/latents/index.json"
+    ]
+
+
+def test_a_missing_output_is_named(moved, planned):
+    (moved.folder / "results/predictors/rsvp-m/seed0/history.csv").unlink()
+    stale = {str(job): words for job, words in planned(moved).items()}
+    assert stale["train_diffusion rsvp-m seed 0"] == [
+        "missing: predictors/rsvp-m/seed0/history.csv"
+    ]
+
+
+def test_edit_while_an_earlier_job_runs_never_counts_as_fresh(moved, planned):
     """The job refuses code that it was not planned with, and is still to do when that is undone."""
     split = moved.folder / "rsvp/stages/split.py"
-    planned = split.read_text(encoding="utf-8")
+    text = split.read_text(encoding="utf-8")
     edit = f"open({str(split)!r}, 'a').write('NEW = 1\\n')"
     moved.edit("rsvp/stages/decode.py", '"__main__":\n', f'"__main__":\n    {edit}\n')
     answer = moved.snakemake("datasets/tiny/index.json")
@@ -296,7 +364,7 @@ def test_edit_while_an_earlier_job_runs_never_counts_as_fresh(moved):
         "rsvp split: the code of rsvp.stages.split changed after this job was planned"
         in answer.text
     )
-    split.write_text(planned, encoding="utf-8")
+    split.write_text(text, encoding="utf-8")
     answer = moved.snakemake("-n", "datasets/tiny/index.json")
     assert answer.jobs == ["Split tiny and cut clips"]
 

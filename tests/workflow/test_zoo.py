@@ -22,13 +22,13 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 import yaml
+from config_file import check_config_file
 from PIL import Image
+from plan import Plan
 from projects import ROOT, Answer, Project, copy_project
 
 from rsvp.runtime.errors import UserError
 from tests.another_user import said_to_another_user
-from workflow.common import Plan
-from workflow.config_file import check_config_file
 
 HOSTILE = "it's $(touch PWNED);`touch PWNED` \"&|"
 RESULTS = f"results {HOSTILE}"
@@ -579,7 +579,7 @@ PLACES = {
     "file": "a file, not a folder",
     "file/below": "Not a directory",
     "x" * 300: "File name too long",
-    "circle": "File exists",
+    "circle": "Too many levels of symbolic links",
     "videos": "lies in the folder of the videos of datasets.mine",
     "videos/results": "lies in the folder of the videos",
     "link to videos/results": "lies in the folder of the videos",

@@ -11,8 +11,7 @@ failed jobs.
 rule pretrain_autoencoder:
     """Train the autoencoder to reconstruct."""
     input:
-        settings="settings/pretrain_autoencoder/{autoencoder}/seed{seed}.json",
-        dataset=PLAN.dataset,
+        unpack(PLAN.handed("pretrain_autoencoder")),
     output:
         weights="autoencoders/{autoencoder}/seed{seed}/pretrained/weights.safetensors",
         index="autoencoders/{autoencoder}/seed{seed}/pretrained/index.json",
@@ -23,22 +22,16 @@ rule pretrain_autoencoder:
     benchmark:
         "autoencoders/{autoencoder}/seed{seed}/pretrained/benchmark.tsv"
     conda:
-        "../../envs/rsvp.yaml"
+        ENVIRONMENT
     threads: PLAN.threads
     resources:
         gpu=PLAN.gpu,
-        mem_mb=16000,
-        runtime="72h",
     params:
-        *code_files("rsvp.stages.pretrain_autoencoder"),
         state="autoencoders/{autoencoder}/seed{seed}/pretrained/state",
-        weights=PLAN.training_weights,
-        init_from=PLAN.start,
-        code=planned_code("rsvp.stages.pretrain_autoencoder"),
     message:
         "Pretrain the autoencoder {wildcards.autoencoder} (seed {wildcards.seed})"
     shell:
-        '"$PYTHON" -m rsvp.stages.pretrain_autoencoder'
+        'exec "$PYTHON" -m rsvp.stages.pretrain_autoencoder'
         " --settings {input.settings}"
         " --dataset {input.dataset}"
         " --state {params.state}"
@@ -46,19 +39,14 @@ rule pretrain_autoencoder:
         " --index {output.index}"
         " --history {output.history}"
         " --record {output.record}"
-        " --code {params.code}"
         " --log {log}"
 
 
 rule finetune_autoencoder:
     """Sharpen the autoencoder against discriminators; stop early by a perceptual score."""
     input:
-        settings="settings/finetune_autoencoder/{autoencoder}/seed{seed}.json",
-        dataset=PLAN.dataset,
-        pretrained="autoencoders/{autoencoder}/seed{seed}/pretrained/index.json",
-        pretrained_weights=ancient(
-            "autoencoders/{autoencoder}/seed{seed}/pretrained/weights.safetensors"
-        ),
+        unpack(PLAN.handed("finetune_autoencoder")),
+        weights=ancient("autoencoders/{autoencoder}/seed{seed}/pretrained/weights.safetensors"),
     output:
         weights="autoencoders/{autoencoder}/seed{seed}/finetuned/weights.safetensors",
         index="autoencoders/{autoencoder}/seed{seed}/finetuned/index.json",
@@ -69,21 +57,16 @@ rule finetune_autoencoder:
     benchmark:
         "autoencoders/{autoencoder}/seed{seed}/finetuned/benchmark.tsv"
     conda:
-        "../../envs/rsvp.yaml"
+        ENVIRONMENT
     threads: PLAN.threads
     resources:
         gpu=PLAN.gpu,
-        mem_mb=16000,
-        runtime="72h",
     params:
-        *code_files("rsvp.stages.finetune_autoencoder"),
         state="autoencoders/{autoencoder}/seed{seed}/finetuned/state",
-        weights=PLAN.training_weights,
-        code=planned_code("rsvp.stages.finetune_autoencoder"),
     message:
         "Fine-tune the autoencoder {wildcards.autoencoder} (seed {wildcards.seed})"
     shell:
-        '"$PYTHON" -m rsvp.stages.finetune_autoencoder'
+        'exec "$PYTHON" -m rsvp.stages.finetune_autoencoder'
         " --settings {input.settings}"
         " --dataset {input.dataset}"
         " --pretrained {input.pretrained}"
@@ -92,16 +75,13 @@ rule finetune_autoencoder:
         " --index {output.index}"
         " --history {output.history}"
         " --record {output.record}"
-        " --code {params.code}"
         " --log {log}"
 
 
 rule cache_latents:
     """Encode every clip once; shards lie beside the index."""
     input:
-        settings="settings/cache_latents/{autoencoder}/seed{seed}.json",
-        dataset=PLAN.dataset,
-        autoencoder="autoencoders/{autoencoder}/seed{seed}/finetuned/index.json",
+        unpack(PLAN.handed("cache_latents")),
         weights=ancient("autoencoders/{autoencoder}/seed{seed}/finetuned/weights.safetensors"),
     output:
         index="autoencoders/{autoencoder}/seed{seed}/latents/index.json",
@@ -111,25 +91,20 @@ rule cache_latents:
     benchmark:
         "autoencoders/{autoencoder}/seed{seed}/latents/benchmark.tsv"
     conda:
-        "../../envs/rsvp.yaml"
+        ENVIRONMENT
     threads: PLAN.threads
     resources:
         gpu=PLAN.gpu,
-        mem_mb=16000,
-        runtime="24h",
     params:
-        *code_files("rsvp.stages.cache_latents"),
         state="autoencoders/{autoencoder}/seed{seed}/latents/state",
-        code=planned_code("rsvp.stages.cache_latents"),
     message:
         "Cache the latents of {wildcards.autoencoder} (seed {wildcards.seed})"
     shell:
-        '"$PYTHON" -m rsvp.stages.cache_latents'
+        'exec "$PYTHON" -m rsvp.stages.cache_latents'
         " --settings {input.settings}"
         " --dataset {input.dataset}"
         " --autoencoder {input.autoencoder}"
-        " --index {output.index}"
         " --state {params.state}"
+        " --index {output.index}"
         " --record {output.record}"
-        " --code {params.code}"
         " --log {log}"

@@ -1,7 +1,7 @@
 """Stage two: a diffusion model that continues the latents of one autoencoder.
 
 in:  autoencoders/{autoencoder}/seed{seed}/latents/index.json
-out: predictors/{predictor}/seed{seed}/, predictions/{row}/seed{seed}/index.json
+out: predictors/{predictor}/seed{seed}/, predictions/{predictor}/seed{seed}/index.json
 
 Both go before what is measured meanwhile: that takes half the threads, and fills them in pairs.
 """
@@ -10,8 +10,7 @@ Both go before what is measured meanwhile: that takes half the threads, and fill
 rule train_diffusion:
     """Train a predictor on cached latents."""
     input:
-        settings="settings/train_diffusion/{predictor}/seed{seed}.json",
-        latents=PLAN.latents,
+        unpack(PLAN.handed("train_diffusion")),
     output:
         weights="predictors/{predictor}/seed{seed}/weights.safetensors",
         index="predictors/{predictor}/seed{seed}/index.json",
@@ -23,21 +22,16 @@ rule train_diffusion:
         "predictors/{predictor}/seed{seed}/benchmark.tsv"
     priority: 1
     conda:
-        "../../envs/rsvp.yaml"
+        ENVIRONMENT
     threads: PLAN.threads
     resources:
         gpu=PLAN.gpu,
-        mem_mb=16000,
-        runtime="72h",
     params:
-        *code_files("rsvp.stages.train_diffusion"),
         state="predictors/{predictor}/seed{seed}/state",
-        init_from=PLAN.start,
-        code=planned_code("rsvp.stages.train_diffusion"),
     message:
         "Train the predictor {wildcards.predictor} (seed {wildcards.seed})"
     shell:
-        '"$PYTHON" -m rsvp.stages.train_diffusion'
+        'exec "$PYTHON" -m rsvp.stages.train_diffusion'
         " --settings {input.settings}"
         " --latents {input.latents}"
         " --state {params.state}"
@@ -45,19 +39,14 @@ rule train_diffusion:
         " --index {output.index}"
         " --history {output.history}"
         " --record {output.record}"
-        " --code {params.code}"
         " --log {log}"
 
 
 rule predict:
-    """Sample futures of the test clips; frames and videos lie beside the index."""
+    """Sample trajectories of the test clips; frames and videos lie beside the index."""
     input:
-        settings="settings/predict/{predictor}/seed{seed}.json",
-        dataset=PLAN.dataset,
-        autoencoder=PLAN.autoencoder,
-        autoencoder_weights=ancient(PLAN.autoencoder_weights),
-        denoiser=PLAN.denoiser,
-        denoiser_weights=ancient(PLAN.denoiser_weights),
+        unpack(PLAN.handed("predict")),
+        weights=ancient(PLAN.weights_below),
     output:
         predictions="predictions/{predictor}/seed{seed}/index.json",
         record="predictions/{predictor}/seed{seed}/run.json",
@@ -67,26 +56,21 @@ rule predict:
         "predictions/{predictor}/seed{seed}/benchmark.tsv"
     priority: 1
     conda:
-        "../../envs/rsvp.yaml"
+        ENVIRONMENT
     threads: PLAN.threads
     resources:
         gpu=PLAN.gpu,
-        mem_mb=16000,
-        runtime="24h",
     params:
-        *code_files("rsvp.stages.predict"),
         state="predictions/{predictor}/seed{seed}/state",
-        code=planned_code("rsvp.stages.predict"),
     message:
         "Predict with {wildcards.predictor} (seed {wildcards.seed})"
     shell:
-        '"$PYTHON" -m rsvp.stages.predict'
+        'exec "$PYTHON" -m rsvp.stages.predict'
         " --settings {input.settings}"
         " --dataset {input.dataset}"
         " --autoencoder {input.autoencoder}"
         " --denoiser {input.denoiser}"
-        " --predictions {output.predictions}"
         " --state {params.state}"
+        " --predictions {output.predictions}"
         " --record {output.record}"
-        " --code {params.code}"
         " --log {log}"

@@ -10,8 +10,7 @@ out: predictions/{row}/seed{seed}/index.json, real_features/{dataset}/index.json
 rule predict_baseline:
     """Predict the test clips without learning; "real" is the floor: other real clips."""
     input:
-        settings="settings/predict_baseline/{dataset}.json",
-        dataset="datasets/{dataset}/index.json",
+        unpack(PLAN.handed("predict_baseline")),
     output:
         predictions="predictions/{dataset}.{baseline}/seed0/index.json",
         record="predictions/{dataset}.{baseline}/seed0/run.json",
@@ -20,35 +19,27 @@ rule predict_baseline:
     benchmark:
         "predictions/{dataset}.{baseline}/seed0/benchmark.tsv"
     conda:
-        "../../envs/rsvp.yaml"
+        ENVIRONMENT
     threads: 1
-    resources:
-        mem_mb=4000,
-        runtime="12h",
     params:
-        *code_files("rsvp.stages.predict_baseline"),
         state="predictions/{dataset}.{baseline}/seed0/state",
-        code=planned_code("rsvp.stages.predict_baseline"),
     message:
         "Predict {wildcards.dataset} by {wildcards.baseline}"
     shell:
-        '"$PYTHON" -m rsvp.stages.predict_baseline'
+        'exec "$PYTHON" -m rsvp.stages.predict_baseline'
         " --settings {input.settings}"
         " --dataset {input.dataset}"
         " --baseline {wildcards.baseline}"
-        " --predictions {output.predictions}"
         " --state {params.state}"
+        " --predictions {output.predictions}"
         " --record {output.record}"
-        " --code {params.code}"
         " --log {log}"
 
 
 rule reconstruct:
     """Reconstruct the test clips: no predictor on this autoencoder can do better."""
     input:
-        settings="settings/reconstruct/{autoencoder}/seed{seed}.json",
-        dataset=PLAN.dataset,
-        autoencoder="autoencoders/{autoencoder}/seed{seed}/finetuned/index.json",
+        unpack(PLAN.handed("reconstruct")),
         weights=ancient("autoencoders/{autoencoder}/seed{seed}/finetuned/weights.safetensors"),
     output:
         predictions="predictions/{autoencoder}.reconstruction/seed{seed}/index.json",
@@ -58,35 +49,29 @@ rule reconstruct:
     benchmark:
         "predictions/{autoencoder}.reconstruction/seed{seed}/benchmark.tsv"
     conda:
-        "../../envs/rsvp.yaml"
+        ENVIRONMENT
     threads: PLAN.threads
     resources:
         gpu=PLAN.gpu,
-        mem_mb=16000,
-        runtime="12h",
     params:
-        *code_files("rsvp.stages.reconstruct"),
         state="predictions/{autoencoder}.reconstruction/seed{seed}/state",
-        code=planned_code("rsvp.stages.reconstruct"),
     message:
         "Reconstruct with {wildcards.autoencoder} (seed {wildcards.seed})"
     shell:
-        '"$PYTHON" -m rsvp.stages.reconstruct'
+        'exec "$PYTHON" -m rsvp.stages.reconstruct'
         " --settings {input.settings}"
         " --dataset {input.dataset}"
         " --autoencoder {input.autoencoder}"
-        " --predictions {output.predictions}"
         " --state {params.state}"
+        " --predictions {output.predictions}"
         " --record {output.record}"
-        " --code {params.code}"
         " --log {log}"
 
 
 rule real_features:
     """Compute the features of the real test clips, once for all rows."""
     input:
-        settings="settings/real_features/{dataset}.json",
-        dataset="datasets/{dataset}/index.json",
+        unpack(PLAN.handed("real_features")),
     output:
         index="real_features/{dataset}/index.json",
         features="real_features/{dataset}/features.safetensors",
@@ -96,38 +81,29 @@ rule real_features:
     benchmark:
         "real_features/{dataset}/benchmark.tsv"
     conda:
-        "../../envs/rsvp.yaml"
+        ENVIRONMENT
     threads: PLAN.measuring_threads
     resources:
         gpu=PLAN.gpu,
-        mem_mb=8000,
-        runtime="24h",
     params:
-        *code_files("rsvp.stages.real_features"),
-        weights=PLAN.detector,
         state="real_features/{dataset}/state",
-        code=planned_code("rsvp.stages.real_features"),
     message:
         "Compute features of the real clips of {wildcards.dataset}"
     shell:
-        '"$PYTHON" -m rsvp.stages.real_features'
+        'exec "$PYTHON" -m rsvp.stages.real_features'
         " --settings {input.settings}"
         " --dataset {input.dataset}"
+        " --state {params.state}"
         " --index {output.index}"
         " --features {output.features}"
-        " --state {params.state}"
         " --record {output.record}"
-        " --code {params.code}"
         " --log {log}"
 
 
 rule evaluate:
     """Score one row: frame by frame against the truth, and as a distribution."""
     input:
-        settings=PLAN.evaluate_settings,
-        dataset=PLAN.dataset,
-        real=PLAN.real_features,
-        predictions="predictions/{row}/seed{seed}/index.json",
+        unpack(PLAN.handed("evaluate")),
     output:
         index="evaluation/{row}/seed{seed}/index.json",
         scores="evaluation/{row}/seed{seed}/scores.parquet",
@@ -138,42 +114,33 @@ rule evaluate:
     benchmark:
         "evaluation/{row}/seed{seed}/benchmark.tsv"
     conda:
-        "../../envs/rsvp.yaml"
+        ENVIRONMENT
     threads: PLAN.measuring_threads
     resources:
         gpu=PLAN.gpu,
-        mem_mb=8000,
-        runtime="24h",
     params:
-        *code_files("rsvp.stages.evaluate"),
-        weights=PLAN.weights,
         state="evaluation/{row}/seed{seed}/state",
-        code=planned_code("rsvp.stages.evaluate"),
     message:
         "Evaluate {wildcards.row} (seed {wildcards.seed})"
     shell:
-        '"$PYTHON" -m rsvp.stages.evaluate'
+        'exec "$PYTHON" -m rsvp.stages.evaluate'
         " --settings {input.settings}"
         " --dataset {input.dataset}"
         " --predictions {input.predictions}"
         " --real {input.real}"
+        " --state {params.state}"
         " --index {output.index}"
         " --scores {output.scores}"
         " --features {output.features}"
-        " --state {params.state}"
         " --record {output.record}"
-        " --code {params.code}"
         " --log {log}"
 
 
 rule measure_semantics:
     """Measure and show what scene, object and motion of an autoencoder mean."""
     input:
-        settings="settings/measure_semantics/{autoencoder}/seed{seed}.json",
-        dataset=PLAN.dataset,
-        autoencoder="autoencoders/{autoencoder}/seed{seed}/finetuned/index.json",
+        unpack(PLAN.handed("measure_semantics")),
         weights=ancient("autoencoders/{autoencoder}/seed{seed}/finetuned/weights.safetensors"),
-        latents="autoencoders/{autoencoder}/seed{seed}/latents/index.json",
     output:
         index="semantics/{autoencoder}/seed{seed}/index.json",
         scores="semantics/{autoencoder}/seed{seed}/scores.parquet",
@@ -183,20 +150,14 @@ rule measure_semantics:
     benchmark:
         "semantics/{autoencoder}/seed{seed}/benchmark.tsv"
     conda:
-        "../../envs/rsvp.yaml"
+        ENVIRONMENT
     threads: PLAN.measuring_threads
     resources:
         gpu=PLAN.gpu,
-        mem_mb=16000,
-        runtime="12h",
-    params:
-        *code_files("rsvp.stages.measure_semantics"),
-        weights=PLAN.lpips,
-        code=planned_code("rsvp.stages.measure_semantics"),
     message:
         "Measure the semantics of {wildcards.autoencoder} (seed {wildcards.seed})"
     shell:
-        '"$PYTHON" -m rsvp.stages.measure_semantics'
+        'exec "$PYTHON" -m rsvp.stages.measure_semantics'
         " --settings {input.settings}"
         " --dataset {input.dataset}"
         " --autoencoder {input.autoencoder}"
@@ -204,16 +165,13 @@ rule measure_semantics:
         " --index {output.index}"
         " --scores {output.scores}"
         " --record {output.record}"
-        " --code {params.code}"
         " --log {log}"
 
 
 rule check_memorisation:
     """Check whether the predictors on a dataset copy its training clips."""
     input:
-        settings="settings/check_memorisation/{dataset}.json",
-        dataset="datasets/{dataset}/index.json",
-        predictions=PLAN.predicted,
+        unpack(PLAN.handed("check_memorisation")),
     output:
         index="memorisation/{dataset}/index.json",
         record="memorisation/{dataset}/run.json",
@@ -222,26 +180,20 @@ rule check_memorisation:
     benchmark:
         "memorisation/{dataset}/benchmark.tsv"
     conda:
-        "../../envs/rsvp.yaml"
+        ENVIRONMENT
     threads: PLAN.measuring_threads
     resources:
         gpu=PLAN.gpu,
-        mem_mb=8000,
-        runtime="12h",
     params:
-        *code_files("rsvp.stages.check_memorisation"),
-        weights=PLAN.i3d,
         state="memorisation/{dataset}/state",
-        code=planned_code("rsvp.stages.check_memorisation"),
     message:
         "Check predictions on {wildcards.dataset} for copies"
     shell:
-        '"$PYTHON" -m rsvp.stages.check_memorisation'
+        'exec "$PYTHON" -m rsvp.stages.check_memorisation'
         " --settings {input.settings}"
         " --dataset {input.dataset}"
-        " --predictions {input.predictions}"
-        " --index {output.index}"
+        " --inputs .snakemake/rsvp/memorisation/{wildcards.dataset}.inputs.json"
         " --state {params.state}"
+        " --index {output.index}"
         " --record {output.record}"
-        " --code {params.code}"
         " --log {log}"

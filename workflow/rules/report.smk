@@ -4,9 +4,6 @@ in:  evaluation/, predictions/, histories and run records of all stages
 out: report/report.html, report/tables/, report/plots/
 """
 
-
-from rsvp.runtime.files import write_json
-
 REPORT_TABLES = {
     "results": "results",
     "horizon": "by future frame",
@@ -25,28 +22,12 @@ REPORT_PLOTS = {
 }
 
 
-rule report_inputs:
-    """List the files that the report reads: too many for a command line."""
-    output:
-        "settings/report.inputs.json",
-    log:
-        "settings/report.inputs.log",
-    params:
-        inputs=PLAN.report_inputs,
-    message:
-        "Inputs of the report"
-    run:
-        write_json(output[0], params.inputs)
-
-
 rule report:
     """Write the tables, the plots and one page that holds them all."""
     input:
+        unpack(PLAN.handed("report")),
         # A record alone makes no report stale.
-        ancient(PLAN.report_inputs["records"]),
-        *(path for kind in PLAN.report_inputs for path in PLAN.report_inputs[kind] if kind != "records"),
-        settings="settings/report/report.json",
-        inputs="settings/report.inputs.json",
+        records=ancient(PLAN.report_inputs["records"]),
     output:
         page=report(
             "report/report.html",
@@ -63,7 +44,9 @@ rule report:
             )
             for name, label in REPORT_TABLES.items()
         ],
-        formats=expand("report/tables/{name}.{format}", name=REPORT_TABLES, format=["parquet", "md", "tex"]),
+        formats=expand(
+            "report/tables/{name}.{format}", name=REPORT_TABLES, format=["parquet", "md", "tex"]
+        ),
         plots=[
             report(
                 f"report/plots/{name}.svg",
@@ -79,22 +62,14 @@ rule report:
     benchmark:
         "report/benchmark.tsv"
     conda:
-        "../../envs/rsvp.yaml"
+        ENVIRONMENT
     threads: 1
-    resources:
-        mem_mb=4000,
-        runtime="1h",
-    params:
-        *code_files("rsvp.stages.report"),
-        folder="report",
-        code=planned_code("rsvp.stages.report"),
     message:
         "Write the report"
     shell:
-        '"$PYTHON" -m rsvp.stages.report'
+        'exec "$PYTHON" -m rsvp.stages.report'
         " --settings {input.settings}"
-        " --inputs {input.inputs}"
-        " --folder {params.folder}"
+        " --inputs .snakemake/rsvp/report.inputs.json"
+        " --folder report"
         " --record {output.record}"
-        " --code {params.code}"
         " --log {log}"

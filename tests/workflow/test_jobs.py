@@ -1,11 +1,10 @@
-"""What is said of finished stages before a plan, and what Snakemake then does about them."""
+"""Records of finished stages: other versions, and the oldest ones that may be installed."""
 
-import json
 import re
 import tomllib
 
-import finished
 import pytest
+from jobs import other_versions
 from projects import ROOT
 
 from rsvp.runtime.record import minor
@@ -20,7 +19,7 @@ def record(stage: str, **versions: str) -> dict:
 
 def test_same_versions_say_nothing():
     records = {"a": record("decode", python="3.12.9", snakemake="9.1.0"), "b": {"stage": "split"}}
-    assert finished.other_versions(records, RUNNING) == []
+    assert other_versions(records, RUNNING) == []
 
 
 def test_one_line_for_each_version_that_differs():
@@ -28,21 +27,12 @@ def test_one_line_for_each_version_that_differs():
                for seed in range(5)}  # fmt: skip
     records["datasets/d"] = record("split")
     records["evaluation/p/seed0"] = record("evaluate", torch="2.14.0", python="3.11.9")
-    torch, python = finished.other_versions(records, RUNNING)
+    torch, python = other_versions(records, RUNNING)
     assert torch == (
         "6 stages (predictors/p/seed0, predictors/p/seed1, predictors/p/seed2 and 3 more) ran with"
         " torch 2.14.0, now it is 2.15.0; kept"
     )
     assert python.startswith("1 stage (evaluation/p/seed0) ran with python 3.11, now it is 3.12;")
-
-
-def test_missing_and_broken_records_are_passed_over(tmp_path):
-    (tmp_path / "broken").mkdir()
-    (tmp_path / "broken/run.json").write_text('{"stage": ')
-    (tmp_path / "whole").mkdir()
-    (tmp_path / "whole/run.json").write_text(json.dumps(record("split")))
-    records = finished.read_records(str(tmp_path), ["missing", "broken", "whole"])
-    assert list(records) == ["whole"]
 
 
 @pytest.mark.parametrize("package", ["snakemake", "torch", "torchvision"])
@@ -53,9 +43,3 @@ def test_oldest_version_that_may_be_installed_is_one_that_was_run(package):
     constraints = (ROOT / "envs/constraints.txt").read_text()
     (ran,) = re.findall(rf"^{package}==([\d.]+)$", constraints, re.M)
     assert minor(oldest) == minor(ran)
-
-
-def test_no_results_no_words(tmp_path, capsys):
-    finished.speak_of_finished(str(tmp_path / "results"), ["datasets/d"])
-    assert capsys.readouterr() == ("", "")
-    assert not (tmp_path / "results").exists()

@@ -1,0 +1,535 @@
+"""The plan: the checked config, and every job that it needs.
+
+Loads without torch, so that `snakemake -n` answers at once.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+from jobs import JOBS, RECORD, VIDEOS, Job, Results
+
+from rsvp.config.load import load, resolve_path
+from rsvp.config.messages import shorten
+from rsvp.config.schema import (
+    FETCH,
+    LPIPS_KEYS,
+    NETWORK_KEYS,
+    AutoencoderKind,
+    Config,
+    Dataset,
+    Perceptual,
+    SourceKind,
+    SplitKind,
+    is_url,
+    weights_sources,
+)
+from rsvp.config.stages import measuring_threads, stage_settings
+from rsvp.data.contexts import PREFIX, fitting_baselines
+from rsvp.data.sources import Source, content_hashes, list_sources, share_of, sources_digest
+from rsvp.models.autoencoders.kinds import KINDS, kind_module
+from rsvp.runtime.code import import_closure
+from rsvp.runtime.errors import UserError
+from rsvp.runtime.files import INDEX, read_network_index, sha256_of_file
+
+HASHES = f"{JOBS}/hashes"  # what content_hashes keeps between calls
+closure_of = cache(import_closure)
+KINDS_MODULE = "rsvp.models.autoencoders.kinds"
+FOLDERS = {  # of what each stage makes
+    "generate_videos": "datasets/{dataset}/videos",
+    "decode": "datasets/{dataset}/frames/{share}",
+    "split": "datasets/{dataset}",
+    "pretrain_autoencoder": "autoencoders/{autoencoder}/seed{seed}/pretrained",
+    "finetune_autoencoder": "autoencoders/{autoencoder}/seed{seed}/finetuned",
+    "cache_latents": "autoencoders/{autoencoder}/seed{seed}/latents",
+    "train_diffusion": "predictors/{predictor}/seed{seed}",
+    "predict": "predictions/{predictor}/seed{seed}",
+    "reconstruct": "predictions/{autoencoder}.reconstruction/seed{seed}",
+    "predict_baseline": "predictions/{dataset}.{baseline}/seed0",
+    "real_features": "real_features/{dataset}",
+    "evaluate": "evaluation/{row}/seed{seed}",
+    "measure_semantics": "semantics/{autoencoder}/seed{seed}",
+    "check_memorisation": "memorisation/{dataset}",
+    "report": "report",
+}
+TRAININGS = ("pretrain_autoencoder", "finetune_autoencoder", "train_diffusion")
+Names = Mapping[str, str]  # wildcards: dataset, autoencoder, predictor, row, seed and so on
+
+
+class Plan:
+    """The checked config, and what the rules ask of it.
+
+    Stages run in the results folder. Paths that the config gives relative to `base`, the folder
+    where snakemake was started, become relative to the results folder: so a project that moves
+    with its results and videos stays as fresh as it was.
+    """
+
+    def __init__(self, values: Mapping[str, Any], base: str) -> None:
+        self.config = config = load(values)
+        self.results = resolve_path(config.results, base)
+        self.predictors = unique(config.report.predictors)
+        self.trained = unique(config.predictors[p].same_as or p for p in self.predictors)
+        self.autoencoders = unique(config.predictors[p].autoencoder for p in self.predictors)
+        self.datasets = unique(config.autoencoders[a].dataset for a in self.autoencoders)
+        self.seeds = config.report.seeds
+        self.threads = config.compute.threads
+        self.measuring_threads = measuring_threads(config.compute)
+        self.gpu = 0 if config.compute.device == "cpu" else 1
+        self.writes = False  # set in the process that plans; those of its jobs find files written
+        localise_paths(config, base, self.results)
+        for name in self.datasets:
+            check_apart(self.results, config.datasets[name].path, name)
+        check_results(self.results)
+        self.weights = weights_hashes(config, self.results)
+        self.starts = self.start_hashes()
+        self.check_trained_with_weights()
+        self.videos = {name: self.video_hashes(name) for name in self.datasets}
+        self.known: dict[str, Job] = {}
+        self.state = Results(self.results)
+
+    def video_hashes(self, name: str) -> list[dict[str, str]]:
+        """Content hashes of videos by id for each decode job; none for a generated set."""
+        dataset = self.config.datasets[name]
+        for path in split_lists(dataset):
+            check_file(f"datasets.{name}.split.lists", seen_from(self.results, path))
+        if not dataset.path or dataset.source is SourceKind.generated:
+            return []
+        folder = seen_from(self.results, dataset.path)
+        sources = list_sources(folder, dataset.source, dataset.max_videos)
+        hashes = content_hashes(sources, Path(self.results, HASHES, f"{name}.json"))
+        shares: list[dict[str, str]] = [{} for _ in range(dataset.decode_jobs)]
+        for source in sources:
+            shares[share_of(source.id, dataset.decode_jobs)][source.id] = hashes[source.id]
+        return shares
+
+    def start_hashes(self) -> dict[str, str]:
+        """Content hashes of the bundles that trainings start from, by config key.
+
+        UserError where one is no trained network, or what the same training makes.
+        """
+        sections = {
+            f"autoencoders.{name}": self.config.autoencoders[name] for name in self.autoencoders
+        }
+        sections |= {f"predictors.{name}": self.config.predictors[name] for name in self.trained}
+        hashes = {}
+        for name, section in sections.items():
+            if section.init_from:
+                index = seen_from(self.results, f"{section.init_from}/{INDEX}")
+                check_start(f"{name}.init_from", index, Path(self.results, *name.split(".")))
+                # The index holds the hash of the weights.
+                hashes[name] = sha256_of_file(index)
+        return hashes
+
+    def check_trained_with_weights(self) -> None:
+        """UserError where an autoencoder is to be trained with LPIPS that is not downloaded."""
+        for name in self.autoencoders:
+            missing = [key for key in LPIPS_KEYS if key not in self.weights]
+            if missing and self.trains_with_lpips(name):
+                raise UserError(
+                    f"config: autoencoders.{name}.perceptual: lpips needs weights.{missing[0]}, "
+                    f"which is not there yet; {FETCH}"
+                )
+
+    def trains_with_lpips(self, autoencoder: str) -> bool:
+        """Whether an autoencoder's loss is LPIPS."""
+        return self.config.autoencoders[autoencoder].perceptual is Perceptual.lpips
+
+    @property
+    def contexts(self) -> list[tuple[str, str]]:
+        """The datasets and contexts beside the prefix that the report has rows of."""
+        rows = [self.config.predictors[name] for name in self.predictors]
+        of = self.config.autoencoders
+        return unique((of[row.autoencoder].dataset, row.context) for row in rows
+                      if row.context not in (None, PREFIX))  # fmt: skip
+
+    def baselines(self, dataset: str) -> list[str]:
+        """The baselines on a dataset and its floors, for the prefix and for other contexts."""
+        every = unique(self.config.evaluation.baselines)
+        names = [*every, "real"]
+        for of, context in self.contexts:
+            if of == dataset:
+                observed = self.config.datasets[dataset].contexts[context]
+                fitting = (*fitting_baselines(observed, every), "real")
+                names += [f"{baseline}_{context}" for baseline in fitting]
+        return names
+
+    @property
+    def rows(self) -> list[str]:
+        """The report's rows as "row/seedN"; baselines and floor draw nothing: seed 0."""
+        sampled = [*self.predictors, *(f"{name}.reconstruction" for name in self.autoencoders)]
+        fixed = [
+            f"{dataset}.{baseline}/seed0"
+            for dataset in self.datasets
+            for baseline in self.baselines(dataset)
+        ]
+        return [f"{row}/seed{seed}" for row in sampled for seed in self.seeds] + fixed
+
+    @cached_property
+    def jobs(self) -> list[Job]:
+        """All jobs up to the report, each after those whose files it reads."""
+        return [*self.before_report, self.job("report")]
+
+    @cached_property
+    def before_report(self) -> list[Job]:
+        """The same without the report."""
+        found = [job for name in self.datasets for job in self.jobs_of_dataset(name)]
+        of_autoencoders = ("pretrain_autoencoder", "finetune_autoencoder", "cache_latents",
+                           "reconstruct", "measure_semantics")  # fmt: skip
+        for stage in of_autoencoders:
+            for name in self.autoencoders:
+                if stage != "measure_semantics" or self.has_semantics(name):
+                    found += [self.job(stage, autoencoder=name, seed=str(s)) for s in self.seeds]
+        for stage, names in (("train_diffusion", self.trained), ("predict", self.predictors)):
+            found += [self.job(stage, predictor=n, seed=str(s)) for n in names for s in self.seeds]
+        found += [self.job("check_memorisation", dataset=name) for name in self.datasets]
+        for row in self.rows:
+            name, _, seed = row.rpartition("/seed")
+            found.append(self.job("evaluate", row=name, seed=seed))
+        return found
+
+    def jobs_of_dataset(self, name: str) -> list[Job]:
+        """The jobs that no seed and no network has a part in."""
+        dataset = self.config.datasets[name]
+        generated = dataset.source is SourceKind.generated
+        found = [self.job("generate_videos", dataset=name)] if generated else []
+        for share in range(dataset.decode_jobs):
+            found.append(self.job("decode", dataset=name, share=str(share)))
+        found += [self.job(stage, dataset=name) for stage in ("split", "real_features")]
+        for baseline in self.baselines(name):
+            found.append(self.job("predict_baseline", dataset=name, baseline=baseline))
+        return found
+
+    def job(self, stage: str, **names: str) -> Job:
+        """The job of a stage under a rule's wildcards."""
+        folder = FOLDERS[stage].format(**names)
+        if folder not in self.known:
+            words = [f"{key} {n}" if key in ("seed", "share") else n for key, n in names.items()]
+            of_dataset = stage in ("evaluate", "predict_baseline") or "dataset" in names
+            named = self.dataset_name(names) if of_dataset else self.network_name(names)
+            self.known[folder] = Job(
+                stage=stage,
+                name=" ".join(words),
+                folder=folder,
+                settings=stage_settings(self.config, stage, named, int(names.get("seed", 0))),
+                roots=self.roots(stage, names),
+                inputs=self.inputs(stage, names),
+                contents=self.contents(stage, names),
+                videos=self.videos_of(names) if stage == "decode" else None,
+                lists=self.lists(stage, names),
+            )
+        return self.known[folder]
+
+    def handed(self, stage: str) -> Callable[[Any], dict[str, Any]]:
+        """What gives a rule its inputs: the job's file, which is written then, and all it reads."""
+
+        def found(wildcards: Any) -> dict[str, Any]:
+            job = self.job(stage, **dict(wildcards.items()))
+            if self.writes:
+                self.state.hand_over(job)
+            return {"settings": job.file, **job.inputs}
+
+        return found
+
+    def roots(self, stage: str, names: Names) -> tuple[str, ...]:
+        """The modules that a job's code starts from: its stage's, and its kind of autoencoder's."""
+        module = f"rsvp.stages.{stage}"
+        if KINDS_MODULE not in closure_of(module):
+            return (module,)
+        name = self.autoencoder_name(names)
+        kinds = [self.config.autoencoders[name].kind.name] if name else list(KINDS)
+        return (module, *map(kind_module, kinds))
+
+    def inputs(self, stage: str, names: Names) -> dict[str, list[str]]:
+        """The files that a job reads and other jobs make, by the name of their flag."""
+        of = {}
+        if stage not in ("generate_videos", "decode", "split", "train_diffusion", "report"):
+            of["dataset"] = [f"datasets/{self.dataset_name(names)}/{INDEX}"]
+        seed, autoencoder = names.get("seed"), self.autoencoder_name(names)
+        finetuned = f"autoencoders/{autoencoder}/seed{seed}/finetuned/{INDEX}"
+        latents = f"autoencoders/{autoencoder}/seed{seed}/latents/{INDEX}"
+        match stage:
+            case "decode" | "split":
+                dataset, name = self.config.datasets[names["dataset"]], names["dataset"]
+                if stage == "split":
+                    jobs = range(dataset.decode_jobs)
+                    of["shares"] = [f"datasets/{name}/frames/{job}/{INDEX}" for job in jobs]
+                if dataset.source is SourceKind.generated:
+                    of["videos_index"] = [f"datasets/{name}/videos/{INDEX}"]
+            case "finetune_autoencoder":
+                of["pretrained"] = [f"autoencoders/{autoencoder}/seed{seed}/pretrained/{INDEX}"]
+            case "cache_latents" | "reconstruct":
+                of["autoencoder"] = [finetuned]
+            case "measure_semantics":
+                of |= {"autoencoder": [finetuned], "latents": [latents]}
+            case "train_diffusion":
+                of["latents"] = [latents]
+            case "predict":
+                trained = self.config.predictors[names["predictor"]].same_as or names["predictor"]
+                of["autoencoder"] = [finetuned]
+                of["denoiser"] = [f"predictors/{trained}/seed{seed}/{INDEX}"]
+            case "evaluate":
+                of["real"] = [f"real_features/{self.dataset_name(names)}/{INDEX}"]
+                of["predictions"] = [f"predictions/{names['row']}/seed{seed}/{INDEX}"]
+            case "check_memorisation":
+                of["predictions"] = self.predicted(names["dataset"])
+            case "report":
+                of = {k: paths for k, paths in self.report_inputs.items() if k != "records"}
+        return of
+
+    def contents(self, stage: str, names: Names) -> dict[str, str]:
+        """Digests of the files that a job reads and no job makes."""
+        weights = {
+            "real_features": [key for key in self.weights if key not in LPIPS_KEYS],
+            "evaluate": list(self.weights),
+            "measure_semantics": LPIPS_KEYS,
+            "check_memorisation": ["i3d"],
+        }.get(stage, [])
+        found = {}
+        trained = stage in ("pretrain_autoencoder", "finetune_autoencoder")
+        if trained and self.trains_with_lpips(names["autoencoder"]):
+            weights = LPIPS_KEYS
+        if stage in ("pretrain_autoencoder", "train_diffusion"):
+            name = f"predictors.{names['predictor']}" if "predictor" in names else (
+                f"autoencoders.{names['autoencoder']}")  # fmt: skip
+            if name in self.starts:
+                found[f"{name}.init_from"] = self.starts[name]
+        if stage == "decode" and self.videos_of(names) is not None:
+            found[VIDEOS] = self.videos_digest(names)
+        if stage == "split":
+            for path in split_lists(self.config.datasets[names["dataset"]]):
+                found[path] = sha256_of_file(seen_from(self.results, path))
+        return found | {f"weights.{k}": self.weights[k] for k in weights if k in self.weights}
+
+    def lists(self, stage: str, names: Names) -> dict[str, list[str]]:
+        """The files of a job that are too many for a command line, by kind."""
+        if stage == "report":
+            return self.report_inputs
+        if stage == "check_memorisation":
+            return {"predictions": self.predicted(names["dataset"])}
+        return {}
+
+    def videos_of(self, names: Names) -> dict[str, str] | None:
+        """Content hashes of the videos that a decode job reads; None for a generated set."""
+        shares = self.videos.get(names["dataset"])
+        return shares[int(names["share"])] if shares else None
+
+    def videos_digest(self, names: Names) -> str:
+        """One digest of these."""
+        hashes = self.videos_of(names) or {}
+        return sources_digest([Source(id, "") for id in hashes], hashes)
+
+    def sources_flag(self, wildcards: Any) -> str:
+        """The flag that says which videos a decode job reads."""
+        if self.videos_of(wildcards) is not None:
+            return f"--sources-digest {self.videos_digest(wildcards)}"
+        return self.videos_flag(wildcards)
+
+    def videos_flag(self, wildcards: Any) -> str:
+        """The flag that names the index of a generated set, if it is one."""
+        generated = self.config.datasets[wildcards.dataset].source is SourceKind.generated
+        return f"--videos-index datasets/{wildcards.dataset}/videos/{INDEX}" if generated else ""
+
+    def weights_below(self, wildcards: Any) -> list[str]:
+        """The weights of a predictor's denoiser and autoencoder, beside their indexes."""
+        inputs = self.job("predict", **dict(wildcards.items())).inputs
+        indexes = [*inputs["autoencoder"], *inputs["denoiser"]]
+        return [index.replace(INDEX, "weights.safetensors") for index in indexes]
+
+    def has_semantics(self, autoencoder: str) -> bool:
+        """Whether an autoencoder has scene, object and motion."""
+        kind = self.config.autoencoders[autoencoder].kind
+        return kind in (AutoencoderKind.rsvp, AutoencoderKind.joint)
+
+    def predicted(self, dataset: str) -> list[str]:
+        """The indexes of what all predictors on a dataset, and their autoencoders, give."""
+        of = self.config.predictors
+        mine = [a for a in self.autoencoders if self.config.autoencoders[a].dataset == dataset]
+        rows = [p for p in self.predictors
+                if of[p].autoencoder in mine and of[p].context in (None, PREFIX)]  # fmt: skip
+        rows += [f"{autoencoder}.reconstruction" for autoencoder in mine]
+        return [f"predictions/{row}/seed{seed}/{INDEX}" for row in rows for seed in self.seeds]
+
+    @cached_property
+    def report_inputs(self) -> dict[str, list[str]]:
+        """The files that the report reads, by kind."""
+        jobs = self.before_report
+
+        def results(*stages: str) -> list[str]:
+            return [job.result for job in jobs if job.stage in stages]
+
+        return {
+            "evaluations": results("evaluate"),
+            "predictions": results("predict", "reconstruct", "predict_baseline"),
+            "semantics": results("measure_semantics"),
+            "copies": results("check_memorisation"),
+            "datasets": results("split"),
+            "histories": [f"{job.folder}/history.csv" for job in jobs if job.stage in TRAININGS],
+            "records": [f"{job.folder}/{RECORD}" for job in jobs],
+        }
+
+    def network_name(self, names: Names) -> str:
+        """The predictor or autoencoder that a job works for; the report's own name."""
+        return names.get("predictor") or names.get("autoencoder") or "report"
+
+    def autoencoder_name(self, names: Names) -> str | None:
+        """The autoencoder of a job, or of its predictor."""
+        if "predictor" in names:
+            return self.config.predictors[names["predictor"]].autoencoder
+        return names.get("autoencoder")
+
+    def dataset_name(self, names: Names) -> str:
+        """The dataset that a job works on.
+
+        Rows are "predictor", "autoencoder.reconstruction" or "dataset.baseline".
+        """
+        if "dataset" in names:
+            return names["dataset"]
+        name, _, kind = names.get("row", "").partition(".")
+        if kind and kind != "reconstruction":
+            return name
+        autoencoder = (
+            name if kind else self.autoencoder_name({"predictor": name} if name else names)
+        )
+        return self.config.autoencoders[autoencoder].dataset
+
+
+def unique(names: Iterable[Any]) -> list[Any]:
+    """The names in their order, each once."""
+    return list(dict.fromkeys(names))
+
+
+def localise_paths(config: Config, base: str, results: str) -> None:
+    """Rewrite the config's relative paths, given from `base`, as seen from `results`."""
+
+    def localise(path: str) -> str:
+        path = os.path.expanduser(path)
+        return path if os.path.isabs(path) else os.path.relpath(os.path.join(base, path), results)
+
+    for dataset in config.datasets.values():
+        if dataset.path:
+            dataset.path = localise(dataset.path)
+        if dataset.split.lists:
+            dataset.split.lists = localise(dataset.split.lists)
+        if dataset.ffmpeg and os.sep in dataset.ffmpeg:
+            dataset.ffmpeg = localise(dataset.ffmpeg)
+    for trained in (*config.autoencoders.values(), *config.predictors.values()):
+        if trained.init_from:
+            trained.init_from = localise(trained.init_from)
+    weights = config.weights
+    weights.folder = localise(weights.folder)
+    for key in NETWORK_KEYS:
+        path = getattr(weights, key)
+        if path and not is_url(path):
+            setattr(weights, key, localise(path))
+    for detector in weights.detectors.values():
+        detector.program = localise(detector.program)
+        if detector.weights and not is_url(detector.weights):
+            detector.weights = localise(detector.weights)
+
+
+def seen_from(results: str, path: str) -> Path:
+    """A path of the localised config, also before the results folder exists."""
+    return Path(os.path.normpath(os.path.join(results, path)))
+
+
+def weights_hashes(config: Config, results: str) -> dict[str, str]:
+    """Content hashes of the files that measure, by config key below `weights`.
+
+    Their paths stand in the settings; a file replaced under the same path has to count as well.
+    What is not downloaded yet is left out. UserError where a named path is missing, has another
+    SHA-256 than the config says, or where `weights.required` wants what is not there.
+    """
+    named = weights_sources(config.weights)
+    files = {key: source.local for key, source in named.items()}
+    files |= {
+        f"detectors.{name}.program": detector.program
+        for name, detector in config.weights.detectors.items()
+    }
+    present = []
+    for key, path in files.items():
+        file = seen_from(results, path)
+        if file.is_file():
+            present.append(Source(key, str(file)))
+        elif key not in named or not is_url(named[key].source):
+            check_file(f"weights.{key}", file)
+        elif config.weights.required:
+            raise UserError(f"config: weights.{key}: not there yet, but required; {FETCH}")
+    if not present:
+        return {}
+    hashes = content_hashes(present, Path(results, HASHES, "weights.json"))
+    for key, source in named.items():
+        expected = source.sha256
+        if expected and not is_url(source.source) and hashes[key] != expected:
+            raise UserError(
+                f"config: weights.{key}: the SHA-256 of {source.source} is {hashes[key]}, not "
+                f"{expected}; name the right file, or correct the sum behind it or leave it out"
+            )
+    return hashes
+
+
+def split_lists(dataset: Dataset) -> list[str]:
+    """The paths of UCF-101's lists that divide a dataset; none where it is split otherwise."""
+    if dataset.split.kind is not SplitKind.official or not dataset.split.lists:
+        return []
+    names = ("trainlist", "testlist")
+    return [f"{dataset.split.lists}/{name}{dataset.split.number:02d}.txt" for name in names]
+
+
+def check_apart(results: str, path: str | None, name: str) -> None:
+    """UserError where results would be found among the videos of a dataset."""
+    videos = os.path.realpath(seen_from(results, path)) if path else None
+    if videos and os.path.commonpath([videos, results]) == videos:
+        raise UserError(
+            f"config: results: {results} lies in the folder of the videos of datasets.{name};"
+            " name a folder outside of it"
+        )
+
+
+def check_results(results: str) -> None:
+    """UserError where the results folder cannot be made or written to; nothing is made here."""
+    place = results
+    try:
+        while not exists(place):
+            place = os.path.dirname(place)
+        folder = os.path.isdir(place)
+        reason = None if os.access(place, os.W_OK | os.X_OK) else "not writable"
+        if not folder:
+            reason = "a file, not a folder" if place == results else "Not a directory"
+    except OSError as error:
+        reason = error.strerror
+    if reason:
+        raise UserError(f"config: results: {shorten(results)}: {reason}; name another folder")
+
+
+def exists(path: str) -> bool:
+    """Whether a path leads somewhere; OSError where it cannot, a link in a circle say."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        if os.path.islink(path):
+            raise
+        return False
+    return True
+
+
+def check_file(key: str, path: Path) -> None:
+    """UserError where a file that the config names is missing."""
+    if not path.is_file():
+        raise UserError(f"config: {key}: no file {os.path.normpath(path)}; correct the path")
+
+
+def check_start(key: str, index: Path, own: Path) -> None:
+    """UserError where `index` is no trained network's, or lies in `own`, which it would start."""
+    if os.path.realpath(index).startswith(f"{os.path.realpath(own)}/"):
+        # Each run would change what it starts from, so the next one would start anew.
+        raise UserError(
+            f"config: {key}: {index.parent} is made by the training that would start from it;"
+            " copy that folder to outside of results and name the copy"
+        )
+    check_file(key, index)
+    try:
+        read_network_index(index)
+    except UserError as error:
+        raise UserError(f"config: {key}: {error}") from None

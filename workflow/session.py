@@ -1,0 +1,160 @@
+"""One call of snakemake: its environment, the results folder it holds, and its last words."""
+
+import argparse
+import fcntl
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from config_file import check_config_file
+from jobs import RECORD, counted, other_versions
+from plan import Plan
+
+from rsvp.config.schema import Config
+from rsvp.runtime.code import ROOT
+from rsvp.runtime.errors import BAD_INPUT, UserError
+from rsvp.runtime.files import read_yaml
+from rsvp.runtime.journal import JOURNAL, SAVE_SECONDS, forget
+from rsvp.runtime.lock import no_locks
+from rsvp.runtime.main import STARTED, STOPPED
+from rsvp.runtime.record import running_versions
+
+# All rules run in the environment that runs snakemake; that they name one is asked by its linter.
+# Snakemake would take braces in the project's path for wildcards.
+ENVIRONMENT = f"{ROOT}/envs/rsvp.yaml".replace("{", "{{").replace("}", "}}")
+MOST_LINES = 10
+LOCK = ".snakemake/rsvp.lock"
+FAILED_JOB = re.compile(r"^Error in rule (\w+):$((?:\n +.*)*)", re.MULTILINE)
+FAILED_LOG = re.compile(r"^ +log: (.*?)(?: \(check log file.*)?$", re.MULTILINE)
+
+
+@contextmanager
+def stop_in_one_line() -> Iterator[None]:
+    """Turn a UserError into one line on the terminal and exit code 2, before any job starts."""
+    try:
+        yield
+    except UserError as error:
+        print(f"rsvp: {error}", file=sys.stderr)
+        sys.exit(BAD_INPUT)
+
+
+def plan_of(arguments: Sequence[str], description: str | None) -> Plan:
+    """Return the plan of the config that flags name, as snakemake reads them."""
+    parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
+    parser.add_argument("--configfile", nargs="+", default=["config.yaml"], metavar="FILE")
+    parser.add_argument("--config", nargs="*", default=[], metavar="KEY=VALUE")
+    parsed, _ = parser.parse_known_args(arguments)
+    config: dict[str, Any] = {}
+    for file in parsed.configfile:
+        check_config_file(file)
+        merge(config, read_yaml(file))
+    for setting in parsed.config:
+        key, _, value = setting.partition("=")
+        merge(config, {key: yaml.safe_load(value)})
+    return Plan(config, os.getcwd())
+
+
+def merge(config: dict[str, Any], more: Mapping[str, Any]) -> None:
+    """Put values into a config, section by section."""
+    for key, value in more.items():
+        if isinstance(value, Mapping) and isinstance(config.get(key), dict):
+            merge(config[key], value)
+        else:
+            config[key] = dict(value) if isinstance(value, Mapping) else value
+
+
+def run_own_code(config: Config) -> None:
+    """Make the rules' "$PYTHON" -m rsvp.… the running interpreter with the code of this clone.
+
+    As environment variables, since Snakemake would count a changed parameter as a reason to rerun.
+    """
+    found = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    os.environ["PYTHON"] = sys.executable
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([str(ROOT), *filter(None, found)]))
+    os.environ["PYTHONSAFEPATH"] = "1"
+    os.environ["RSVP_STARTER"] = str(os.getpid())  # a stage ends when this process has
+    os.environ[SAVE_SECONDS] = str(config.compute.save_seconds)
+    # How often all bars are drawn: in a log file they should not drown the rest.
+    os.environ.setdefault("TQDM_MININTERVAL", "0.5" if sys.stderr.isatty() else "10")
+
+
+def speak_of(plan: Plan) -> None:
+    """Say on stderr which results are stale by themselves, and which other versions made."""
+    results = plan.state
+    records = {job.folder: record for job in plan.jobs if (record := results.record(job))}
+    groups: dict[str, list[str]] = {}
+    for job in plan.jobs:
+        if job.folder in records or results.without_provenance(job):
+            for reason in results.reasons(job):
+                groups.setdefault(reason, []).append(job.folder)
+    lines = [f"{counted(folders)}: {reason}" for reason, folders in groups.items()]
+    if len(lines) > MOST_LINES:
+        lines = [*lines[:MOST_LINES], f"{len(lines) - MOST_LINES} more reasons: make why"]
+    for line in [*other_versions(records, running_versions()), *lines]:
+        print(f"rsvp: {line}", file=sys.stderr)
+
+
+def forget_journals(plan: Plan) -> None:
+    """Remove the journals of finished stages when a call of snakemake ends.
+
+    Until Snakemake has noted that a stage is finished, its journal saves the work of a run that
+    died at its very end. After that it would keep `--forcerun` from doing the work again.
+    """
+    for job in plan.jobs:
+        state = Path(job.folder, "state")
+        if Path(job.folder, RECORD).exists() and any(state.glob(f"*{JOURNAL}")):
+            forget(state)
+
+
+def hold_results() -> None:
+    """Take this results folder for as long as the process lives, or say who has it.
+
+    Snakemake's own lock outlives a killed run; one of the operating system does not.
+    """
+    with stop_in_one_line():
+        stream = open(LOCK, "a+", encoding="utf-8")  # noqa: SIM115 (held until the process ends)
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if not isinstance(error, BlockingIOError):
+                raise UserError(no_locks(os.path.abspath(LOCK), error)) from None
+            stream.seek(0)
+            raise UserError(
+                f"{os.getcwd()}: another snakemake (process {stream.read().strip()}) works in this"
+                " results folder; wait for it or stop it"
+            ) from None
+        stream.truncate(0)
+        stream.write(f"{os.getpid()}\n")
+        stream.flush()
+    HELD.append(stream)
+
+
+HELD: list[Any] = []
+
+
+def print_failures(logs: Iterable[str]) -> None:
+    """Repeat at the end, below all that Snakemake prints, why each failed job says it stopped."""
+    for log in logs:
+        for rule, details in FAILED_JOB.findall(Path(log).read_text(encoding="utf-8")):
+            found = FAILED_LOG.search(details)
+            path = Path(found[1]) if found else None
+            text = path.read_text(encoding="utf-8") if path and path.exists() else ""
+            print(f"rsvp {rule}: {why_stopped(text)} (log: {path and path.resolve()})",
+                  file=sys.stderr)  # fmt: skip
+
+
+def why_stopped(log: str) -> str:
+    """The reason that the last run in a stage's log gives for its end."""
+    if not log:
+        return "see what it said above"  # where the disk is full, say
+    last = log.rpartition(f": {STARTED}: ")[2]
+    reasons = re.findall(rf"^.* rsvp\.runtime\.main: {STOPPED}: (.*)$", last, re.MULTILINE)
+    # What is killed says nothing; a line of its work before that is no reason.
+    return (
+        reasons[-1] if reasons else "killed, or crashed, without a word; the same command goes on"
+    )

@@ -44,7 +44,8 @@ def main() -> None:
     parser.add_argument("--csv", type=Path, help="where to keep the table")
     arguments = parser.parse_args()
     row = f"{arguments.autoencoder}/seed{arguments.seed}"
-    handed = read_json(arguments.results / f"settings/finetune_autoencoder/{row}.json")
+    record = read_json(arguments.results / f"autoencoders/{row}/finetuned/run.json")
+    handed = record["settings"]
     pretrained = arguments.results / f"autoencoders/{row}/pretrained/index.json"
     dataset = arguments.results / f"datasets/{handed['autoencoder']['dataset']}/index.json"
     lines = []

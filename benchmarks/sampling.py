@@ -92,7 +92,7 @@ class Setup:
         results, seed = arguments.results, f"seed{arguments.seed}"
         self.fabric = make_fabric(Compute(device=arguments.device, threads=arguments.threads))
         handed = read_settings(
-            read_json(results / f"settings/predict/{arguments.predictor}/{seed}.json")
+            read_json(results / f"predictions/{arguments.predictor}/{seed}/run.json")["settings"]
         )
         folder = results / "autoencoders" / arguments.autoencoder / seed
         self.network = load_predictor(

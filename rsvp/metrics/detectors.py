@@ -12,6 +12,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from rsvp.runtime.device import full_precision
 from rsvp.runtime.errors import UserError
@@ -24,7 +25,7 @@ class Detector(Protocol):
 
     minimum_frames: int  # clips of fewer have no features
 
-    def features(self, frames: torch.Tensor) -> torch.Tensor:
+    def features(self, frames: Tensor) -> Tensor:
         """Features (B, D), float, of uint8 clips (B, T, H, W, 3) of any size.
 
         Scaling, resizing and choosing frames is the detector's own matter.
@@ -51,12 +52,12 @@ def load_program(program: Path, weights: Path | None, device: torch.device) -> D
     return made
 
 
-def clip_feature(detector: Detector, frames: torch.Tensor) -> np.ndarray:
+def clip_feature(detector: Detector, frames: Tensor) -> np.ndarray:
     """Return the features (D,) of one uint8 clip (T, H, W, 3); UserError for other shapes."""
     with torch.no_grad(), full_precision():
         found = detector.features(frames[None])
-    if not isinstance(found, torch.Tensor) or found.ndim != 2 or len(found) != 1:
-        shape = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
+    if not isinstance(found, Tensor) or found.ndim != 2 or len(found) != 1:
+        shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
         raise UserError(f"detector: one clip's features are (1, D), not {shape}")
     if not torch.isfinite(found).all():
         raise UserError("detector: features are not finite")

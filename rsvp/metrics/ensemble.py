@@ -6,9 +6,10 @@ fair ones (Ferro 2014): their expectation does not depend on K, so rows with oth
 """
 
 import torch
+from torch import Tensor
 
 
-def crps(predicted: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+def crps(predicted: Tensor, real: Tensor) -> Tensor:
     """Continuous ranked probability score per value, mean over pixels and channels; 0 is best.
 
     mean_k |x_k - y| - mean_{j<k} |x_j - x_k| / 2 (Gneiting & Raftery 2007, equation 21; the pairs
@@ -29,7 +30,7 @@ def crps(predicted: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
     return error.mean(dim=(1, 2, 3))
 
 
-def energy_score(predicted: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+def energy_score(predicted: Tensor, real: Tensor) -> Tensor:
     """Energy score of whole frames, the CRPS of vectors: it sees how pixels depend on each other.
 
     mean_k |x_k - y| - mean_{j<k} |x_j - x_k| / 2 with |.| the root mean square over a frame's
@@ -45,13 +46,13 @@ def energy_score(predicted: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
     return score / root
 
 
-def mean_error(predicted: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+def mean_error(predicted: Tensor, real: Tensor) -> Tensor:
     """Mean squared error of the mean over trajectories, not rounded: squared grey levels."""
     trajectories, truth = _doubles(predicted, real)
     return (trajectories.mean(dim=0) - truth).square().mean(dim=(1, 2, 3))
 
 
-def diversity(predicted: torch.Tensor) -> torch.Tensor:
+def diversity(predicted: Tensor) -> Tensor:
     """Root mean square difference of two trajectories, mean over pairs; NaN for one trajectory.
 
     It is √2 times the spread: the mean over pairs of (x_j - x_k)² is twice the unbiased variance.
@@ -61,7 +62,7 @@ def diversity(predicted: torch.Tensor) -> torch.Tensor:
     return (2 * predicted.double().var(dim=0).mean(dim=(1, 2, 3))).sqrt()
 
 
-def _doubles(predicted: torch.Tensor, real: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _doubles(predicted: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
     if predicted.dim() != 5 or predicted.shape[1:] != real.shape:
         raise ValueError(
             f"trajectories: {tuple(predicted.shape)} for a clip of {tuple(real.shape)}"

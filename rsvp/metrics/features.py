@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
+from torch import Tensor
 
 from rsvp.config.schema import Column
 from rsvp.metrics import motion
@@ -20,10 +20,7 @@ MOTION = "motion"  # in place of a detector's name
 
 
 def clip_features(
-    frames: torch.Tensor,
-    context: int,
-    windows: Sequence[int | None],
-    detectors: Mapping[str, Detector],
+    frames: Tensor, context: int, windows: Sequence[int | None], detectors: Mapping[str, Detector]
 ) -> dict[str, np.ndarray]:
     """Return features (D,) by name of uint8 frames (T, H, W, 3), of which `context` are observed.
 

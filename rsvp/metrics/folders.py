@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 import torch
+from torch import Tensor
 
 from rsvp.config.schema import Split
 from rsvp.data.folders import ClipFolder
@@ -33,7 +34,7 @@ class FolderClips:
         self.most = frames
         self.shape = tuple(folder.frames(names[0], frames).shape)
 
-    def frames(self, i: int) -> torch.Tensor:
+    def frames(self, i: int) -> Tensor:
         """uint8 (T, H, W, 3); UserError where a clip has another shape than the first."""
         name = self.table["clip"].iloc[i]
         found = self.folder.frames(name, self.most)
@@ -59,7 +60,7 @@ class FolderPredictions:
     def __init__(self, samples: Sequence[FolderClips], index: dict[str, Any], skip: int) -> None:
         self.samples, self.index, self.skip = samples, index, skip
 
-    def frames(self, number: int) -> torch.Tensor:
+    def frames(self, number: int) -> Tensor:
         """uint8 (K, F, H, W, 3), future frames only."""
         return torch.stack([clips.frames(number)[self.skip :] for clips in self.samples])
 
@@ -75,7 +76,7 @@ class BaselinePredictions:
         row = f"{index['dataset']}.{name}"
         self.index = index | {"row": row, "kind": "baseline", "trajectories": 1}
 
-    def frames(self, number: int) -> torch.Tensor:
+    def frames(self, number: int) -> Tensor:
         """uint8 (1, F, H, W, 3), future frames only."""
         observed = self.real.frames(number)[: self.index["context_frames"]].numpy()
         future = baselines.predict(self.name, observed, self.index["future_frames"])

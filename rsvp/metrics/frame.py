@@ -5,6 +5,7 @@ The data range is 255. Averaging over frames and clips is the caller's.
 """
 
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 DATA_RANGE = 255.0
@@ -14,22 +15,22 @@ SSIM_SIGMA = 1.5  # pixels
 SSIM_K1, SSIM_K2 = 0.01, 0.03
 
 
-def mse(predicted: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+def mse(predicted: Tensor, real: Tensor) -> Tensor:
     """Mean squared error over pixels and channels, in squared grey levels (0..65025)."""
     return _squared_error(predicted, real).mean(dim=(1, 2, 3))
 
 
-def psnr(predicted: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+def psnr(predicted: Tensor, real: Tensor) -> Tensor:
     """Peak signal-to-noise ratio in dB, at most `PSNR_CAP`."""
     return psnr_from_mse(mse(predicted, real))
 
 
-def psnr_from_mse(error: torch.Tensor) -> torch.Tensor:
+def psnr_from_mse(error: Tensor) -> Tensor:
     """PSNR in dB, at most `PSNR_CAP`, of a mean squared error in squared grey levels."""
     return (10 * torch.log10(DATA_RANGE**2 / error)).clamp(max=PSNR_CAP)
 
 
-def masked_psnr(predicted: torch.Tensor, real: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+def masked_psnr(predicted: Tensor, real: Tensor, mask: Tensor) -> Tensor:
     """PSNR in dB over the pixels where `mask`, (N, H, W), is not 0; NaN for an empty mask."""
     inside = (mask != 0).double()
     _check(predicted, real)
@@ -39,7 +40,7 @@ def masked_psnr(predicted: torch.Tensor, real: torch.Tensor, mask: torch.Tensor)
     return psnr_from_mse(error / inside.sum(dim=(1, 2)))
 
 
-def ssim(predicted: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+def ssim(predicted: Tensor, real: Tensor) -> Tensor:
     """Structural similarity (Wang et al. 2004), mean over channels and over whole windows only.
 
     Gaussian window 11×11 with sigma 1.5, population covariance, K1 0.01, K2 0.03; windows that
@@ -60,7 +61,7 @@ def ssim(predicted: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
     return (luminance * structure).mean(dim=(1, 2, 3))
 
 
-def _window_mean(values: torch.Tensor) -> torch.Tensor:
+def _window_mean(values: Tensor) -> Tensor:
     """Gaussian-weighted mean over each whole window of (N, C, H, W): (N, C, H - 10, W - 10)."""
     offset = torch.arange(SSIM_KERNEL, dtype=values.dtype, device=values.device) - SSIM_KERNEL // 2
     window = torch.exp(-0.5 * (offset / SSIM_SIGMA) ** 2)
@@ -70,13 +71,13 @@ def _window_mean(values: torch.Tensor) -> torch.Tensor:
     return means.unflatten(0, values.shape[:2])[:, :, 0]
 
 
-def _squared_error(predicted: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+def _squared_error(predicted: Tensor, real: Tensor) -> Tensor:
     """Squared difference per value, float64 (N, H, W, 3)."""
     _check(predicted, real)
     return (predicted.double() - real.double()).square()
 
 
-def _check(predicted: torch.Tensor, real: torch.Tensor) -> None:
+def _check(predicted: Tensor, real: Tensor) -> None:
     if predicted.shape != real.shape or predicted.dim() != 4 or predicted.shape[3] != 3:
         raise ValueError(
             f"frames: two (N, H, W, 3) of one shape are needed, not {tuple(predicted.shape)} "

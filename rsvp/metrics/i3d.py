@@ -15,7 +15,7 @@ from typing import Any
 import google_crc32c
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from rsvp.data.pixels import to_float
@@ -63,7 +63,7 @@ class Unit(nn.Module):
         self.weight = nn.Parameter(torch.empty(outputs, inputs, *self.kernel))
         self.bias = nn.Parameter(torch.empty(outputs))
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """(B, C, T, H, W) -> (B, outputs, ceil(T / stride), …)."""
         x = functional.pad(x, same_padding(x.shape[2:], self.kernel, self.stride))
         return functional.relu(functional.conv3d(x, self.weight, self.bias, self.stride))
@@ -76,7 +76,7 @@ class Pool(nn.Module):
         super().__init__()
         self.kernel, self.stride = kernel, stride
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """(B, C, T, H, W) -> (B, C, ceil(T / stride), …)."""
         padding = same_padding(x.shape[2:], self.kernel, self.stride)
         return functional.max_pool3d(
@@ -111,7 +111,7 @@ class Mixed(nn.Module):
         )
         self.outputs = first + second[1] + third[1] + last
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, T, H, W) -> (B, outputs, T, H, W)."""
         return torch.cat([branch(x) for branch in self.branches], dim=1)
 
@@ -137,19 +137,22 @@ class I3D(nn.Module):
         self.requires_grad_(False)
         self.eval()
 
-    def forward(self, clips: torch.Tensor) -> torch.Tensor:
+    def forward(self, clips: Tensor) -> Tensor:
         """Logits (B, 400) of (B, 3, T, 224, 224), float32 in [-1, 1], T at least 9."""
-        check_frames(clips.shape[2])
+        if clips.shape[2] < MINIMUM_FRAMES:
+            raise UserError(
+                f"I3D: clips of {clips.shape[2]} frames; it needs {MINIMUM_FRAMES} or more: raise "
+                "clip_frames, or read only the column of context and future together"
+            )
         x = functional.avg_pool3d(self.trunk(clips), (2, 7, 7), stride=1)
         return self.logits(x).mean(dim=(2, 3, 4))
 
     @torch.no_grad()
-    def features(self, frames: torch.Tensor) -> torch.Tensor:
+    def features(self, frames: Tensor) -> Tensor:
         """Logits (B, 400), float32, of uint8 clips (B, T, H, W, 3) of any size, T at least 9.
 
         Frames are resized to 224×224 (`_RESIZE`).
         """
-        check_frames(frames.shape[1])
         x = to_float(frames.permute(0, 1, 4, 2, 3))
         if x.shape[-2:] != (SIZE, SIZE):
             x = functional.interpolate(
@@ -167,15 +170,6 @@ class I3D(nn.Module):
             "batch_norm_epsilon": _EPSILON,
             "minimum_frames": MINIMUM_FRAMES,
         }
-
-
-def check_frames(frames: int) -> None:
-    """UserError for clips that are too short for the network."""
-    if frames < MINIMUM_FRAMES:
-        raise UserError(
-            f"I3D: clips of {frames} frames; it needs {MINIMUM_FRAMES} or more: raise clip_frames, "
-            "or read only the column of context and future together"
-        )
 
 
 def manifest() -> dict[str, dict[str, Any]]:
@@ -252,7 +246,7 @@ def _trunk() -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def _weight(values: np.ndarray) -> torch.Tensor:
+def _weight(values: np.ndarray) -> Tensor:
     """TensorFlow's (T, H, W, inputs, outputs) as torch's (outputs, inputs, T, H, W)."""
     return torch.from_numpy(np.ascontiguousarray(values.transpose(4, 3, 0, 1, 2)))
 

@@ -31,10 +31,7 @@ class Interval:
 
 
 def group_interval(
-    values: Sequence[float],
-    groups: Sequence[object],
-    resamples: int = 2000,
-    seed: int = 0,
+    values: Sequence[float], groups: Sequence[object], resamples: int = 2000, seed: int = 0
 ) -> Interval:
     """Mean of `values`, one per clip, and its bootstrap interval over groups.
 

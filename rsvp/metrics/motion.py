@@ -9,6 +9,7 @@ It cannot see a change of correlations alone.
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from rsvp.metrics.distribution import diagonal_frechet_distance
@@ -21,7 +22,7 @@ MINIMUM_FRAMES = 4
 _FLOOR = 0.05  # grey levels: differences below it count as none, so that logarithms stay finite
 
 
-def motion_features(frames: torch.Tensor) -> torch.Tensor:
+def motion_features(frames: Tensor) -> Tensor:
     """Features (32,), float64, of one clip: uint8 (T, H, W, 3), T at least 4, H and W at least 8.
 
     With x_t the luma at a scale and d_t = x_{t+1} - x_t, in grey levels, per scale:
@@ -60,7 +61,7 @@ def protocol() -> dict[str, object]:
     }
 
 
-def _scale_features(luma: torch.Tensor) -> torch.Tensor:
+def _scale_features(luma: Tensor) -> Tensor:
     """The eight features (8,) of luma (T, 1, H, W) at its own scale."""
     luma = luma[:, 0]
     step = luma.diff(dim=0)
@@ -81,7 +82,7 @@ def _scale_features(luma: torch.Tensor) -> torch.Tensor:
     )
 
 
-def _velocity(luma: torch.Tensor, step: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _velocity(luma: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
     """Least-squares velocity along columns and rows from the brightness constancy equation."""
     middle = (luma[1:] + luma[:-1]) / 2
     velocities = []
@@ -96,5 +97,5 @@ def _velocity(luma: torch.Tensor, step: torch.Tensor) -> tuple[torch.Tensor, tor
     return velocities[0], velocities[1]
 
 
-def _log(value: torch.Tensor) -> torch.Tensor:
+def _log(value: Tensor) -> Tensor:
     return torch.log(value + _FLOOR)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rsvp.metrics.files import read_weights
 from rsvp.runtime.errors import UserError
@@ -46,7 +46,7 @@ class PerceptualDistance(nn.Module):
         self.requires_grad_(False)
         self.eval()
 
-    def forward(self, predicted: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+    def forward(self, predicted: Tensor, real: Tensor) -> Tensor:
         """Distances (B,) of two batches (B, 3, H, W), float in [-1, 1], H and W at least 32."""
         if min(predicted.shape[-2:]) < MINIMUM_SIZE:
             raise UserError(
@@ -61,7 +61,7 @@ class PerceptualDistance(nn.Module):
         return super().train(False)
 
 
-def backbone_name(features: Mapping[str, torch.Tensor], path: Path) -> str:
+def backbone_name(features: Mapping[str, Tensor], path: Path) -> str:
     """Name the backbone by the features themselves: alex, squeeze or vgg."""
     name = _FIRST_LAYERS.get(tuple(getattr(features.get("features.0.weight"), "shape", ())))
     if name is None:
@@ -72,7 +72,7 @@ def backbone_name(features: Mapping[str, torch.Tensor], path: Path) -> str:
     return "vgg" if _VGG_LAYER in features else name
 
 
-def heads_name(heads: Mapping[str, torch.Tensor], path: Path) -> str:
+def heads_name(heads: Mapping[str, Tensor], path: Path) -> str:
     """Name the backbone of linear heads by the channels that they weigh."""
     channels = tuple(value.shape[1] for _, value in sorted(heads.items()) if value.ndim == 4)
     if channels not in _HEADS:
@@ -97,8 +97,8 @@ def _empty_network(backbone: str) -> nn.Module:
 
 def _fill(
     network: nn.Module,
-    features: dict[str, torch.Tensor],
-    heads: dict[str, torch.Tensor],
+    features: dict[str, Tensor],
+    heads: dict[str, Tensor],
     backbone: Path,
     linear: Path,
 ) -> None:

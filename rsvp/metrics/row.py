@@ -10,6 +10,7 @@ import pyarrow as pa
 import torch
 from pyarrow import parquet
 from safetensors.numpy import save_file
+from torch import Tensor
 
 from rsvp.data.clips import clip_places
 from rsvp.metrics import features, scoring
@@ -18,7 +19,6 @@ from rsvp.runtime.files import atomic_path, sha256_of_file, write_json
 from rsvp.runtime.parts import PartWriter
 
 SCORES, FEATURES = "scores/", "features/"  # prefixes of the names of measured arrays
-ROW_GROUP = 16384  # lines of the score table that are compressed together
 SCHEMA = pa.schema(
     [("clip", pa.string()), ("group", pa.string()), ("trajectory", pa.int64()),
      ("frame", pa.int64()), *((name, pa.float64()) for name in scoring.SCORES)]
@@ -31,7 +31,7 @@ class RealClips(Protocol):
     table: pd.DataFrame  # with the columns clip and group
     index_path: Path
 
-    def frames(self, i: int) -> torch.Tensor:
+    def frames(self, i: int) -> Tensor:
         """uint8 (T, H, W, 3), observed and future."""
 
     def truth(self, i: int) -> dict[str, np.ndarray] | None:
@@ -43,7 +43,7 @@ class PredictedClips(Protocol):
 
     index: dict[str, Any]
 
-    def frames(self, number: int) -> torch.Tensor:
+    def frames(self, number: int) -> Tensor:
         """uint8 (K, F, H, W, 3), future frames only."""
 
 
@@ -105,18 +105,10 @@ class RealSide:
 
 
 def write_scores(path: Path, row: RowScorer, parts: PartWriter) -> None:
-    """Write the score table, without lines where the row is unpaired.
-
-    Its row groups have a fixed size, so that the file does not depend on where a run was killed.
-    """
+    """Write the score table, without lines where the row is unpaired."""
     with atomic_path(path) as temporary, parquet.ParquetWriter(temporary, SCHEMA) as writer:
-        table = SCHEMA.empty_table()
         for part in parts if row.paired else ():
-            table = pa.concat_tables([table, score_lines(row, part)]).combine_chunks()
-            while len(table) >= ROW_GROUP:
-                writer.write_table(table.slice(0, ROW_GROUP))
-                table = table.slice(ROW_GROUP)
-        writer.write_table(table.combine_chunks())
+            writer.write_table(score_lines(row, part))
 
 
 def score_lines(row: RowScorer, part: dict[str, np.ndarray]) -> pa.Table:

@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from rsvp.data.pixels import to_float
 from rsvp.metrics import ensemble, frame
@@ -19,9 +20,9 @@ COLUMNS = ("clip", "group", "trajectory", "frame", *SCORES)  # of the score tabl
 
 
 def score_clip(
-    predicted: torch.Tensor,
-    real: torch.Tensor,
-    mask: torch.Tensor | None,
+    predicted: Tensor,
+    real: Tensor,
+    mask: Tensor | None,
     perceptual: PerceptualDistance | None,
     sampled: bool,
 ) -> dict[str, np.ndarray]:
@@ -53,11 +54,8 @@ def score_clip(
 
 
 def score_frames(
-    predicted: torch.Tensor,
-    real: torch.Tensor,
-    mask: torch.Tensor | None,
-    perceptual: PerceptualDistance | None,
-) -> dict[str, torch.Tensor]:
+    predicted: Tensor, real: Tensor, mask: Tensor | None, perceptual: PerceptualDistance | None
+) -> dict[str, Tensor]:
     """Return `FRAME_SCORES` (F,) of one trajectory, uint8 (F, H, W, 3), against the real frames."""
     unknown = _unknown(len(real))
     error = frame.mse(predicted, real)
@@ -71,11 +69,8 @@ def score_frames(
 
 
 def score_ensemble(
-    predicted: torch.Tensor,
-    real: torch.Tensor,
-    perceptual: PerceptualDistance | None,
-    sampled: bool,
-) -> dict[str, torch.Tensor]:
+    predicted: Tensor, real: Tensor, perceptual: PerceptualDistance | None, sampled: bool
+) -> dict[str, Tensor]:
     """Return `ENSEMBLE_SCORES` (F,) of all trajectories, uint8 (K, F, H, W, 3).
 
     One trajectory of several possible ones tells nothing of the others: all are NaN. A
@@ -98,9 +93,7 @@ def score_ensemble(
 
 
 @torch.no_grad()
-def lpips(
-    predicted: torch.Tensor, real: torch.Tensor, perceptual: PerceptualDistance
-) -> torch.Tensor:
+def lpips(predicted: Tensor, real: Tensor, perceptual: PerceptualDistance) -> Tensor:
     """LPIPS per frame, float64 (F,), of uint8 (F, H, W, 3), on the network's device."""
     device = next(perceptual.parameters()).device
     inputs = (to_float(x.to(device).permute(0, 3, 1, 2)) for x in (predicted, real))
@@ -109,7 +102,7 @@ def lpips(
     return distances.double().cpu()
 
 
-def _unknown(count: int) -> torch.Tensor:
+def _unknown(count: int) -> Tensor:
     return torch.full((count,), float("nan"), dtype=torch.float64)
 
 

@@ -358,10 +358,7 @@ def composite(
 
 
 def swap_scores(
-    decoded: np.ndarray,
-    clip: np.ndarray,
-    truth: dict[str, np.ndarray],
-    background: np.ndarray,
+    decoded: np.ndarray, clip: np.ndarray, truth: dict[str, np.ndarray], background: np.ndarray
 ) -> dict[str, float]:
     """Check that scene A with objects and motion of B decodes to B's objects over A's background.
 

@@ -5,6 +5,7 @@ where they are, so blur, missing texture and wrong colours cost and exact positi
 """
 
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 PATCH = 7  # pixels per side
@@ -13,7 +14,7 @@ PATCHES_PER_FRAME = 48
 DIRECTIONS = 128
 
 
-def sliced_wasserstein(predicted: torch.Tensor, real: torch.Tensor, seed: int = 0) -> torch.Tensor:
+def sliced_wasserstein(predicted: Tensor, real: Tensor, seed: int = 0) -> Tensor:
     """Distance (B,) between the patches of each predicted clip and of its real clip; 0 is equal.
 
     Both (B, T, 3, H, W), float in [-1, 1], H and W at least 16. On each level of the Laplacian
@@ -42,7 +43,7 @@ def sliced_wasserstein(predicted: torch.Tensor, real: torch.Tensor, seed: int = 
     return torch.stack(distances).mean(dim=0)
 
 
-def laplacian_pyramid(frames: torch.Tensor) -> list[torch.Tensor]:
+def laplacian_pyramid(frames: Tensor) -> list[Tensor]:
     """Levels of (N, C, H, W), finest first; the last is the low-pass remainder."""
     levels = []
     while min(frames.shape[-2:]) >= 2 * SMALLEST:
@@ -53,7 +54,7 @@ def laplacian_pyramid(frames: torch.Tensor) -> list[torch.Tensor]:
     return [*levels, frames]
 
 
-def _blur(frames: torch.Tensor) -> torch.Tensor:
+def _blur(frames: Tensor) -> Tensor:
     """The binomial filter (1, 4, 6, 4, 1) / 16 along both sides, with mirrored borders."""
     frames = functional.pad(frames, (2, 2, 2, 2), mode="reflect")
     for axis in (2, 3):  # sums of slices: seven times faster than a convolution of one channel
@@ -62,7 +63,7 @@ def _blur(frames: torch.Tensor) -> torch.Tensor:
     return frames
 
 
-def _patches(level: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+def _patches(level: Tensor, generator: torch.Generator) -> Tensor:
     """Patches (B, 2, T × patches, 3, 49) of (B, 2, T, 3, H, W), at the same places in all clips."""
     batch, sets, frames, channels, height, width = level.shape
     shape = (frames, PATCHES_PER_FRAME, 1, 1)

@@ -8,7 +8,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from rsvp.config.schema import Generated
 from rsvp.data.generated import generate_video
 from rsvp.models.autoencoders.kinds import load_autoencoder
-from rsvp.models.autoencoders.rsvp import Autoencoder, Context
+from rsvp.models.autoencoders.rsvp import Context, RsvpAutoencoder
 from rsvp.models.bundle import save_bundle
 
 SHAPE = {"width": 16, "scene_channels": 3, "object_channels": 4, "motion_channels": 5}
@@ -16,7 +16,7 @@ SHAPE = {"width": 16, "scene_channels": 3, "object_channels": 4, "motion_channel
 
 def autoencoder():
     torch.manual_seed(0)
-    return Autoencoder(**SHAPE)
+    return RsvpAutoencoder(**SHAPE)
 
 
 def noise(*shape, seed=0):

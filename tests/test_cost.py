@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from rsvp.models.autoencoders.rsvp import Autoencoder
+from rsvp.models.autoencoders.rsvp import RsvpAutoencoder
 from rsvp.training.cost import autoencoder_flops, forward_flops, per_second
 
 
@@ -21,7 +21,7 @@ def test_a_multiply_add_counts_as_two():
 
 
 def test_a_clip_costs_its_context_and_each_frame_alike():
-    autoencoder = Autoencoder(16, 3, 4, 4)
+    autoencoder = RsvpAutoencoder(16, 3, 4, 4)
     shape = {"resolution": 32, "context_frames": 2}
     costs = [
         autoencoder_flops(autoencoder, SimpleNamespace(clip_frames=frames, **shape))

@@ -11,7 +11,7 @@ from rsvp.diffusion.objectives import OBJECTIVES
 from rsvp.diffusion.packing import Packing
 from rsvp.diffusion.predictor import TrainedPredictor, future_noise, predict, step_noise
 from rsvp.diffusion.samplers import Sampling
-from rsvp.models.autoencoders.rsvp import Autoencoder
+from rsvp.models.autoencoders.rsvp import RsvpAutoencoder
 from rsvp.models.denoiser import LatentDenoiser
 
 SHAPE = (6, 4, 4, 4)
@@ -57,7 +57,7 @@ class Straight:
 @torch.no_grad()
 def test_latents_are_normalised_for_the_denoiser_and_restored_for_the_decoder():
     torch.manual_seed(0)
-    autoencoder = Autoencoder(16, 3, 4, 4)
+    autoencoder = RsvpAutoencoder(16, 3, 4, 4)
     context = torch.rand(2, 3, 3, 32, 32) * 2 - 1
     statistics = {
         "scene": LatentStatistics([0.5] * 3, [2.0] * 3),
@@ -109,7 +109,7 @@ def test_guidance_shows_zeros_in_place_of_the_context():
         asked.append((trajectory, step))
         return torch.zeros_like(noise[:, 0])
 
-    autoencoder = Autoencoder(16, 3, 4, 4)
+    autoencoder = RsvpAutoencoder(16, 3, 4, 4)
     network = TrainedPredictor(
         autoencoder, denoiser, statistics, LAYOUT, MOTION, objective, sampling
     )
@@ -131,7 +131,7 @@ def test_a_clip_is_predicted_alike_alone_and_beside_others(objective):
     denoiser = LatentDenoiser(shapes, targets, 32, 1, heads=2, patch=2, frames_per_token=6)
     for parameter in denoiser.parameters():
         parameter.data += 0.1 * torch.randn_like(parameter)
-    autoencoder = Autoencoder(16, 3, 4, 4).eval()
+    autoencoder = RsvpAutoencoder(16, 3, 4, 4).eval()
     context = torch.rand(3, 3, 3, 32, 32) * 2 - 1
     sampling = Sampling("ddim", 3, eta=0.7, guidance=1.5, guidance_high=0.9)
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from rsvp.models.autoencoders.rsvp import Autoencoder, Context, Decoded
+from rsvp.models.autoencoders.rsvp import Context, DecodedFrames, RsvpAutoencoder
 from rsvp.training.reconstruction import (
     Reconstruction,
     layer_losses,
@@ -21,8 +21,8 @@ GRAY = full(0, 3, 3, 16, 16)
 
 
 def layers_of(frames=0.0, layers=0.0, mask=0.0):
-    """Decoded gray frames that are off by constants, and their context."""
-    decoded = Decoded(
+    """DecodedFrames gray frames that are off by constants, and their context."""
+    decoded = DecodedFrames(
         frames=full(frames, 3, 3, 16, 16),
         scene=GRAY,
         mask=full(0, 3, 1, 16, 16),
@@ -123,7 +123,7 @@ def test_tracks_that_follow_what_moves_cost_nothing():
 
 def test_reconstructs_the_named_frames_with_noise_of_the_step():
     torch.manual_seed(0)
-    autoencoder = Autoencoder(16, 2, 2, 3).requires_grad_(False)
+    autoencoder = RsvpAutoencoder(16, 2, 2, 3).requires_grad_(False)
     clips = torch.rand(1, 6, 3, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
 
     def run(seed, targets=(4, 1)):

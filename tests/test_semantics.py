@@ -23,7 +23,7 @@ from rsvp.data.images import colours_of_motion, motion_legend
 from rsvp.metrics import semantics
 from rsvp.metrics.intervals import verdict
 from rsvp.models.autoencoders.kinds import autoencoder_arguments, make_autoencoder
-from rsvp.models.autoencoders.rsvp import Context, Decoded
+from rsvp.models.autoencoders.rsvp import Context, DecodedFrames
 from rsvp.runtime.errors import UserError
 from rsvp.runtime.files import sha256_of_file, write_json
 from rsvp.stages import measure_semantics
@@ -78,7 +78,7 @@ class Oracle:
         ]  # fmt: skip
         return torch.tensor(times).float()[:, :, None, None, None]
 
-    def decode(self, motion, context) -> Decoded:
+    def decode(self, motion, context) -> DecodedFrames:
         clips = zip(motion.flatten(1).int(), context.object.flatten(), context.background,
                     strict=True)  # fmt: skip
         films, masks, displacements = zip(
@@ -86,7 +86,7 @@ class Oracle:
             strict=True,
         )
         frames = torch.stack(films)
-        return Decoded(frames, frames, torch.stack(masks), frames, torch.stack(displacements))
+        return DecodedFrames(frames, frames, torch.stack(masks), frames, torch.stack(displacements))
 
     def film(self, video: GeneratedVideo, times: list[int], scene: torch.Tensor):
         """Frames, masks and displacements of a video's objects at `times` over a scene."""
@@ -108,7 +108,7 @@ class Eraser(Oracle):
         context = super().encode_context(frames, scene, object_)
         return dataclasses.replace(context, mask=torch.zeros_like(context.mask))
 
-    def decode(self, motion, context) -> Decoded:
+    def decode(self, motion, context) -> DecodedFrames:
         decoded = super().decode(motion, context)
         frames = context.background[:, None].expand_as(decoded.frames)
         empty = torch.zeros_like(decoded.mask)
@@ -137,7 +137,7 @@ class Joint(Oracle):
 class Frozen(Oracle):
     """One whose decoder ignores motion."""
 
-    def decode(self, motion, context) -> Decoded:
+    def decode(self, motion, context) -> DecodedFrames:
         return super().decode(torch.full_like(motion, LAST), context)
 
 

@@ -17,7 +17,7 @@ from rsvp.diffusion.flow import interpolate, logit_normal_times, per_sample
 Network = Callable[[Tensor, Tensor], Tensor]  # (input (B, …), time input (B,)) -> output (B, …)
 
 
-class Objective(ABC):
+class DiffusionObjective(ABC):
     """Inputs and meaning of a network's output. All is element-wise in times of any shape."""
 
     reaches_data: bool  # share 1 of `path` is data; else samplers add a last step to it
@@ -56,7 +56,7 @@ class Objective(ABC):
         return network(per_sample(self.input_scale(t), x) * x, self.input_time(t))
 
 
-class Flow(Objective):
+class Flow(DiffusionObjective):
     """The velocity itself (Lipman et al. 2023; Liu et al. 2023). Time input: t."""
 
     reaches_data = True
@@ -74,7 +74,7 @@ class Flow(Objective):
         return torch.zeros_like(t), torch.ones_like(t)
 
 
-class VariancePreserving(Objective):
+class VariancePreserving(DiffusionObjective):
     """Input of variance 1 for data of variance 1: alpha^2 + sigma^2 = 1."""
 
     def input_scale(self, t: Tensor) -> Tensor:
@@ -131,7 +131,7 @@ class V(VariancePreserving):
         return (2.0 * t - 1.0) / r**2, -1.0 / r
 
 
-class Edm(Objective):
+class Edm(DiffusionObjective):
     """F of data = c_skip x + c_out F, preconditioned so that input and output have variance 1
     (Karras et al., "Elucidating the design space of diffusion-based generative models", 2022,
     table 1 and equation 5 for the steps).
@@ -167,11 +167,11 @@ class Edm(Objective):
         return torch.hypot(self.deviation * t, 1.0 - t)
 
 
-OBJECTIVES: dict[str, Objective] = {"flow": Flow(), "noise": Noise(), "v": V(), "edm": Edm()}
+OBJECTIVES = {"flow": Flow(), "noise": Noise(), "v": V(), "edm": Edm()}
 
 
 def training_times(
-    objective: Objective,
+    objective: DiffusionObjective,
     count: int,
     random: torch.Generator,
     *,
@@ -187,7 +187,7 @@ def training_times(
 
 def denoising_loss(
     network: Network,
-    objective: Objective,
+    objective: DiffusionObjective,
     data: Tensor,
     noise: Tensor,
     times: Tensor,

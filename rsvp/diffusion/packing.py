@@ -8,7 +8,7 @@ from torch import Tensor
 
 from rsvp.diffusion.objectives import Network
 
-Denoiser = Callable[[dict[str, Tensor], Tensor, dict[str, Tensor]], dict[str, Tensor]]
+LatentNetwork = Callable[[dict[str, Tensor], Tensor, dict[str, Tensor]], dict[str, Tensor]]
 
 
 class Packing:
@@ -40,7 +40,7 @@ class Packing:
         }
 
     def network(
-        self, denoiser: Denoiser, observed: dict[str, Tensor], wanted: Tensor | None = None
+        self, denoiser: LatentNetwork, observed: dict[str, Tensor], wanted: Tensor | None = None
     ) -> Network:
         """Return the denoiser under a condition as a network of packed latents.
 

@@ -13,7 +13,7 @@ from rsvp.data.latents import LatentStatistics
 from rsvp.data.layout import Layout
 from rsvp.data.pixels import to_bytes, to_float
 from rsvp.diffusion.condition import null_condition
-from rsvp.diffusion.objectives import OBJECTIVES, Objective
+from rsvp.diffusion.objectives import OBJECTIVES, DiffusionObjective
 from rsvp.diffusion.packing import Packing
 from rsvp.diffusion.samplers import Sampling
 from rsvp.models.autoencoders.base import ClipAutoencoder
@@ -32,7 +32,7 @@ class TrainedPredictor:
     statistics: dict[str, LatentStatistics]
     layout: Layout
     packing: Packing  # of the layout's targets
-    objective: Objective
+    objective: DiffusionObjective
     sampling: Sampling
     context: str = PREFIX
 

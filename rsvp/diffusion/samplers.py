@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from rsvp.diffusion.flow import Velocity
-from rsvp.diffusion.objectives import Network, Objective
+from rsvp.diffusion.objectives import DiffusionObjective, Network
 
 Fresh = Callable[[int], Tensor]  # (number of a step) -> standard normal noise of the shape of x
 
@@ -115,7 +115,7 @@ def guided(
     return velocity
 
 
-def sampling_times(objective: Objective, steps: int, like: Tensor) -> Tensor:
+def sampling_times(objective: DiffusionObjective, steps: int, like: Tensor) -> Tensor:
     """Return times (steps + 1,) from the objective's noisiest level to data, at 1."""
     count = steps + 1 if objective.reaches_data else steps
     share = torch.linspace(0.0, 1.0, count, dtype=like.dtype, device=like.device)
@@ -137,7 +137,7 @@ class Sampling:
 
     def sample(
         self,
-        objective: Objective,
+        objective: DiffusionObjective,
         conditional: Network,
         null: Network,
         noise: Tensor,
@@ -163,7 +163,7 @@ class Sampling:
         scaled = None if fresh is None else lambda step: self.temperature * fresh(step)
         return ddim(velocity, start, times, self.eta, scaled)
 
-    def network_evaluations(self, objective: Objective) -> int:
+    def network_evaluations(self, objective: DiffusionObjective) -> int:
         """Count the network evaluations per sample (NFE) on a network that returns 0."""
         calls = 0
 

@@ -31,7 +31,7 @@ from rsvp.metrics.intervals import group_interval
 from rsvp.metrics.motion import MINIMUM_FRAMES, motion_features
 from rsvp.metrics.perceptual import PerceptualDistance
 from rsvp.metrics.scoring import score_frames
-from rsvp.models.autoencoders.rsvp import Autoencoder, Context, Decoded
+from rsvp.models.autoencoders.rsvp import Context, DecodedFrames, RsvpAutoencoder
 from rsvp.models.autoencoders.rsvp_joint import JointAutoencoder
 
 LATENTS = ("scene", "object", "motion")
@@ -72,7 +72,7 @@ class Encoded:
 
 
 def measure_clips(
-    autoencoder: Autoencoder,
+    autoencoder: RsvpAutoencoder,
     frames: Tensor,
     context_frames: int,
     groups: Sequence[str],
@@ -131,7 +131,7 @@ def scored_frames(context_frames: int, clip_frames: int) -> list[int]:
 
 
 def encode(
-    autoencoder: Autoencoder, clips: Tensor, context_frames: int, scored: Sequence[int]
+    autoencoder: RsvpAutoencoder, clips: Tensor, context_frames: int, scored: Sequence[int]
 ) -> Encoded:
     """Encode clips (B, T, 3, H, W); scene and object see the context frames alone."""
     context = autoencoder.encode_context(clips[:, :context_frames])
@@ -142,12 +142,14 @@ def encode(
     return Encoded(for_decoder(autoencoder, context, still), still, motion[:, :1], motion[:, 1:])
 
 
-def has_future(autoencoder: Autoencoder) -> TypeGuard[JointAutoencoder]:
+def has_future(autoencoder: RsvpAutoencoder) -> TypeGuard[JointAutoencoder]:
     """Check whether the autoencoder has scene and object of the future, too."""
     return set(FUTURE) <= set(autoencoder.scopes)
 
 
-def for_decoder(autoencoder: Autoencoder, context: Context, still: dict[str, Tensor]) -> Context:
+def for_decoder(
+    autoencoder: RsvpAutoencoder, context: Context, still: dict[str, Tensor]
+) -> Context:
     """Add scene and object of the future to the context, where there are such."""
     return autoencoder.with_future(context, still) if has_future(autoencoder) else context
 
@@ -175,7 +177,7 @@ def recombine(scene: Context, objects: Context) -> Context:
 
 
 def ablations(
-    autoencoder: Autoencoder, own: Encoded, other: Encoded | None, means: dict[str, Tensor]
+    autoencoder: RsvpAutoencoder, own: Encoded, other: Encoded | None, means: dict[str, Tensor]
 ) -> Iterator[tuple[tuple[str, str], Tensor]]:
     """Yield ((latent, replacement), frames (B, F, 3, H, W)) of each ablation that can be made.
 
@@ -202,7 +204,7 @@ def ablations(
 
 
 def without(
-    autoencoder: Autoencoder, own: Encoded, latent: str, means: dict[str, Tensor]
+    autoencoder: RsvpAutoencoder, own: Encoded, latent: str, means: dict[str, Tensor]
 ) -> Context:
     """Replace scene or object of the context, and of the future, by the training mean."""
     mean = means[latent].expand_as(getattr(own.context, latent))
@@ -235,7 +237,7 @@ def partners(groups: Sequence[str]) -> list[int] | None:
 
 def truth_scores(
     context: Context,
-    decoded: Decoded,
+    decoded: DecodedFrames,
     i: int,
     observed: np.ndarray,
     truth: dict[str, np.ndarray],

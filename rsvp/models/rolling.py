@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 # (context (B, Tc, 3, H, W), number of the block, trajectories) -> (B, their count, F, 3, H, W)
-Block = Callable[[Tensor, int, Sequence[int]], Tensor]
+BlockPredictor = Callable[[Tensor, int, Sequence[int]], Tensor]
 
 
-def roll(block: Block, context: Tensor, trajectories: int, horizon: int) -> Tensor:
+def roll(block: BlockPredictor, context: Tensor, trajectories: int, horizon: int) -> Tensor:
     """Predict trajectories (B, K, horizon, 3, H, W) of context frames (B, Tc, 3, H, W), all uint8.
 
     Block 0 makes all K trajectories from the one context. Each further block continues one

@@ -33,7 +33,7 @@ from rsvp.metrics import semantics
 from rsvp.metrics.networks import Loaded, load_perceptual
 from rsvp.metrics.perceptual import PerceptualDistance
 from rsvp.models.autoencoders.kinds import load_autoencoder
-from rsvp.models.autoencoders.rsvp import Autoencoder, Context, Decoded
+from rsvp.models.autoencoders.rsvp import Context, DecodedFrames, RsvpAutoencoder
 from rsvp.runtime.device import device_name, make_fabric
 from rsvp.runtime.errors import UserError
 from rsvp.runtime.files import atomic_path, fresh_folder, read_json, sha256_of_file, write_json
@@ -95,7 +95,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
 
 
 def measure(
-    autoencoder: Autoencoder,
+    autoencoder: RsvpAutoencoder,
     clips: Clips,
     indices: list[int],
     means: dict[str, Tensor],
@@ -122,7 +122,7 @@ def measure(
 
 
 def write_views(
-    autoencoder: Autoencoder, clips: Clips, shown: list[int], folder: Path, device: torch.device
+    autoencoder: RsvpAutoencoder, clips: Clips, shown: list[int], folder: Path, device: torch.device
 ) -> dict[str, Any]:
     """Write the pictures of clips; return their index entries, with paths from the index."""
     write_image(folder / "legend.png", motion_legend())
@@ -148,7 +148,9 @@ def write_views(
     return {"legend": f"{folder.name}/legend.png", "views": views}
 
 
-def draw(context: Context, decoded: Decoded, place: int) -> tuple[dict[str, np.ndarray], float]:
+def draw(
+    context: Context, decoded: DecodedFrames, place: int
+) -> tuple[dict[str, np.ndarray], float]:
     """Draw one clip: uint8 pictures by name, and the length in pixels of the fullest colour.
 
     Motion is that of the mask's content, to the last decoded frame.

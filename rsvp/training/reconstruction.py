@@ -9,7 +9,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from rsvp.models.autoencoders.base import ClipAutoencoder, PlainAutoencoder
-from rsvp.models.autoencoders.rsvp import Autoencoder, Context, Decoded
+from rsvp.models.autoencoders.rsvp import Context, DecodedFrames, RsvpAutoencoder
 from rsvp.models.autoencoders.rsvp_joint import JointAutoencoder
 from rsvp.models.warping import sample
 
@@ -47,7 +47,7 @@ def reconstruct(
 
 
 def reconstruct_layers(
-    autoencoder: Autoencoder,
+    autoencoder: RsvpAutoencoder,
     clips: Tensor,
     context_frames: int,
     targets: Tensor,
@@ -76,7 +76,11 @@ def reconstruct_layers(
 
 
 def layer_losses(
-    frames: Tensor, decoded: Decoded, context: Context, motion: Tensor, future: dict[str, Tensor]
+    frames: Tensor,
+    decoded: DecodedFrames,
+    context: Context,
+    motion: Tensor,
+    future: dict[str, Tensor],
 ) -> dict[str, Tensor]:
     """Return the losses of scene, object and motion beside those of the frames.
 
@@ -98,7 +102,7 @@ def layer_losses(
     }
 
 
-def track_loss(frames: Tensor, decoded: Decoded, context: Context) -> Tensor:
+def track_loss(frames: Tensor, decoded: DecodedFrames, context: Context) -> Tensor:
     """Return the mean absolute difference of colours at both ends of displacements.
 
     They begin in the mask of the reference; half the resolution counts. The loss reaches

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rsvp.models.autoencoders.base import ClipAutoencoder
 
 KINDS = {  # the module beside this one, and its class
-    "rsvp": ("rsvp", "Autoencoder"),
+    "rsvp": ("rsvp", "RsvpAutoencoder"),
     "joint": ("rsvp_joint", "JointAutoencoder"),
     "triplane": ("triplane", "TriplaneAutoencoder"),
     "frames": ("frame", "FrameAutoencoder"),

@@ -62,7 +62,7 @@ class Context:
 
 
 @dataclass
-class Decoded:
+class DecodedFrames:
     """Decoded frames and their layers; colours in [-1, 1]."""
 
     frames: Tensor  # (B, T, 3, H, H)
@@ -264,7 +264,7 @@ class Decoder(nn.Module):
         self.refine = ResidualBlock(half)
         self.residual = head(half, 4 * 3, gain=0.1)
 
-    def forward(self, motion: Tensor, context: Context) -> Decoded:
+    def forward(self, motion: Tensor, context: Context) -> DecodedFrames:
         """Decode motion (b t Cm h h) into t frames."""
         # A last frame without motion is added, and differences from it are learnt. So frames
         # without motion are the reference, and keep its detail.
@@ -293,7 +293,7 @@ class Decoder(nn.Module):
             y.unflatten(0, (-1, count))[:, :-1]
             for y in (layers + residual, scene, mask.clamp(0.0, 1.0), layers, displacement)
         )
-        return Decoded(frames, scene, mask, layers, displacement)
+        return DecodedFrames(frames, scene, mask, layers, displacement)
 
     def displacement(self, motion: Tensor, correction: Tensor, mask: Tensor) -> Tensor:
         """Return the displacement (bt 2 H/2 H/2), in pixels, of the reference's content.
@@ -326,7 +326,7 @@ def each_frame(x: Tensor, count: int) -> Tensor:
     return repeat(x, "b c h w -> (b t) c h w", t=count)
 
 
-class Autoencoder(ClipAutoencoder):
+class RsvpAutoencoder(ClipAutoencoder):
     """Scene, object and motion of a clip, and frames from them (see the module's text)."""
 
     displacements = ("motion",)
@@ -364,7 +364,7 @@ class Autoencoder(ClipAutoencoder):
         """Encode motion (B, T, Cm, h, h) of any frames (B, T, 3, H, H), each by itself."""
         return self.motion(frames, context)
 
-    def decode(self, motion: Tensor, context: Context) -> Decoded:
+    def decode(self, motion: Tensor, context: Context) -> DecodedFrames:
         """Decode frames from motion (B, T, Cm, h, h)."""
         return self.decoder(motion, context)
 

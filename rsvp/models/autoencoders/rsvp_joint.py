@@ -12,12 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rsvp.data.latents import TemporalScope
-from rsvp.models.autoencoders.rsvp import Autoencoder, Context
+from rsvp.models.autoencoders.rsvp import Context, RsvpAutoencoder
 from rsvp.models.layers import ResidualBlock, head
 
 
-class JointAutoencoder(Autoencoder):
-    """Latents of `Autoencoder`, and "future_scene" and "future_object" (B, C, h, h)."""
+class JointAutoencoder(RsvpAutoencoder):
+    """Latents of `RsvpAutoencoder`, and "future_scene" and "future_object" (B, C, h, h)."""
 
     def __init__(
         self,

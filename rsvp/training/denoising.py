@@ -9,7 +9,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from rsvp.data.layout import LatentBatch
 from rsvp.diffusion.condition import drop_condition
-from rsvp.diffusion.objectives import Objective, denoising_loss, training_times
+from rsvp.diffusion.objectives import DiffusionObjective, denoising_loss, training_times
 from rsvp.diffusion.packing import Packing
 
 
@@ -27,7 +27,7 @@ class NoiseDraw(NamedTuple):
 
 def draw_noise(
     batch: LatentBatch,
-    objective: Objective,
+    objective: DiffusionObjective,
     random: torch.Generator,
     *,
     uniform: bool,
@@ -50,7 +50,7 @@ def packing_of(batch: LatentBatch) -> Packing:
 
 
 def diffusion_loss(
-    network: nn.Module, batch: LatentBatch, objective: Objective, draw: NoiseDraw
+    network: nn.Module, batch: LatentBatch, objective: DiffusionObjective, draw: NoiseDraw
 ) -> Tensor:
     """Return the objective's loss over the wanted targets.
 
@@ -77,7 +77,7 @@ def diffusion_step(
     average: AveragedModel,
     optimizer: torch.optim.Optimizer,
     batch: LatentBatch,
-    objective: Objective,
+    objective: DiffusionObjective,
     draw: NoiseDraw,
 ) -> dict[str, Tensor]:
     """Update a denoiser once, and its average; return the loss."""

@@ -231,7 +231,7 @@ def test_target_rate_takes_the_nearest_stored_frame(fps, target):
 
 def test_videos_without_a_clip_say_why():
     video = segment(15).video
-    assert splits.why_no_clip(video, Dataset()) == "15 frames, a clip spans 16"
+    assert splits.why_no_clip(video, Dataset()) == "too short: 15 frames, a clip spans 16"
     assert splits.why_no_clip(segment(16).video, Dataset()) is None
     assert "repeats frames" in splits.why_no_clip(segment(99, fps=10).video, Dataset(target_fps=25))
 

@@ -1,4 +1,4 @@
-"""Which videos train, which choose and which test, and the clips cut from them. No torch.
+"""Training, validation and test videos, and the clips cut from them. Loads without torch.
 
 A video's group (the gNN of UCF-101, within its class) is never on two sides where rsvp divides.
 """
@@ -37,7 +37,7 @@ FEWEST_GROUPS = len(SIDES)
 
 @dataclass(frozen=True, slots=True)
 class Video:
-    """A decoded video as the splits see it: `frames` frames at `fps` per second."""
+    """A decoded video to be split: `frames` frames at `fps` per second."""
 
     id: str
     class_name: str
@@ -57,7 +57,7 @@ class Segment:
 
 
 def describe(row: Mapping[str, Any], split: Split) -> Video:
-    """A row of a frame cache's index as a `Video`, with its class and group.
+    """Return a row of a frame cache's index as a `Video`, with its class and group.
 
     The class is the name of the video's folder, unless that folder only names the side. The group
     is what the pattern finds in the video's name, within the class; else the video itself.
@@ -73,7 +73,7 @@ def describe(row: Mapping[str, Any], split: Split) -> Video:
 
 
 def split_videos(videos: Sequence[Video], split: Split) -> list[Segment]:
-    """The side of each video, or of its parts; videos that belong to none are left out.
+    """Return the side of each video, or of its parts; videos that belong to none are left out.
 
     Raises UserError when the lists or folders that the config names do not fit the videos.
     """
@@ -97,7 +97,7 @@ def split_videos(videos: Sequence[Video], split: Split) -> list[Segment]:
 
 
 def add_validation(videos: Sequence[Video], named: dict[str, str], split: Split) -> None:
-    """Where nothing is for validation, move whole training groups there."""
+    """Move whole training groups to validation where nothing is for it."""
     if "validation" in named.values():
         return
     train = {video.group: video.class_name for video in videos if named[video.id] == "train"}
@@ -108,7 +108,7 @@ def add_validation(videos: Sequence[Video], named: dict[str, str], split: Split)
 
 
 def hold_out(groups: Mapping[str, str], side: str, fraction: float, seed: int) -> dict[str, str]:
-    """The side of each group: "train", or `side` for about `fraction` of them.
+    """Return the side of each group: "train", or `side` for about `fraction` of them.
 
     `groups` maps a group to its class. Each class with enough groups gives at least one, the first
     by hash of seed and group; the small classes are dealt with as if they were one.
@@ -132,12 +132,12 @@ def hold_out(groups: Mapping[str, str], side: str, fraction: float, seed: int) -
 
 
 def draw(group: str, side: str, seed: int) -> str:
-    """A group's place in the queue, whatever other groups there are."""
+    """Return a group's rank in the draw, whatever other groups there are."""
     return hashlib.sha256(f"{seed}/{side}/{group}".encode()).hexdigest()
 
 
 def official_sides(videos: Sequence[Video], split: Split) -> dict[str, str]:
-    """Sides by UCF-101's lists, trainlistNN.txt and testlistNN.txt.
+    """Return sides by UCF-101's lists, trainlistNN.txt and testlistNN.txt.
 
     Names are compared without case: the archive and the lists write HandstandPushups differently.
     """
@@ -164,7 +164,7 @@ def official_sides(videos: Sequence[Video], split: Split) -> dict[str, str]:
 
 
 def read_list(path: Path) -> list[str]:
-    """The names in one list, class/video in lower case without suffix; labels are dropped."""
+    """Read the names in one list: class/video in lower case, without suffix and labels."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -179,7 +179,7 @@ def read_list(path: Path) -> list[str]:
 
 
 def folder_sides(videos: Sequence[Video]) -> dict[str, str]:
-    """Sides by the first folder of the path: train, val or validation, test."""
+    """Return sides by the first folder of the path: train, val or validation, test."""
     named = {}
     for video in videos:
         first, _, rest = video.id.partition("/")
@@ -194,7 +194,7 @@ def folder_sides(videos: Sequence[Video]) -> dict[str, str]:
 
 
 def warn_of_leaks(videos: Iterable[Video], named: Mapping[str, str]) -> None:
-    """Say so when lists or folders put one group on two sides."""
+    """Warn when lists or folders put one group on two sides."""
     sides: defaultdict[str, set[str]] = defaultdict(set)
     for video in videos:
         sides[video.group].add(named[video.id])
@@ -206,7 +206,7 @@ def warn_of_leaks(videos: Iterable[Video], named: Mapping[str, str]) -> None:
 
 
 def cut_in_time(video: Video, split: Split) -> list[Segment]:
-    """One video as training, validation and test part, with the gap left out between them."""
+    """Cut a video into training, validation and test part, with the gap between them left out."""
     gap = round(split.gap_seconds * video.fps)
     usable = max(0, video.frames - 2 * gap)
     test = round(usable * split.test_fraction)
@@ -220,36 +220,36 @@ def cut_in_time(video: Video, split: Split) -> list[Segment]:
 
 
 def frame_stride(dataset: Dataset, fps: float) -> float:
-    """Stored frames from one frame of a clip to the next."""
+    """Return the stored frames from one frame of a clip to the next."""
     return fps / dataset.target_fps if dataset.target_fps else float(dataset.frame_stride)
 
 
 def clip_rows(frames: int, stride: float) -> np.ndarray:
-    """Places of a clip's frames after its first, whole stored frames: int (T,)."""
+    """Return the offsets of a clip's frames from its first, in stored frames: int (T,)."""
     return np.rint(np.arange(frames) * stride).astype(np.int64)
 
 
 def clip_starts(segment: Segment, dataset: Dataset) -> list[int]:
-    """Where the clips of a segment start, in frames of the video; empty if it is too short."""
+    """Return the first frame of each clip of a segment; empty if it is too short."""
     length = int(clip_rows(dataset.clip_frames, frame_stride(dataset, segment.video.fps))[-1]) + 1
     starts = range(segment.start, segment.stop - length + 1, dataset.clip_stride)
     return [starts[place] for place in spread(len(starts), dataset.max_clips_per_video)]
 
 
 def spread(count: int, most: int | None) -> list[int]:
-    """`most` whole numbers, or all, spread evenly over 0 to `count` - 1."""
+    """Return `most` whole numbers, or all, spread evenly over 0 to `count` - 1."""
     if most is None or most >= count:
         return list(range(count))
     return [int((2 * place + 1) * count / (2 * most)) for place in range(most)]
 
 
 def why_no_clip(video: Video, dataset: Dataset) -> str | None:
-    """Why no clip can be cut from a whole video, or None."""
+    """Return the reason why no clip can be cut from a whole video, or None."""
     rows = clip_rows(dataset.clip_frames, frame_stride(dataset, video.fps))
     if len(np.unique(rows)) < len(rows):
         return f"{video.fps:g} frames per second, target_fps {dataset.target_fps:g} repeats frames"
     if video.frames < rows[-1] + 1:
-        return f"{video.frames} frames, a clip spans {rows[-1] + 1}"
+        return f"too short: {video.frames} frames, a clip spans {rows[-1] + 1}"
     return None
 
 

@@ -130,7 +130,9 @@ def run_bare(sources: list[Source], workers: int, dataset: Dataset, one_thread: 
 def bare_command(source: Source, dataset: Dataset, one_thread: bool) -> list[str]:
     """Our command with the null muxer for the pipe; without our thread counts on request."""
     binary = find_ffmpeg(None)
-    command = ffmpeg_command(source, None, dataset.resolution, dataset.resize, binary)
+    command = ffmpeg_command(
+        f"file:{source.path}", False, dataset.resolution, dataset.resize, binary
+    )
     command[command.index("rawvideo")] = "null"
     command[command.index("pipe:")] = "-"
     dropped = ["-flush_packets"]

@@ -1,10 +1,11 @@
-"""One video as small square frames, by ffmpeg. The only module that knows ffmpeg-python.
+"""One video as small square frames, by ffmpeg. Loads without torch.
 
 The shorter side is resized with an antialiasing filter and the centre is cropped, in one filter
-graph. Loads without torch.
+graph.
 """
 
 import errno
+import fcntl
 import itertools
 import os
 import re
@@ -22,7 +23,6 @@ from functools import cache
 from typing import BinaryIO
 
 import av
-import ffmpeg
 import imageio_ffmpeg
 import numpy as np
 from PIL import Image
@@ -35,11 +35,11 @@ from rsvp.runtime.errors import UserError, one_line
 SCALER_FLAGS = "accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
 CHUNK_BYTES = 2**20
 SILENCE_SECONDS = 300.0
-# A longer side than this after the resize means a picture that is a line.
+# A longer side than this after the resize means an image that is a line.
 MAX_LONG_SIDE = 16384
-# More than twice an 8K picture. A header may announce any size, and each frame takes that memory.
+# More than twice an 8K image. A header may announce any size, and each frame takes that memory.
 MAX_PIXELS = 2**26
-# Formats that name other files, or the network, instead of holding pictures.
+# Formats that name other files, or the network, instead of holding images.
 PLAYLISTS = {"concat", "hls", "dash", "imf", "applehttp"}
 # Headers count a little differently from decoders; a video with fewer of its frames breaks off.
 ENOUGH_FRAMES = 0.95
@@ -47,7 +47,6 @@ IMAGE_FORMATS = {"PNG": "png", "JPEG": "jpg"}
 PIPE_BYTES = 2**20
 PAUSE_SECONDS = 0.005
 KEPT_COMPLAINTS = 65536
-INPUT = "<input>"
 
 
 class Rejected(Exception):
@@ -56,8 +55,8 @@ class Rejected(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What a video says of itself: frames per second (the mean where the rate varies), and pixels
-    of its stored pictures, before any rotation that it asks for."""
+    """Metadata of a video: frames per second (the mean where the rate varies), and pixels of its
+    stored images, before any rotation that it asks for."""
 
     fps: float
     width: int
@@ -67,7 +66,7 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """What came out of a video; `damage`: what ffmpeg complained of, "" if nothing."""
+    """The result of decoding a video; `damage`: ffmpeg's first complaint, "" without one."""
 
     probe: Probe
     frames: int
@@ -76,13 +75,13 @@ class Decoded:
 
 @cache
 def find_ffmpeg(binary: str | None) -> str:
-    """The ffmpeg binary: the named one, or the one that imageio-ffmpeg ships."""
+    """Return the ffmpeg binary: the named one, or the one that imageio-ffmpeg ships."""
     return binary or imageio_ffmpeg.get_ffmpeg_exe()
 
 
 @cache
 def ffmpeg_version(binary: str | None) -> str:
-    """The first line of `ffmpeg -version`, to the copyright."""
+    """Return the first line of `ffmpeg -version`, to the copyright."""
     try:
         answer = subprocess.run(
             [find_ffmpeg(binary), "-version"], capture_output=True, text=True, timeout=60
@@ -95,7 +94,7 @@ def ffmpeg_version(binary: str | None) -> str:
 
 
 def filters(resize: Resize) -> str:
-    """The filter graph in words, for the index."""
+    """Describe the filter graph, for the index."""
     return f"shorter side, {resize.name}+{SCALER_FLAGS}, rgb24, centre crop"
 
 
@@ -121,14 +120,17 @@ class Decoding:
             try:
                 self.probe = probe_images(source, fps) if source.files else probe_video(source, fps)
                 check_size(self.probe, resolution)
-                pattern = held.enter_context(linked_images(source)) if source.files else None
+                images = bool(source.files)
+                # "file:" keeps ffmpeg from reading a protocol or an option out of a name.
+                name = (
+                    held.enter_context(linked_images(source)) if images else f"file:{source.path}"
+                )
             except Rejected as refusal:
                 self.refusal = refusal
             else:
-                binary = find_ffmpeg(binary)
-                command = ffmpeg_command(source, pattern, resolution, resize, binary)
-                self.process = held.enter_context(running(command))
-                self.output = Output(self.process)
+                command = ffmpeg_command(name, images, resolution, resize, find_ffmpeg(binary))
+                self.complaints = held.enter_context(tempfile.TemporaryFile())
+                self.process = held.enter_context(running(command, self.complaints))
             self.held = held.pop_all()
 
     def __enter__(self) -> "Decoding":
@@ -148,9 +150,10 @@ class Decoding:
         """
         if self.refusal:
             raise self.refusal
-        frames = read_frames(self.output, append, self.resolution)
+        frames = read_frames(self.process.stdout, append, self.resolution)
         code = self.process.wait()
-        damage = first_line(self.output.complaints) or abnormal_end(code)
+        self.complaints.seek(0)
+        damage = first_line(self.complaints.read(KEPT_COMPLAINTS)) or abnormal_end(code)
         check_end(self.source, code, frames, damage)
         if not damage and frames < ENOUGH_FRAMES * self.probe.announced:
             damage = f"its header announces {self.probe.announced}"
@@ -158,7 +161,7 @@ class Decoding:
 
 
 def check_size(probe: Probe, resolution: int) -> None:
-    """Refuse pictures that have no size, are too large to hold, or are lines."""
+    """Refuse images that have no size, are too large to hold, or are lines."""
     short, long = sorted((probe.width, probe.height))
     if short == 0:
         raise Rejected("it does not say how large its pictures are")
@@ -169,7 +172,7 @@ def check_size(probe: Probe, resolution: int) -> None:
 
 
 def probe_video(source: Source, fps: float) -> Probe:
-    """Rate and size of a video file from its headers."""
+    """Read rate and size of a video file from its headers."""
     path = source.path
     if reason := why_no_file(path):
         raise Rejected(reason)
@@ -196,7 +199,7 @@ def probe_video(source: Source, fps: float) -> Probe:
 
 
 def why_no_file(path: str) -> str | None:
-    """Why there is nothing to read at `path`, or None. Opening a pipe would wait for ever."""
+    """Return why there is no file to read at `path`, or None; opening a pipe would never end."""
     try:
         mode = os.stat(path).st_mode
     except PermissionError as error:
@@ -207,7 +210,7 @@ def why_no_file(path: str) -> str | None:
 
 
 def probe_images(source: Source, fps: float) -> Probe:
-    """Rate and size of a frame folder; Rejected when its images do not make one video."""
+    """Read rate and size of a frame folder; Rejected when its images do not make one video."""
     check_numbers(source)
     sizes, formats = set(), set()
     for path in source.files:
@@ -227,7 +230,7 @@ def probe_images(source: Source, fps: float) -> Probe:
 
 
 def probe_image(path: str, name: str) -> tuple[tuple[int, int], str]:
-    """Size and format of one image file from its header."""
+    """Read size and format of one image file from its header."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -248,11 +251,12 @@ def check_numbers(source: Source) -> None:
     a folder without any numbers is taken in the order of its names.
     """
     stems = [os.path.splitext(os.path.basename(path))[0] for path in source.files]
-    numbers = [last_number(stem) for stem in stems]
-    if all(number is None for number in numbers):
+    digits = [re.findall("[0-9]+", stem)[-1:] for stem in stems]
+    if not any(digits):
         return
-    if None in numbers:
-        raise Rejected(f"{one_line(stems[numbers.index(None)])} has no number, other images have")
+    if [] in digits:
+        raise Rejected(f"{one_line(stems[digits.index([])])} has no number, other images have")
+    numbers = [int(number) for (number,) in digits]
     order = sorted(numbers)
     step = min((b - a for a, b in itertools.pairwise(order)), default=1)
     for before, after in itertools.pairwise(order):
@@ -264,60 +268,30 @@ def check_numbers(source: Source) -> None:
         raise Rejected("the images' names and their numbers give different orders")
 
 
-def last_number(stem: str) -> int | None:
-    """The last run of digits in a name."""
-    digits = ""
-    for char in reversed(stem):
-        if char in "0123456789":
-            digits = char + digits
-        elif digits:
-            break
-    return int(digits) if digits else None
-
-
 def ffmpeg_command(
-    source: Source, pattern: str | None, resolution: int, resize: Resize, binary: str
+    name: str, images: bool, resolution: int, resize: Resize, binary: str
 ) -> list[str]:
-    """The command line; `pattern` names the images of a frame folder.
-
-    "file:" before a path keeps ffmpeg from reading a protocol or an option out of a name.
-    """
-    name = pattern or f"file:{source.path}"
-    template = command_template(pattern is not None, resolution, resize, binary)
-    return [name if part == INPUT else part for part in template]
-
-
-@cache
-def command_template(images: bool, resolution: int, resize: Resize, binary: str) -> tuple[str, ...]:
-    """The command line with `INPUT` for the name, built once: ffmpeg-python takes a millisecond.
+    """Return the command line; `name` is of a file, or an image2 pattern of images.
 
     The whitelist keeps playlists from the network. One thread each: the jobs are the parallelism.
     """
-    if images:
-        stream = ffmpeg.input(INPUT, format="image2", start_number=0, threads=1)
-    else:
-        stream = ffmpeg.input(INPUT, protocol_whitelist="file", threads=1)
-    # V: no cover pictures. The shorter side becomes `resolution`, the longer one follows.
-    wide = "gt(iw,ih)"
-    stream = (
-        stream["V:0"]
-        .filter("scale", w=f"if({wide},-1,{resolution})", h=f"if({wide},{resolution},-1)",
-                flags=f"{resize.name}+{SCALER_FLAGS}")
-        .filter("format", "rgb24")
-        .filter("crop", resolution, resolution)
-    )  # fmt: skip
+    kind = ["-f", "image2", "-start_number", "0"] if images else ["-protocol_whitelist", "file"]
+    # The shorter side becomes `resolution`, the longer one follows. V: no cover pictures.
+    wide = r"gt(iw\,ih)\,"
+    width, height = f"if({wide}-1\\,{resolution})", f"if({wide}{resolution}\\,-1)"
+    scale = f"scale=w={width}:h={height}:flags={resize.name}+{SCALER_FLAGS}"
+    graph = f"[0:V:0]{scale},format=rgb24,crop={resolution}:{resolution}[frames]"
     # passthrough: each decoded frame once, whatever its time stamp; the default invents frames.
     # Its buffer is written when full, not after each frame: fewer switches between ffmpeg and us.
-    stream = stream.output("pipe:", format="rawvideo", fps_mode="passthrough", flush_packets=0)
-    stream = stream.global_args(
-        "-nostdin", "-hide_banner", "-loglevel", "error", "-filter_complex_threads", "1"
-    )
-    return tuple(ffmpeg.compile(stream, cmd=binary))
+    output = ["-f", "rawvideo", "-fps_mode", "passthrough", "-flush_packets", "0", "pipe:"]
+    quiet = ["-nostdin", "-hide_banner", "-loglevel", "error", "-filter_complex_threads", "1"]
+    source = [*kind, "-threads", "1", "-i", name]
+    return [binary, *quiet, *source, "-filter_complex", graph, "-map", "[frames]", *output]
 
 
 @contextmanager
 def linked_images(source: Source) -> Iterator[str]:
-    """An image2 pattern of links that stand for a frame folder's files, whatever their names."""
+    """Yield an image2 pattern of links to a frame folder's files, whatever their names."""
     with Image.open(source.files[0]) as image:
         suffix = IMAGE_FORMATS[image.format]
     with tempfile.TemporaryDirectory(prefix="rsvp-frames-") as folder:
@@ -328,14 +302,14 @@ def linked_images(source: Source) -> Iterator[str]:
 
 
 @contextmanager
-def running(command: list[str]) -> Iterator[subprocess.Popen]:
-    """The process, its output and errors on pipes; killed if it is still there at the end."""
+def running(command: list[str], complaints: BinaryIO) -> Iterator[subprocess.Popen]:
+    """Run a process, its output on a pipe, its errors in a file; kill it if it is there still."""
     try:
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=complaints,
             bufsize=0,
         )
     except OSError as error:
@@ -348,80 +322,36 @@ def running(command: list[str]) -> Iterator[subprocess.Popen]:
         if process.poll() is None:
             process.kill()
         process.stdout.close()
-        process.stderr.close()
         process.wait()
 
 
-def read_frames(output: "Output", append: Callable[[np.ndarray], None], resolution: int) -> int:
-    """Hand over what ffmpeg decodes, a megabyte at a time; returns the number of frames."""
+def read_frames(output: BinaryIO, append: Callable[[np.ndarray], None], resolution: int) -> int:
+    """Hand over what ffmpeg decodes, a megabyte at a time; return the number of frames."""
     frame_bytes = resolution * resolution * 3
     buffer = np.empty((max(1, CHUNK_BYTES // frame_bytes), resolution, resolution, 3), np.uint8)
     view = memoryview(buffer).cast("B")
+    # A reader that wakes for each piece that ffmpeg writes costs 3 % of the decoding.
+    pause = PAUSE_SECONDS if enlarge_pipe(output) else 0.0
     count = filled = 0
-    while not output.ended:
-        filled += output.read(view[filled:])
-        if filled == len(view) or output.ended:
-            whole = filled // frame_bytes
-            if whole:
+    while True:
+        if not select.select([output], [], [], SILENCE_SECONDS)[0]:
+            raise Rejected(f"ffmpeg gave nothing for {SILENCE_SECONDS:g} s")
+        size = output.readinto(view[filled:])
+        filled += size
+        if filled == len(view) or not size:
+            if whole := filled // frame_bytes:
                 append(buffer[:whole])
             count, filled = count + whole, 0
-    return count
-
-
-class Output:
-    """What a process writes, read in few large pieces while its errors are drained.
-
-    `complaints`: the beginning of its errors.
-
-    A reader that wakes for each piece that ffmpeg writes costs 3 % of the decoding. So where the
-    pipe can be made large, it collects for some milliseconds, or until ffmpeg closes its errors.
-    """
-
-    def __init__(self, process: subprocess.Popen) -> None:
-        self.process = process
-        self.ended = False
-        self.complaints = b""
-        self.errors = [process.stderr]  # emptied when they end
-        self.pause = PAUSE_SECONDS if enlarge_pipe(process.stdout) else 0.0
-        os.set_blocking(process.stdout.fileno(), False)
-
-    def read(self, view: memoryview) -> int:
-        """Wait a little, then read what is there; sets `ended` at the end of the output."""
-        deadline = time.monotonic() + SILENCE_SECONDS
-        while time.monotonic() < deadline:
-            if self.errors and self.pause:
-                self.drain(select.select(self.errors, [], [], self.pause)[0])
-            else:
-                ready = select.select([self.process.stdout, *self.errors], [], [], SILENCE_SECONDS)
-                self.drain([stream for stream in ready[0] if stream in self.errors])
-            size = 0
-            while size < len(view):
-                got = self.process.stdout.readinto(view[size:])
-                if not got:  # None: nothing there now; 0: the end
-                    self.ended = got == 0
-                    break
-                size += got
-            if size or self.ended:
-                return size
-        raise Rejected(f"ffmpeg gave nothing for {SILENCE_SECONDS:g} s")
-
-    def drain(self, ready: list[BinaryIO]) -> None:
-        """Read errors, so that ffmpeg never waits for us to; the first ones are kept."""
-        if not ready:
-            return
-        got = os.read(self.process.stderr.fileno(), KEPT_COMPLAINTS)
-        if not got:
-            self.errors = []
-        self.complaints = (self.complaints + got)[:KEPT_COMPLAINTS]
+        if not size:
+            return count
+        time.sleep(pause)
 
 
 def enlarge_pipe(pipe: BinaryIO) -> bool:
     """Make a pipe hold `PIPE_BYTES`; False where the system does not (only Linux does)."""
     try:
-        import fcntl
-
         return fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES) >= PIPE_BYTES
-    except (ImportError, AttributeError, OSError):
+    except (AttributeError, OSError):
         return False
 
 
@@ -442,14 +372,14 @@ def check_end(source: Source, code: int, count: int, message: str) -> None:
 
 
 def abnormal_end(code: int) -> str:
-    """What an exit code of ffmpeg tells that it said nothing of, a crash say; "" for a good end."""
+    """Describe an exit code that ffmpeg gave no complaint with, a crash say; "" for a good end."""
     if code < 0:
         return f"ffmpeg crashed ({signal.Signals(-code).name})"
     return f"ffmpeg failed (exit code {code})" if code else ""
 
 
 def first_line(complaints: bytes) -> str:
-    """What ffmpeg complained of first (its last line only sums up), or ""."""
+    """Return ffmpeg's first complaint (its last line only sums up), or ""."""
     # Addresses differ from run to run, and the index should not.
     lines = re.sub(r" @ 0x[0-9a-f]+", "", complaints.decode("utf-8", "replace")).splitlines()
     return next((one_line(line.strip())[:200] for line in lines if line.strip()), "")

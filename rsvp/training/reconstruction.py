@@ -1,6 +1,7 @@
 """Stage one: reconstruction of clips, its losses, and the step of pretraining."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -9,9 +10,10 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from rsvp.models.autoencoders.base import ClipAutoencoder, PlainAutoencoder
-from rsvp.models.autoencoders.rsvp import Context, DecodedFrames, RsvpAutoencoder
-from rsvp.models.autoencoders.rsvp_joint import JointAutoencoder
 from rsvp.models.warping import sample
+
+if TYPE_CHECKING:  # a kind that is not trained is no part of a training's code
+    from rsvp.models.autoencoders.rsvp import Context, DecodedFrames, RsvpAutoencoder
 
 # Of the losses that only some kinds have.
 OWN_WEIGHTS = {
@@ -47,7 +49,7 @@ def reconstruct(
 
 
 def reconstruct_layers(
-    autoencoder: RsvpAutoencoder,
+    autoencoder: "RsvpAutoencoder",
     clips: Tensor,
     context_frames: int,
     targets: Tensor,
@@ -67,7 +69,7 @@ def reconstruct_layers(
         return latents + autoencoder.latent_noise * noise
 
     shown, seen, future = noisy(motion), context, {}
-    if isinstance(autoencoder, JointAutoencoder):
+    if hasattr(autoencoder, "encode_future"):  # scene and object of the future
         future = autoencoder.encode_future(clips[:, context_frames:])
         seen = autoencoder.with_future(context, {k: noisy(v) for k, v in future.items()})
     decoded = autoencoder.decode(shown, seen)
@@ -77,8 +79,8 @@ def reconstruct_layers(
 
 def layer_losses(
     frames: Tensor,
-    decoded: DecodedFrames,
-    context: Context,
+    decoded: "DecodedFrames",
+    context: "Context",
     motion: Tensor,
     future: dict[str, Tensor],
 ) -> dict[str, Tensor]:
@@ -102,7 +104,7 @@ def layer_losses(
     }
 
 
-def track_loss(frames: Tensor, decoded: DecodedFrames, context: Context) -> Tensor:
+def track_loss(frames: Tensor, decoded: "DecodedFrames", context: "Context") -> Tensor:
     """Return the mean absolute difference of colours at both ends of displacements.
 
     They begin in the mask of the reference; half the resolution counts. The loss reaches

@@ -49,7 +49,7 @@ CHANGES: dict[str, dict[str, Any]] = {
         "paired_interval": lambda *values, **options: Interval(7.0, 7.0, 7.0, 7, 7)
     },
 }
-EMPTY = {"rsvp", "rsvp.runtime", "rsvp.stages"}  # packages that define nothing for stages
+EMPTY = {"rsvp.runtime", "rsvp.stages"}  # packages that define nothing for stages
 
 
 def change(monkeypatch: pytest.MonkeyPatch, changes: dict[str, dict[str, Any]]) -> None:
@@ -112,7 +112,9 @@ def test_what_is_in_changes_weights(finished, tmp_path, monkeypatch):
 def test_every_module_that_is_left_out_is_changed(monkeypatch):
     stages = [f"rsvp.stages.{stage}" for stage in TRAININGS]
     counted = {stage: code.import_closure(stage) for stage in stages}
-    monkeypatch.setattr(code, "LEFT_OUT", set())
+    monkeypatch.setattr(code, "LEFT_OUT", {"rsvp"})
     monkeypatch.setattr(code, "LEFT_OUT_OF_TRAININGS", set())
     left_out = set().union(*(code.import_closure(stage) - counted[stage] for stage in stages))
+    # These are imported for the count of operations by one training, and count in the others.
+    left_out -= {name for name in left_out if name.startswith("rsvp.models")}
     assert left_out - EMPTY == CHANGES.keys()

@@ -143,10 +143,7 @@ def test_a_kind_of_autoencoder_counts_for_the_stages_that_use_it(project, planne
         files = {path.removeprefix(folder) for path in short_digests(*job.roots) if folder in path}
         files -= {"__init__.py", "base.py", "kinds.py"}
         if job.stage in ("pretrain_autoencoder", "finetune_autoencoder", "cache_latents"):
-            own = kinds[job.name.split()[0]]
-            # The losses of stage one tell layers from plain frames by these two.
-            both = {"rsvp.py", "rsvp_joint.py"} if job.stage != "cache_latents" else set()
-            assert files == own | both, job
+            assert files == kinds[job.name.split()[0]], job
 
 
 def test_commands_of_large_configs_stay_short(project, planned, monkeypatch):

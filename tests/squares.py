@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from safetensors.numpy import save_file
-from stored import write_frames
 
 from rsvp.runtime.files import sha256_of_file, write_json
+from tests.stored import write_frames
 
 
 def square(number: int, frames: int, size: int) -> tuple[np.ndarray, np.ndarray]:

@@ -19,10 +19,6 @@ LEVEL = {package: level for level, packages in enumerate(LAYERS) for package in 
 LEAF = "rsvp.runtime.errors"  # all may import it; it imports nothing of the project
 WHOLE = {"Settings", "Config"}  # taken by no library function
 EDGE = ("rsvp/stages/", "rsvp/commands/", "rsvp/config/", "rsvp/runtime/main.py")
-# Functions that still take all, as "module: function".
-EXCEPTIONS = {
-    "rsvp/runtime/journal.py: state_key",
-}
 
 TREES = {
     path.relative_to(ROOT).as_posix(): ast.parse(path.read_text())
@@ -108,4 +104,4 @@ def test_library_functions_take_plain_values():
         if not path.startswith(EDGE)
         for function in takers(tree)
     }
-    assert not found - EXCEPTIONS
+    assert not found

@@ -17,9 +17,9 @@ from rsvp.config.load import load
 from rsvp.config.schema import (
     PROTOCOLS,
     Autoencoder,
-    Column,
     Config,
     ObservedFrames,
+    SeenFrames,
     SourceKind,
     limits,
 )
@@ -624,7 +624,7 @@ def test_protocols_reach_the_stages_that_depend_on_them():
     report = read_settings(stage_settings(config, "report"))
     assert list(report.protocols) == values["evaluation"]["protocols"]
     assert report.protocols["fvd2048_16f"] == PROTOCOLS["fvd2048_16f"]
-    assert report.protocols["mine"].columns == [Column.predicted, Column.context]
+    assert report.protocols["mine"].columns == [SeenFrames.predicted, SeenFrames.context]
     evaluate = stage_settings(config, "evaluate")
     assert read_settings(evaluate).windows == [None, 12, 16]
     values["protocols"]["mine"]["clips"] = 60

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from rsvp.config.schema import Column, DetectorProgram, Weights
+from rsvp.config.schema import DetectorProgram, SeenFrames, Weights
 from rsvp.metrics.detectors import clip_feature, load_program
 from rsvp.metrics.features import clip_features, feature_name
 from rsvp.metrics.networks import load_detectors
@@ -55,7 +55,7 @@ def test_features_of_a_program_stand_beside_the_others(colours: DetectorProgram)
     np.testing.assert_allclose(found["colours_context"], whole, rtol=1e-5)
     first = frames[:6].double().mean(dim=(0, 1, 2)) * 2
     np.testing.assert_allclose(found["colours_context_6f"], first, rtol=1e-5)
-    assert feature_name("colours", Column.predicted, 6, 12) not in found  # 2 future frames of 3
+    assert feature_name("colours", SeenFrames.predicted, 6, 12) not in found  # 2 future frames of 3
 
 
 def test_the_index_says_what_a_detector_is(colours: DetectorProgram, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from rsvp.config.schema import Column
+from rsvp.config.schema import SeenFrames
 from rsvp.metrics.features import clip_features, feature_name, missing_features
 from rsvp.metrics.motion import motion_features
 
@@ -55,11 +55,11 @@ def test_no_detector_leaves_motion() -> None:
 
 
 def test_names_and_reasons() -> None:
-    future, context = Column.predicted, Column.context
+    future, context = SeenFrames.predicted, SeenFrames.context
     assert feature_name("i3d", future, 16, 16) == feature_name("i3d", future, None, 16) == "i3d"
     assert feature_name("i3d", context, 16, 30) == "i3d_context_16f"
 
-    def reason(column: Column, window: int | None, context_frames: int = 4) -> str:
+    def reason(column: SeenFrames, window: int | None, context_frames: int = 4) -> str:
         return missing_features("i3d", 9, column, window, 16, context_frames)
 
     assert reason(future, None) == reason(context, 12) == ""

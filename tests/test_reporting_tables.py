@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from safetensors.numpy import save_file
 
-from rsvp.config.schema import PROTOCOLS, Column, Protocol, Scores
+from rsvp.config.schema import PROTOCOLS, Protocol, Scores, SeenFrames
 from rsvp.metrics.scoring import ENSEMBLE_SCORES
 from rsvp.report.measures import (
     CRPS,
@@ -279,7 +279,7 @@ def test_an_own_detector_is_named_with_its_numbers(tmp_path):
     own = {"computed": True, "reason": "", "minimum_frames": 4}
     write_json(path, read_json(path) | {"detectors": {"colours": own}})
     protocol = Protocol(
-        Scores.distribution, clips=20, columns=[Column.predicted], detector="colours"
+        Scores.distribution, clips=20, columns=[SeenFrames.predicted], detector="colours"
     )
     rows = read_rows([path], ["p"])
     fvd = make_tables(rows, RESAMPLES, {"mine": protocol}).estimate(rows[0], FVD, protocol="mine")

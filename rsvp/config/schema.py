@@ -119,7 +119,7 @@ class Scores(Enum):
     distribution = "distribution"
 
 
-class Column(Enum):
+class SeenFrames(Enum):
     """Frames that a distance between sets of videos sees; the two are never mixed."""
 
     # future frames only
@@ -586,7 +586,7 @@ class Protocol:
     # frames: trajectories per clip; by default all that are sampled.
     trajectories: Count | None = None
     # distribution: frames that are compared; the two are never mixed.
-    columns: list[Choice[Column]] = field(default_factory=lambda: list(Column))
+    columns: list[Choice[SeenFrames]] = field(default_factory=lambda: list(SeenFrames))
     # distribution: the network whose features are compared.
     detector: Text = "i3d"
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from rsvp.config.schema import Column
+from rsvp.config.schema import SeenFrames
 from rsvp.metrics import motion
 from rsvp.metrics.detectors import Detector, clip_feature
 
@@ -29,7 +29,7 @@ def clip_features(
     features = {}
     for window in windows:
         length = window or len(frames)
-        sides = {Column.predicted: frames[context:length], Column.context: frames[:length]}
+        sides = {SeenFrames.predicted: frames[context:length], SeenFrames.context: frames[:length]}
         for source in (MOTION, *detectors):
             least = motion.MINIMUM_FRAMES if source == MOTION else detectors[source].minimum_frames
             for column, scored in sides.items():
@@ -39,19 +39,19 @@ def clip_features(
                     continue
                 if source != MOTION:
                     features[key] = clip_feature(detectors[source], scored)
-                elif column is Column.predicted:
+                elif column is SeenFrames.predicted:
                     features[key] = motion.motion_features(scored).numpy()
     return features
 
 
-def feature_name(source: str, column: Column, window: int | None, clip_frames: int) -> str:
+def feature_name(source: str, column: SeenFrames, window: int | None, clip_frames: int) -> str:
     """Name the features of a window; source: `MOTION`, or a detector's name."""
-    name = source if column is Column.predicted else f"{source}_context"
+    name = source if column is SeenFrames.predicted else f"{source}_context"
     return name if window in (None, clip_frames) else f"{name}_{window}f"
 
 
 def missing_features(
-    source: str, least: int, column: Column, window: int | None, clip_frames: int, context: int
+    source: str, least: int, column: SeenFrames, window: int | None, clip_frames: int, context: int
 ) -> str:
     """Return the reason why a window has no such features; empty where it has.
 
@@ -60,11 +60,11 @@ def missing_features(
     length = window or clip_frames
     if length > clip_frames:
         return f"the protocol takes clips of {length} frames, and these have {clip_frames}"
-    frames = length if column is Column.context else length - context
+    frames = length if column is SeenFrames.context else length - context
     if frames >= least:
         return ""
     name = "the motion statistic" if source == MOTION else source.replace("i3d", "I3D")
-    kind = "" if column is Column.context else "future "
+    kind = "" if column is SeenFrames.context else "future "
     return f"{name} needs {least} frames, and there are {max(frames, 0)} {kind}frames"
 
 

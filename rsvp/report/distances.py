@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file
 
-from rsvp.config.schema import Column, Protocol, Scores
+from rsvp.config.schema import Protocol, Scores, SeenFrames
 from rsvp.data.splits import spread
 from rsvp.metrics import manifold
 from rsvp.metrics.distribution import (
@@ -134,8 +134,8 @@ def measures_of(protocol: Protocol) -> list[Measure]:
     """What a protocol measures between sets of videos."""
     if protocol.scores is not Scores.distribution:
         return []
-    future = [MOTION, FVD, KVD, *NEIGHBOURS] if Column.predicted in protocol.columns else []
-    context = [FVD_CONTEXT] if Column.context in protocol.columns else []
+    future = [MOTION, FVD, KVD, *NEIGHBOURS] if SeenFrames.predicted in protocol.columns else []
+    context = [FVD_CONTEXT] if SeenFrames.context in protocol.columns else []
     return [measure for measure in (*DISTANCES, *NEIGHBOURS) if measure in (*future, *context)]
 
 
@@ -159,10 +159,10 @@ def select(measure: Measure, protocol: Protocol, features: RunFeatures) -> Sets 
         source, least = MOTION_FEATURES, MINIMUM_FRAMES
     elif not computed:
         return detector.get("reason") or f"no weights of {source}"
-    column = Column.context if measure is FVD_CONTEXT else Column.predicted
+    column = SeenFrames.context if measure is FVD_CONTEXT else SeenFrames.predicted
     context = index["context_frames"]
     if "predicted" in index["protocol"]:  # not of the frames after the first ones
-        if column is Column.context:
+        if column is SeenFrames.context:
             return "predicted frames alone are compared in this context"
         if protocol.frames is not None:
             return FIRST_FRAMES

@@ -176,7 +176,7 @@ def fake_scores(
 
 
 def fake_ensemble(scores: pd.DataFrame, trajectories: int, lpips: bool) -> dict[str, pd.Series]:
-    """Scores of all futures together, which stand on the lines of their mean."""
+    """Scores of all trajectories together, which stand on the lines of their mean."""
     error = scores["mse"].where(scores["trajectory"] < 0)
     together = {"crps": 0.5 * error**0.5, "energy_score": 0.8 * error**0.5}
     together |= {"mean_error": error, "diversity": 0.9 * error**0.5, "lpips_diversity": 0.04}
@@ -186,17 +186,17 @@ def fake_ensemble(scores: pd.DataFrame, trajectories: int, lpips: bool) -> dict[
 
 
 def write_predictions(folder: Path, row: str, seed: int, clip_ids: list[str]) -> None:
-    """Predicted futures of discs that are somewhat too slow, each trajectory by its own amount."""
+    """Predicted trajectories of discs that are too slow, each by its own amount."""
     header = {
         "row": row, "kind": "predictor", "seed": seed, "dataset": "fake", "split": "test",
         "paired": True, "context_frames": CONTEXT,
     }  # fmt: skip
     path = folder / "predictions" / row / f"seed{seed}/index.json"
-    futures = {}
+    made = {}
     for number, clip in enumerate(clip_ids):
         speeds = 0.9 - 0.1 * np.arange(TRAJECTORIES)
-        futures[clip] = np.stack([moving_disc(number, CLIP, speed)[CONTEXT:] for speed in speeds])
-    stored.write_predictions(path, header, futures)
+        made[clip] = np.stack([moving_disc(number, CLIP, speed)[CONTEXT:] for speed in speeds])
+    stored.write_predictions(path, header, made)
 
 
 def write_semantics(home: Path, seed: int, clip_ids: list[str], groups: int) -> None:
@@ -273,12 +273,12 @@ def moving_disc(number: int, frames: int, speed: float) -> np.ndarray:
     background = coarse.repeat(SIZE // 8, axis=0).repeat(SIZE // 8, axis=1)
     colour, angle = rng.integers(0, 255, 3), rng.uniform(0, 2 * np.pi)
     rows, columns = np.mgrid[:SIZE, :SIZE]
-    film = np.repeat(background[None], frames, axis=0)
+    clip = np.repeat(background[None], frames, axis=0)
     for frame in range(frames):
         reach = (frame - frames / 2) * 2.4 * speed
         y, x = SIZE / 2 + reach * np.sin(angle), SIZE / 2 + reach * np.cos(angle)
-        film[frame][(rows - y) ** 2 + (columns - x) ** 2 < 90] = colour
-    return film
+        clip[frame][(rows - y) ** 2 + (columns - x) ** 2 < 90] = colour
+    return clip
 
 
 def write_training(home: Path, seed: int, steps: int, **more: object) -> None:

@@ -63,7 +63,7 @@ def test_videos_play_by_themselves_and_stop_at_a_press(browser):
     assert browser.run("document.getElementById('playing').textContent") == "Play all"
 
 
-def test_each_film_has_a_button_and_nothing_covers_its_panels(browser):
+def test_each_clip_has_a_button_and_nothing_covers_its_panels(browser):
     assert not browser.run("[...document.querySelectorAll('video')].some((one) => one.controls)")
     wait_until(browser, f"{TIMES}.every((time) => time > 0)")
     paused = "[...document.querySelectorAll('video')].map((video) => video.paused)"
@@ -147,7 +147,7 @@ CONTRASTS = """(() => {
   for (const item of document.querySelectorAll(texts)) {
     const style = getComputedStyle(item);
     const colour = item.closest("svg") ? style.fill : style.color;
-    if (colour === "none" || item.closest(".film")) continue;
+    if (colour === "none" || item.closest(".clip-player")) continue;
     found.ratios[colour] = [ratio(colour), item.textContent.trim().slice(0, 30)];
   }
   return found;
@@ -184,12 +184,12 @@ def test_controls_tables_and_pictures_have_names(browser):
     assert all(after - before <= 1 for before, after in itertools.pairwise(order))
 
 
-def test_print_shows_stills_instead_of_films(browser):
+def test_print_shows_stills_instead_of_clips(browser):
     browser.run("dispatchEvent(new Event('beforeprint'))")
     browser.prefer(media="print", color_scheme="dark")
     shown = "[...document.querySelectorAll('{}')].map((item) => item.offsetHeight > 0)"
     assert browser.run(shown.format(".stills img")) == [True] * 3
-    assert browser.run(shown.format(".film")) == [False] * 3
+    assert browser.run(shown.format(".clip-player")) == [False] * 3
     assert browser.run("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert browser.pdf().startswith(b"%PDF")
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from rsvp.report.examples import pick
-from rsvp.report.records import duration, provenance, result_label
+from rsvp.report.records import duration, result_label
 from rsvp.runtime.files import write_json
 from rsvp.stages.report import TABLES
 from tests.fake_results import make_report, make_results
@@ -239,11 +239,3 @@ def test_labels_come_from_the_path():
 )
 def test_durations_read_as_people_say_them(seconds, text):
     assert duration(seconds) == text
-
-
-def test_provenance_names_results_that_were_accepted():
-    note = {"from": "a", "to": "b", "by": "me", "when": "2026-11-23", "why": "renamed a variable"}
-    records = [{"label": "predictor p", "accepted": [note]}, {"label": "predictor q"}]
-    (line,) = provenance(records)["accepted despite other code"]
-    assert line == "predictor p: renamed a variable (me, 2026-11-23)"
-    assert "accepted despite other code" not in provenance(records[1:])

@@ -1,4 +1,4 @@
-"""Films and stills of examples: where each picture lies, and what errors look like."""
+"""Clips and stills of examples: where each picture lies, and what errors look like."""
 
 import base64
 import io
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rsvp.report.examples import clip_panels, in_rows
-from rsvp.report.panels import Panel, error_frames, film, filmstrip
+from rsvp.report.panels import Panel, error_frames, playing_clip, stills
 
 R, CONTEXT, FUTURE = 32, 2, 6
 RED, GREEN, BLUE = (200, 30, 30), (30, 200, 30), (30, 30, 200)
@@ -20,14 +20,16 @@ def still(colour: tuple[int, int, int], frames: int = CONTEXT + FUTURE) -> np.nd
 
 
 def decode(uri: str) -> np.ndarray:
-    """The frames of a film's data URI."""
+    """The frames of a clip's data URI."""
     content = base64.b64decode(uri.removeprefix("data:video/mp4;base64,"))
     with av.open(io.BytesIO(content)) as container:
         return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
 
 
 def test_each_panel_plays_below_its_label():
-    made = film([[Panel("a", still(RED)), Panel("b", still(GREEN))], [Panel("c", still(BLUE))]], 2)
+    made = playing_clip(
+        [[Panel("a", still(RED)), Panel("b", still(GREEN))], [Panel("c", still(BLUE))]], 2
+    )
     frames = decode(made.uri)
     assert frames.shape == (CONTEXT + FUTURE, made.height, made.width, 3)
     for (text, left, top, width, height), colour in zip(
@@ -42,7 +44,7 @@ def test_each_panel_plays_below_its_label():
 
 
 def test_the_bar_turns_when_the_future_begins():
-    frames = decode(film([[Panel("a", still(RED))]], CONTEXT).uri)
+    frames = decode(playing_clip([[Panel("a", still(RED))]], CONTEXT).uri)
     bar = frames[:, -3]
     orange = (bar[..., 0] > 180) & (bar[..., 2] < 90)
     assert not orange[CONTEXT - 1].any() and orange[CONTEXT].any()
@@ -72,9 +74,9 @@ def test_panels_hold_what_was_observed_the_samples_and_other_rows(count, others,
     assert (observed[CONTEXT:] == truth[CONTEXT - 1]).all(), "nothing of the future is shown"
 
 
-def test_the_filmstrip_ends_with_the_last_frame():
+def test_the_stills_end_with_the_last_frame():
     frames = np.stack([still((20 * t, 20 * t, 20 * t), 1)[0] for t in range(CONTEXT + FUTURE)])
-    uri, shown = filmstrip([frames, frames], CONTEXT)
+    uri, shown = stills([frames, frames], CONTEXT)
     assert shown[-1] == FUTURE and len(shown) <= 6
     content = base64.b64decode(uri.removeprefix("data:image/webp;base64,"))
     picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)

@@ -24,7 +24,7 @@ from rsvp.report.measures import (
     SSIM,
 )
 from rsvp.report.page import explained_samplings
-from rsvp.report.printing import markdown
+from rsvp.report.printing import latex, markdown
 from rsvp.report.results import absent, comparisons, curves, headline, horizon, notes, results
 from rsvp.report.rows import ResultRow, read_rows
 from rsvp.report.tables import Quantity, Tables, make_tables
@@ -107,7 +107,7 @@ def test_rows_stand_predictors_first_and_in_the_named_order(tmp_path):
     assert [row.name for row in read_rows(paths, ["z", "a"])] == ["z", "a", "d.b"]
 
 
-def test_one_future_has_no_mean_and_no_best(tables):
+def test_one_trajectory_has_no_mean_and_no_best(tables):
     assert not tables.estimate(row(tables, "d.still"), PSNR, "best").known
 
 
@@ -500,7 +500,7 @@ def test_curves_say_what_they_stand_on_and_below_which_number_fvd_is_not_compara
     assert caption.endswith("FVD below 256 clips is not comparable with published values.")
 
 
-def test_protocols_of_fewer_frames_futures_and_clips(tmp_path):
+def test_protocols_of_fewer_frames_trajectories_and_clips(tmp_path):
     path = evaluation(tmp_path, "p", "predictor", SAMPLED)
     rows = read_rows([path], ["p"])
     chosen = {
@@ -514,11 +514,13 @@ def test_protocols_of_fewer_frames_futures_and_clips(tmp_path):
 
     assert psnr("first").value == pytest.approx((26 + 20.5) / 2)
     assert psnr("one").value == pytest.approx((26 + 18) / 2)
-    assert not psnr("one", "mean").known, "the mean is over two futures"
-    assert psnr("one", "mean").note == "not computed: it is kept for all 2 futures of a clip only"
+    assert not psnr("one", "mean").known, "the mean is over two trajectories"
+    assert (
+        psnr("one", "mean").note == "not computed: it is kept for all 2 trajectories of a clip only"
+    )
     assert psnr("half").value == pytest.approx(19) and psnr("half").clips == 1
     assert psnr("five").note == (
-        "not computed: the protocol takes 5 futures per clip, and 2 are sampled"
+        "not computed: the protocol takes 5 trajectories per clip, and 2 are sampled"
     )
 
 
@@ -534,27 +536,29 @@ def test_best_of_k_names_the_k_of_its_protocol(tmp_path):
     by_name = {grid.name: heads(grid) for grid in results(tables).tables}
     assert "PSNR, best of 3 (dB) ↑" in by_name["prediction-1"]
     assert "PSNR, best of 2 (dB) ↑" in by_name["two-1"]
-    assert not any("mean of" in head for head in by_name["two-1"]), "kept over three futures only"
+    assert not any("mean of" in head for head in by_name["two-1"]), (
+        "kept over three trajectories only"
+    )
     assert "two-2" not in by_name and tables.protocol_of(CRPS) == "prediction"
     assert explained_samplings(tables).keys() == {
         "no suffix", "mean of 3", "best of 3", "best of 2"
     }  # fmt: skip
     table = results(tables).frame.query("metric == 'psnr' and sampling != 'mean'")
     table["protocol"] = table["protocol"].str.partition(":")[0]
-    futures = table.groupby(["protocol", "row"])["trajectories"].agg(set).to_dict()
-    assert futures == {
+    counts = table.groupby(["protocol", "row"])["trajectories"].agg(set).to_dict()
+    assert counts == {
         ("prediction", "p"): {3}, ("prediction", "d.still"): {1},
         ("two", "p"): {2}, ("two", "d.still"): {1},
     }  # fmt: skip
 
 
-def test_one_future_shows_no_mean_and_no_best(tmp_path):
+def test_one_trajectory_shows_no_mean_and_no_best(tmp_path):
     path = evaluation(tmp_path, "p", "predictor", STILL)
     tables = make_tables(read_rows([path], ["p"]), RESAMPLES, CHOSEN)
     assert not any("of 1" in head for grid in results(tables).tables for head in heads(grid))
 
 
-def test_scores_of_all_futures_together(tmp_path):
+def test_scores_of_all_trajectories_together(tmp_path):
     path = evaluation(tmp_path, "p", "predictor", SAMPLED)
     scores = pd.read_parquet(path.with_name("scores.parquet"))
     together = scores["trajectory"] < 0
@@ -592,3 +596,50 @@ def test_ceilings_of_two_autoencoders_are_told_apart(tmp_path):
     paths.append(evaluation(tmp_path, "d.copy-last", "baseline", STILL))
     labels = [row.label for row in read_rows(paths, [])]
     assert labels == ["copy-last", "a reconstruction", "b reconstruction"]
+
+
+RESULTS = """\
+| row | kind | PSNR (dB) ↑ | Object PSNR (dB) ↑ | SSIM ↑ |
+|---|---|---:|---:|---:|
+| p | predictor | **21.50** \\[19.00, 24.00\\] | **20.50** \\[18.00, 23.00\\] \
+| **0.215** \\[0.190, 0.240\\] |
+| d.still | baseline | 18.50 \\[18.00, 19.00\\] | 17.50 \\[17.00, 18.00\\] \
+| 0.185 \\[0.180, 0.190\\] |
+| d.worse | baseline | 11.00 \\[10.00, 12.00\\] | 10.00 \\[9.00, 11.00\\] \
+| 0.110 \\[0.100, 0.120\\] |
+"""
+COMPARISONS = r"""\begin{tabular}{lrrr}
+\toprule
+\textbf{p against} & \textbf{PSNR (dB) $\uparrow$} & \shortstack[r]{\textbf{Object PSNR}\\\textbf{(dB) $\uparrow$}} & \textbf{SSIM $\uparrow$} \\
+\midrule
+d.still & \textbf{+3.00} & \textbf{+3.00} & \textbf{+0.030} \\
+ & {\scriptsize [+1.00, +5.00]} & {\scriptsize [+1.00, +5.00]} & {\scriptsize [+0.010, +0.050]} \\
+d.worse & \textbf{+10.50} & \textbf{+10.50} & \textbf{+0.105} \\
+ & {\scriptsize [+7.00, +14.00]} & {\scriptsize [+7.00, +14.00]} & {\scriptsize [+0.070, +0.140]} \\
+\bottomrule
+\end{tabular}
+"""  # noqa: E501
+NUMBERS = """\
+row,kind,seed_numbers,metric,sampling,trajectories,unit,better,value,low,high,clips,groups,seeds
+p,predictor,0,psnr,single,2,dB,higher,21.5,19.0,24.0,2,2,1
+p,predictor,0,psnr,mean,2,dB,higher,24.5,21.0,28.0,2,2,1
+p,predictor,0,psnr,best,2,dB,higher,23.0,20.0,26.0,2,2,1
+"""
+CAPTION = (
+    "prediction: d test split, 2 clips spread evenly, 4 observed + 2 predicted frames, 64 px, "
+    "future frames only, K = 2. 2 clips in 2 groups, 1 seed. Brackets: 95 % intervals. "
+)
+
+
+def test_printed_tables_are_word_for_word_as_they_were(tables):
+    tables = make_tables(tables.rows, RESAMPLES, {"prediction": PROTOCOLS["prediction"]})
+    found, compared = results(tables), comparisons(tables)
+    text = markdown(found.tables[:1], "Title")
+    best = "Bold: the best predictor or baseline of a column."
+    assert text.startswith(f"# Title\n\nResults. {CAPTION}{best}\n\n{RESULTS}\nNotes:\n\n")
+    assert COMPARISONS in latex(compared.tables[0])
+    better = "Bold: better, as the interval excludes 0."
+    start = f"p minus each other row, on the same clips. {CAPTION}"
+    assert compared.tables[0].caption == start + better
+    csv = found.frame.head(3).drop(columns=["protocol", "seed_std", "note"]).to_csv(index=False)
+    assert csv == NUMBERS

@@ -85,19 +85,36 @@ def film_of(
     observed, orange when they are predicted.
     """
     panels = [np.concatenate([context, future]) for future in futures]
-    frames, height, width = panels[0].shape[:3]
-    shape = (frames, height + GAP + BAR, len(panels) * (width + GAP) - GAP, 3)
-    film = np.empty(shape, np.uint8)
-    film[:] = PAPER
-    for column, panel in enumerate(panels):
-        left = column * (width + GAP)
-        film[:, :height, left : left + width] = panel
+    drawn = draw_panels([panels], len(context))
+    return upscale(drawn, scale or max(1, min(3, PANEL // panels[0].shape[1])))
+
+
+def draw_panels(
+    rows: Sequence[Sequence[np.ndarray]],
+    context: int,
+    strip: int = 0,
+    paper: tuple[int, int, int] = PAPER,
+) -> np.ndarray:
+    """Return rows of panels (T, H, W, 3) as one clip, with a bar at the foot; all uint8 RGB.
+
+    strip: pixels that stay free above each panel. The bar grows with time and is slate for the
+    first `context` frames, then orange.
+    """
+    frames, height, width = rows[0][0].shape[:3]
+    columns = max(map(len, rows))
+    shape = (frames, len(rows) * (strip + height + GAP) + BAR, columns * (width + GAP) - GAP, 3)
+    drawn = np.empty(shape, np.uint8)
+    drawn[:] = paper
+    for y, row in enumerate(rows):
+        top = y * (strip + height + GAP) + strip
+        for x, panel in enumerate(row):
+            drawn[:, top : top + height, x * (width + GAP) :][:, :, :width] = panel
     for frame in range(frames):
-        reached = round(film.shape[2] * (frame + 1) / frames)
-        seen = min(reached, round(film.shape[2] * len(context) / frames))
-        film[frame, -BAR:, :seen] = OBSERVED_COLOUR
-        film[frame, -BAR:, seen:reached] = FUTURE_COLOUR
-    return upscale(film, scale or max(1, min(3, PANEL // height)))
+        reached = round(shape[2] * (frame + 1) / frames)
+        seen = min(reached, round(shape[2] * context / frames))
+        drawn[frame, -BAR:, :seen] = OBSERVED_COLOUR
+        drawn[frame, -BAR:, seen:reached] = FUTURE_COLOUR
+    return drawn
 
 
 def upscale(frames: np.ndarray, scale: int) -> np.ndarray:

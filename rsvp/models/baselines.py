@@ -57,7 +57,7 @@ def linear_extrapolation(context: np.ndarray, future_frames: int) -> np.ndarray:
 
 
 def flow_extrapolation(context: np.ndarray, future_frames: int) -> np.ndarray:
-    """What moved between the last two context frames moves on at the same velocity.
+    """Moving things go on at the velocity between the last two context frames.
 
     Each pixel of the last frame is carried along its own velocity by forward splatting, so a thing
     takes its velocity with it and covers what it reaches (faster pixels weigh more); what it

@@ -1,4 +1,4 @@
-"""What the run cost, from the run records: one line per stage and thing that it made."""
+"""The cost of the run, from the run records: one line per stage and thing that it made."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
@@ -22,16 +22,16 @@ class Cost:
     peak_memory_mb: float = 0.0  # resident memory of the largest job
     gpu_peak_memory_mb: float | None = None  # its tensors on the GPU; None where it used none
     parameters: int | None = None
-    flops_forward: int | None = None  # one clip forward; for predict, one sampled future
-    samples_per_second: float | None = None  # clips in training, futures in prediction
-    network_evaluations: int | None = None  # per sampled future
+    flops_forward: int | None = None  # one clip forward; for predict, one trajectory
+    samples_per_second: float | None = None  # clips in training, trajectories in prediction
+    network_evaluations: int | None = None  # per trajectory
     steps: int | None = None
     clips: int | None = None  # summed over jobs
     device: str | None = None
 
     @property
     def work(self) -> str:
-        """What was done, in its own unit."""
+        """The amount of work, in its own unit."""
         if self.steps:
             return f"{count(self.steps)} steps"
         return f"{count(self.clips)} clips" if self.clips else ""
@@ -43,8 +43,8 @@ class Cost:
 
     @property
     def rate(self) -> str:
-        """Samples per second, three digits, with what they are: 18.6 futures/s."""
-        unit = "futures" if self.stage == "predict" else "clips"
+        """Samples per second, three digits, with what they are: 18.6 trajectories/s."""
+        unit = "trajectories" if self.stage == "predict" else "clips"
         return (
             "" if self.samples_per_second is None
             else f"{self.samples_per_second:.3g}\N{NO-BREAK SPACE}{unit}/s"

@@ -131,7 +131,7 @@ def row_distances(
 
 
 def measures_of(protocol: Protocol) -> list[Measure]:
-    """What a protocol measures between sets of videos."""
+    """The measures of a protocol between sets of videos."""
     if protocol.scores is not Scores.distribution:
         return []
     future = [MOTION, FVD, KVD, *NEIGHBOURS] if SeenFrames.predicted in protocol.columns else []

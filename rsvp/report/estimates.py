@@ -23,7 +23,7 @@ class Estimate:
 
     @property
     def known(self) -> bool:
-        """Whether there is a value."""
+        """True where there is a value."""
         return not math.isnan(self.value)
 
     def within(self, possible: tuple[float, float]) -> "Estimate":
@@ -33,5 +33,5 @@ class Estimate:
 
     @property
     def has_interval(self) -> bool:
-        """Whether there is an interval: it takes two groups or more that differ."""
+        """True where there is an interval: it takes two groups or more that differ."""
         return not (math.isnan(self.low) or math.isnan(self.high))

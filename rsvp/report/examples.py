@@ -1,4 +1,4 @@
-"""The playing examples: which clips are shown, chosen by rule and not by hand."""
+"""The playing examples: clips chosen by rule and not by hand."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,15 +10,22 @@ from tqdm import tqdm
 from rsvp.data.clips import Clips
 from rsvp.data.predictions import Predictions
 from rsvp.report.measures import LPIPS, PSNR
-from rsvp.report.panels import ERROR_GAIN, Film, Panel, error_frames, film, filmstrip
+from rsvp.report.panels import (
+    ERROR_GAIN,
+    Panel,
+    PlayingClip,
+    Views,
+    error_frames,
+    playing_clip,
+    stills,
+)
 from rsvp.report.rows import ResultRow
 from rsvp.report.scores import clip_values
-from rsvp.report.views import Views
 from rsvp.runtime.files import read_json
 
 PLACES = ("best", "median", "worst")
-SAMPLES = 4  # futures that play side by side, at most
-COLUMNS = 4  # panels of a film side by side
+SAMPLES = 4  # trajectories that play side by side, at most
+COLUMNS = 4  # panels side by side
 
 
 @dataclass(frozen=True)
@@ -27,12 +34,12 @@ class Example:
 
     place: str  # best, median or worst
     rank: int  # by PSNR among all scored clips, from 1
-    clips: int  # how many there are
+    clips: int  # number of scored clips
     clip: str
-    film: Film
+    playing: PlayingClip
     strip: str  # data URI of the still picture
     strip_frames: list[int]  # future frames that it shows
-    psnr: float  # dB, mean over the futures of the clip
+    psnr: float  # dB, mean over the trajectories of the clip
     lpips: float  # NaN where not computed
     others: list[tuple[str, float]]  # label and PSNR of other rows on the same clip
 
@@ -42,78 +49,67 @@ class Gallery:
     """The examples of one predictor."""
 
     label: str
-    futures: int  # of each clip
+    trajectories: int  # of each clip
     examples: list[Example]
     views: Views  # scene, object and motion, or why they are not shown
 
 
 def examples(
-    row: ResultRow,
-    others: Sequence[ResultRow],
-    predictions: Iterable[Path],
-    datasets: Mapping[str, Path],
-    views: Views,
-    wanted: int,
-) -> list[Example]:
-    """The best, median and worst of all scored clips of a row, under its first seed.
+    row: ResultRow, others: Sequence[ResultRow], predictions: Iterable[Path],
+    datasets: Mapping[str, Path], views: Views, wanted: int,
+) -> list[Example]:  # fmt: skip
+    """Return the best, median and worst of all scored clips of a row, under its first seed.
 
-    A clip's rank is that of its PSNR, averaged over frames and over all futures of the clip.
-    others: rows to hold a clip's PSNR against. datasets: their index files by name. views: what
-    the row's autoencoder makes of the clips.
+    A clip's rank is that of its PSNR, averaged over frames and over all trajectories of the clip.
+    others: rows to hold a clip's PSNR against. datasets: their index files by name. views: scene,
+    object and motion of the clips.
     """
-    path = prediction_of(row, predictions)
+    first_seeds = {(row.name, row.index["seed"]): row for row in (row, *others)}
+    found = {index: Predictions(path) for path in predictions
+             if (index := prediction_key(path)) in first_seeds}  # fmt: skip
+    predicted = found.pop((row.name, row.index["seed"]), None)
     scores = row.runs[0].scores
-    if path is None or scores is None:
+    if predicted is None or scores is None:
         return []
     psnr = clip_values(scores, PSNR, "single").sort_values(ascending=False, kind="stable")
     lpips = clip_values(scores, LPIPS, "single")
     theirs = [(other.label, clip_values(other.runs[0].scores, PSNR, "single")) for other in others]
-    predicted = Predictions(path)
-    rivals = {
-        other.label: Predictions(found)
-        for other in others
-        if other.kind == "baseline" and (found := prediction_of(other, predictions))
-    }
+    rivals = {first_seeds[key].label: rows for key, rows in found.items()
+              if first_seeds[key].kind == "baseline"}  # fmt: skip
     clips = Clips(datasets[row.index["dataset"]], "test", row.index["future_frames"])
     context = clips.context_frames
     places = {clip: i for i, clip in enumerate(clips.table["clip"])}
-    ranks = {clip: rank for rank, clip in enumerate(psnr.index, start=1)}
     shown = []
-    for place, clip in tqdm(pick(list(psnr.index), wanted), desc="films", unit="clip", delay=2):
+    chosen = tqdm(pick(list(psnr.index), wanted), desc="examples", unit="clip", delay=2)
+    for place, clip in chosen:
         truth = clips.frames(places[clip]).numpy()
-        futures = predicted.frames(predicted.clips.index(clip)).numpy()
-        samples = [np.concatenate([truth[:context], future]) for future in futures[:SAMPLES]]
-        beside = {
-            label: np.concatenate([truth[:context], row.frames(row.clips.index(clip))[0].numpy()])
-            for label, row in rivals.items()
-        }
+
+        def whole(rows: Predictions, most: int) -> list[np.ndarray]:
+            made = rows.frames(rows.clips.index(clip))[:most].numpy()  # noqa: B023
+            return [np.concatenate([truth[:context], frames]) for frames in made]  # noqa: B023
+
+        samples = whole(predicted, SAMPLES)
+        beside = {label: whole(rows, 1)[0] for label, rows in rivals.items()}
         panels = clip_panels(truth, samples, beside, context) + views.panels(clip, len(truth))
-        stills = [truth, samples[0], error_frames(samples[0], truth)]
-        strip, strip_frames = filmstrip(stills, context)
+        strip = stills([truth, samples[0], error_frames(samples[0], truth)], context)
         shown.append(Example(
-            place, ranks[clip], len(psnr), clip, film(in_rows(panels), context),
-            strip, strip_frames, psnr[clip], lpips[clip],
+            place, list(psnr.index).index(clip) + 1, len(psnr), clip,
+            playing_clip(in_rows(panels), context), *strip, psnr[clip], lpips[clip],
             [(label, values[clip]) for label, values in theirs],
         ))  # fmt: skip
     return shown
 
 
-def prediction_of(row: ResultRow, predictions: Iterable[Path]) -> Path | None:
-    """The index of what the row predicted under its first seed, if it is given."""
-    for path in predictions:
-        index = read_json(path)
-        if (index["row"], index["seed"]) == (row.name, row.index["seed"]):
-            return path
-    return None
+def prediction_key(path: Path) -> tuple[str, int]:
+    """Return the row and the seed of an index of predictions."""
+    index = read_json(path)
+    return index["row"], index["seed"]
 
 
 def clip_panels(
-    truth: np.ndarray,
-    samples: list[np.ndarray],
-    others: Mapping[str, np.ndarray],
-    context: int,
+    truth: np.ndarray, samples: list[np.ndarray], others: Mapping[str, np.ndarray], context: int
 ) -> list[Panel]:
-    """What is seen, what came, what was predicted and how far off that is, and by other rows.
+    """Return panels of the context, the truth, the predictions of this and other rows, the error.
 
     truth, samples and others: whole clips (T, R, R, 3) uint8 that share `context` frames.
     """

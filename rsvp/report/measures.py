@@ -1,4 +1,4 @@
-"""What is measured: names, units, directions, and what they mean in plain words."""
+"""The measures: names, units, directions, and meanings in plain words."""
 
 import math
 from dataclasses import dataclass
@@ -57,7 +57,7 @@ OBJECT_PSNR = Measure(
 )  # fmt: skip
 MOTION = Measure(
     "motion_frechet", "Motion distance", "", False, 2,
-    "How far the statistics of frame-to-frame change are from those of real futures (a Fréchet "
+    "How far the statistics of frame-to-frame change are from those of real clips (a Fréchet "
     "distance that needs no trained network); frozen or jittering videos score badly. Few clips "
     "alone give a distance above zero: read it beside the floor.",
     possible=(0, math.inf),
@@ -65,7 +65,7 @@ MOTION = Measure(
 FVD = Measure(
     "fvd", "FVD", "", False, 1,
     "Fréchet video distance on the predicted frames only: how far the predictions as a set are "
-    "from real futures as a set, seen by a network trained on human actions.",
+    "from real ones as a set, seen by a network trained on human actions.",
     possible=(0, math.inf),
 )  # fmt: skip
 FVD_CONTEXT = Measure(
@@ -82,9 +82,9 @@ KVD = Measure(
 
 CRPS = Measure(
     "crps", "CRPS", "grey levels", False, 2,
-    "How well all sampled futures together forecast each pixel (continuous ranked probability "
+    "How well all sampled trajectories together forecast each pixel (continuous ranked probability "
     "score): their mean absolute error, less half their mean difference, so that being sure and "
-    "wrong costs more than being unsure. A prediction without chance has its mean absolute error.",
+    "wrong costs more than being unsure. A single trajectory has its mean absolute error.",
     sampling="all",
 )  # fmt: skip
 ENERGY = Measure(
@@ -94,18 +94,18 @@ ENERGY = Measure(
 )  # fmt: skip
 SPREAD_SKILL = Measure(
     "spread_skill", "Spread / skill", "", True, 2,
-    "How far futures are from each other over how far their mean is from the truth; 1 where the "
-    "futures are as unsure as they ought to be, below 1 where they are too sure.",
+    "How far trajectories are from each other over how far their mean is from the truth; 1 where "
+    "their spread is right, below 1 where they are under-dispersed.",
     ranked=False, sampling="all",
 )  # fmt: skip
 DIVERSITY = Measure(
     "diversity", "Diversity", "grey levels", True, 2,
-    "How different two sampled futures of a clip are, pixel by pixel (root mean square).",
+    "How different two trajectories of a clip are, pixel by pixel (root mean square).",
     ranked=False, sampling="all",
 )  # fmt: skip
 LPIPS_DIVERSITY = Measure(
     "lpips_diversity", "LPIPS diversity", "", True, 3,
-    "How different two sampled futures of a clip look to the network of LPIPS.",
+    "How different two trajectories of a clip look to the network of LPIPS.",
     ranked=False, sampling="all",
 )  # fmt: skip
 PRECISION = Measure(
@@ -132,17 +132,20 @@ COVERAGE = Measure(
     possible=(0, 1),
 )  # fmt: skip
 
-PAIRED = (PSNR, SSIM, LPIPS, MSE, OBJECT_PSNR)  # of one future, or of the mean
-ENSEMBLE = (CRPS, ENERGY, SPREAD_SKILL, DIVERSITY, LPIPS_DIVERSITY)  # of all futures of a clip
+PAIRED = (PSNR, SSIM, LPIPS, MSE, OBJECT_PSNR)  # of one trajectory, or of the mean
+ENSEMBLE = (CRPS, ENERGY, SPREAD_SKILL, DIVERSITY, LPIPS_DIVERSITY)  # of all of a clip
 DISTANCES = (MOTION, FVD, FVD_CONTEXT, KVD)  # between sets of videos
 NEIGHBOURS = (PRECISION, RECALL, DENSITY, COVERAGE)  # of sets of videos, by nearest neighbours
 MEASURES = PAIRED + ENSEMBLE + DISTANCES + NEIGHBOURS
+HEADLINE = (PSNR, OBJECT_PSNR, SSIM, LPIPS, CRPS)  # and a distance
+DRAWN = (PSNR, SSIM, LPIPS, OBJECT_PSNR, CRPS, ENERGY, SPREAD_SKILL)  # over the future frames
+OF_LPIPS = (LPIPS, LPIPS_DIVERSITY)
 
 SAMPLINGS = {
-    "single": "one sampled future, averaged over the futures of a clip",
-    "mean": "the pixelwise mean over the futures of a clip, scored as one prediction",
-    "best": "the best future of each clip under the metric: it looks at the truth to choose",
-    "all": "all futures of a clip together",
+    "single": "one trajectory, averaged over the trajectories of a clip",
+    "mean": "the pixelwise mean over the trajectories of a clip, scored as one prediction",
+    "best": "the best trajectory of each clip under the metric: it looks at the truth to choose",
+    "all": "all trajectories of a clip together",
 }
 EXPLAINED_ROWS = {
     "copy-last": "repeats the last observed frame",

@@ -1,4 +1,4 @@
-"""Whether predictions copy training clips, as the report says it."""
+"""The table of copies: predictions beside their nearest training clips."""
 
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -6,16 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from rsvp.report.estimates import NO_SPREAD, ONE_GROUP
+from rsvp.report.panels import read_picture
 from rsvp.report.printing import UNKNOWN, Cell, TableFile, frame_of, table_of
-from rsvp.report.views import read_picture
 from rsvp.runtime.files import read_json
 
 HEADS = {
     "ratio": "distance to training, of real", "nearer": "nearer than real", "copied": "copied"
 }  # fmt: skip
 NOTES = (
-    "distance to training, of real: how far the predicted futures are from the nearest training "
-    "clip, relative to the real futures of the same clips; 1 where nothing is copied",
+    "distance to training, of real: how far the predicted frames are from the nearest training "
+    "clip, relative to the real frames of the same clips; 1 where nothing is copied",
     "nearer than real: the probability that a prediction is nearer to training than some real test "
     "clip is; 0.5 where nothing is copied and predictions are as sharp as real clips",
     "copied: the share of predictions at less than half of the distance of their own truth",
@@ -35,19 +35,20 @@ def read_memorisation(paths: Iterable[Path]) -> list[dict[str, Any]]:
         index = read_json(path)
         described = index["protocol"]["described_by"]
         unit = f"in {described}" if described.startswith("features") else "grey levels"
-        facts = {"protocol": protocol_text(index), "folder": Path(path).parent, "unit": unit}
-        rows += [row | facts for row in index["rows"]]
+        more = {"protocol": protocol_text(index), "folder": Path(path).parent, "unit": unit}
+        rows += [row | more for row in index["rows"]]
     return rows
 
 
 def protocol_text(index: dict[str, Any]) -> str:
-    """What the numbers depend on."""
-    facts = index["protocol"]
+    """All that the numbers depend on, in one line."""
+    protocol = index["protocol"]
     return (
-        f"memorisation: {index['dataset']} {facts['split']} split against "
-        f"{facts['training_clips']} training clips, {facts['context_frames']} observed + "
-        f"{facts['future_frames']} predicted frames, {facts['resolution']} px, "
-        f"future {facts['future']}, described by {facts['described_by']}; {facts['distance']}"
+        f"memorisation: {index['dataset']} {protocol['split']} split against "
+        f"{protocol['training_clips']} training clips, {protocol['context_frames']} observed + "
+        f"{protocol['future_frames']} predicted frames, {protocol['resolution']} px, "
+        f"future {protocol['future']}, described by {protocol['described_by']}; "
+        f"{protocol['distance']}"
     )
 
 
@@ -84,7 +85,7 @@ def without_interval(row: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def flag(row: dict[str, Any]) -> str:
-    """Whether a row is flagged; the ceiling has seen the true future, and copies nothing."""
+    """Yes where a row is flagged; the ceiling has seen the true future, and copies nothing."""
     return UNKNOWN if row["kind"] == "ceiling" else "yes" if row["flagged"] else "no"
 
 

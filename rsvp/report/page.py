@@ -22,7 +22,7 @@ from rsvp.report.plots import (
 )
 from rsvp.report.printing import Table, TableFile, number
 from rsvp.report.records import (
-    DatasetFacts,
+    DatasetMetadata,
     History,
     autoencoder_of,
     count,
@@ -33,14 +33,7 @@ from rsvp.report.records import (
 )
 from rsvp.report.results import absent, curves_basis, details, headline, sampled
 from rsvp.report.rows import ResultRow
-from rsvp.report.tables import (
-    Comparison,
-    Tables,
-    basis,
-    protocol_text,
-    sample_text,
-    scored_cells,
-)
+from rsvp.report.tables import Comparison, Tables, basis, protocol_text, sample_text, scored_cells
 
 CURVES = {  # columns of histories
     "loss": "what is minimised: the sum of the others with their weights, where there are any",
@@ -53,7 +46,7 @@ CURVES = {  # columns of histories
     "l2": "mean squared error of the reconstructed pixels",
     "layers": "mean absolute error of the composed layers alone, also at a quarter of the size",
     "mask": "the mean of the object mask: how much of the picture it takes",
-    "content": "mean square of the content that motion and the future’s latents carry",
+    "content": "mean square of the content that motion and the latents of the future carry",
     "tracks": "how far the motion strays from tracks in the frames",
     "adversarial": "how well the discriminator tells reconstructions from real frames",
     "features": "how far its features of reconstructions are from those of real frames",
@@ -95,7 +88,7 @@ class Report:
     conclusions: Sequence[str]  # of it, in sentences
     memorisation: Sequence[Table]
     nearest: str  # SVG of predictions above their nearest training clips
-    datasets: Sequence[DatasetFacts]
+    datasets: Sequence[DatasetMetadata]
     resamples: int
 
 
@@ -118,7 +111,7 @@ def render(report: Report) -> str:
         report=report,
         tables=tables,
         introduction=introduction(tables),
-        facts=facts(tables),
+        summary=summary(tables),
         findings=findings(tables, report.records),
         absent=absent(tables),
         horizon=[
@@ -159,17 +152,18 @@ def render(report: Report) -> str:
 
 
 def introduction(tables: Tables) -> str:
-    """What this is about and what its words mean, in a few sentences."""
+    """The subject of the page and the meaning of its words, in a few sentences."""
     names = [row.label for row in tables.rows if row.kind == "predictor"]
     index = tables.index
     subject = " and ".join(names) or "Every method"
-    future = "future" if index["trajectories"] == 1 else "futures"
+    trajectory = "trajectory" if index["trajectories"] == 1 else "trajectories"
     return (
         f"{subject} saw the first {index['context_frames']} frames of each test clip and sampled "
-        f"{index['trajectories']} {future} of {index['future_frames']} frames; the videos under "
-        "Examples play them beside the truth. A future is one sampled continuation of a clip, a "
-        "group is a set of clips that resemble each other (of one video or one scene), a baseline "
-        "learns nothing, and the ceiling is what the autoencoder alone loses on the true future."
+        f"{index['trajectories']} {trajectory} of {index['future_frames']} frames; the videos "
+        "under Examples play them beside the truth. A trajectory is one sampled continuation of a "
+        "clip, a group is a set of clips that resemble each other (of one video or one scene), a "
+        "baseline learns nothing, and the ceiling is what the autoencoder alone loses on the true "
+        "future."
     )
 
 
@@ -186,7 +180,7 @@ def curve_names(histories: Sequence[History]) -> list[tuple[str, str]]:
     return [(name.replace("_", " "), CURVES[name]) for name in curves if name in CURVES]
 
 
-def facts(tables: Tables) -> list[tuple[str, str]]:
+def summary(tables: Tables) -> list[tuple[str, str]]:
     """The strip under the title: what was done to what."""
     index = tables.rows[0].index
     most = max(scored_cells(tables), key=lambda cell: cell.clips, default=Estimate())
@@ -196,7 +190,7 @@ def facts(tables: Tables) -> list[tuple[str, str]]:
         ("observed → predicted", f"{index['context_frames']} → {index['future_frames']} frames"),
         ("resolution", f"{index['resolution']} × {index['resolution']} px"),
         ("test clips", f"{most.clips} in {most.groups} groups"),
-        ("futures per clip", str(max(row.index["trajectories"] for row in tables.rows))),
+        ("trajectories per clip", str(max(row.index["trajectories"] for row in tables.rows))),
         ("seed" if len(seeds) == 1 else "seeds", ", ".join(map(str, seeds))),
     ]
 
@@ -220,21 +214,23 @@ def findings(tables: Tables, records: Sequence[dict[str, Any]]) -> list[dict[str
                 "text": f"The ceiling ({ceiling.label}) reaches {PSNR.text(top.value)} dB, "
                 f"{room} dB above {first.label}.",
             })  # fmt: skip
-    return [*sentences, *(surety(tables, first) if first else [])]
+    return [*sentences, *(dispersion(tables, first) if first else [])]
 
 
-def surety(tables: Tables, row: ResultRow) -> list[dict[str, str]]:
-    """Whether a row's futures are as unsure as their errors ask for, where that is known."""
+def dispersion(tables: Tables, row: ResultRow) -> list[dict[str, str]]:
+    """A sentence where the spread of a row's trajectories is not what their errors ask for."""
     ratio = tables.estimate(row, SPREAD_SKILL)
     if not ratio.has_interval or ratio.low <= 1 <= ratio.high:
         return []
-    sure = ratio.high < 1
+    cell = number(SPREAD_SKILL, ratio)
+    verdict, meaning = (
+        ("under-dispersed", "they show less of what may happen than they should.")
+        if ratio.high < 1 else ("over-dispersed", "they scatter too far.")
+    )  # fmt: skip
     text = (
-        f"The futures of {row.label} differ from each other by {SPREAD_SKILL.text(ratio.value)} of "
-        f"what their errors ask for ({number(SPREAD_SKILL, ratio).span}; 1 is right): "
-        + ("it shows less of what may happen than it should." if sure else "they scatter too far.")
+        f"The trajectories of {row.label} differ from each other by {cell.value} of what their "
+        f"errors ask for ({cell.span}; 1 is right): {meaning}"
     )
-    verdict = "too sure" if sure else "too unsure"
     return [{"class": "worse", "verdict": verdict, "measure": SPREAD_SKILL.label, "text": text}]
 
 
@@ -248,7 +244,7 @@ def finding(item: Comparison) -> dict[str, str]:
     if item.estimate.has_interval:
         text += f" (difference {number(measure, item.estimate, sign=True).span}{unit})"
     if item.verdict == "no difference found":
-        text += "; the interval holds 0, so chance alone could explain it"
+        text += "; the interval holds 0, so the choice of clips alone could explain it"
     if item.clips_better is not None:
         text += f"; better on {item.clips_better} of {item.estimate.clips} clips, median "
         text += f"{measure.text(item.median, sign=True)}{unit}"

@@ -1,25 +1,28 @@
-"""Films and stills of one clip: labelled panels in a grid that play together. Loads without torch.
+"""Clips and stills of examples: labelled panels in a grid that play together. Loads without torch.
 
 All frames are uint8 RGB, (T, R, R, 3) for R pixels.
 """
 
 import base64
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
-from rsvp.data.videos import BAR, FUTURE_COLOUR, GAP, OBSERVED_COLOUR, upscale, write_video
+from rsvp.data.videos import GAP, draw_panels, upscale, write_video
+from rsvp.runtime.errors import UserError
+from rsvp.runtime.files import read_json
 
 PAPER = (32, 36, 43)  # behind the panels and their labels; reads on a light and on a dark page
 PANEL_PIXELS = 128  # a panel of fewer pixels is enlarged to about this size
 RATE = 6.0  # frames per second: slow enough to compare
 QUALITY = 22  # x264's crf
-ERROR_GAIN = 2  # how much brighter than it is an error is drawn
-STILLS = 6  # future frames of a filmstrip, at most
+ERROR_GAIN = 2  # factor by which an error is drawn brighter than it is
+STILLS = 6  # future frames of a strip of stills, at most
 
 
 @dataclass(frozen=True)
@@ -31,8 +34,8 @@ class Panel:
 
 
 @dataclass(frozen=True)
-class Film:
-    """A playing grid of panels, and where the page writes each panel's label."""
+class PlayingClip:
+    """A grid of panels that plays, and the places where the page writes their labels."""
 
     uri: str
     width: int  # pixels
@@ -41,57 +44,101 @@ class Film:
 
 
 def error_frames(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """The absolute error, mean over colours, drawn in grey and `ERROR_GAIN` times as bright."""
+    """Return the absolute error, mean over colours, in grey and `ERROR_GAIN` times as bright."""
     error = np.abs(predicted.astype(np.int16) - truth.astype(np.int16)).mean(-1, keepdims=True)
     return np.repeat((ERROR_GAIN * error).clip(0, 255).astype(np.uint8), 3, axis=-1)
 
 
-def film(rows: Sequence[Sequence[Panel]], context: int) -> Film:
-    """The panels row by row as a film; a bar at the foot turns orange after `context` frames."""
+def playing_clip(rows: Sequence[Sequence[Panel]], context: int) -> PlayingClip:
+    """Return the panels row by row; a bar at the foot turns orange after `context` frames."""
     size = rows[0][0].frames.shape[1]
     scale = max(1, PANEL_PIXELS // size)
     strip = max(6, size // 8)  # above each panel, for its label
-    columns = max(map(len, rows))
-    width = columns * (size + GAP) - GAP
-    height = len(rows) * (strip + size + GAP) + BAR
-    count = len(rows[0][0].frames)
-    picture = np.empty((count, height, width, 3), np.uint8)
-    picture[:] = PAPER
+    frames = draw_panels([[panel.frames for panel in row] for row in rows], context, strip, PAPER)
+    height, width = frames.shape[1:3]
     labels = []
     for y, row in enumerate(rows):
         for x, panel in enumerate(row):
-            left, top = x * (size + GAP), y * (strip + size + GAP)
-            picture[:, top + strip : top + strip + size, left : left + size] = panel.frames
-            place = (left / width, top / height, size / width, strip / height)
+            left, top = x * (size + GAP) / width, y * (strip + size + GAP) / height
+            place = (left, top, size / width, strip / height)
             labels.append((panel.label, *(round(100 * part, 2) for part in place)))
-    for frame in range(count):
-        reached = round(width * (frame + 1) / count)
-        seen = min(reached, round(width * context / count))
-        picture[frame, -BAR:, :seen] = OBSERVED_COLOUR
-        picture[frame, -BAR:, seen:reached] = FUTURE_COLOUR
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "film.mp4")
-        write_video(path, upscale(picture, scale), RATE, crf=QUALITY)
+        path = Path(folder, "clip.mp4")
+        write_video(path, upscale(frames, scale), RATE, crf=QUALITY)
         uri = data_uri("video/mp4", path.read_bytes())
-    return Film(uri, scale * width, scale * height, labels)
+    return PlayingClip(uri, scale * width, scale * height, labels)
 
 
-def filmstrip(rows: Sequence[np.ndarray], context: int) -> tuple[str, list[int]]:
-    """A still picture as a data URI: the last observed frame and some future ones, row by row.
+def stills(rows: Sequence[np.ndarray], context: int) -> tuple[str, list[int]]:
+    """Return a picture as a data URI: the last observed frame and some future ones, row by row.
 
-    Returns the future frames that it shows too, counted from 1, evenly spread with the last.
+    The future frames that it shows follow, counted from 1: evenly spread, with the last.
     """
     future = len(rows[0]) - context
     shown = min(future, STILLS)
     chosen = [round(future * (place + 1) / shown) for place in range(shown)]
     frames = [context - 1, *(context + number - 1 for number in chosen)]
     picture = np.concatenate([np.concatenate(list(row[frames]), axis=1) for row in rows])
-    encoded = cv2.imencode(
-        ".webp", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_WEBP_QUALITY, 85]
-    )[1]
+    colours = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+    encoded = cv2.imencode(".webp", colours, [cv2.IMWRITE_WEBP_QUALITY, 85])[1]
     return data_uri("image/webp", encoded.tobytes()), chosen
 
 
 def data_uri(kind: str, content: bytes) -> str:
-    """`content` of a media type as an address that holds it whole."""
+    """Return `content` of a media type as an address that holds it whole."""
     return f"data:{kind};base64," + base64.b64encode(content).decode("ascii")
+
+
+@dataclass(frozen=True)
+class Views:
+    """Scene, object and motion of test clips by one autoencoder, or the reason why none are known.
+
+    folder: of the pictures. clips: their names by clip. legend: data URI of the colours of motion.
+    """
+
+    reason: str = ""
+    folder: Path = Path()
+    clips: dict[str, dict[str, Any]] | None = None
+    legend: str = ""
+
+    def panels(self, clip: str, frames: int) -> list[Panel]:
+        """Return three still panels: scene image, object mask and motion; none if not known."""
+        view = (self.clips or {}).get(clip)
+        if view is None:
+            return []
+        motion = f"motion, max {view['motion_pixels']:.0f} px"
+        names = {"scene": "scene", "mask": "object mask", "motion": motion}
+        return [
+            Panel(label, read_picture(self.folder / view[name])[None].repeat(frames, axis=0))
+            for name, label in names.items()
+        ]
+
+
+def read_views(semantics: Iterable[Path], autoencoder: str, seed: int) -> Views:
+    """Return the views of one autoencoder under one seed, of the indexes semantics/…/index.json."""
+    for path in semantics:
+        index = read_json(path)
+        if (index["autoencoder"], index["seed"]) != (autoencoder, seed):
+            continue
+        if not index.get("views"):
+            return Views(index.get("reason") or "its autoencoder has no such latents")
+        legend = data_uri("image/png", read_bytes(path.parent / index["legend"]))
+        clips = {view["clip"]: view for view in index["views"]}
+        return Views(folder=path.parent, clips=clips, legend=legend)
+    return Views("they were not computed in this run")
+
+
+def read_picture(path: Path) -> np.ndarray:
+    """Return a picture file as uint8 RGB (H, W, 3)."""
+    picture = cv2.imdecode(np.frombuffer(read_bytes(path), np.uint8), cv2.IMREAD_COLOR)
+    if picture is None:
+        raise UserError(f"{path}: no picture; run the stage that made it again")
+    return picture[..., ::-1]
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return a file's content; UserError where it is missing."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; run the stage that makes it again") from None

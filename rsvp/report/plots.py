@@ -14,15 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rsvp.report.estimates import Estimate
-from rsvp.report.measures import (
-    CRPS,
-    ENERGY,
-    LPIPS,
-    OBJECT_PSNR,
-    PSNR,
-    SPREAD_SKILL,
-    SSIM,
-)
+from rsvp.report.measures import DRAWN
 from rsvp.report.records import History
 from rsvp.report.rows import ResultRow
 from rsvp.report.tables import Quantity, Tables
@@ -79,9 +71,8 @@ LEAST_DISTANCE = 1e-6  # a logarithmic axis has no 0
 
 def drawn_over_horizon(tables: Tables) -> list[Quantity]:
     """The quantities that have curves over the future frames."""
-    drawn = (PSNR, SSIM, LPIPS, OBJECT_PSNR, CRPS, ENERGY, SPREAD_SKILL)
     keys = {key.measure: key for _, key in tables.horizon if key.sampling == key.measure.sampling}
-    return [keys[measure] for measure in drawn if measure in keys]
+    return [keys[measure] for measure in DRAWN if measure in keys]
 
 
 def horizon_plot(tables: Tables, keys: Sequence[Quantity], caption: str = "") -> str:
@@ -212,7 +203,7 @@ def distinct_curves(
 
 @dataclass(frozen=True, order=True)
 class Label:
-    """What stands at the end of a line, at `value`."""
+    """A text at the end of a line, at `value`."""
 
     value: float
     text: str

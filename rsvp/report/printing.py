@@ -65,7 +65,7 @@ class Cell:
 
     @property
     def known(self) -> bool:
-        """Whether there is a number."""
+        """True where there is a number."""
         return self.value != UNKNOWN
 
     @property
@@ -93,7 +93,7 @@ class Column:
 
     @property
     def arrow(self) -> str:
-        """Which way is better."""
+        """An arrow towards what is better."""
         return ARROWS[self.better]
 
 
@@ -166,7 +166,7 @@ def number(
 ) -> Cell:
     """A number with its 95 % interval, and its deviation over seeds where there are several."""
     if not estimate.known:
-        note = estimate.note or "not computed: one future per clip"
+        note = estimate.note or "not computed: one trajectory per clip"
         return Cell(UNKNOWN, number=False, note=note, **more)
     ends = (estimate.low, estimate.high) if estimate.has_interval else ()
     low, high = [measure.text(end, sign) for end in ends] or ("", "")

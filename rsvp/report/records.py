@@ -1,7 +1,8 @@
-"""What the report tells about the run itself: training histories, costs, data, provenance."""
+"""Metadata of the run: training histories, run records, data, provenance."""
 
 import math
 import platform
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,24 +15,18 @@ from rsvp.runtime.errors import UserError
 from rsvp.runtime.files import read_json
 from rsvp.runtime.record import git_commit, installed_versions
 
-ROOTS = ("datasets", "autoencoders", "predictors", "predictions", "real_features", "evaluation",
-         "semantics", "memorisation")  # fmt: skip
+Record = dict[str, Any]
+# By folder of the results, the kind of thing in it.
 KINDS = {
-    "datasets": "dataset",
-    "autoencoders": "autoencoder",
-    "predictors": "predictor",
-    "predictions": "predictions of",
-    "real_features": "dataset",
-    "evaluation": "row",
-    "semantics": "autoencoder",
-    "memorisation": "dataset",
-}  # what is in a folder of ROOTS
-ORDER = ("generate_videos", "decode", "split", "pretrain_autoencoder",
-         "finetune_autoencoder", "cache_latents", "train_diffusion", "predict",
-         "predict_baseline", "reconstruct",
-         "real_features", "evaluate", "measure_semantics",
-         "check_memorisation", "report")  # fmt: skip
-
+    "datasets": "dataset", "autoencoders": "autoencoder", "predictors": "predictor",
+    "predictions": "predictions of", "real_features": "dataset", "evaluation": "row",
+    "semantics": "autoencoder", "memorisation": "dataset",
+}  # fmt: skip
+ORDER = (
+    "generate_videos", "decode", "split", "pretrain_autoencoder", "finetune_autoencoder",
+    "cache_latents", "train_diffusion", "predict", "predict_baseline", "reconstruct",
+    "real_features", "evaluate", "measure_semantics", "check_memorisation", "report",
+)  # fmt: skip
 MAKING = ("numpy", "scipy", "pandas", "matplotlib", "jinja2")  # packages that make the report
 
 
@@ -55,22 +50,15 @@ class History:
         ]
 
 
-def result_parts(path: Path) -> list[str]:
-    """The folders of a result below the results folder: ["autoencoders", "rsvp", "seed0", …]."""
-    folders = list(Path(path).parts[:-1])
-    known = [place for place, part in enumerate(folders) if part in ROOTS]
-    return folders[known[0] :] if known else folders
-
-
 def result_label(path: Path) -> tuple[str, int]:
-    """What a result is of, and its seed: ("autoencoder rsvp, pretrained", 0)."""
-    parts = result_parts(path)
-    seeds = [part.removeprefix("seed") for part in parts if part.startswith("seed")]
-    seed = int(seeds[0]) if seeds and seeds[0].isdigit() else 0
-    kind = KINDS.get(parts[0], parts[0]) if parts else ""
-    rest = [part for part in parts[1:] if not (part.startswith("seed") and part[4:].isdigit())]
-    name = rest[0] if rest else ""
-    return ", ".join([f"{kind} {name}".strip(), *rest[1:]]), seed
+    """The name of a result and its seed: ("autoencoder rsvp, pretrained", 0)."""
+    folders = list(Path(path).parts[:-1])
+    start = next((i for i, folder in enumerate(folders) if folder in KINDS), 0)
+    kind, *rest = folders[start:] or [""]
+    seeds = [part for part in rest if re.fullmatch(r"seed\d+", part)]
+    name, *more = [part for part in rest if part not in seeds] or [""]
+    seed = int(seeds[0].removeprefix("seed")) if seeds else 0
+    return ", ".join([f"{KINDS.get(kind, kind)} {name}".strip(), *more]), seed
 
 
 def read_histories(paths: Iterable[Path]) -> list[History]:
@@ -95,7 +83,7 @@ def read_histories(paths: Iterable[Path]) -> list[History]:
     return sorted(histories, key=place)
 
 
-def read_records(paths: Iterable[Path]) -> list[dict[str, Any]]:
+def read_records(paths: Iterable[Path]) -> list[Record]:
     """Run records in the order of the pipeline, each with "label" and its seed."""
     records = []
     for path in paths:
@@ -103,7 +91,7 @@ def read_records(paths: Iterable[Path]) -> list[dict[str, Any]]:
         record = read_json(path)
         records.append(record | {"label": label, "label_seed": seed})
 
-    def place(record: dict[str, Any]) -> tuple[int, str, int]:
+    def place(record: Record) -> tuple[int, str, int]:
         stage = record.get("stage", "")
         return (
             ORDER.index(stage) if stage in ORDER else len(ORDER),
@@ -114,73 +102,64 @@ def read_records(paths: Iterable[Path]) -> list[dict[str, Any]]:
     return sorted(records, key=place)
 
 
-def autoencoder_of(predictor: str, records: Iterable[dict[str, Any]]) -> str:
-    """The autoencoder that a predictor was trained on; empty where no record says so."""
-    found = {
-        (record.get("stage"), settings["name"]): settings.get("predictor", {})
-        for record in records
-        if "name" in (settings := record.get("settings") or {})
-    }
-    trained = found.get(("predict", predictor), {}).get("same_as", predictor)
-    return found.get(("train_diffusion", trained), {}).get("autoencoder", "")
-
-
-def resize_of(dataset: str, records: Iterable[dict[str, Any]]) -> str:
-    """The filter by which a dataset's frames were resized; empty where no record says so."""
+def settings_of(records: Iterable[Record], stage: str, name: str) -> Record:
+    """The settings of a stage for a dataset, autoencoder or predictor; empty where none say so."""
     for record in records:
         settings = record.get("settings") or {}
-        if record.get("stage") == "decode" and settings.get("name") == dataset:
-            return settings.get("dataset", {}).get("resize", "")
-    return ""
+        if record.get("stage") == stage and settings.get("name") == name:
+            return settings
+    return {}
 
 
-def sampler_of(predictor: str, records: Iterable[dict[str, Any]]) -> str:
-    """How a predictor's futures were sampled, in words; empty where no record says so."""
+def autoencoder_of(predictor: str, records: Iterable[Record]) -> str:
+    """The autoencoder that a predictor was trained on; empty where no record says so."""
+    own = settings_of(records, "predict", predictor).get("predictor", {})
+    trained = settings_of(records, "train_diffusion", own.get("same_as", predictor))
+    return trained.get("predictor", {}).get("autoencoder", "")
+
+
+def resize_of(dataset: str, records: Iterable[Record]) -> str:
+    """The filter by which a dataset's frames were resized; empty where no record says so."""
+    return settings_of(records, "decode", dataset).get("dataset", {}).get("resize", "")
+
+
+def sampler_of(predictor: str, records: Iterable[Record]) -> str:
+    """The way in which a predictor was sampled, in words; empty where no record says so."""
     for record in records:
         settings = record.get("settings") or {}
         if record.get("stage") == "predict" and settings.get("name") == predictor:
-            parts = settings.get("predictor", {})
-            sampler, guidance = parts.get("sampler", {}), parts.get("guidance", {})
-            facts = [f"{sampler.get('name')} sampler of {sampler.get('steps')} steps"]
+            sampler = settings.get("predictor", {}).get("sampler", {})
+            guidance = settings.get("predictor", {}).get("guidance", {}).get("scale")
+            said = [f"{sampler.get('name')} sampler of {sampler.get('steps')} steps"]
             if record.get("network_evaluations"):
-                facts.append(f"{record['network_evaluations']} network evaluations per future")
-            facts += [f"{name} {value}" for name, value in (
-                ("temperature", sampler.get("temperature")), ("guidance", guidance.get("scale"))
-            ) if value is not None]  # fmt: skip
-            return ", ".join(facts)
+                said.append(f"{record['network_evaluations']} network evaluations per trajectory")
+            values = {"temperature": sampler.get("temperature"), "guidance": guidance}
+            said += [f"{name} {value}" for name, value in values.items() if value is not None]
+            return ", ".join(said)
     return ""
 
 
-def provenance(records: list[dict[str, Any]]) -> dict[str, list[str]]:
-    """Every commit, machine and package version that had a part, normally one of each.
-
-    And which results were accepted although the code that made them had changed (`make accept`).
-    """
+def provenance(records: list[Record]) -> dict[str, list[str]]:
+    """Every commit, machine and package version that had a part, normally one of each."""
 
     def distinct(values: Iterable[Any]) -> list[str]:
         return sorted({str(value) for value in values if value})
 
-    packages = sorted({name for record in records for name in record.get("versions") or {}})
-    hardware = [record.get("hardware") or {} for record in records]
-    facts = {
+    def machine(parts: Record) -> str:
+        cores = f"{parts['cores']} cores" if parts.get("cores") else ""
+        names = (parts.get(key) for key in ("processor", "system", "machine"))
+        return ", ".join(filter(None, (*names, cores)))
+
+    found = {
         "commit": distinct(record.get("commit") for record in records),
-        "machine": distinct(
-            ", ".join(str(item[key]) for key in ("processor", "system", "machine") if item.get(key))
-            + (f", {item['cores']} cores" if item.get("cores") else "")
-            for item in hardware
-        ),
+        "machine": distinct(machine(record.get("hardware") or {}) for record in records),
         "GPU": distinct(record.get("gpu") for record in records),
         "threads": distinct(record.get("threads") for record in records),
         "started": distinct(record.get("started") for record in records)[:1],
-        "accepted despite other code": distinct(
-            f"{record.get('label')}: {note['why']} ({note['by']}, {note['when']})"
-            for record in records
-            for note in record.get("accepted", [])
-        ),
     }
-    for name in packages:
-        facts[name] = distinct((record.get("versions") or {}).get(name) for record in records)
-    return {name: values for name, values in facts.items() if values}
+    for name in sorted({name for record in records for name in record.get("versions") or {}}):
+        found[name] = distinct((record.get("versions") or {}).get(name) for record in records)
+    return {name: values for name, values in found.items() if values}
 
 
 def made_by() -> str:
@@ -199,7 +178,7 @@ SPLITS = {  # how a dataset was divided, by its index's "split"
 
 
 @dataclass(frozen=True)
-class DatasetFacts:
+class DatasetMetadata:
     """One dataset as the page describes it."""
 
     index: dict[str, Any]
@@ -208,11 +187,11 @@ class DatasetFacts:
 
     @property
     def split(self) -> str:
-        """How it was divided, in a sentence."""
+        """The way in which it was divided, in a sentence."""
         return SPLITS.get(self.index.get("split", ""), "")
 
 
-def read_dataset(path: Path) -> DatasetFacts:
+def read_dataset(path: Path) -> DatasetMetadata:
     """A dataset's index with the tables of videos and of rejected files beside it."""
     index = read_json(path)
     rejected = read_table(Path(path).with_name("rejected.csv")).astype(str)
@@ -220,7 +199,7 @@ def read_dataset(path: Path) -> DatasetFacts:
     groups = {}
     if {"split", "group"} <= set(videos.columns):
         groups = {str(k): int(v) for k, v in videos.groupby("split")["group"].nunique().items()}
-    return DatasetFacts(index, groups, rejected.to_dict("records"))
+    return DatasetMetadata(index, groups, rejected.to_dict("records"))
 
 
 def read_table(path: Path) -> pd.DataFrame:

@@ -1,6 +1,6 @@
 """The results as tables: the headline, what stands below it, comparisons, horizon and curves."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -11,29 +11,8 @@ from rsvp.config.schema import FETCH
 from rsvp.metrics.distribution import COMPARABLE_CLIPS, SUBSETS
 from rsvp.report.distances import few_clips
 from rsvp.report.estimates import NAN, Estimate
-from rsvp.report.measures import (
-    CRPS,
-    ENSEMBLE,
-    FVD,
-    LPIPS,
-    MEASURES,
-    MOTION,
-    OBJECT_PSNR,
-    PAIRED,
-    PSNR,
-    SSIM,
-    Measure,
-)
-from rsvp.report.printing import (
-    UNKNOWN,
-    Cell,
-    Column,
-    Table,
-    TableFile,
-    frame_of,
-    number,
-    text,
-)
+from rsvp.report.measures import ENSEMBLE, FVD, HEADLINE, MEASURES, MOTION, PAIRED
+from rsvp.report.printing import UNKNOWN, Cell, Column, Table, TableFile, frame_of, number, text
 from rsvp.report.rows import ResultRow
 from rsvp.report.tables import (
     Quantity,
@@ -52,7 +31,7 @@ NO_INTERVALS = "Brackets: 95 % intervals."
 def headline(tables: Tables) -> list[Quantity]:
     """The measures that say most, each under the protocol that stands for it."""
     distance = FVD if tables.known(FVD) else MOTION
-    measures = (PSNR, OBJECT_PSNR, SSIM, LPIPS, CRPS, distance)
+    measures = (*HEADLINE, distance)
     return [tables.quantity(measure) for measure in measures if tables.known(measure)]
 
 
@@ -63,10 +42,10 @@ def details(tables: Tables) -> list[tuple[str, str, list[Quantity]]]:
         if name in tables.frame_protocols:
             groups = {
                 "Frame by frame": [Quantity(m, "single", name) for m in PAIRED],
-                "Mean of the futures, and the best": [
+                "Mean of the trajectories, and the best": [
                     Quantity(m, sampling, name) for m in PAIRED for sampling in ("mean", "best")
                 ],
-                "All futures of a clip together": [Quantity(m, "all", name) for m in ENSEMBLE],
+                "All trajectories of a clip together": [Quantity(m, "all", name) for m in ENSEMBLE],
             }
         else:
             groups = {
@@ -80,7 +59,7 @@ def details(tables: Tables) -> list[tuple[str, str, list[Quantity]]]:
 
 
 def measured(tables: Tables, key: Quantity) -> bool:
-    """Whether any row has a value; one trajectory alone has no mean and no best."""
+    """True where any row has a value; one trajectory alone has no mean and no best."""
     if key.sampling in ("mean", "best") and tables.trajectories(key.protocol) == 1:
         return False
     found = (tables.cells.get((row.name, key)) for row in tables.rows)
@@ -258,7 +237,7 @@ def horizon_table(tables: Tables, key: Quantity) -> Table:
 
 
 def curves(tables: Tables) -> TableFile:
-    """How distances between sets of videos change with the number of clips.
+    """Distances between sets of videos by the number of clips.
 
     `value` is the mean over random subsets of `clips` clips, `deviation` their standard deviation.
     All clips have no subset but an interval, that of results.csv.
@@ -359,9 +338,4 @@ def equal_rows(tables: Tables, key: Quantity) -> str:
     same = max(values.values(), key=len, default=[])
     if len(same) < 2:
         return ""
-    return f"{MOTION.label} of {', '.join(same)} is one number, since their futures stand still."
-
-
-def measures_in(keys: Iterable[Quantity]) -> list[Measure]:
-    """The measures of quantities, each once."""
-    return list(dict.fromkeys(key.measure for key in keys))
+    return f"{MOTION.label} of {', '.join(same)} is one number, since their frames stand still."

@@ -14,10 +14,6 @@ from rsvp.runtime.errors import UserError
 from rsvp.runtime.files import read_json
 
 KINDS = ("predictor", "baseline", "ceiling", "floor")
-ROW_KEYS = ("row", "kind", "seed", "dataset", "paired", "trajectories", "clips", "groups",
-            "context_frames", "future_frames", "resolution", "protocol")  # fmt: skip
-
-
 FIRST_FRAMES = "the protocol takes the first frames of clips, and others are observed"
 
 
@@ -50,7 +46,7 @@ class ResultRow:
 
     @property
     def method(self) -> str:
-        """What was done, whatever the dataset or autoencoder: copy-last, reconstruction."""
+        """The method alone, whatever the dataset or autoencoder: copy-last, reconstruction."""
         name = self.name.rsplit(".", 1)[-1]
         return name.partition("_")[0] if self.kind in ("baseline", "floor") else name
 
@@ -104,11 +100,6 @@ def read_rows(evaluations: Iterable[Path], predictors: list[str]) -> list[Result
 def read_run(path: Path) -> Run:
     """One evaluation index and the scores beside it."""
     index = read_json(path)
-    missing = [key for key in ROW_KEYS if key not in index]
-    if missing:
-        raise UserError(f"{path}: lacks {', '.join(missing)}; run the stage evaluate again")
-    if index["kind"] not in KINDS:
-        raise UserError(f"{path}: kind {index['kind']!r} is not one of {', '.join(KINDS)}")
     if not index["paired"]:
         return Run(index, path.parent, None)
     table = path.parent / "scores.parquet"
@@ -116,10 +107,8 @@ def read_run(path: Path) -> Run:
         scores = pd.read_parquet(table)
     except FileNotFoundError:
         raise UserError(f"{table}: no such file; run the stage evaluate again") from None
-    missing = [column for column in COLUMNS if column not in scores]
-    if missing or scores.empty:
-        what = f"lacks the columns {', '.join(missing)}" if missing else "is empty"
-        raise UserError(f"{table}: {what}; run the stage evaluate again")
+    if scores.empty or not set(COLUMNS) <= set(scores):
+        raise UserError(f"{table}: lacks lines or columns; run the stage evaluate again")
     return Run(index, path.parent, scores)
 
 
@@ -160,13 +149,13 @@ def under_protocol(row: ResultRow, protocol: Protocol) -> ResultRow | str:
         return (
             f"the protocol takes clips of {frames} frames; these have {context} observed of {whole}"
         )
-    futures, had = protocol.trajectories, index["trajectories"]
+    wanted, had = protocol.trajectories, index["trajectories"]
     sampled = row.kind == "predictor"
-    if futures is not None and sampled and had < futures:
-        return f"the protocol takes {futures} futures per clip, and {had} are sampled"
-    last, futures = (frames or whole) - context, futures if sampled else None
+    if wanted is not None and sampled and had < wanted:
+        return f"the protocol takes {wanted} trajectories per clip, and {had} are sampled"
+    last, wanted = (frames or whole) - context, wanted if sampled else None
     runs = [
-        replace(run, scores=counted(run.scores, protocol.clips, last, futures)) for run in row.runs
+        replace(run, scores=counted(run.scores, protocol.clips, last, wanted)) for run in row.runs
     ]
     return replace(row, runs=tuple(runs))
 

@@ -21,7 +21,7 @@ from rsvp.report.rows import ResultRow
 
 
 def samplings(row: ResultRow, measure: Measure) -> list[str]:
-    """How a row's futures of a clip count; one future says it all where a row has only one."""
+    """The ways in which a row's trajectories count; a single one has one way."""
     if measure in ENSEMBLE:
         return ["all"]
     return ["single", "mean", "best"] if row.index["trajectories"] > 1 else ["single"]
@@ -46,7 +46,7 @@ def frame_values(scores: pd.DataFrame, measure: Measure, sampling: str) -> pd.Da
 
 
 def _chosen(scores: pd.DataFrame, sampling: str) -> pd.DataFrame:
-    """The lines of the futures, or of all of them together."""
+    """The lines of the trajectories, or of all of them together."""
     together = scores["trajectory"] < 0
     return scores[together if sampling in ("mean", "all") else ~together]
 
@@ -76,7 +76,7 @@ def clip_estimate(row: ResultRow, measure: Measure, sampling: str, resamples: in
 def missing_reason(row: ResultRow, measure: Measure, sampling: str) -> str:
     """Why a column of the scores is empty."""
     if row.index["trajectories"] == 1 and measure in ENSEMBLE:
-        return "one future per clip"
+        return "one trajectory per clip"
     if measure in (LPIPS, LPIPS_DIVERSITY):
         return row.index.get("lpips", {}).get("reason") or "no LPIPS weights"
     if measure is OBJECT_PSNR:
@@ -106,21 +106,22 @@ def interval_note(interval: Interval) -> str:
 
 
 def spread_skill(row: ResultRow, resamples: int, frame: int | None = None) -> Estimate:
-    """Spread over skill of a row's futures; of one future frame where it is named.
+    """Spread over skill of a row's trajectories; of one future frame where it is named.
 
-    Where truth and K futures come from one distribution, the expected squared error of their mean
-    is (K + 1) / K times their variance (Fortin et al. 2014, equation 15). So spread is the root of
-    the mean of that, skill the root of the mean squared error; means over frames, clips and seeds.
+    Where truth and K trajectories come from one distribution, the expected squared error of their
+    mean is (K + 1) / K times their variance (Fortin et al. 2014, equation 15). So spread is the
+    root of the mean of that, skill the root of the mean squared error. Means are over frames,
+    clips and seeds.
     """
-    futures = row.index["trajectories"]
-    if futures < 2:
+    count = row.index["trajectories"]
+    if count < 2:
         return Estimate(note=f"not computed: {missing_reason(row, SPREAD_SKILL, 'all')}")
     spreads, errors = [], []
     for run in row.runs:
         lines = _chosen(run.scores, "all")
         lines = lines if frame is None else lines[lines["frame"] == frame]
-        # Half the mean squared difference of two futures is their unbiased variance.
-        expected = (futures + 1) / futures * lines["diversity"] ** 2 / 2
+        # Half the mean squared difference of two trajectories is their unbiased variance.
+        expected = (count + 1) / count * lines["diversity"] ** 2 / 2
         spreads.append(expected.groupby(lines["clip"]).mean())
         errors.append(lines["mean_error"].groupby(lines["clip"]).mean())
     groups = clip_groups(row)

@@ -1,4 +1,4 @@
-"""What scene, object and motion of the autoencoders mean, as the report says it."""
+"""The table of scene, object and motion: their meaning in each autoencoder."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -113,7 +113,7 @@ class SemanticsScore:
 
 @dataclass(frozen=True)
 class Seeds:
-    """What was measured of one autoencoder, seed by seed."""
+    """The measurements of one autoencoder, seed by seed."""
 
     indexes: list[dict[str, Any]]
     tables: dict[int, pd.DataFrame]  # by seed, a row per clip
@@ -154,30 +154,30 @@ def read_semantics(paths: Iterable[Path], resamples: int) -> list[SemanticsScore
 def semantics_scores(name: str, seeds: Seeds, resamples: int) -> Iterator[SemanticsScore]:
     """The scores of one autoencoder: against the truth, then what each replaced latent costs."""
     index = seeds.indexes[0]
-    facts = {
+    common = {
         "protocol": protocol_text(index),
         "seed_numbers": ", ".join(str(seed) for seed in seeds.tables),
     }
     for measure in AGAINST_TRUTH:
         estimate, goal = seeds.estimate(measure.key, resamples), index["goals"].get(measure.key)
         held = "" if goal is None else verdict(estimate.low, estimate.high, goal)
-        yield SemanticsScore(name, measure, estimate, goal=goal, verdict=held, **facts)
+        yield SemanticsScore(name, measure, estimate, goal=goal, verdict=held, **common)
     for entry in index["ablations"]:
         for measure in ABLATED:
             column = f"{entry['latent']}_{entry['replaced_by']}_{measure.key}"
             yield SemanticsScore(
                 name, measure, seeds.estimate(column, resamples),
                 latent=entry["latent"], replaced_by=entry["replaced_by"], how=entry["how"],
-                **facts,
+                **common,
             )  # fmt: skip
 
 
 def protocol_text(index: dict[str, Any]) -> str:
-    """What the numbers of one autoencoder depend on."""
-    facts = dict(index["protocol"])
-    start = f"semantics: {index['dataset']} {facts.pop('split')} split, {facts.pop('clips')} clips"
-    facts.pop("weights", None)
-    known = (f"{name.replace('_', ' ')} {value}" for name, value in facts.items() if value)
+    """All that the numbers of one autoencoder depend on."""
+    parts = dict(index["protocol"])
+    start = f"semantics: {index['dataset']} {parts.pop('split')} split, {parts.pop('clips')} clips"
+    parts.pop("weights", None)
+    known = (f"{name.replace('_', ' ')} {value}" for name, value in parts.items() if value)
     return ", ".join([start, *known])
 
 
@@ -259,7 +259,7 @@ def protocols_text(scores: Sequence[SemanticsScore]) -> str:
 
 
 def conclusions(scores: Sequence[SemanticsScore]) -> list[str]:
-    """What the numbers say, in sentences."""
+    """Conclusions from the numbers, in sentences."""
     sentences = []
     for name in dict.fromkeys(score.autoencoder for score in scores):
         losses = {

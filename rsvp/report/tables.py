@@ -15,15 +15,7 @@ from rsvp.report.distances import (
     row_distances,
 )
 from rsvp.report.estimates import NAN, Estimate
-from rsvp.report.measures import (
-    ENSEMBLE,
-    LPIPS,
-    LPIPS_DIVERSITY,
-    MOTION,
-    NEIGHBOURS,
-    PAIRED,
-    Measure,
-)
+from rsvp.report.measures import ENSEMBLE, MOTION, NEIGHBOURS, OF_LPIPS, PAIRED, Measure
 from rsvp.report.rows import ResultRow, under_protocol
 from rsvp.report.scores import (
     clip_differences,
@@ -149,7 +141,7 @@ class Tables:
         return self.cells.get((row.name, key), Estimate())
 
     def known(self, measure: Measure) -> bool:
-        """Whether any row has a value of the measure as it stands in the headline."""
+        """True where any row has a value of the measure as it stands in the headline."""
         return any(self.estimate(row, measure).known for row in self.rows)
 
     def best(
@@ -169,7 +161,7 @@ class Tables:
     def network(self, key: Quantity) -> str:
         """The network that a measure sees frames with; empty for pixels and where none is."""
         protocol, measure = self.protocols[key.protocol], key.measure
-        if measure in (LPIPS, LPIPS_DIVERSITY):
+        if measure in OF_LPIPS:
             return BACKBONES.get(self.index.get("lpips", {}).get("backbone", ""), "")
         if protocol.scores is Scores.frames:
             return ""
@@ -256,7 +248,7 @@ def add_scores(
             cell = row.name, Quantity(measure, sampling, name)
             reason = scored if isinstance(scored, str) else ""
             if fewer and sampling in ("mean", "all"):
-                reason = reason or f"it is kept for all {sampled} futures of a clip only"
+                reason = reason or f"it is kept for all {sampled} trajectories of a clip only"
             if reason:
                 tables.cells[cell] = Estimate(note=f"not computed: {reason}")
                 continue
@@ -314,7 +306,9 @@ def protocol_text(name: str, tables: Tables, measures: Sequence[Measure] = ()) -
     if protocol.scores is Scores.frames:
         scored = f"future frames only, K = {tables.trajectories(name)}"
     else:
-        scored = "first future of each clip; future frames only, or where it says so with context"
+        scored = (
+            "first trajectory of each clip; future frames only, or where it says so with context"
+        )
     networks = dict.fromkeys(
         f"{measure.label}: {network}"
         for measure in measures or measured_by(protocol)
@@ -340,7 +334,7 @@ def protocol_texts(tables: Tables, keys: Iterable[Quantity]) -> list[str]:
 
 
 def sample_text(tables: Tables) -> str:
-    """How many clips, groups and seeds the numbers stand on."""
+    """The numbers of clips, groups and seeds below all others."""
     cells = scored_cells(tables)
     if not cells:
         return "Nothing was scored."

@@ -16,6 +16,7 @@ from rsvp.report.examples import Gallery, examples
 from rsvp.report.measures import PSNR
 from rsvp.report.memorisation import memorisation, nearest_pictures, read_memorisation
 from rsvp.report.page import Context, Report, render
+from rsvp.report.panels import read_views
 from rsvp.report.plots import (
     curves_plot,
     drawn_over_horizon,
@@ -35,7 +36,6 @@ from rsvp.report.results import comparisons, curves, curves_basis, horizon, resu
 from rsvp.report.rows import read_rows
 from rsvp.report.semantics import conclusions, decomposition, read_semantics
 from rsvp.report.tables import Tables, basis, by_context, make_tables
-from rsvp.report.views import read_views
 from rsvp.runtime.files import read_json, write_text
 from rsvp.runtime.main import run_stage, stage_parser
 

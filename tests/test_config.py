@@ -13,7 +13,7 @@ import yaml
 from snakemake.utils import update_config
 
 from rsvp.config.docs import config_page, sections
-from rsvp.config.load import load
+from rsvp.config.load import load, load_measuring
 from rsvp.config.schema import (
     PROTOCOLS,
     Autoencoder,
@@ -418,6 +418,13 @@ SCHEMA_1 = {
     "weights.detectors.mine.weights_sha256": ("", "new spelling: #sha256=… at the end of weights"),
     "evaluation.semantics_clips": (32, "gone; it is 32"),
 }
+
+
+@pytest.mark.parametrize("reads", [load, load_measuring])
+def test_a_file_without_keys_is_refused(reads):
+    for values in ([], None, "text"):
+        with pytest.raises(UserError, match="the file: expected keys and values, got"):
+            reads(values)
 
 
 @pytest.mark.parametrize("schema", [1, 2])

@@ -37,7 +37,7 @@ def load_measuring(values: Mapping[str, Any]) -> Config:
 
 def with_shared_training(values: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the values with all keys of the other predictor for those that are the same as it."""
-    named = values.get("predictors")
+    named = values.get("predictors") if isinstance(values, Mapping) else None
     if not isinstance(named, Mapping):
         return values
     resolved = dict(named)

@@ -47,7 +47,9 @@ def misfit(kind: type, error: ErrorDetails) -> UserError:
     if location[-1:] == ("[key]",):  # a name, which becomes a folder
         if not isinstance(value, str):
             path = dotted(location[:-2])
-            return UserError(f"config: {path}: the name {value!r} is no text; put it in quotes")
+            return UserError(
+                f"config: {path}: the name {shown(value)} is no text; put it in quotes"
+            )
         return UserError(
             f"config: {path}: a name has letters, digits, - and _ only (64 at most), and starts"
             " with a letter or digit"
@@ -62,7 +64,9 @@ def misfit(kind: type, error: ErrorDetails) -> UserError:
         return impossible(path, value, ", ".join(words))
     if type_ in ALLOWED:
         return impossible(path, value, ALLOWED[type_].format(**error.get("ctx", {})))
-    return UserError(f"config: {path}: {shown(value)} holds characters that are no text")
+    if type_ in ("string_unicode", "string_pattern_mismatch"):
+        return UserError(f"config: {path}: {shown(value)} holds characters that are no text")
+    return UserError(f"config: {path}: {shown(value)}: {error['msg']}")
 
 
 def hint_at(kind: Any, location: Iterable[int | str]) -> Any:

@@ -31,16 +31,11 @@ BETWEEN_BASELINES = ("linear-blend", "nearer-end", "flow-interpolation")  # wher
 LARGEST = 10**9  # above it, a number is a slip
 
 
-@plain_dataclass(frozen=True)
 class Only:
     """Mark a field that is read only where another field of its section has one of `values`."""
 
-    key: str
-    values: tuple[str, ...]
-
     def __init__(self, key: str, *values: str) -> None:
-        object.__setattr__(self, "key", key)
-        object.__setattr__(self, "values", values)
+        self.key, self.values = key, values
 
     def holds(self, section: Any) -> bool:
         """Check whether the section reads the field."""

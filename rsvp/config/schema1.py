@@ -30,14 +30,14 @@ class KeysOfSchema1(UserError):
         return "\n".join(map(one_line, self.args))
 
 
-def check_schema_1(values: Mapping[str, Any]) -> None:
+def check_schema_1(values: Any) -> None:
     """UserError with one line for each key of `values` that only schema 1 has."""
     lines = [
         f"config: {path}: {now}"
         for pattern, now in GONE.items()
         for path in found(values, pattern.split("."))
     ]
-    if values.get("schema") == 1:
+    if isinstance(values, Mapping) and values.get("schema") == 1:
         lines.append("config: schema: this rsvp reads schema 2; write schema: 2")
     if lines:
         raise KeysOfSchema1(*lines)

@@ -211,31 +211,16 @@ CLIPS = ("max_clips", "horizon")
 VIDEOS = ("source", "generated", "resolution", "fps")
 FRAMES = (*VIDEOS, "path", "resize", "max_videos", "decode_jobs", "ffmpeg")
 CUT = names(Dataset, "ffmpeg", "contexts")
+TRAINED = {"seed": True, "contexts": chosen_contexts, "compute": DEVICE}
+SCORED = {"windows": feature_windows, "compute": measuring}
 # By stage: by key of its settings the keys of that section, or a function of config and name.
 HANDED: dict[str, dict[str, Any]] = {
     "generate_videos": {"dataset": VIDEOS},
     "decode": {"dataset": FRAMES},
     "split": {"dataset": CUT},
-    "pretrain_autoencoder": {
-        "seed": True,
-        "autoencoder": pretrained,
-        "contexts": chosen_contexts,
-        "weights": training_weights,
-        "compute": DEVICE,
-    },
-    "finetune_autoencoder": {
-        "seed": True,
-        "autoencoder": finetuned,
-        "contexts": chosen_contexts,
-        "weights": training_weights,
-        "compute": DEVICE,
-    },
-    "cache_latents": {
-        "seed": True,
-        "autoencoder": ("latent_copies",),
-        "contexts": chosen_contexts,
-        "compute": DEVICE,
-    },
+    "pretrain_autoencoder": TRAINED | {"autoencoder": pretrained, "weights": training_weights},
+    "finetune_autoencoder": TRAINED | {"autoencoder": finetuned, "weights": training_weights},
+    "cache_latents": TRAINED | {"autoencoder": ("latent_copies",)},
     "reconstruct": {"seed": True, "evaluation": CLIPS, "compute": DEVICE},
     "train_diffusion": {"seed": True, "predictor": denoiser, "compute": NETWORKS},
     "predict": {
@@ -245,17 +230,8 @@ HANDED: dict[str, dict[str, Any]] = {
         "compute": NETWORKS,
     },
     "predict_baseline": {"evaluation": CLIPS, "contexts": report_contexts},
-    "real_features": {
-        "evaluation": CLIPS,
-        "windows": feature_windows,
-        "weights": files_of("i3d", "detectors"),
-        "compute": measuring,
-    },
-    "evaluate": {
-        "windows": feature_windows,
-        "weights": files_of(*NETWORK_KEYS, "detectors"),
-        "compute": measuring,
-    },
+    "real_features": SCORED | {"evaluation": CLIPS, "weights": files_of("i3d", "detectors")},
+    "evaluate": SCORED | {"weights": files_of(*NETWORK_KEYS, "detectors")},
     "measure_semantics": {
         "seed": True,
         "evaluation": (*CLIPS, "bootstrap"),

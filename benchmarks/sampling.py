@@ -18,13 +18,13 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from rsvp.config.schema import Compute, Predictor
+from rsvp.config.schema import Compute
 from rsvp.config.stages import read_settings
 from rsvp.data.clips import Clips, evaluation_clips
 from rsvp.data.contexts import PREFIX, task_of
 from rsvp.data.pixels import to_float
 from rsvp.diffusion.predictor import load_predictor, predict_block
-from rsvp.diffusion.samplers import Sampling
+from rsvp.diffusion.samplers import Sampling, sampling_of
 from rsvp.metrics.frame import psnr, ssim
 from rsvp.metrics.intervals import paired_interval
 from rsvp.metrics.perceptual import PerceptualDistance
@@ -58,20 +58,6 @@ def main() -> None:
         pd.DataFrame(lines).to_csv(arguments.csv, index=False)
 
 
-def sampling_of(predictor: Predictor) -> Sampling:
-    """How samples of a predictor of the config are drawn."""
-    sampler, guidance = predictor.sampler, predictor.guidance
-    return Sampling(
-        sampler.name,
-        sampler.steps,
-        sampler.temperature,
-        sampler.eta,
-        guidance.scale,
-        guidance.low,
-        guidance.high,
-    )
-
-
 def add_run(parser: argparse.ArgumentParser) -> None:
     """The arguments that `Setup` takes."""
     parser.add_argument("results", type=Path, help="results folder")
@@ -98,7 +84,7 @@ class Setup:
         self.network = load_predictor(
             results / "predictors" / arguments.predictor / seed / INDEX,
             folder / "finetuned" / INDEX,
-            sampling_of(handed.predictor),
+            sampling_of(handed.predictor.sampler, handed.predictor.guidance),
             handed.predictor.context or PREFIX,
             self.fabric.device,
         )

@@ -22,7 +22,7 @@ from rsvp.data.observed import observed
 from rsvp.data.sources import named_sources
 from rsvp.data.videos import film_of, write_video
 from rsvp.diffusion.predictor import TrainedPredictor, load_predictor, predict_block
-from rsvp.diffusion.samplers import Sampling
+from rsvp.diffusion.samplers import sampling_of
 from rsvp.models.rolling import roll
 from rsvp.runtime.device import make_fabric
 from rsvp.runtime.errors import UserError
@@ -109,15 +109,7 @@ def trained(config: Config, name: str, seed: int, device: torch.device) -> Train
     for index in (denoiser, autoencoder):
         if not index.exists():
             raise UserError(f"{index}: no such file; train it first: run snakemake with the config")
-    sampling = Sampling(
-        own.sampler.name,
-        own.sampler.steps,
-        own.sampler.temperature,
-        own.sampler.eta,
-        own.guidance.scale,
-        own.guidance.low,
-        own.guidance.high,
-    )
+    sampling = sampling_of(own.sampler, own.guidance)
     return load_predictor(denoiser, autoencoder, sampling, own.context or PREFIX, device)
 
 

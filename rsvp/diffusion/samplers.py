@@ -12,6 +12,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from rsvp.config.schema import Guidance, Sampler
 from rsvp.diffusion.flow import Velocity
 from rsvp.diffusion.objectives import DiffusionObjective, Network
 
@@ -178,3 +179,16 @@ class Sampling:
 
 
 DETERMINISTIC = {"euler": euler, "heun": heun, "dpm-solver": dpm_solver}
+
+
+def sampling_of(sampler: Sampler, guidance: Guidance) -> Sampling:
+    """Return the sampling that a predictor's sections of the config ask for."""
+    return Sampling(
+        sampler.name,
+        sampler.steps,
+        sampler.temperature,
+        sampler.eta,
+        guidance.scale,
+        guidance.low,
+        guidance.high,
+    )

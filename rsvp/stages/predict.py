@@ -16,7 +16,7 @@ from rsvp.data.clips import Clips, evaluation_clips
 from rsvp.data.contexts import PREFIX, task_of
 from rsvp.data.predictions import STEM, RowWriter
 from rsvp.diffusion.predictor import load_predictor, predict_block
-from rsvp.diffusion.samplers import Sampling
+from rsvp.diffusion.samplers import sampling_of
 from rsvp.models.rolling import blocks_of, roll
 from rsvp.runtime.device import device_name, make_fabric
 from rsvp.runtime.journal import batches, state_key
@@ -43,19 +43,10 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     fabric = make_fabric(settings.compute, settings.seed)
     clips = Clips(arguments.dataset, "test", settings.evaluation.horizon)
     indices = evaluation_clips(clips, settings.evaluation.max_clips)
-    sampler, guidance = settings.predictor.sampler, settings.predictor.guidance
     network = load_predictor(
         arguments.denoiser,
         arguments.autoencoder,
-        Sampling(
-            sampler.name,
-            sampler.steps,
-            sampler.temperature,
-            sampler.eta,
-            guidance.scale,
-            guidance.low,
-            guidance.high,
-        ),
+        sampling_of(settings.predictor.sampler, settings.predictor.guidance),
         settings.predictor.context or PREFIX,
         fabric.device,
     )

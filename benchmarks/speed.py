@@ -47,7 +47,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.sampling import sampling_of
 from rsvp.config.load import load
-from rsvp.config.schema import Augment, Config, Predictor, Times, to_plain
+from rsvp.config.schema import Augment, Config, ObservedFrames, Predictor, Times, to_plain
 from rsvp.config.stages import read_settings
 from rsvp.data.clips import Clips
 from rsvp.data.contexts import PREFIX
@@ -342,20 +342,19 @@ def finetuning(setup: Setup) -> Work:
     """Steps of adversarial fine-tuning, both sides; validations are not among them."""
     own = setup.config.autoencoders[setup.predictor.autoencoder]
     config, clips, fabric = own.finetune, setup.clips, setup.fabric
-    observed, autoencoder = clips.context_frames, setup.autoencoder()
+    context, autoencoder = ObservedFrames(clips.context_frames), setup.autoencoder()
     discriminators = Discriminators(config.discriminator_width).to(fabric.device)
     optimizer, other = (torch.optim.Adam(x.parameters()) for x in (autoencoder, discriminators))
     average = AveragedModel(autoencoder, multi_avg_fn=ramped_average(config.ema_decay))
     setup.compiled(autoencoder, discriminators)
     batches = ClipBatches(clips, SEED, config.batch_size, clips.augment, "finetune")
-    targets = torch.arange(observed, observed + config.target_frames)
 
     def step(number: int, frames: Tensor) -> object:
         fake, real, _ = generator_step(
-            fabric, autoencoder, discriminators, optimizer, to_float(frames), observed, targets,
-            SEED, number, generator(SEED, number, "finetune"), l1=own.pretrain.l1,
-            l2=own.pretrain.l2, lpips=0.0, perceptual=None, patches=config.sliced_wasserstein,
-            adversarial=config.adversarial, adaptive=config.adaptive_weight,
+            fabric, autoencoder, discriminators, optimizer, to_float(frames), context, SEED, number,
+            target_frames=config.target_frames, l1=own.pretrain.l1, l2=own.pretrain.l2, lpips=0.0,
+            perceptual=None, patches=config.sliced_wasserstein, adversarial=config.adversarial,
+            adaptive=config.adaptive_weight,
             feature_matching=config.feature_matching,
         )  # fmt: skip
         discriminator_step(fabric, discriminators, other, fake, real)

@@ -95,7 +95,7 @@ def calibrated(folder, clock, seconds, stateful=None, step=None, code="code"):
         folder,
         StateKey(code, "work"),
         stateful or {},
-        lambda number, batch: step(batch),
+        lambda number, rate, batch: step(batch),
         lambda number: number,
         clock.validate,
         10,

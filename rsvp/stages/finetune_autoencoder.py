@@ -25,7 +25,6 @@ from rsvp.runtime.device import device_name, make_fabric
 from rsvp.runtime.files import read_json
 from rsvp.runtime.journal import state_key
 from rsvp.runtime.main import run_stage, training_parser
-from rsvp.runtime.random import generator
 from rsvp.training.adversarial import Discriminators, discriminator_step, generator_step, lazy_r1
 from rsvp.training.augmentation import AdaptiveAugmentation
 from rsvp.training.batches import ClipBatches, in_context, read_ahead
@@ -93,30 +92,13 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     def update(step: int, rate: float, frames: Tensor) -> dict[str, Tensor]:
         set_learning_rate(optimizer, rate)
         clip, context = in_context(to_float(frames), contexts, seed, step, "finetune")
-        random = generator(seed, step, "finetune")
-        # Consecutive frames. Observed frames that follow the predicted ones stand at the front.
-        starts = clip.shape[1] - context.last - config.target_frames + 1
-        first = context.last + torch.randint(starts, (1,), generator=random)
         fake, real, losses = generator_step(
-            fabric,
-            autoencoder,
-            discriminators,
-            optimizer,
-            clip,
-            context.first + context.last,
-            first + torch.arange(config.target_frames),
-            seed,
-            step,
-            random,
-            l1=frame_losses.l1,
-            l2=frame_losses.l2,
-            lpips=config.lpips,
-            perceptual=perceptual,
-            patches=config.sliced_wasserstein,
-            adversarial=config.adversarial,
-            adaptive=config.adaptive_weight,
+            fabric, autoencoder, discriminators, optimizer, clip, context, seed, step,
+            target_frames=config.target_frames, l1=frame_losses.l1, l2=frame_losses.l2,
+            lpips=config.lpips, perceptual=perceptual, patches=config.sliced_wasserstein,
+            adversarial=config.adversarial, adaptive=config.adaptive_weight,
             feature_matching=config.feature_matching,
-        )
+        )  # fmt: skip
         r1 = lazy_r1(step, r1_weight, config.r1_every)
         losses |= discriminator_step(
             fabric, discriminators, discriminator_optimizer, fake, real, r1
@@ -127,17 +109,9 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     # The budget, and the state of an earlier run.
     key = state_key(arguments.code, settings.handed, arguments.dataset, arguments.pretrained)
     steps, calibration = planned_steps(
-        config.steps,
-        config.seconds,
-        arguments.state,
-        key,
-        stateful,
-        lambda step, frames: update(step, 0.0, frames),
-        batch,
-        lambda: validator.measure(average.module),
-        config.validate_every,
-        fabric,
-    )
+        config.steps, config.seconds, arguments.state, key, stateful, update, batch,
+        lambda: validator.measure(average.module), config.validate_every, fabric,
+    )  # fmt: skip
     run = TrainingRun(arguments.state, key, steps, stateful)
     stopping = EarlyStopping(config.patience, config.max_psnr_drop)
     stopping.load_state_dict(run.memory.get("stopping", {}))
@@ -181,7 +155,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     pretrained = load_autoencoder(arguments.pretrained).to(fabric.device)
     outcome = stopping.outcome or "steps"
     run.history.write(arguments.history)
-    facts = {
+    metadata = {
         "arguments": read_json(arguments.pretrained)["arguments"],
         "context_frames": clips.context_frames,
         "step": stopping.best_step,
@@ -191,7 +165,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         "validation": run.memory["validation"],
         **compared.compare(pretrained, best),
     }
-    save_bundle(arguments.weights, arguments.index, best, facts)
+    save_bundle(arguments.weights, arguments.index, best, metadata)
     return {
         "stopped_by": outcome,
         "device": device_name(fabric),

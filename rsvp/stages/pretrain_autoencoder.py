@@ -72,18 +72,10 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         set_learning_rate(optimizer, rate)
         clip, context = in_context(to_float(frames), contexts, seed, step, "pretrain")
         losses = reconstruction_step(
-            fabric,
-            autoencoder,
-            optimizer,
-            clip,
-            context.first + context.last,
-            generator(seed, step, "pretrain"),
-            target_frames=config.target_frames,
-            l1=config.l1,
-            l2=config.l2,
-            lpips=config.lpips,
-            perceptual=perceptual,
-        )
+            fabric, autoencoder, optimizer, clip, context.first + context.last,
+            generator(seed, step, "pretrain"), target_frames=config.target_frames, l1=config.l1,
+            l2=config.l2, lpips=config.lpips, perceptual=perceptual,
+        )  # fmt: skip
         if average is not None:
             average.update_parameters(autoencoder)
         return losses
@@ -91,17 +83,9 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     # The budget, and the state of an earlier run.
     key = state_key(arguments.code, settings.handed, arguments.dataset)
     steps, calibration = planned_steps(
-        config.steps,
-        config.seconds,
-        arguments.state,
-        key,
-        stateful,
-        lambda step, frames: update(step, 0.0, frames),
-        batch,
-        lambda: validator.measure(kept),
-        None,  # validation is at the end alone
-        fabric,
-    )
+        config.steps, config.seconds, arguments.state, key, stateful, update, batch,
+        lambda: validator.measure(kept), None, fabric,
+    )  # fmt: skip
     run = TrainingRun(arguments.state, key, steps, stateful)
 
     # The loop.
@@ -113,9 +97,9 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     # The end.
     validation = validator.summary(validator.measure(kept))
     run.history.write(arguments.history)
-    facts = {"arguments": constructor, "step": run.done, "validation": validation}
-    facts |= {"context_frames": clips.context_frames}
-    save_bundle(arguments.weights, arguments.index, kept, facts)
+    metadata = {"arguments": constructor, "step": run.done, "validation": validation}
+    metadata |= {"context_frames": clips.context_frames}
+    save_bundle(arguments.weights, arguments.index, kept, metadata)
     return {
         "device": device_name(fabric),
         "parameters": sum(p.numel() for p in kept.parameters()),

@@ -102,17 +102,9 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     # The budget, and the state of an earlier run.
     key = state_key(arguments.code, settings.handed, arguments.latents)
     steps, calibration = planned_steps(
-        config.steps,
-        config.seconds,
-        arguments.state,
-        key,
-        stateful,
-        lambda step, made: update(step, 0.0, made),
-        batch,
-        validate,
-        VALIDATE_EVERY,
-        fabric,
-    )
+        config.steps, config.seconds, arguments.state, key, stateful, update, batch,
+        validate, VALIDATE_EVERY, fabric,
+    )  # fmt: skip
     run = TrainingRun(arguments.state, key, steps, stateful)
 
     # The loop.

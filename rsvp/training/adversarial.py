@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from rsvp.config.schema import ObservedFrames
 from rsvp.metrics.sliced_wasserstein import sliced_wasserstein
 from rsvp.models.autoencoders.base import ClipAutoencoder
 from rsvp.models.discriminators import ClipDiscriminator, ImageDiscriminator
@@ -43,12 +44,11 @@ def generator_step(
     discriminators: Discriminators,
     optimizer: torch.optim.Optimizer,
     clips: Tensor,
-    context_frames: int,
-    targets: Tensor,
+    context: ObservedFrames,
     seed: int,
     step: int,
-    random: torch.Generator,
     *,
+    target_frames: int,
     l1: float,
     l2: float,
     lpips: float,
@@ -58,14 +58,20 @@ def generator_step(
     adaptive: bool,
     feature_matching: float,
 ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-    """Update an autoencoder once on the frames of clips (B, T, 3, H, H) at `targets`.
+    """Update an autoencoder once on consecutive frames of clips (B, T, 3, H, H).
 
-    Weights are those of `docs/training.md`; `patches` is that of the sliced Wasserstein distance.
-    Return reconstructed and real frames, as the discriminators are to see them, and the losses.
+    The clips are in the context's order of frames: observed ones that follow the predicted ones
+    stand at the front, and are left out. Weights are those of `docs/training.md`; `patches` is that
+    of the sliced Wasserstein distance. Return reconstructed and real frames, as the discriminators
+    are to see them, and the losses.
     """
+    random = generator(seed, step, "finetune")
+    starts = clips.shape[1] - context.last - target_frames + 1
+    first = context.last + torch.randint(starts, (1,), generator=random)
+    targets = first + torch.arange(target_frames)
     discriminators.requires_grad_(False)
     with fabric.autocast():
-        result = reconstruct(autoencoder, clips, context_frames, targets, random)
+        result = reconstruct(autoencoder, clips, context.first + context.last, targets, random)
         reconstruction, parts = reconstruction_loss(result, l1, l2, lpips, perceptual)
         fake, real = discriminators.augment(
             result.predicted, result.frames, generator(seed, step, "augment")

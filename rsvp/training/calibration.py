@@ -100,7 +100,7 @@ def planned_steps(
     folder: Path,
     key: StateKey,
     stateful: Mapping[str, Stateful],
-    update: Callable[[int, Batch], object],
+    update: Callable[[int, float, Batch], object],
     batch: Callable[[int], Batch],
     validate: Callable[[], object],
     validate_every: int | None,
@@ -109,8 +109,9 @@ def planned_steps(
     """Return the steps of a training, and the entry of a calibration for its run record.
 
     `steps` count unless there is a budget in `seconds`. The first run of a key then times `update`
-    with the data of `batch`, and `validate`, and keeps the result in `folder`; later runs read it.
-    `stateful` is left as it was.
+    (step, learning rate, data) with the data of `batch` (step), and `validate`, and keeps the
+    result in `folder`; later runs read it. `stateful` is left as it was. validate_every: None for
+    one validation at the end.
     """
     if seconds is None:
         return steps, {}
@@ -119,7 +120,9 @@ def planned_steps(
         ahead = read_ahead(batch, 0, TRIAL_STEPS, fabric.device)
         with put_back(stateful, fabric.device):
             timing = time_training(
-                lambda step: update(step, next(ahead)), validate, lambda: finish(fabric.device)
+                lambda step: update(step, 0.0, next(ahead)),
+                validate,
+                lambda: finish(fabric.device),
             )
         write_json(path, calibration(seconds, timing, validate_every, device_name(fabric)))
     found = read_json(path)

@@ -92,14 +92,13 @@ class ReconstructionValidator:
         without clips there is no number.
         """
         if not self.indices:
-            return {"improvement": None, "psnr_cost": None, "compared_clips": 0}
+            return {"improvement": None, "psnr_cost": None}
         first, second = self.measure(before), self.measure(after)
         groups = self.clips.table["group"].iloc[self.indices].tolist()
         gain = paired_interval(first.watched.tolist(), second.watched.tolist(), groups)
         return {
             "improvement": {k: v if v == v else None for k, v in asdict(gain).items()},
             "psnr_cost": float((first.psnr - second.psnr).mean()),
-            "compared_clips": len(self.indices),
         }
 
 

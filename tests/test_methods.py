@@ -212,6 +212,7 @@ def test_a_longer_horizon_begins_as_the_trained_one_and_sees_no_future(
     method, tmp_path, monkeypatch
 ):
     """Two and a half blocks, of what was trained for one; the second block sees the first's end."""
+    monkeypatch.setattr(predict, "forward_flops", lambda forward: 1)  # it predicts once more
     far, homes = 15, [tmp_path / name for name in ("near", "far", "other")]
     dataset = squares.make_dataset(homes[0] / "d", SPLITS, CONTEXT, FUTURE, SIZE, far - FUTURE)
     run(pretrain_autoencoder, method, homes[0], dataset)
@@ -249,6 +250,7 @@ def test_one_model_predicts_from_each_context_that_it_was_trained_for(
     method, tmp_path, monkeypatch
 ):
     """And sees nothing else: other frames than the observed ones leave the prediction as it is."""
+    monkeypatch.setattr(predict, "forward_flops", lambda forward: 1)  # it predicts once more
     contexts = ["short", "ends", "back"] + ["none"] * (method in ("pvdm", "frame-ldm"))
     observed = {"prefix": [0, 1], "short": [0], "ends": [7, 0, 1], "back": [7, 6], "none": []}
     first, beyond = tmp_path / "first", 4

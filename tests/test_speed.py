@@ -56,12 +56,9 @@ def test_each_phase_is_timed(phase, tmp_path):
     assert sum(operator["share"] for operator in operators) == pytest.approx(1.0, abs=0.01)
 
 
-def die():
-    os._exit(9)  # as the kernel ends what takes too much memory
-
-
 def test_the_failure_of_a_phase_is_a_line():
-    line, operators = in_own_process(die)
+    """The process ends as the kernel ends one that takes too much memory."""
+    line, operators = in_own_process(os._exit, 9)  # imported at once
     assert line["error"].startswith("BrokenProcessPool: ") and operators == []
 
 

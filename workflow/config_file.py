@@ -1,4 +1,4 @@
-"""What is checked of a config file before Snakemake reads it."""
+"""Checks of a config file before Snakemake reads it."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from rsvp.runtime.errors import UserError
 
 
 def check_config_file(path: str) -> None:
-    """UserError where a config file is no YAML or JSON of keys and values, or repeats a key.
+    """Raise UserError where a config file is no YAML or JSON of keys and values, or repeats a key.
 
     Snakemake answers some of these with a traceback, and takes the last of repeated keys.
     """
@@ -42,7 +42,7 @@ def check_config_file(path: str) -> None:
 
 
 def is_json(text: str) -> bool:
-    """Whether a text is JSON."""
+    """Check whether a text is JSON."""
     try:
         json.loads(text)
     except (ValueError, RecursionError):
@@ -51,7 +51,7 @@ def is_json(text: str) -> bool:
 
 
 def repeated_key(root: yaml.Node) -> yaml.ScalarNode | None:
-    """A key that a mapping of the document gives a second time. Each node is looked at once."""
+    """Return a key that a mapping gives a second time. Each node is looked at once."""
     waiting, seen = [root], set()
     while waiting:
         node = waiting.pop()

@@ -83,7 +83,7 @@ def default(item: Field) -> str:
 
 
 def allowed(hint: Any) -> str:
-    """Return what a key may hold."""
+    """Return the values that a key may hold."""
     kind = bare(hint)
     if typing.get_origin(kind) is list:
         return f"list: {allowed(typing.get_args(kind)[0])}"

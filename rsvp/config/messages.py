@@ -38,7 +38,7 @@ SHORT.maxstring = SHORT.maxother = SHORT.maxlong = 80
 
 
 def misfit(kind: type, error: ErrorDetails) -> UserError:
-    """Return what to say about a value that pydantic refuses in a section of that kind."""
+    """Return the error for a value that pydantic refuses in a section of that kind."""
     location, value, type_ = error["loc"], error["input"], error["type"]
     path = dotted(location)
     if type_ in ("unexpected_keyword_argument", "invalid_key"):
@@ -122,13 +122,13 @@ def nearest(name: Any, known: Iterable[str], listed: str) -> str:
 
 
 def undefined(path: str, name: Any, known: Iterable[str]) -> UserError:
-    """Return what to say about a name that nothing defines."""
+    """Return the error for a name that nothing defines."""
     hint = nearest(name, known, "defined")
     return UserError(f"config: {path}: {shown(name)} is not defined; {hint}")
 
 
 def impossible(path: str, value: Any, allowed: str) -> UserError:
-    """Return what to say about a value that cannot be."""
+    """Return the error for a value that is not allowed."""
     return UserError(f"config: {path}: {shown(value)} is not possible; allowed: {allowed}")
 
 

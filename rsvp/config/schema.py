@@ -74,7 +74,7 @@ OpenShare = Annotated[Float, Gt(0), Lt(1)]
 
 
 class SourceKind(Enum):
-    """Where the videos of a dataset come from."""
+    """The source of a dataset's videos."""
 
     # a tree of video files: class/video.avi, also mp4, mkv, mov, webm, gif
     videos = "videos"
@@ -85,7 +85,7 @@ class SourceKind(Enum):
 
 
 class SplitKind(Enum):
-    """How videos are divided into train, validation and test."""
+    """The division of videos into train, validation and test."""
 
     # UCF-101's lists
     official = "official"
@@ -106,7 +106,7 @@ class Resize(Enum):
 
 
 class Scores(Enum):
-    """What a protocol compares."""
+    """The comparison that a protocol makes."""
 
     # each predicted frame with the true one
     frames = "frames"
@@ -331,7 +331,7 @@ class Weights:
 
 @section
 class Compute:
-    """Where and how a stage runs."""
+    """The device of a stage, its threads, and its precision."""
 
     # auto is a GPU where there is one.
     device: typing.Literal["auto", "cpu", "cuda"] = "auto"
@@ -496,7 +496,7 @@ class Denoiser:
 
 @section
 class Sampler:
-    """How trajectories are drawn; a change predicts again and trains nothing."""
+    """The sampling of trajectories; a change predicts again and trains nothing."""
 
     # euler: first order. heun: second order, asks the network twice per step, once in the
     # last. dpm-solver: DPM-Solver++(2M), second order, asks once. ddim: first order.

@@ -24,14 +24,14 @@ GONE = {  # by path; * is any name
 
 
 class KeysOfSchema1(UserError):
-    """Keys that are no more, a line each."""
+    """Keys that are gone, a line each."""
 
     def __str__(self) -> str:
         return "\n".join(map(one_line, self.args))
 
 
 def check_schema_1(values: Any) -> None:
-    """UserError with one line for each key of `values` that only schema 1 has."""
+    """Raise UserError with one line for each key of `values` that only schema 1 has."""
     lines = [
         f"config: {path}: {now}"
         for pattern, now in GONE.items()

@@ -35,7 +35,7 @@ from rsvp.config.schema import (
 
 @section
 class Settings:
-    """What one stage is handed: the sections that it depends on; the rest keeps its defaults."""
+    """The sections that one stage depends on; the others keep their defaults."""
 
     name: str = ""  # of the dataset, autoencoder or predictor that the stage makes
     seed: int = 0
@@ -73,14 +73,14 @@ def stage_settings(config: Config, stage: str, name: str = "", seed: int = 0) ->
 
 
 def pretrained(config: Config, name: str) -> dict[str, Any]:
-    """Return what pretraining depends on of an autoencoder."""
+    """Return the part of an autoencoder that pretraining depends on."""
     own = config.autoencoders[name]
     kept = omit(own, "finetune", "latent_copies", "contexts", *foreign_keys(own))
     return kept | {"pretrain": with_budget(own.pretrain)}
 
 
 def finetuned(config: Config, name: str) -> dict[str, Any]:
-    """Return what fine-tuning depends on of an autoencoder."""
+    """Return the part of an autoencoder that fine-tuning depends on."""
     own = config.autoencoders[name]
     kept = omit(own, "latent_copies", "init_from", "contexts", *foreign_keys(own))
     return kept | {
@@ -90,7 +90,7 @@ def finetuned(config: Config, name: str) -> dict[str, Any]:
 
 
 def denoiser(config: Config, name: str) -> dict[str, Any]:
-    """Return what training depends on of a predictor: all but its row's own keys."""
+    """Return the part of a predictor that training depends on: all but its row's own keys."""
     values = with_budget(config.predictors[name])
     return {key: item for key, item in values.items() if key not in ("same_as", *ROW_KEYS)}
 
@@ -101,7 +101,7 @@ def with_budget(own: Pretrain | Finetune | Predictor) -> dict[str, Any]:
 
 
 def measuring(config: Config, name: str) -> dict[str, Any]:
-    """Return what a job that measures depends on of `compute`."""
+    """Return the part of `compute` that a job that measures depends on."""
     return pick(config.compute, DEVICE) | {"threads": measuring_threads(config.compute)}
 
 

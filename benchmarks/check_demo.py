@@ -22,7 +22,7 @@ PREDICTOR, AUTOENCODER, DATASET = "rsvp-m", "rsvp", "shapes"
 
 @dataclass(frozen=True)
 class Promise:
-    """What was promised, what was found (None: nothing), and whether that keeps it."""
+    """A promise, the found value (None: nothing), and whether it keeps the promise."""
 
     text: str
     found: float | None

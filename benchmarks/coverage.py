@@ -1,4 +1,4 @@
-"""How often the 95 % intervals of the report hold the truth, on simulated clips in groups.
+"""Coverage of the report's 95 % intervals, on simulated clips in groups.
 
 Each draw makes clips whose features or scores share an effect within their group, as clips of one
 source video do, and a number with its interval as the report makes it. The truth is known, or the
@@ -47,7 +47,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Coverage:
-    """What a case came to."""
+    """The result of a case."""
 
     name: str
     truth: float

@@ -92,7 +92,7 @@ def run_ours(pool: ProcessPoolExecutor, workers: int, dataset: Dataset) -> Times
 
 
 def decode_job(share: int, workers: int, dataset: Dataset, folder: Path) -> float:
-    """What one decode job does; returns its processor time.
+    """Decode as one job does; return its processor time.
 
     Videos are dealt out evenly, as they are to the bare binary.
     """

@@ -1,4 +1,4 @@
-"""What each part of the fine-tuning loss brings.
+"""Gain by each part of the fine-tuning loss.
 
 The same pretrained autoencoder is fine-tuned with and without discriminators and patches, and
 measured on the same validation clips. Needs finished results up to the pretrained autoencoder, and

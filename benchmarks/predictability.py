@@ -1,4 +1,4 @@
-"""How much of the true motion a predictor foretells, by future frame, on validation clips.
+"""Share of the true motion that a predictor foretells, by future frame, on validation clips.
 
 For a row on an autoencoder of kind rsvp: the share of the squares of the true displacements (as the
 autoencoder finds them in the true future, in its compressed units) that the predicted ones explain,
@@ -41,7 +41,7 @@ def main() -> None:
 @torch.no_grad()
 def measure(setup: Setup) -> pd.DataFrame:
     """The table of a run; the last line is of all frames."""
-    sums, films = [], []
+    sums, scores = [], []
     for first in range(0, len(setup.indices), BATCH):
         found, true, seen = motions(setup, first)
         displacements = (x[:, :, :2] for x in (found - true, true, found))
@@ -49,9 +49,9 @@ def measure(setup: Setup) -> pd.DataFrame:
         sums.append(torch.stack([x.double().cpu() for x in squares]))
         real = setup.real[first : first + BATCH]
         motion = [torch.zeros_like(true), found, true]
-        films.append(torch.stack([quality(setup, each, seen, real) for each in motion]))
+        scores.append(torch.stack([quality(setup, each, seen, real) for each in motion]))
     error, true, found = torch.stack(sums).sum(0)
-    levels = torch.cat(films, 1).mean(1).double()
+    levels = torch.cat(scores, 1).mean(1).double()
     lines = [
         {
             "frame": frame,

@@ -142,7 +142,7 @@ class Setup:
         found: dict[str, torch.Tensor],
         reference: dict[str, torch.Tensor],
     ) -> dict[str, object]:
-        """What one setting costs in evaluations, and how far it is from the reference."""
+        """Return the evaluations of one setting, and its distance from the reference."""
         line: dict[str, object] = {
             "temperature": self.temperature,
             "sampler": setting.sampler,

@@ -1,4 +1,4 @@
-"""What a call of snakemake costs where all is done, against the start of Snakemake itself.
+"""Seconds of a call of snakemake where all is done, against the start of Snakemake itself.
 
 Calls `snakemake` and `snakemake -n` on finished results and, in turns within one run, also
 `snakemake -n` on a Snakefile of one empty rule: the floor, which is Snakemake's own imports. Prints

@@ -1,4 +1,4 @@
-"""How fast each method trains and samples, against what this machine could do at best.
+"""Speed of each method's training and sampling, against this machine's matrix products.
 
 For every row of configs/methods.yaml and each of its phases (pretraining, adversarial fine-tuning,
 caching of latents, training of the denoiser, sampling): the median time of a step, its operations
@@ -132,7 +132,7 @@ def main() -> None:
 def in_own_process(
     work: Callable[..., tuple[dict[str, Any], list[dict[str, Any]]]], *arguments: Any
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """What `work` (`times`) returns in a fresh process, where the peak of memory is its alone.
+    """Run `work` (`times`) in a fresh process, where the peak of memory is its alone.
 
     Where it fails, the line holds the `error`.
     """
@@ -269,7 +269,7 @@ def latent_shapes(autoencoder: ClipAutoencoder, clips: RandomClips) -> dict[str,
 
 @dataclass
 class Work:
-    """What a phase does again and again: takes what is next, and makes a step of it."""
+    """The repeated work of a phase: the next batch, and a step with it."""
 
     ahead: Iterator[Any]
     step: Callable[[int, Any], object]  # number, what was next
@@ -459,7 +459,7 @@ EXTRA = 2  # steps that are counted or profiled
 def times(
     arguments: argparse.Namespace, row: str, size: int, phase: str
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """What a phase's steps take; and the operators that they spend it in, where profiled."""
+    """Time the steps of a phase; return their operators, too, where profiled."""
     if not arguments.return_memory:
         tune_malloc()
     setup = Setup(arguments, row, size)
@@ -561,7 +561,7 @@ def operations(config: Config, row: str) -> dict[str, Any]:
 
 
 def speed_lines(table: pd.DataFrame) -> pd.DataFrame:
-    """What was timed, for people; without the phases that failed."""
+    """Format the timed phases for people, without those that failed."""
     if "error" in table:
         if table["error"].notna().all():
             return table[["row", "resolution", "phase", "error"]]
@@ -579,7 +579,7 @@ def speed_lines(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def operation_lines(table: pd.DataFrame) -> pd.DataFrame:
-    """What was counted, for people."""
+    """Format the counts for people."""
     shown = table[["row", "resolution"]].rename(columns={"resolution": "px"})
     shown["autoencoder, GFLOP per clip"] = table["autoencoder_gflop"].round(2)
     shown["denoiser, GFLOP per evaluation"] = table["denoiser_gflop"].round(3)

@@ -105,3 +105,16 @@ def test_library_functions_take_plain_values():
         for function in takers(tree)
     }
     assert not found
+
+
+def test_docstrings_begin_with_a_verb_or_a_noun():
+    """A question word at the beginning says less than the noun itself."""
+    first = ("What", "Where", "Which", "How", "Whether", "Why", "When", "Who")
+    wrong = [
+        f"{path}: {text}"
+        for path, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+        if (text := (ast.get_docstring(node) or " ").split("\n")[0]).split(" ")[0] in first
+    ]
+    assert not wrong

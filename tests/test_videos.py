@@ -9,7 +9,7 @@ from rsvp.data.videos import (
     FUTURE_COLOUR,
     GAP,
     OBSERVED_COLOUR,
-    film_of,
+    panels_side_by_side,
     side_by_side,
     write_video,
 )
@@ -44,15 +44,15 @@ def test_float_frames_are_refused_in_one_line(tmp_path):
 
 
 def test_side_by_side_holds_the_last_observed_frame_and_plays_the_rest():
-    film = side_by_side(flat(2, 10), flat(3, 20), flat(3, 30), scale=1)
-    assert film.shape == (5, 8 + GAP + BAR, 3 * 10 + 2 * GAP, 3)
-    panels = [film[:, 0, column, 0].tolist() for column in (0, 10 + GAP, 2 * (10 + GAP))]
+    video = side_by_side(flat(2, 10), flat(3, 20), flat(3, 30), scale=1)
+    assert video.shape == (5, 8 + GAP + BAR, 3 * 10 + 2 * GAP, 3)
+    panels = [video[:, 0, column, 0].tolist() for column in (0, 10 + GAP, 2 * (10 + GAP))]
     assert panels == [[10] * 5, [10, 10, 20, 20, 20], [10, 10, 30, 30, 30]]
 
 
 def test_the_bar_changes_colour_when_the_future_begins():
-    film = side_by_side(flat(2, 10), flat(2, 20), flat(2, 30), scale=3)
-    bar = film[:, -1]
+    video = side_by_side(flat(2, 10), flat(2, 20), flat(2, 30), scale=3)
+    bar = video[:, -1]
     assert not (bar[1] == FUTURE_COLOUR).all(-1).any()
     assert (bar[2] == FUTURE_COLOUR).all(-1).any()
     assert (bar[3, 0] == OBSERVED_COLOUR).all() and (bar[3, -1] == FUTURE_COLOUR).all()
@@ -61,7 +61,10 @@ def test_the_bar_changes_colour_when_the_future_begins():
 @pytest.mark.parametrize(("side", "expected"), [(32, 3), (64, 3), (96, 2), (256, 1)])
 def test_large_panels_are_upscaled_less(side, expected):
     frames = np.zeros((1, side, side, 3), np.uint8)
-    assert film_of(frames, [frames]).shape[1:3] == (expected * (side + GAP + BAR), expected * side)
+    assert panels_side_by_side(frames, [frames]).shape[1:3] == (
+        expected * (side + GAP + BAR),
+        expected * side,
+    )
 
 
 def test_panels_of_other_sizes_are_refused():

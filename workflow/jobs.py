@@ -68,7 +68,7 @@ class Job:
         return [path for paths in self.inputs.values() for path in paths]
 
     def values(self, planned: str) -> dict[str, Any]:
-        """What its file holds: the settings, and what they are compared with later."""
+        """Return the content of its file: the settings, and the key to compare later."""
         job = {
             "code": self.code,
             "roots": list(self.roots),

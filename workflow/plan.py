@@ -133,7 +133,7 @@ class Plan:
                 )
 
     def trains_with_lpips(self, autoencoder: str) -> bool:
-        """Whether an autoencoder's loss is LPIPS."""
+        """Check whether an autoencoder's loss is LPIPS."""
         return self.config.autoencoders[autoencoder].perceptual is Perceptual.lpips
 
     @property
@@ -222,7 +222,7 @@ class Plan:
         return self.known[folder]
 
     def handed(self, stage: str) -> Callable[[Any], dict[str, Any]]:
-        """What gives a rule its inputs: the job's file, which is written then, and all it reads."""
+        """Return the function of a rule's inputs: the job's file, written then, and the others."""
 
         def found(wildcards: Any) -> dict[str, Any]:
             job = self.job(stage, **dict(wildcards.items()))
@@ -338,7 +338,7 @@ class Plan:
         return [index.replace(INDEX, "weights.safetensors") for index in indexes]
 
     def has_semantics(self, autoencoder: str) -> bool:
-        """Whether an autoencoder has scene, object and motion."""
+        """Check whether an autoencoder has scene, object and motion."""
         kind = self.config.autoencoders[autoencoder].kind
         return kind in (AutoencoderKind.rsvp, AutoencoderKind.joint)
 
@@ -504,7 +504,7 @@ def check_results(results: str) -> None:
 
 
 def exists(path: str) -> bool:
-    """Whether a path leads somewhere; OSError where it cannot, a link in a circle say."""
+    """Check whether a path leads somewhere; OSError where it cannot, a link in a circle say."""
     try:
         os.stat(path)
     except (FileNotFoundError, NotADirectoryError):

@@ -20,7 +20,7 @@ from rsvp.config.schema import Config
 from rsvp.data.contexts import PREFIX
 from rsvp.data.observed import observed
 from rsvp.data.sources import named_sources
-from rsvp.data.videos import film_of, write_video
+from rsvp.data.videos import panels_side_by_side, write_video
 from rsvp.diffusion.predictor import TrainedPredictor, load_predictor, predict_block
 from rsvp.diffusion.samplers import sampling_of
 from rsvp.models.rolling import roll
@@ -120,7 +120,7 @@ def write(out: Path, name: str, context: np.ndarray, trajectories: np.ndarray, r
         with atomic_path(path) as temporary, open(temporary, "wb") as stream:
             np.save(stream, trajectory, allow_pickle=False)
     video = out / f"{name}.mp4"
-    write_video(video, film_of(context, list(trajectories)), rate)
+    write_video(video, panels_side_by_side(context, list(trajectories)), rate)
     tqdm.write(str(video))
 
 

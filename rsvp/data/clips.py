@@ -91,7 +91,7 @@ class Clips:
         return self.caches[share]
 
     def truth(self, i: int) -> dict[str, np.ndarray] | None:
-        """What is behind the frames of clip `i` of a generated set, else None.
+        """Return the truth behind clip `i` of a generated set, else None.
 
         "mask": uint8 (T, R, R), 1 = some object. "background": uint8 (R, R, 3). N objects, the
         last topmost: "alpha", uint8 (T, N, R, R), how much of a pixel each covers, of 255;
@@ -145,7 +145,7 @@ def check_hash(path: Path, sha256: str) -> None:
 
 
 def evaluation_clips(clips: Clips, max_clips: int | None) -> list[int]:
-    """Which clips are predicted and scored: those whose videos are long enough, all or `max_clips`
+    """Return the clips that are predicted and scored: of videos long enough, all or `max_clips`
     spread evenly over the split. UserError where there are none."""
     if clips.table.empty or len(clips.fitting) == len(clips):
         return spread(len(clips), max_clips)
@@ -162,7 +162,7 @@ def evaluation_clips(clips: Clips, max_clips: int | None) -> list[int]:
 
 
 def clip_places(clips: Any, wanted: list[str], row: str) -> list[int]:
-    """Where the clips of a row stand in a dataset: `Clips`, or what has their table and path."""
+    """Find a row's clips in a dataset: `Clips`, or an object with their table and path."""
     place = {clip: number for number, clip in enumerate(clips.table["clip"])}
     unknown = [clip for clip in wanted if clip not in place]
     if unknown:

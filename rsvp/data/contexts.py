@@ -16,7 +16,7 @@ PREFIX = "prefix"  # the context that each model has: the first `context_frames`
 
 @dataclass(frozen=True)
 class Task:
-    """What a row predicts: places in a clip."""
+    """Observed and predicted frames of a row, as places in a clip."""
 
     observed: list[int]  # in the order in which autoencoders take them
     predicted: list[int]  # in time

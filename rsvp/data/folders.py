@@ -71,7 +71,7 @@ def readers(path: Path) -> Iterator[tuple[str, Reader]]:
 
 
 def unique(path: Path, found: list[tuple[str, Reader]]) -> list[tuple[str, Reader]]:
-    """What was found; UserError where two clips have one name."""
+    """Return the found clips; UserError where two have one name."""
     names = sorted(name for name, _ in found)
     for first, second in itertools.pairwise(names):
         if first == second:

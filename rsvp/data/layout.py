@@ -1,4 +1,4 @@
-"""How the latents of a clip become what a denoiser is shown and what it is asked for.
+"""Arrangement of a clip's latents as the inputs and targets of a denoiser.
 
 With one context that is its observed latents and its future ones. A model of several contexts has
 one shape for all: places for each frame that some context observes, and for each that some context
@@ -106,11 +106,11 @@ class Layout:
         return laid
 
     def timed(self, name: str) -> bool:
-        """Whether a latent has a frame for each of the frames that it speaks of."""
+        """Check whether a latent has a frame for each frame that it encodes."""
         return self.scopes[name] is TemporalScope.frames or name in self.over_time
 
     def wanted(self, context: str, count: int) -> dict[str, Tensor] | None:
-        """What of the targets a context predicts, (B, T, C, h, w) bool by name; None is all."""
+        """Return the targets that a context predicts, (B, T, C, h, w) bool by name; None is all."""
         if len(self.contexts) == 1:
             return None
         wanted = {}

@@ -137,7 +137,7 @@ def walk(root: str, suffixes: tuple[str, ...]) -> Iterable[tuple[str, list[str]]
 
 
 def leads_to_folder(entry: os.DirEntry[str]) -> bool:
-    """Whether an entry is a folder or a link to one; False for a link that leads back to itself."""
+    """Check whether an entry is a folder or links to one; False for a link to itself."""
     try:
         return entry.is_dir()
     except OSError:

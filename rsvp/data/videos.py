@@ -60,7 +60,7 @@ def write_video(
 def side_by_side(
     context: np.ndarray, truth: np.ndarray, prediction: np.ndarray, scale: int | None = None
 ) -> np.ndarray:
-    """One film of three panels: observed | truth | prediction.
+    """Draw one video of three panels: observed | truth | prediction.
 
     context: (C, H, W, 3), truth and prediction: (F, H, W, 3), all uint8 RGB. Returns
     (C + F, h, w, 3) uint8. The observed panel plays the context and then holds its last frame;
@@ -72,16 +72,16 @@ def side_by_side(
             f"{prediction.shape} differ; all need one size, the last two one length"
         )
     held = np.repeat(context[-1:], len(truth), axis=0)
-    return film_of(context, [held, truth, prediction], scale)
+    return panels_side_by_side(context, [held, truth, prediction], scale)
 
 
-def film_of(
+def panels_side_by_side(
     context: np.ndarray, futures: Sequence[np.ndarray], scale: int | None = None
 ) -> np.ndarray:
-    """One film with a panel of each future (F, H, W, 3), which follows the context (C, H, W, 3).
+    """Draw one video with a panel of each trajectory (F, H, W, 3) after the context (C, H, W, 3).
 
-    All uint8 RGB. Returns (C + F, h, w, 3) uint8, upscaled by 3 where a panel's height stays within
-    `PANEL`, or by `scale`. The bar at the foot grows with time and is slate while frames are
+    All are uint8 RGB. The video is (C + F, h, w, 3), upscaled by 3 where a panel's height stays
+    within `PANEL`, or by `scale`. The bar at the foot grows with time and is slate while frames are
     observed, orange when they are predicted.
     """
     panels = [np.concatenate([context, future]) for future in futures]

@@ -1,4 +1,7 @@
-"""Baselines: predictors that learn nothing. They see the observed frames and nothing else."""
+"""Baselines: predictors that learn nothing. They see the observed frames and nothing else.
+
+Their names are those of the config; rsvp/report/measures.py explains each.
+"""
 
 import cv2
 import numpy as np

@@ -1,4 +1,7 @@
-"""The cost of the run, from the run records: one line per stage and thing that it made."""
+"""The cost of the run, from the run records: one line per stage and thing that it made.
+
+The page lays the same lines out by hand, in page.html.jinja.
+"""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields

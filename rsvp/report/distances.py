@@ -208,14 +208,14 @@ def run_distance(measure: Measure, sets: Sets | str) -> Distance:
 
 
 def few_clips(measure: Measure, clips: int) -> str:
-    """Why a distance is not to be held beside published ones; empty where it may be."""
+    """Return the reason why a distance compares with no published one; empty without one."""
     if measure not in (FVD, FVD_CONTEXT) or clips >= COMPARABLE_CLIPS:
         return ""
     return f"{clips} clips, below {COMPARABLE_CLIPS}: not comparable with published values"
 
 
 def no_interval(measure: Measure, groups: list[np.ndarray]) -> str:
-    """Why no group can be deleted from one of the sides; empty where each can."""
+    """Return the reason why a side has no group to delete; empty without one."""
     counts = [np.unique(side, return_counts=True)[1] for side in groups]
     least = manifold.MINIMUM_CLIPS if measure in NEIGHBOURS else 2
     if min(len(side) for side in counts) < 2:

@@ -1,4 +1,4 @@
-"""The measures: names, units, directions, and meanings in plain words."""
+"""Measures and rows in words: names, units, directions, and what each baseline does."""
 
 import math
 from dataclasses import dataclass
@@ -77,7 +77,7 @@ FVD_CONTEXT = Measure(
 KVD = Measure(
     "kvd", "KVD", "", False, 3,
     "Kernel video distance on the predicted frames: as FVD, but unbiased for few clips; it can "
-    "fall below zero by chance.",
+    "fall below zero at random.",
 )  # fmt: skip
 
 CRPS = Measure(

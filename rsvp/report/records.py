@@ -1,4 +1,4 @@
-"""Metadata of the run: training histories, run records, data, provenance."""
+"""Metadata of the run: training histories, run records in the order of stages, data, provenance."""
 
 import math
 import platform

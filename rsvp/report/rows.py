@@ -161,7 +161,7 @@ def under_protocol(row: ResultRow, protocol: Protocol) -> ResultRow | str:
 
 
 def too_few_clips(protocol: Protocol, clips: int) -> str:
-    """Why a protocol has no number on so few clips; empty where it has."""
+    """Return the reason why a protocol has no number on so few clips; empty without one."""
     if protocol.clips is None or clips >= protocol.clips:
         return ""
     return f"the protocol takes {protocol.clips} clips, and {clips} are predicted"

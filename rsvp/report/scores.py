@@ -74,7 +74,7 @@ def clip_estimate(row: ResultRow, measure: Measure, sampling: str, resamples: in
 
 
 def missing_reason(row: ResultRow, measure: Measure, sampling: str) -> str:
-    """Why a column of the scores is empty."""
+    """Return the reason for an empty column of the scores."""
     if row.index["trajectories"] == 1 and measure in ENSEMBLE:
         return "one trajectory per clip"
     if measure in (LPIPS, LPIPS_DIVERSITY):
@@ -99,7 +99,7 @@ def estimate_mean(values: pd.DataFrame, groups: pd.Series, resamples: int) -> Es
 
 
 def interval_note(interval: Interval) -> str:
-    """Why there is no interval; empty where there is one."""
+    """Return the reason for a missing interval; empty where there is one."""
     if not math.isnan(interval.low):
         return ""
     return NO_SPREAD if interval.groups > 1 else ONE_GROUP

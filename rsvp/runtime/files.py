@@ -48,7 +48,7 @@ def remove_temporaries(folder: Path) -> None:
 
 
 def is_running(process: int) -> bool:
-    """Whether this machine has a process of that number."""
+    """Check whether this machine has a process of that number."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -80,11 +80,11 @@ def read_json(path: str | Path) -> Any:
 
 
 def read_network_index(path: str | Path) -> dict[str, Any]:
-    """The facts in a trained network's index; UserError where it is missing or another stage's."""
-    facts = read_json(path)
+    """Read a trained network's index; UserError where it is missing or another stage's."""
+    metadata = read_json(path)
     kinds = {"weights": str, "sha256": str, "arguments": dict}
-    if isinstance(facts, dict) and all(isinstance(facts.get(k), t) for k, t in kinds.items()):
-        return facts
+    if isinstance(metadata, dict) and all(isinstance(metadata.get(k), t) for k, t in kinds.items()):
+        return metadata
     raise UserError(
         f"{path}: not the index of a trained network; name a folder such as"
         " autoencoders/NAME/seed0/finetuned or predictors/NAME/seed0"

@@ -1,4 +1,7 @@
-"""Early stopping of adversarial training, and the choice of the weights that are kept."""
+"""Early stopping of adversarial training, and the choice of the weights that are kept.
+
+The table of budgets names the reasons to stop (rsvp/report/budgets.py).
+"""
 
 from dataclasses import dataclass
 from typing import Any

@@ -31,106 +31,71 @@ class Measure:
         return text.replace("-", "\N{MINUS SIGN}")
 
 
-PSNR = Measure(
-    "psnr", "PSNR", "dB", True, 2,
+PSNR = Measure("psnr", "PSNR", "dB", True, 2,
     "How close the predicted pixels are to the true ones; 1 dB more is a fifth less squared "
-    "error. Identical frames count as 100 dB.",
-)  # fmt: skip
-SSIM = Measure(
-    "ssim", "SSIM", "", True, 3,
-    "Whether local structure (edges, texture, contrast) agrees with the truth; 1 is identical.",
-)  # fmt: skip
-LPIPS = Measure(
-    "lpips", "LPIPS", "", False, 3,
+    "error. Identical frames count as 100 dB.")  # fmt: skip
+SSIM = Measure("ssim", "SSIM", "", True, 3,
+    "Agreement of local structure (edges, texture, contrast) with the truth; 1 is "
+    "identical.")  # fmt: skip
+LPIPS = Measure("lpips", "LPIPS", "", False, 3,
     "How different the frames look to a network trained on photographs; 0 is identical. It follows "
-    "human judgement better than PSNR does.",
-)  # fmt: skip
-MSE = Measure(
-    "mse", "MSE", "", False, 1,
+    "human judgement better than PSNR does.")  # fmt: skip
+MSE = Measure("mse", "MSE", "", False, 1,
     "The mean squared error of the pixels in squared grey levels (of 255), before PSNR takes its "
-    "logarithm.",
-)  # fmt: skip
-OBJECT_PSNR = Measure(
-    "object_psnr", "Object PSNR", "dB", True, 2,
+    "logarithm.")  # fmt: skip
+OBJECT_PSNR = Measure("object_psnr", "Object PSNR", "dB", True, 2,
     "PSNR inside the true outline of the moving objects only, so that erasing an object cannot "
-    "win by getting the background right.",
-)  # fmt: skip
-MOTION = Measure(
-    "motion_frechet", "Motion distance", "", False, 2,
+    "win by getting the background right.")  # fmt: skip
+MOTION = Measure("motion_frechet", "Motion distance", "", False, 2,
     "How far the statistics of frame-to-frame change are from those of real clips (a Fréchet "
     "distance that needs no trained network); frozen or jittering videos score badly. Few clips "
     "alone give a distance above zero: read it beside the floor.",
-    possible=(0, math.inf),
-)  # fmt: skip
-FVD = Measure(
-    "fvd", "FVD", "", False, 1,
+    possible=(0, math.inf))  # fmt: skip
+FVD = Measure("fvd", "FVD", "", False, 1,
     "Fréchet video distance on the predicted frames only: how far the predictions as a set are "
     "from real ones as a set, seen by a network trained on human actions.",
-    possible=(0, math.inf),
-)  # fmt: skip
-FVD_CONTEXT = Measure(
-    "fvd_context", "FVD with context", "", False, 1,
+    possible=(0, math.inf))  # fmt: skip
+FVD_CONTEXT = Measure("fvd_context", "FVD with context", "", False, 1,
     "The same on observed and predicted frames together, as some papers report it. Never compare "
     "it with the FVD of predicted frames only.",
-    possible=(0, math.inf),
-)  # fmt: skip
-KVD = Measure(
-    "kvd", "KVD", "", False, 3,
+    possible=(0, math.inf))  # fmt: skip
+KVD = Measure("kvd", "KVD", "", False, 3,
     "Kernel video distance on the predicted frames: as FVD, but unbiased for few clips; it can "
-    "fall below zero at random.",
-)  # fmt: skip
+    "fall below zero at random.")  # fmt: skip
 
-CRPS = Measure(
-    "crps", "CRPS", "grey levels", False, 2,
+CRPS = Measure("crps", "CRPS", "grey levels", False, 2,
     "How well all sampled trajectories together forecast each pixel (continuous ranked probability "
     "score): their mean absolute error, less half their mean difference, so that being sure and "
     "wrong costs more than being unsure. A single trajectory has its mean absolute error.",
-    sampling="all",
-)  # fmt: skip
-ENERGY = Measure(
-    "energy_score", "Energy score", "grey levels", False, 2,
+    sampling="all")  # fmt: skip
+ENERGY = Measure("energy_score", "Energy score", "grey levels", False, 2,
     "The same for whole frames at once: it also sees whether pixels vary together as they should.",
-    sampling="all",
-)  # fmt: skip
-SPREAD_SKILL = Measure(
-    "spread_skill", "Spread / skill", "", True, 2,
+    sampling="all")  # fmt: skip
+SPREAD_SKILL = Measure("spread_skill", "Spread / skill", "", True, 2,
     "How far trajectories are from each other over how far their mean is from the truth; 1 where "
     "their spread is right, below 1 where they are under-dispersed.",
-    ranked=False, sampling="all",
-)  # fmt: skip
-DIVERSITY = Measure(
-    "diversity", "Diversity", "grey levels", True, 2,
+    ranked=False, sampling="all")  # fmt: skip
+DIVERSITY = Measure("diversity", "Diversity", "grey levels", True, 2,
     "How different two trajectories of a clip are, pixel by pixel (root mean square).",
-    ranked=False, sampling="all",
-)  # fmt: skip
-LPIPS_DIVERSITY = Measure(
-    "lpips_diversity", "LPIPS diversity", "", True, 3,
+    ranked=False, sampling="all")  # fmt: skip
+LPIPS_DIVERSITY = Measure("lpips_diversity", "LPIPS diversity", "", True, 3,
     "How different two trajectories of a clip look to the network of LPIPS.",
-    ranked=False, sampling="all",
-)  # fmt: skip
-PRECISION = Measure(
-    "precision", "Precision", "", True, 2,
+    ranked=False, sampling="all")  # fmt: skip
+PRECISION = Measure("precision", "Precision", "", True, 2,
     "The share of predictions that lie among the real videos (within reach of a real video's third "
     "neighbour): are they plausible?",
-    possible=(0, 1),
-)  # fmt: skip
-RECALL = Measure(
-    "recall", "Recall", "", True, 2,
+    possible=(0, 1))  # fmt: skip
+RECALL = Measure("recall", "Recall", "", True, 2,
     "The share of real videos that lie among the predictions: is everything that happens "
     "predicted somewhere?",
-    possible=(0, 1),
-)  # fmt: skip
-DENSITY = Measure(
-    "density", "Density", "", True, 2,
+    possible=(0, 1))  # fmt: skip
+DENSITY = Measure("density", "Density", "", True, 2,
     "As precision, but counting how many real videos are near (within reach of their fifth "
     "neighbour): about 1 for real videos, and robust to outliers.",
-    possible=(0, math.inf),
-)  # fmt: skip
-COVERAGE = Measure(
-    "coverage", "Coverage", "", True, 2,
+    possible=(0, math.inf))  # fmt: skip
+COVERAGE = Measure("coverage", "Coverage", "", True, 2,
     "The share of real videos with a prediction nearby (within reach of their fifth neighbour).",
-    possible=(0, 1),
-)  # fmt: skip
+    possible=(0, 1))  # fmt: skip
 
 PAIRED = (PSNR, SSIM, LPIPS, MSE, OBJECT_PSNR)  # of one trajectory, or of the mean
 ENSEMBLE = (CRPS, ENERGY, SPREAD_SKILL, DIVERSITY, LPIPS_DIVERSITY)  # of all of a clip

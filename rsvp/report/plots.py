@@ -38,32 +38,15 @@ PREDICTORS = (SERIES[0], *SERIES[2:])
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")  # tell thin grey lines apart
 DOTTED = (0, (1.5, 1.5))
 STYLE = {
-    "svg.fonttype": "none",
-    "font.family": "sans-serif",
-    "font.size": 9,
-    "axes.edgecolor": LINE,
-    "axes.labelcolor": QUIET,
-    "axes.titlecolor": INK,
-    "axes.titlesize": 10,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "axes.axisbelow": True,
-    "grid.color": LINE,
-    "grid.linewidth": 0.6,
-    "text.color": INK,
-    "xtick.color": QUIET,
-    "ytick.color": QUIET,
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
-    "figure.facecolor": "none",
-    "axes.facecolor": "none",
-    "savefig.facecolor": "none",
+    "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 9, "text.color": INK,
+    "axes.edgecolor": LINE, "axes.labelcolor": QUIET, "axes.titlecolor": INK,
+    "axes.titlesize": 10, "axes.titleweight": "bold", "axes.titlelocation": "left",
+    "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True,
+    "axes.grid": True, "axes.grid.axis": "y", "grid.color": LINE, "grid.linewidth": 0.6,
+    "xtick.color": QUIET, "ytick.color": QUIET, "xtick.major.size": 0, "ytick.major.size": 0,
+    "figure.facecolor": "none", "axes.facecolor": "none", "savefig.facecolor": "none",
     "lines.linewidth": 1.4,
-}
+}  # fmt: skip
 PANEL = (5.6, 3.1)  # inches
 CHARACTERS = 15  # of a caption, per inch
 LEAST_DISTANCE = 1e-6  # a logarithmic axis has no 0
@@ -241,22 +224,18 @@ def label_ends(axes: Axes, labels: list[Label], end: float, x: float) -> None:
 
 def learning_plot(histories: Sequence[History]) -> str:
     """SVG: the curves of all given training stages, a small panel for each; seeds overlaid."""
-    panels = [
-        (stage, curve)
-        for stage in dict.fromkeys(history.stage for history in histories)
-        for curve in dict.fromkeys(
-            curve for history in histories if history.stage == stage for curve in history.curves
-        )
-    ]
+    pairs = ((history.stage, curve) for history in histories for curve in history.curves)
+    stages = list(dict.fromkeys(history.stage for history in histories))
+    panels = sorted(dict.fromkeys(pairs), key=lambda panel: stages.index(panel[0]))
     with matplotlib.rc_context(STYLE):
         figure, all_axes = grid(len(panels), columns=4, panel=(3.0, 2.1))
-        several = len({stage for stage, _ in panels}) > 1
+        used = list(dict.fromkeys(stage for stage, _ in panels))
         for axes, (stage, curve) in zip(all_axes, panels, strict=True):
             mine = [history for history in histories if history.stage == stage]
             draw_learning(axes, mine, curve)
             name = curve.replace("_", " ")
-            axes.set_title(f"{stage}\n{name}" if several else name, fontsize=9)
-        return svg(figure, "learning-" + "-".join(dict.fromkeys(stage for stage, _ in panels)))
+            axes.set_title(f"{stage}\n{name}" if len(used) > 1 else name, fontsize=9)
+        return svg(figure, "learning-" + "-".join(used))
 
 
 def draw_learning(axes: Axes, histories: list[History], curve: str) -> None:

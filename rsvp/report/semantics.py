@@ -25,69 +25,41 @@ from rsvp.report.scores import estimate_mean
 from rsvp.runtime.files import read_json
 
 AGAINST_TRUTH = (
-    Measure(
-        "scene_psnr", "Scene PSNR", "dB", True, 2,
-        "The scene image against the true background, everywhere.",
-    ),
-    Measure(
-        "scene_psnr_seen", "Scene PSNR, seen", "dB", True, 2,
-        "The same where some observed frame shows the background.",
-    ),
-    Measure(
-        "scene_psnr_hidden", "Scene PSNR, hidden", "dB", True, 2,
-        "The same where objects hide the background in all observed frames.",
-    ),
-    Measure(
-        "median_psnr", "Context median PSNR", "dB", True, 2,
-        "For comparison: the median of the observed frames against the true background.",
-    ),
-    Measure(
-        "object_iou", "Object IoU", "", True, 3,
-        "Overlap of the object mask with the true outlines in the last observed frame: "
-        "intersection over union, 1 is perfect.",
-    ),
-    Measure(
-        "object_iou_future", "Object IoU, future", "", True, 3,
-        "The same in future frames, once the true motion has moved the mask.",
-    ),
-    Measure(
-        "motion_error", "Motion error", "px", False, 2,
-        "How far from its true place the motion takes the objects' content.",
-    ),
-    Measure(
-        "motion_error_still", "Motion error, still", "px", False, 2,
-        "For comparison: the same error if nothing moved.",
-    ),
-    Measure(
-        "swap_psnr", "Swap PSNR", "dB", True, 2,
-        "The scene of one clip with objects and motion of another, against the frames that should "
-        "come out.",
-    ),
-    Measure(
-        "swap_object_psnr", "Swap PSNR in objects", "dB", True, 2,
-        "The same inside the true outlines of the objects.",
-    ),
-    Measure(
-        "swap_margin", "Swap margin", "dB", True, 2,
-        "How much nearer the swapped frames are to what should come out than to the best of what "
-        "should not: no objects, objects that stand still, or the old scene.",
-    ),
-    Measure(
-        "swap_object_margin", "Swap margin in objects", "dB", True, 2,
-        "The same inside the true outlines of the objects.",
-    ),
-    Measure(
-        "swap_right", "Swaps right", "", True, 2,
-        "Share of the swaps with a margin above zero.",
-    ),
+    Measure("scene_psnr", "Scene PSNR", "dB", True, 2,
+            "The scene image against the true background, everywhere."),
+    Measure("scene_psnr_seen", "Scene PSNR, seen", "dB", True, 2,
+            "The same where some observed frame shows the background."),
+    Measure("scene_psnr_hidden", "Scene PSNR, hidden", "dB", True, 2,
+            "The same where objects hide the background in all observed frames."),
+    Measure("median_psnr", "Context median PSNR", "dB", True, 2,
+            "For comparison: the median of the observed frames against the true background."),
+    Measure("object_iou", "Object IoU", "", True, 3,
+            "Overlap of the object mask with the true outlines in the last observed frame: "
+            "intersection over union, 1 is perfect."),
+    Measure("object_iou_future", "Object IoU, future", "", True, 3,
+            "The same in future frames, once the true motion has moved the mask."),
+    Measure("motion_error", "Motion error", "px", False, 2,
+            "How far from its true place the motion takes the objects' content."),
+    Measure("motion_error_still", "Motion error, still", "px", False, 2,
+            "For comparison: the same error if nothing moved."),
+    Measure("swap_psnr", "Swap PSNR", "dB", True, 2,
+            "The scene of one clip with objects and motion of another, against the frames that "
+            "should come out."),
+    Measure("swap_object_psnr", "Swap PSNR in objects", "dB", True, 2,
+            "The same inside the true outlines of the objects."),
+    Measure("swap_margin", "Swap margin", "dB", True, 2,
+            "How much nearer the swapped frames are to what should come out than to the best of "
+            "what should not: no objects, objects that stand still, or the old scene."),
+    Measure("swap_object_margin", "Swap margin in objects", "dB", True, 2,
+            "The same inside the true outlines of the objects."),
+    Measure("swap_right", "Swaps right", "", True, 2,
+            "Share of the swaps with a margin above zero."),
 )  # fmt: skip
 IDLE_DB = 0.1  # a latent whose loss costs less than this much PSNR carries next to nothing
 ABLATED = (
     PSNR, SSIM, LPIPS,
-    Measure(
-        "motion", "Motion statistics", "", False, 3,
-        "Root mean square difference of the motion statistics from those of the real future.",
-    ),
+    Measure("motion", "Motion statistics", "", False, 3,
+            "Root mean square difference of the motion statistics from those of the real future."),
 )  # fmt: skip
 
 
@@ -111,65 +83,50 @@ class SemanticsScore:
     seed_numbers: str = ""
 
 
-@dataclass(frozen=True)
-class Seeds:
-    """The measurements of one autoencoder, seed by seed."""
-
-    indexes: list[dict[str, Any]]
-    tables: dict[int, pd.DataFrame]  # by seed, a row per clip
-
-    def estimate(self, column: str, resamples: int) -> Estimate:
-        """The mean of a column over seeds and clips, with its interval."""
-        first = next(iter(self.tables.values()))
-        if column not in first:
-            return Estimate(note="not computed")
-        values = pd.DataFrame({seed: table[column] for seed, table in self.tables.items()})
-        if values.isna().all(axis=None):
-            return Estimate(note="not computed")
-        return estimate_mean(values, first["group"], resamples)
-
-
 def read_semantics(paths: Iterable[Path], resamples: int) -> list[SemanticsScore]:
     """All scores of all autoencoders, from semantics/<autoencoder>/seed<n>/index.json.
 
-    What has no value (other latents, no truth, no LPIPS weights, nothing to mix with) is left out.
+    Without a value (other latents, no truth, no LPIPS weights, nothing to mix with) they are left
+    out.
     """
-    autoencoders: dict[str, Seeds] = {}
+    runs: dict[str, list[tuple[dict[str, Any], pd.DataFrame]]] = {}
     for path in paths:
         index = read_json(path)
-        if index.get("reason"):
-            continue
-        seeds = autoencoders.setdefault(index["autoencoder"], Seeds([], {}))
-        seeds.indexes.append(index)
-        table = pd.read_parquet(Path(path).with_name("scores.parquet")).set_index("clip")
-        seeds.tables[index["seed"]] = table
-    return [
-        score
-        for name, seeds in autoencoders.items()
-        for score in semantics_scores(name, seeds, resamples)
-        if score.estimate.known
-    ]
+        if not index.get("reason"):
+            table = pd.read_parquet(Path(path).with_name("scores.parquet")).set_index("clip")
+            runs.setdefault(index["autoencoder"], []).append((index, table))
+    return [score for those in runs.values() for score in semantics_scores(those, resamples)]
 
 
-def semantics_scores(name: str, seeds: Seeds, resamples: int) -> Iterator[SemanticsScore]:
-    """The scores of one autoencoder: against the truth, then what each replaced latent costs."""
-    index = seeds.indexes[0]
-    common = {
-        "protocol": protocol_text(index),
-        "seed_numbers": ", ".join(str(seed) for seed in seeds.tables),
-    }
-    for measure in AGAINST_TRUTH:
-        estimate, goal = seeds.estimate(measure.key, resamples), index["goals"].get(measure.key)
+def semantics_scores(
+    runs: Sequence[tuple[dict[str, Any], pd.DataFrame]], resamples: int
+) -> Iterator[SemanticsScore]:
+    """The scores of one autoencoder: against the truth, then the loss of each replaced latent.
+
+    runs: index and scores of each seed.
+    """
+    index, first = runs[0]
+    seeds = ", ".join(str(own["seed"]) for own, _ in runs)
+
+    def score(measure: Measure, column: str, **more: Any) -> Iterator[SemanticsScore]:
+        having = {own["seed"]: table[column] for own, table in runs if column in table}
+        values = pd.DataFrame(having)
+        if values.isna().all(axis=None):
+            return
+        estimate, goal = estimate_mean(values, first["group"], resamples), more.get("goal")
         held = "" if goal is None else verdict(estimate.low, estimate.high, goal)
-        yield SemanticsScore(name, measure, estimate, goal=goal, verdict=held, **common)
+        yield SemanticsScore(
+            index["autoencoder"], measure, estimate, verdict=held, protocol=protocol_text(index),
+            seed_numbers=seeds, **more,
+        )  # fmt: skip
+
+    for measure in AGAINST_TRUTH:
+        yield from score(measure, measure.key, goal=index["goals"].get(measure.key))
     for entry in index["ablations"]:
+        replaced = {key: entry[key] for key in ("latent", "replaced_by", "how")}
         for measure in ABLATED:
             column = f"{entry['latent']}_{entry['replaced_by']}_{measure.key}"
-            yield SemanticsScore(
-                name, measure, seeds.estimate(column, resamples),
-                latent=entry["latent"], replaced_by=entry["replaced_by"], how=entry["how"],
-                **common,
-            )  # fmt: skip
+            yield from score(measure, column, **replaced)
 
 
 def protocol_text(index: dict[str, Any]) -> str:

@@ -31,9 +31,9 @@ class LatentRegulariser(nn.Module, ABC):
     def encode(self, x: Tensor) -> Tensor:
         """Return the latents of an encoder's output."""
 
-    @abstractmethod
     def decode(self, latents: Tensor) -> Tensor:
         """Return the decoder's input for latents, without a change of the regulariser."""
+        return latents
 
     @abstractmethod
     def train_pass(self, x: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -51,9 +51,6 @@ class Tanh(LatentRegulariser):
 
     def encode(self, x: Tensor) -> Tensor:
         return x.tanh()
-
-    def decode(self, latents: Tensor) -> Tensor:
-        return latents
 
     def train_pass(self, x: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
         latents = x.tanh()
@@ -82,9 +79,6 @@ class Kl(LatentRegulariser):
 
     def encode(self, x: Tensor) -> Tensor:
         return x.chunk(2, -3)[0]
-
-    def decode(self, latents: Tensor) -> Tensor:
-        return latents
 
     def train_pass(self, x: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
         mean, log_variance = x.chunk(2, -3)

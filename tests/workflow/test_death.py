@@ -6,21 +6,21 @@ import shutil
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from in_process import FINETUNED, LATENTS, PREDICTOR, PRETRAINED, train
 from kills import VARYING, Run, progress, saved
 from projects import Project
 from safetensors.numpy import load_file, save_file
-from tiny import CONFIG, moving_squares, write_lossless
+from tiny import CONFIG
 
-PREDICTOR = "predictors/rsvp-m/seed0"
+from rsvp.runtime.errors import UserError
+
 INDEX = f"{PREDICTOR}/index.json"
-PRETRAINED = "autoencoders/rsvp/seed0/pretrained"
-FINETUNED = "autoencoders/rsvp/seed0/finetuned"
-LATENTS = "autoencoders/rsvp/seed0/latents"
 SHORT = CONFIG["predictors"]["rsvp-m"]["steps"]
 LONG = 40
 
@@ -94,24 +94,13 @@ def test_second_run_on_the_same_results_is_refused_with_the_first_ones_number(mo
     run.wait()
 
 
-def test_state_of_another_config_is_set_aside_with_the_reason(moved):
-    change(moved, learning_rate=1e-4)
-    answer = moved.snakemake(INDEX)
-    assert answer.code == 0, answer.text
-    assert "is of other settings or inputs; set aside" in answer.text
-    assert record(moved)["plans"] == [[0, SHORT]]
+def test_state_of_another_config_is_set_aside_with_the_reason(moved, monkeypatch, caplog):
+    made = train(moved, "train_diffusion", monkeypatch, learning_rate=1e-4)
+    assert "is of other settings or inputs; set aside" in caplog.text
+    assert made["plans"] == [[0, SHORT]]
 
 
-def refused_number(answer) -> str:
-    """The line by which a training says that a loss or a weight is no number."""
-    assert answer.code != 0 and "Traceback" not in answer.text
-    line = answer.errors[-1]
-    assert line.startswith("rsvp train_diffusion: "), answer.text
-    assert "not finite" in line or " is nan at step" in line
-    return line
-
-
-def test_loss_that_is_no_number_spoils_no_state_and_the_run_can_go_on(moved):
+def test_loss_that_is_no_number_spoils_no_state_and_the_run_can_go_on(moved, monkeypatch):
     """More steps on latents that are spoilt on disk, which only the loss can tell."""
     results = moved.folder / "results"
     shard = next((results / LATENTS).glob("train-*.safetensors"))
@@ -119,90 +108,84 @@ def test_loss_that_is_no_number_spoils_no_state_and_the_run_can_go_on(moved):
     save_file({name: np.full_like(value, np.nan) for name, value in spoilt.items()}, shard)
     (good,) = (results / PREDICTOR / "state").glob("state-*.safetensors")
     before = good.read_bytes()
-    change(moved, steps=LONG)
-    line = refused_number(moved.snakemake(INDEX))
-    assert f"the state after {SHORT} steps is kept in {PREDICTOR}/state; lower" in line
+    with pytest.raises(UserError, match=r"not finite| is nan at step") as caught:
+        train(moved, "train_diffusion", monkeypatch, steps=LONG)
+    assert f"the state after {SHORT} steps is kept in {PREDICTOR}/state; lower" in str(caught.value)
     assert good.read_bytes() == before
     shard.write_bytes(whole)
-    answer = moved.snakemake(INDEX)
-    assert answer.code == 0, answer.text
-    assert progress(answer.text, "train_diffusion")[0] == (SHORT, LONG)
-    assert record(moved)["steps"] == LONG
+    made = train(moved, "train_diffusion", monkeypatch, steps=LONG)
+    assert made["steps"] == LONG and made["plans"] == [[0, SHORT], [SHORT, LONG]]
 
 
-def test_loss_that_is_no_number_before_the_first_state_says_so(moved):
+def test_loss_that_is_no_number_ends_the_stage_in_one_line(moved):
     change(moved, steps=LONG, learning_rate=1e9)
-    line = refused_number(moved.snakemake(INDEX))
+    answer = moved.snakemake(INDEX)
+    assert answer.code != 0 and "Traceback" not in answer.text
+    line = answer.errors[-1]
+    assert line.startswith("rsvp train_diffusion: "), answer.text
+    assert "not finite" in line or " is nan at step" in line
     assert "no state was saved yet" in line
     assert not list((moved.folder / "results" / PREDICTOR / "state").glob("state-*"))
 
 
-def test_fine_tuning_that_diverges_goes_back_to_its_best_weights(moved):
-    change(moved, finetune={"learning_rate": 1e9, "steps": 12, "validate_every": 6})
-    target = FINETUNED + "/index.json"
-    answer = moved.snakemake(target)
-    assert answer.code == 0, answer.text
-    assert "went back to the best weights, of step 0" in answer.text
+def test_fine_tuning_that_diverges_goes_back_to_its_best_weights(moved, monkeypatch, caplog):
+    changes = {"learning_rate": 1e9, "steps": 12, "validate_every": 6}
+    train(moved, "finetune_autoencoder", monkeypatch, **changes)
+    assert "went back to the best weights, of step 0" in caplog.text
     results = moved.folder / "results"
-    assert json.loads((results / target).read_text())["stopped_by"] == "diverged"
+    index = json.loads((results / FINETUNED / "index.json").read_text())
+    assert index["stopped_by"] == "diverged"
     kept, start = (load_file(results / f / "weights.safetensors") for f in (FINETUNED, PRETRAINED))
     assert all((kept[key] == start[key]).all() for key in start)
 
 
-def test_training_starts_from_a_finished_predictor(moved):
-    """A learning rate of next to nothing leaves it where it started."""
-    results = moved.folder / "results"
-    shutil.copytree(results / PREDICTOR, moved.folder / "old")
-    shutil.rmtree(moved.folder / "old/state")
-    change(moved, init_from="old", learning_rate=1e-12, weight_decay=0.0, ema_decay=0.0)
-    answer = moved.snakemake(INDEX)
-    assert answer.code == 0, answer.text
-    assert answer.rules["train_diffusion"] == 1
-    old, new = (
-        load_file(path / "weights.safetensors")
-        for path in (moved.folder / "old", results / PREDICTOR)
-    )
-    assert all(abs(new[key] - old[key]).max() < 1e-6 for key in old)
-    index = moved.folder / "old/index.json"
-    index.write_text(index.read_text() + "\n")
-    assert moved.snakemake("-n", INDEX).rules["train_diffusion"] == 1  # another start
-    change(moved, denoiser={"width": 64, "depth": 1, "heads": 2})
-    answer = moved.snakemake(INDEX)
-    assert (
-        "predictors.rsvp-m.init_from: ../old is built otherwise: width 32 instead of 64"
-        in answer.errors[-1]
-    )
-    index.unlink()
-    answer = moved.snakemake("-n", INDEX)
-    assert answer.code == 2 and "predictors.rsvp-m.init_from: no file" in answer.errors[0]
-
-
-def test_autoencoder_starts_from_a_finished_one_on_other_data(moved):
-    """A learning rate of next to nothing leaves it where it started, whatever it is shown."""
-    results = moved.folder / "results"
-    shutil.copytree(results / FINETUNED, moved.folder / "old")
-    for number in range(12):
-        frames = moving_squares(100 + number)[:, :, ::-1]
-        write_lossless(moved.folder / f"others/mirrored/v_g{number:02d}_c01.mkv", frames)
-    path = moved.folder / "config.yaml"
-    config = yaml.safe_load(path.read_text())
-    config["datasets"]["other"] = config["datasets"]["tiny"] | {"path": "others"}
-    config["autoencoders"]["rsvp"] |= {"dataset": "other", "init_from": "old"}
-    config["autoencoders"]["rsvp"]["pretrain"] |= {"learning_rate": 1e-12, "weight_decay": 0.0}
-    path.write_text(yaml.safe_dump(config))
-    target = f"{PRETRAINED}/index.json"
-    answer = moved.snakemake(target)
-    assert answer.code == 0, answer.text
-    assert answer.rules["decode"] == 2 and answer.rules["pretrain_autoencoder"] == 1
-    assert "is of other settings or inputs; set aside" in answer.text
-    old, new = (
-        load_file(folder / "weights.safetensors")
-        for folder in (moved.folder / "old", results / PRETRAINED)
-    )
+def difference(first: Path, second: Path) -> float:
+    """The largest difference between the weights in two folders."""
+    old, new = (load_file(folder / "weights.safetensors") for folder in (first, second))
     assert old.keys() == new.keys()
-    assert all(abs(new[key] - old[key]).max() < 1e-6 for key in old)
-    settings = json.loads((results / PRETRAINED / "run.json").read_text())["settings"]
-    assert settings["autoencoder"]["dataset"] == "other"
+    return max(float(abs(new[key] - old[key]).max()) for key in old)
+
+
+def test_training_starts_from_a_finished_predictor(finished, tmp_path, monkeypatch):
+    """A learning rate of next to nothing leaves it where it started."""
+    old = tmp_path / "old"
+    shutil.copytree(finished.folder / "results" / PREDICTOR, old)
+    start = {"init_from": str(old), "learning_rate": 1e-12, "weight_decay": 0.0, "ema_decay": 0.0}
+    train(finished, "train_diffusion", monkeypatch, tmp_path / "new", **start)
+    assert difference(old, tmp_path / "new") < 1e-6
+    start["denoiser"] = {"width": 64, "depth": 1, "heads": 2}
+    with pytest.raises(UserError, match=r"built otherwise: width 32 instead of 64"):
+        train(finished, "train_diffusion", monkeypatch, tmp_path / "other", **start)
+
+
+def test_what_a_training_starts_from_counts(moved, planned):
+    """By the content of its index; UserError where there is none."""
+    shutil.copytree(moved.folder / "results" / PREDICTOR, moved.folder / "old")
+    change(moved, init_from="old")
+    why = {str(job): words for job, words in planned(moved).items()}[
+        "train_diffusion rsvp-m seed 0"
+    ]
+    assert "added: predictors.rsvp-m.init_from" in why
+    index = moved.folder / "old/index.json"
+    index.unlink()
+    with pytest.raises(UserError, match=r"predictors\.rsvp-m\.init_from: no file"):
+        planned(moved)
+
+
+def test_autoencoder_starts_from_a_finished_one_on_other_data(
+    finished, tmp_path, monkeypatch, caplog
+):
+    """A learning rate of next to nothing leaves it where it started, whatever it is shown."""
+    old = finished.folder / "results" / FINETUNED
+    start = {"init_from": str(old), "learning_rate": 1e-12, "weight_decay": 0.0}
+    shutil.copytree(finished.folder / "results" / PRETRAINED, tmp_path / "new")
+    shutil.copytree(finished.folder / "results/datasets/tiny", tmp_path / "other")
+    for shard in tmp_path.glob("other/frames/*/frames-*.safetensors"):
+        save_file({name: 255 - value for name, value in load_file(shard).items()}, shard)
+    other = {"dataset": tmp_path / "other/index.json"}
+    train(finished, "pretrain_autoencoder", monkeypatch, tmp_path / "new", other, **start)
+    assert "is of other settings or inputs; set aside" in caplog.text
+    assert difference(old, tmp_path / "new") < 1e-6
 
 
 @pytest.fixture
@@ -264,8 +247,7 @@ def content(folder) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in files if path.name not in VARYING}
 
 
-def test_history_is_whole_after_more_steps(moved):
-    change(moved, steps=LONG)
-    assert moved.snakemake(INDEX).code == 0
+def test_history_is_whole_after_more_steps(moved, monkeypatch):
+    train(moved, "train_diffusion", monkeypatch, steps=LONG)
     history = pd.read_csv(moved.folder / "results" / PREDICTOR / "history.csv")
     assert history["step"].is_monotonic_increasing and history["step"].iloc[-1] == LONG

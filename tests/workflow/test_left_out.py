@@ -1,6 +1,5 @@
 """What the digest of a training's code leaves out changes no weight."""
 
-import argparse
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -8,32 +7,14 @@ from typing import Any
 
 import pytest
 import torch
+from in_process import TRAININGS, train
 from projects import Project
 from safetensors.torch import load_file
 
-from rsvp.config.stages import read_settings
 from rsvp.metrics.intervals import Interval
 from rsvp.runtime import code
-from rsvp.runtime.files import read_json
 from rsvp.training.history import History
 
-TRAININGS = {  # folder of the finished result, and its inputs by flag
-    "pretrain_autoencoder": (
-        "autoencoders/rsvp/seed0/pretrained",
-        {"dataset": "datasets/tiny/index.json"},
-    ),
-    "finetune_autoencoder": (
-        "autoencoders/rsvp/seed0/finetuned",
-        {
-            "dataset": "datasets/tiny/index.json",
-            "pretrained": "autoencoders/rsvp/seed0/pretrained/index.json",
-        },
-    ),
-    "train_diffusion": (
-        "predictors/rsvp-m/seed0",
-        {"latents": "autoencoders/rsvp/seed0/latents/index.json"},
-    ),
-}
 # Other values of functions, by module.
 CHANGES: dict[str, dict[str, Any]] = {
     "rsvp.runtime.code": {"code_digest": lambda *roots: "other"},
@@ -64,31 +45,10 @@ def change(monkeypatch: pytest.MonkeyPatch, changes: dict[str, dict[str, Any]]) 
                         monkeypatch.setattr(module, key, value)
 
 
-def trained(project: Project, stage: str, out: Path, monkeypatch: pytest.MonkeyPatch) -> dict:
-    """Train in process with a finished result's settings; returns the weights."""
-    folder, inputs = TRAININGS[stage]
-    monkeypatch.chdir(project.folder / "results")
-    files = {"weights": "weights.safetensors", "index": "index.json", "history": "history.csv",
-             "record": "run.json", "state": "state"}  # fmt: skip
-    arguments = argparse.Namespace(
-        **{flag: Path(path) for flag, path in inputs.items()},
-        **{flag: out / name for flag, name in files.items()},
-        code=None,
-        log=None,
-    )
-    settings = read_settings(read_json(Path(folder, "run.json"))["settings"])
-    before = torch.get_num_threads()
-    try:
-        import_module(f"rsvp.stages.{stage}").run(arguments, settings)
-    finally:
-        torch.set_num_threads(before)
-    return load_file(out / "weights.safetensors")
-
-
-def same(weights: dict, project: Project, stage: str) -> bool:
-    """Whether weights are those of the finished project, bit for bit."""
-    path = project.folder / "results" / TRAININGS[stage][0] / "weights.safetensors"
-    expected = load_file(path)
+def same(folder: Path, project: Project, stage: str) -> bool:
+    """Whether the weights in a folder are those of the finished project, bit for bit."""
+    finished = project.folder / "results" / TRAININGS[stage][0]
+    weights, expected = (load_file(f / "weights.safetensors") for f in (folder, finished))
     assert weights.keys() == expected.keys()
     return all(torch.equal(weights[key], expected[key]) for key in expected)
 
@@ -98,7 +58,8 @@ def test_what_is_left_out_changes_no_weight(finished, tmp_path, monkeypatch, sta
     import_module(f"rsvp.stages.{stage}")
     change(monkeypatch, CHANGES)
     monkeypatch.setattr(History, "add", lambda self, step, **values: None)
-    assert same(trained(finished, stage, tmp_path, monkeypatch), finished, stage)
+    train(finished, stage, monkeypatch, tmp_path)
+    assert same(tmp_path, finished, stage)
 
 
 def test_what_is_in_changes_weights(finished, tmp_path, monkeypatch):
@@ -106,7 +67,8 @@ def test_what_is_in_changes_weights(finished, tmp_path, monkeypatch):
     import_module(f"rsvp.stages.{stage}")
     other = {"rsvp.training.ema": {"ramped_average": lambda decay: lambda *values: None}}
     change(monkeypatch, other)
-    assert not same(trained(finished, stage, tmp_path, monkeypatch), finished, stage)
+    train(finished, stage, monkeypatch, tmp_path)
+    assert not same(tmp_path, finished, stage)
 
 
 def test_every_module_that_is_left_out_is_changed(monkeypatch):

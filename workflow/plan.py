@@ -54,6 +54,30 @@ FOLDERS = {  # of what each stage makes
     "check_memorisation": "memorisation/{dataset}",
     "report": "report",
 }
+READS = {  # the stages whose indexes a stage reads; `Plan.inputs` adds what depends on the config
+    "generate_videos": (),
+    "decode": (),
+    "split": (),
+    "pretrain_autoencoder": ("split",),
+    "finetune_autoencoder": ("split", "pretrain_autoencoder"),
+    "cache_latents": ("split", "finetune_autoencoder"),
+    "train_diffusion": ("cache_latents",),
+    "predict": ("split", "finetune_autoencoder", "train_diffusion"),
+    "reconstruct": ("split", "finetune_autoencoder"),
+    "predict_baseline": ("split",),
+    "real_features": ("split",),
+    "evaluate": ("split", "real_features"),
+    "measure_semantics": ("split", "finetune_autoencoder", "cache_latents"),
+    "check_memorisation": ("split",),
+}
+FLAGS = {  # by which a stage is handed another one's index
+    "split": "dataset",
+    "pretrain_autoencoder": "pretrained",
+    "finetune_autoencoder": "autoencoder",
+    "cache_latents": "latents",
+    "train_diffusion": "denoiser",
+    "real_features": "real",
+}
 TRAININGS = ("pretrain_autoencoder", "finetune_autoencoder", "train_diffusion")
 Names = Mapping[str, str]  # wildcards: dataset, autoencoder, predictor, row, seed and so on
 
@@ -243,40 +267,28 @@ class Plan:
 
     def inputs(self, stage: str, names: Names) -> dict[str, list[str]]:
         """The files that a job reads and other jobs make, by the name of their flag."""
-        of = {}
-        if stage not in ("generate_videos", "decode", "split", "train_diffusion", "report"):
-            of["dataset"] = [f"datasets/{self.dataset_name(names)}/{INDEX}"]
-        seed, autoencoder = names.get("seed"), self.autoencoder_name(names)
-        finetuned = f"autoencoders/{autoencoder}/seed{seed}/finetuned/{INDEX}"
-        latents = f"autoencoders/{autoencoder}/seed{seed}/latents/{INDEX}"
-        match stage:
-            case "decode" | "split":
-                dataset, name = self.config.datasets[names["dataset"]], names["dataset"]
-                if stage == "split":
-                    jobs = range(dataset.decode_jobs)
-                    of["shares"] = [f"datasets/{name}/frames/{job}/{INDEX}" for job in jobs]
-                if dataset.source is SourceKind.generated:
-                    of["videos_index"] = [f"datasets/{name}/videos/{INDEX}"]
-            case "finetune_autoencoder":
-                of["pretrained"] = [f"autoencoders/{autoencoder}/seed{seed}/pretrained/{INDEX}"]
-            case "cache_latents" | "reconstruct":
-                of["autoencoder"] = [finetuned]
-            case "measure_semantics":
-                of |= {"autoencoder": [finetuned], "latents": [latents]}
-            case "train_diffusion":
-                of["latents"] = [latents]
-            case "predict":
-                trained = self.config.predictors[names["predictor"]].same_as or names["predictor"]
-                of["autoencoder"] = [finetuned]
-                of["denoiser"] = [f"predictors/{trained}/seed{seed}/{INDEX}"]
-            case "evaluate":
-                of["real"] = [f"real_features/{self.dataset_name(names)}/{INDEX}"]
-                of["predictions"] = [f"predictions/{names['row']}/seed{seed}/{INDEX}"]
-            case "check_memorisation":
-                of["predictions"] = self.predicted(names["dataset"])
-            case "report":
-                of = {k: paths for k, paths in self.report_inputs.items() if k != "records"}
-        return of
+        if stage == "report":
+            return {kind: paths for kind, paths in self.report_inputs.items() if kind != "records"}
+        below = dict(names)
+        if READS[stage] and stage != "train_diffusion":
+            below["dataset"] = self.dataset_name(names)
+        if autoencoder := self.autoencoder_name(names):
+            below["autoencoder"] = autoencoder
+        if predictor := names.get("predictor"):
+            below["predictor"] = self.config.predictors[predictor].same_as or predictor
+        found = {FLAGS[before]: [index_of(before, **below)] for before in READS[stage]}
+        if stage == "evaluate":
+            found["predictions"] = [f"predictions/{names['row']}/seed{names['seed']}/{INDEX}"]
+        if stage == "check_memorisation":
+            found["predictions"] = self.predicted(names["dataset"])
+        if stage in ("decode", "split"):
+            dataset = self.config.datasets[names["dataset"]]
+            if stage == "split":
+                shares = range(dataset.decode_jobs)
+                found["shares"] = [index_of("decode", **names, share=share) for share in shares]
+            if dataset.source is SourceKind.generated:
+                found["videos_index"] = [index_of("generate_videos", **names)]
+        return found
 
     def contents(self, stage: str, names: Names) -> dict[str, str]:
         """Digests of the files that a job reads and no job makes."""
@@ -295,8 +307,8 @@ class Plan:
                 f"autoencoders.{names['autoencoder']}")  # fmt: skip
             if name in self.starts:
                 found[f"{name}.init_from"] = self.starts[name]
-        if stage == "decode" and self.videos_of(names) is not None:
-            found[VIDEOS] = self.videos_digest(names)
+        if stage == "decode" and (hashes := self.videos_of(names)) is not None:
+            found[VIDEOS] = sources_digest([Source(id, "") for id in hashes], hashes)
         if stage == "split":
             for path in split_lists(self.config.datasets[names["dataset"]]):
                 found[path] = sha256_of_file(seen_from(self.results, path))
@@ -315,21 +327,16 @@ class Plan:
         shares = self.videos.get(names["dataset"])
         return shares[int(names["share"])] if shares else None
 
-    def videos_digest(self, names: Names) -> str:
-        """One digest of these."""
-        hashes = self.videos_of(names) or {}
-        return sources_digest([Source(id, "") for id in hashes], hashes)
-
     def sources_flag(self, wildcards: Any) -> str:
         """The flag that says which videos a decode job reads."""
-        if self.videos_of(wildcards) is not None:
-            return f"--sources-digest {self.videos_digest(wildcards)}"
-        return self.videos_flag(wildcards)
+        digest = self.job("decode", **dict(wildcards.items())).contents.get(VIDEOS)
+        return f"--sources-digest {digest}" if digest else self.videos_flag(wildcards)
 
     def videos_flag(self, wildcards: Any) -> str:
         """The flag that names the index of a generated set, if it is one."""
         generated = self.config.datasets[wildcards.dataset].source is SourceKind.generated
-        return f"--videos-index datasets/{wildcards.dataset}/videos/{INDEX}" if generated else ""
+        index = index_of("generate_videos", dataset=wildcards.dataset)
+        return f"--videos-index {index}" if generated else ""
 
     def weights_below(self, wildcards: Any) -> list[str]:
         """The weights of a predictor's denoiser and autoencoder, beside their indexes."""
@@ -393,6 +400,11 @@ class Plan:
             name if kind else self.autoencoder_name({"predictor": name} if name else names)
         )
         return self.config.autoencoders[autoencoder].dataset
+
+
+def index_of(stage: str, **names: Any) -> str:
+    """The index that a stage makes under some names."""
+    return f"{FOLDERS[stage].format(**names)}/{INDEX}"
 
 
 def unique(names: Iterable[Any]) -> list[Any]:

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -55,6 +56,23 @@ tqdm.std.tqdm.__init__, tqdm.std.tqdm.update, tqdm.std.tqdm.__iter__ = (
 )
 """
 
+# Likewise: at a step a stage says so in one pipe, and waits for another one to be closed.
+PAUSE = """
+import os, tqdm.std
+update = tqdm.std.tqdm.update
+
+def paused(self, n=1):
+    shown = update(self, n)
+    if (self.desc.rstrip(": "), self.n) == (os.environ["PAUSE_BAR"], int(os.environ["PAUSE_AT"])):
+        with open(os.environ["PAUSE_REACHED"], "wb") as stream:
+            stream.write(b"x")
+        with open(os.environ["PAUSE_RELEASE"], "rb") as stream:
+            stream.read()
+    return shown
+
+tqdm.std.tqdm.update = paused
+"""
+
 
 @dataclass
 class Kill:
@@ -82,14 +100,15 @@ class Run:
     text: str = ""
 
     def __post_init__(self) -> None:
-        slow = self.project.folder / "slow motion"
-        slow.mkdir(exist_ok=True)
-        (slow / "sitecustomize.py").write_text(SLOW_MOTION)
-        environment = os.environ | {
-            "PYTHONPATH": str(slow),
-            "SLOW_BARS": ",".join(BARS.values()),
-            "SLOW_SECONDS": str(self.seconds),
-        }
+        values = {"SLOW_BARS": ",".join(BARS.values()), "SLOW_SECONDS": str(self.seconds)}
+        self.start(SLOW_MOTION, values)
+
+    def start(self, customize: str, values: dict[str, str]) -> None:
+        """Start snakemake, whose processes run a piece of code when they start."""
+        folder = self.project.folder / "customize"
+        folder.mkdir(exist_ok=True)
+        (folder / "sitecustomize.py").write_text(customize)
+        environment = os.environ | {"PYTHONPATH": str(folder)} | values
         self.process = subprocess.Popen(
             [sys.executable, "-m", "snakemake", *self.targets],
             cwd=self.project.folder,
@@ -139,6 +158,30 @@ class Run:
         self.reader.join(10)
         self.process.stdout.close()
         return code
+
+
+@dataclass
+class PausedRun(Run):
+    """One call of snakemake whose `stage` stops at a step, until `release`."""
+
+    seconds: float = 0.0
+    stage: str = "train_diffusion"
+    step: int = 1
+
+    def __post_init__(self) -> None:
+        reached, self.let_go = (self.project.folder / name for name in ("reached", "let go"))
+        for path in (reached, self.let_go):
+            os.mkfifo(path)
+        values = {"PAUSE_BAR": BARS[self.stage], "PAUSE_AT": str(self.step)}
+        values |= {"PAUSE_REACHED": str(reached), "PAUSE_RELEASE": str(self.let_go)}
+        with open(os.open(reached, os.O_RDONLY | os.O_NONBLOCK), "rb") as stream:
+            self.start(PAUSE, values)
+            while not select.select([stream], [], [], 1.0)[0]:
+                assert self.process.poll() is None, self.text
+
+    def release(self) -> None:
+        """Let the stage go on."""
+        self.let_go.write_bytes(b"")
 
 
 def progress(text: str, stage: str) -> list[tuple[int, int]]:

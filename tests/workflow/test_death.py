@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import yaml
 from in_process import FINETUNED, LATENTS, PREDICTOR, PRETRAINED, train
-from kills import VARYING, Run, progress, saved
+from kills import VARYING, PausedRun, Run, progress, saved
 from projects import Project
 from safetensors.numpy import load_file, save_file
 from tiny import CONFIG
@@ -34,58 +34,55 @@ def change(project: Project, finetune: dict | None = None, **values) -> None:
     path.write_text(yaml.safe_dump(config))
 
 
-def until(run: Run, stage: str, step: int) -> None:
-    """Wait until a stage's bar shows `step` or more."""
-    deadline = time.monotonic() + 300
-    while not any(done >= step for done, _ in progress(run.text, stage)):
-        assert run.process.poll() is None and time.monotonic() < deadline, run.text
-        time.sleep(0.05)
-
-
 def record(project: Project) -> dict:
     return json.loads((project.folder / "results" / PREDICTOR / "run.json").read_text())
 
 
 def test_ctrl_c_saves_and_the_same_command_continues_with_more_steps(moved):
     change(moved, steps=LONG)
-    run = Run(moved, 6.0, (INDEX,))
-    until(run, "train_diffusion", SHORT + 5)
-    reached = progress(run.text, "train_diffusion")[-1][0]
+    run = PausedRun(moved, targets=(INDEX,), step=SHORT + 5)
     os.killpg(run.process.pid, signal.SIGINT)
+    run.release()
     assert run.wait() != 0
     assert "Traceback" not in run.text
     # The finished run's steps were continued, and the step that ran at Ctrl-C was saved.
     assert progress(run.text, "train_diffusion")[0] == (SHORT, LONG)
-    assert reached <= saved(moved, "train_diffusion")[0] <= reached + 3
+    left = saved(moved, "train_diffusion")[0]
+    assert SHORT + 5 <= left <= SHORT + 6
     answer = moved.snakemake(INDEX)
     assert answer.code == 0, answer.text
     assert answer.rules == {"train_diffusion": 1}
-    assert progress(answer.text, "train_diffusion")[0][0] >= reached
+    assert progress(answer.text, "train_diffusion")[0] == (left, LONG)
     assert record(moved)["steps"] == LONG
     assert record(moved)["plans"] == [[0, SHORT], [SHORT, LONG]]
 
 
-def test_trainer_whose_snakemake_died_is_taken_over(moved):
+def test_trainer_whose_snakemake_died_is_waited_for(moved):
+    """It saves when it sees that, and the next run goes on from there."""
     change(moved, steps=LONG)
-    run = Run(moved, 30.0, (INDEX,))  # longer than a start on a busy machine
-    until(run, "train_diffusion", SHORT + 2)
+    config = yaml.safe_load((moved.folder / "config.yaml").read_text())
+    config["compute"]["save_seconds"] = 0.001
+    (moved.folder / "config.yaml").write_text(yaml.safe_dump(config))
+    run = PausedRun(moved, targets=(INDEX,), step=SHORT + 2)
     (orphan,) = run.processes("train_diffusion")
     os.kill(run.process.pid, signal.SIGKILL)
     run.process.wait()
     assert run.processes("train_diffusion") == [orphan]
-    answer = moved.snakemake(INDEX)
-    assert answer.code == 0, answer.text
-    assert f"process {orphan} of an earlier run still works" in answer.text
-    assert "Traceback" not in answer.text
-    assert progress(answer.text, "train_diffusion")[0][0] > SHORT
+    second = Run(moved, 0.0, (INDEX,))
+    while f"waiting for process {orphan}" not in second.text:
+        assert second.process.poll() is None, second.text
+        time.sleep(0.05)
+    run.release()
+    assert second.wait() == 0, second.text
+    assert "Traceback" not in second.text
+    assert progress(second.text, "train_diffusion")[0][0] > SHORT
     assert run.processes("train_diffusion") == []
     assert record(moved)["steps"] == LONG
 
 
 def test_second_run_on_the_same_results_is_refused_with_the_first_ones_number(moved):
     change(moved, steps=LONG)
-    run = Run(moved, 12.0, (INDEX,))
-    until(run, "train_diffusion", SHORT + 1)
+    run = PausedRun(moved, targets=(INDEX,), step=SHORT + 1)
     answer = moved.snakemake(INDEX)
     assert answer.code == 2
     assert f"another snakemake (process {run.process.pid}) works in this" in answer.errors[-1]

@@ -256,7 +256,7 @@ def run_and_kill(
 
 
 # What is not a function of config, code and inputs: times, machines and logs.
-VARYING = {"run.json", "log.txt", "benchmark.tsv"}
+VARYING = {"run.json", "log.txt", "benchmark.tsv", "usage.json"}
 HELPING = {"state", "tensorboard", "settings", "plots"}  # folders
 
 

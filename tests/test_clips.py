@@ -17,7 +17,7 @@ from stored import write_frames
 from rsvp.data.clips import Clips, evaluation_clips
 from rsvp.runtime.errors import UserError
 
-R = 8
+R = 32
 
 
 def frame_cache(folder, lengths, shares=2, rejected=()):

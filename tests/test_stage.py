@@ -108,7 +108,8 @@ def test_freed_memory_is_used_again():
             tune_malloc()
         faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
         make = lambda: torch.zeros(16 * 2**20)
-        make(), make()
+        for _ in range(4):
+            make()
         before = faults()
         for _ in range(8):
             make()

@@ -22,6 +22,8 @@ from rsvp.training import calibration
 from rsvp.training.calibration import Timing, planned_steps, steps_within, time_training
 from tests import squares
 
+CPU = torch.device("cpu")
+
 
 class Clock:
     """Seconds that pass only when something is done."""
@@ -46,7 +48,7 @@ class Clock:
 def test_median_leaves_out_what_a_busy_machine_and_the_first_steps_add(monkeypatch):
     clock = Clock(monkeypatch)
     step = clock.step(lambda n: 50.0 if n in (0, 1, 2) else 0.2 + 2.0 * (n % 5 == 0))
-    timing = time_training(step, clock.validate, lambda: None)
+    timing = time_training(step, clock.validate, CPU)
     assert timing.step == timing.fast == pytest.approx(0.2)
     assert timing.slow == pytest.approx(2.2)
     assert timing.timed_steps == clock.steps - 3 == calibration.MOST
@@ -55,17 +57,18 @@ def test_median_leaves_out_what_a_busy_machine_and_the_first_steps_add(monkeypat
 def test_waiting_for_the_device_is_part_of_a_step(monkeypatch):
     clock = Clock(monkeypatch)
 
-    def finish():
+    def synchronize(device):
         clock.now += 0.25
 
-    timing = time_training(clock.step(lambda n: 0.5), clock.validate, finish)
+    monkeypatch.setattr(torch.cuda, "synchronize", synchronize)
+    timing = time_training(clock.step(lambda n: 0.5), clock.validate, torch.device("cuda"))
     assert timing.step == pytest.approx(0.75)
     assert timing.validation == pytest.approx(3.25)
 
 
 def test_slow_steps_are_timed_a_few_times_only(monkeypatch):
     clock = Clock(monkeypatch)
-    timing = time_training(clock.step(lambda n: 100.0), clock.validate, lambda: None)
+    timing = time_training(clock.step(lambda n: 100.0), clock.validate, CPU)
     assert timing == Timing(100.0, 100.0, 100.0, 3.0, calibration.LEAST)
 
 
@@ -118,7 +121,7 @@ def test_too_few_seconds_are_said(tmp_path, monkeypatch, caplog):
 def test_spread_of_the_steps_is_said(tmp_path, monkeypatch, caplog):
     clock = Clock(monkeypatch)
     found = calibrated(tmp_path, clock, 50.0, step=clock.step(lambda n: 2.0 + (n % 2)))
-    assert found["spread"] == [2.0, 3.0]
+    assert (found["timing"]["fast"], found["timing"]["slow"]) == (2.0, 3.0)
     assert "a step takes 3 s (2 to 3 s: 10 % and 90 % quantiles of 13)" in caplog.text
 
 
@@ -220,7 +223,7 @@ def test_seconds_that_are_calibrated_to_steps_train_as_those_steps(tmp_path, mon
             assert record["steps"] == 3 and ("calibration" in record) == (kind == "seconds")
             if kind == "seconds":
                 assert record["calibration"]["seconds"] == 30.0
-                assert record["calibration"]["seconds_per_validation"] > 0
+                assert record["calibration"]["timing"]["validation"] > 0
         for mine, other in zip(*found.values(), strict=True) if found else ():
             assert mine.keys() == other.keys()
             for name, tensor in mine.items():

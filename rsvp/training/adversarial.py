@@ -17,7 +17,7 @@ MOST_WEIGHT = 1e4  # of the adaptive weight: a gradient that vanishes must not m
 
 
 class Discriminators(nn.Module):
-    """The image and the clip discriminator over clips (B, T, 3, H, H) in [-1, 1].
+    """Image and clip discriminator over clips (B, T, 3, H, H) in [-1, 1].
 
     An augmentation is a part of them, so that its state is part of theirs.
     """

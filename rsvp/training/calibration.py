@@ -1,4 +1,4 @@
-"""A budget in seconds becomes steps: once, by timing steps of the training that follows.
+"""Steps of a budget in seconds: found once, by timing steps of the training that follows.
 
 The loop itself knows steps alone, so that it can be resumed exactly. The number of steps is kept in
 the training's state folder.
@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -46,29 +47,29 @@ class Timing:
 
 
 def time_training(
-    step: Callable[[int], object], validate: Callable[[], object], finish: Callable[[], None]
+    step: Callable[[int], object], validate: Callable[[], object], device: torch.device
 ) -> Timing:
     """Make some steps and validations, and return the seconds that they take.
 
     step: gets the step's number, from 0 to `TRIAL_STEPS` - 1 at most, and waits for its data.
-    finish: waits for the device.
     """
     seconds: list[float] = []
     for number in tqdm(range(TRIAL_STEPS), desc="calibrate", unit="step"):
-        seconds.append(seconds_of(lambda: step(number), finish))  # noqa: B023 (called at once)
+        seconds.append(seconds_of(partial(step, number), device))
         timed = seconds[WARM_UP:]
         if len(timed) >= LEAST and sum(timed) > ENOUGH_SECONDS:
             break
     fast, median, slow = (float(value) for value in np.quantile(timed, (0.1, 0.5, 0.9)))
-    validation = min(seconds_of(validate, finish) for _ in range(VALIDATIONS))
+    validation = min(seconds_of(validate, device) for _ in range(VALIDATIONS))
     return Timing(median, fast, slow, validation, len(timed))
 
 
-def seconds_of(work: Callable[[], object], finish: Callable[[], None]) -> float:
+def seconds_of(work: Callable[[], object], device: torch.device) -> float:
     """Return the seconds that `work` takes until the device has finished it."""
     started = time.perf_counter()
     work()
-    finish()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
     return time.perf_counter() - started
 
 
@@ -120,26 +121,18 @@ def planned_steps(
         ahead = read_ahead(batch, 0, TRIAL_STEPS, fabric.device)
         with put_back(stateful, fabric.device):
             timing = time_training(
-                lambda step: update(step, 0.0, next(ahead)),
-                validate,
-                lambda: finish(fabric.device),
+                lambda step: update(step, 0.0, next(ahead)), validate, fabric.device
             )
-        write_json(path, calibration(seconds, timing, validate_every, device_name(fabric)))
+        steps = steps_within(seconds, timing, validate_every)
+        tell(seconds, steps, timing)
+        found = {"seconds": seconds, "steps": steps, "device": device_name(fabric)}
+        write_json(path, found | {"timing": asdict(timing)})
     found = read_json(path)
     return found["steps"], {"calibration": found}
 
 
-def finish(device: torch.device) -> None:
-    """Wait until the device has done its work."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def calibration(
-    seconds: float, timing: Timing, validate_every: int | None, device: str
-) -> dict[str, Any]:
-    """Return how many `steps` fit into `seconds`, and why; print it, with the steps' spread."""
-    steps = steps_within(seconds, timing, validate_every)
+def tell(seconds: float, steps: int, timing: Timing) -> None:
+    """Print how many steps fit into `seconds`, and the spread of the timed ones."""
     logger.warning(
         "a step takes %.3g s (%.3g to %.3g s: 10 %% and 90 %% quantiles of %d), a validation"
         " %.3g s: %d steps in %g s",
@@ -150,14 +143,3 @@ def calibration(
         logger.warning(
             "%g seconds are less than one step and a validation take (%.3g s)", seconds, least
         )
-    return {
-        "seconds": seconds,
-        "steps": steps,
-        "seconds_per_step": float(f"{timing.step:.4g}"),
-        "spread": [float(f"{value:.4g}") for value in (timing.fast, timing.slow)],
-        "seconds_per_validation": float(f"{timing.validation:.4g}"),
-        "validate_every": validate_every,
-        "timed_steps": timing.timed_steps,
-        "device": device,
-        "threads": torch.get_num_threads(),
-    }

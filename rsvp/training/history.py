@@ -1,4 +1,4 @@
-"""The loss table of a training stage: CSV for people, TensorBoard for watching."""
+"""Loss table of a training stage: CSV for people, TensorBoard for watching."""
 
 import time
 from pathlib import Path

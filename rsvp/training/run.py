@@ -1,4 +1,4 @@
-"""The steps of a training stage: resumed, shown, saved on time and on signals, checked for NaN."""
+"""Steps of a training stage: resumed, shown, saved on time and on signals, checked for NaN."""
 
 import logging
 import math
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 class NotFinite(UserError):
-    """A loss or a weight is not a number; the states on disk are from before it was so."""
+    """A loss or a weight is not a number. The states on disk are from before."""
 
 
 class TrainingRun:

@@ -34,7 +34,7 @@ class Stateful(Protocol):
 
 
 class StateFolder:
-    """The states of one training stage, newest last."""
+    """States of one training stage, newest last."""
 
     def __init__(self, folder: Path, key: StateKey) -> None:
         self.folder, self.key = folder, key

@@ -36,7 +36,7 @@ def test_calibration_is_kept_and_more_seconds_continue_the_run(tmp_path):
     assert [line for line in watched if not line.startswith("watched by ")] == []
     made = record(project)
     found = made["calibration"]
-    assert found["seconds"] == 1.0 and found["device"] == "cpu" and found["threads"] == 1
+    assert found["seconds"] == 1.0 and found["device"] == "cpu"
     assert made["steps"] == found["steps"] >= 1
     state = project.folder / "results" / PRETRAINED / "state"
     (kept,) = state.glob("calibration-*.json")

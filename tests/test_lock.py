@@ -6,12 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-import textwrap
 import time
 
 import pytest
 
 from rsvp.runtime import lock
+from rsvp.runtime.code import ROOT
 from rsvp.runtime.errors import UserError
 from rsvp.runtime.lock import STARTER, lock_folder
 
@@ -170,31 +170,50 @@ def test_file_system_without_locks_is_one_line(tmp_path, monkeypatch):
         lock_folder(tmp_path)
 
 
-ANOTHERS = """
-import os, sys
-from pathlib import Path
-from rsvp.runtime.main import run_stage, stage_parser
+BECOME_ANOTHER = """
+import os
 if not os.geteuid():  # root may write everywhere
     os.setgroups([])
     os.setgid(65534)
     os.setuid(65534)
+"""
+STAGE_OF_ANOTHER = f"""
+import sys
+from pathlib import Path
+from rsvp.runtime.main import run_stage, stage_parser
+{BECOME_ANOTHER}
 parser = stage_parser(None)
 parser.prog = "rsvp.stages.split"
+sys.argv += ["--settings", "settings.json", "--record", "run.json"]
 run_stage(parser, lambda *_: Path("state/journal.json").write_text("mine"))
+"""
+SNAKEMAKE_OF_ANOTHER = f"""
+import sys
+sys.path.append({str(ROOT / "workflow")!r})
+from session import hold_results
+{BECOME_ANOTHER}
+hold_results()
 """
 
 
-@pytest.mark.parametrize("name", [".lock", "state/journal.json"])
-def test_a_file_of_another_user_is_one_line(tmp_path, name):
-    (tmp_path / "state").mkdir()
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        (".lock", STAGE_OF_ANOTHER),
+        ("state/journal.json", STAGE_OF_ANOTHER),
+        (".snakemake/rsvp.lock", SNAKEMAKE_OF_ANOTHER),
+    ],
+)
+def test_a_file_of_another_user_is_one_line(tmp_path, name, code):
+    for folder in ("state", ".snakemake"):
+        (tmp_path / folder).mkdir()
     (tmp_path / "settings.json").write_text("{}")
-    (tmp_path / name).touch(0o444)
+    (tmp_path / name).touch()
     (tmp_path / name).chmod(0o444)
     tmp_path.chmod(0o777)
     for folder in tmp_path.parents[:3]:
         folder.chmod(folder.stat().st_mode | 0o555)
-    command = [sys.executable, "-c", textwrap.dedent(ANOTHERS)]
-    command += ["--settings", "settings.json", "--record", "run.json"]
+    command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 2
     assert f"{name}: Permission denied" in done.stderr

@@ -21,7 +21,7 @@ from rsvp.runtime.errors import BAD_INPUT, UserError
 from rsvp.runtime.files import read_yaml
 from rsvp.runtime.journal import JOURNAL, SAVE_SECONDS, forget
 from rsvp.runtime.lock import no_locks
-from rsvp.runtime.main import STARTED, STOPPED
+from rsvp.runtime.main import STARTED, STOPPED, denied_message
 from rsvp.runtime.record import running_versions
 
 # All rules run in the environment that runs snakemake; that they name one is asked by its linter.
@@ -35,11 +35,11 @@ FAILED_LOG = re.compile(r"^ +log: (.*?)(?: \(check log file.*)?$", re.MULTILINE)
 
 @contextmanager
 def stop_in_one_line() -> Iterator[None]:
-    """Turn a UserError into one line on the terminal and exit code 2, before any job starts."""
+    """Turn bad input into one line on the terminal and exit code 2, before any job starts."""
     try:
         yield
-    except UserError as error:
-        print(f"rsvp: {error}", file=sys.stderr)
+    except (UserError, PermissionError) as error:
+        print(f"rsvp: {denied_message(error) or error}", file=sys.stderr)
         sys.exit(BAD_INPUT)
 
 

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 class Clips:
     """The clips of one split: "train", "validation" or "test".
 
-    `table`: their rows of clips.csv. `frames(i)`: their pictures. Can be sent to other processes:
+    `table`: their rows of clips.csv. `frames(i)`: their images. Can be sent to other processes:
     frames and truth stay on disk. With `horizon`, clips go on to so many future frames; those
     whose videos end before are in the table still, and not in `fitting`.
     """
@@ -63,17 +63,17 @@ class Clips:
         return {key: value for key, value in self.__dict__.items() if key != "truth_file"}
 
     def last_row(self, i: int) -> int:
-        """The place of clip `i`'s last frame in its video."""
+        """Return the place of clip `i`'s last frame in its video."""
         return int(self.table["start"].iloc[i] + clip_rows(self.clip_frames, self.places[i][2])[-1])
 
     def frames(self, i: int, start: int = 0, stop: int | None = None) -> torch.Tensor:
-        """Frames `start` to `stop` - 1 of clip `i`: uint8 (T, R, R, 3), a copy."""
+        """Return frames `start` to `stop` - 1 of clip `i`: uint8 (T, R, R, 3), a copy."""
         share, first, stride = self.places[i]
         rows = clip_rows(self.clip_frames, stride)[start:stop]
         return torch.from_numpy(self.cache(share).rows(first + rows))
 
     def frames_at(self, i: int, places: Sequence[int]) -> torch.Tensor:
-        """The frames of clip `i` at `places`, in their order: uint8 (n, R, R, 3), a copy."""
+        """Return the frames of clip `i` at `places`, in their order: uint8 (n, R, R, 3), a copy."""
         if not places:
             return torch.empty(0, self.resolution, self.resolution, 3, dtype=torch.uint8)
         share, first, stride = self.places[i]
@@ -82,7 +82,7 @@ class Clips:
         )
 
     def cache(self, share: int) -> FrameReader:
-        """The frames of one decode share, which must be those that were split."""
+        """Return the frames of one decode share, which must be those that were split."""
         if share not in self.caches:
             entry = self.index["shares"][share]
             path = self.folder / entry["index"]
@@ -115,7 +115,7 @@ class Clips:
 
     @cached_property
     def truth_file(self) -> Any:
-        """The open file of what is behind the frames, mapped into memory."""
+        """Open the file of the truth behind the frames, mapped into memory."""
         path = self.folder / self.index["truth"]
         file = path.parent / read_json(path)["file"]
         if not file.exists():
@@ -124,12 +124,12 @@ class Clips:
 
 
 def object_mask(alpha: np.ndarray) -> np.ndarray:
-    """uint8 (T, S, S) of alpha (T, N, S, S): 1 where an object covers at least half of a pixel."""
+    """Mark pixels that an object covers by half or more: uint8 (T, S, S) of alpha (T, N, S, S)."""
     return (alpha >= 128).any(axis=1).astype(np.uint8)
 
 
 def read_clips(path: Path, sha256: str) -> pd.DataFrame:
-    """The table clips.csv; UserError when it is not the one that its index describes."""
+    """Return the table clips.csv; UserError when it is not the one that its index describes."""
     check_hash(path, sha256)
     text = dict.fromkeys(("clip", "video", "class", "group", "split"), str)
     # A class may be called NA, or nothing.

@@ -23,12 +23,12 @@ class Task:
 
 
 def prefix_task(context_frames: int, clip_frames: int) -> Task:
-    """The frames after the first `context_frames` from these."""
+    """Return the frames after the first `context_frames` from these."""
     return Task(list(range(context_frames)), list(range(context_frames, clip_frames)))
 
 
 def task_of(context: ObservedFrames, trained_frames: int, clip_frames: int) -> Task:
-    """A row's task in a context that was trained on clips of so many frames.
+    """Return a row's task in a context that was trained on clips of so many frames.
 
     From a beginning alone it rolls forward to `clip_frames`; other contexts cannot.
     """
@@ -40,12 +40,12 @@ def task_of(context: ObservedFrames, trained_frames: int, clip_frames: int) -> T
 def contexts_of(
     context_frames: int, more: Mapping[str, ObservedFrames] | None
 ) -> dict[str, ObservedFrames]:
-    """All contexts of a model by name, the prefix first."""
+    """Return all contexts of a model by name, the prefix first."""
     return {PREFIX: ObservedFrames(first=context_frames)} | dict(more or {})
 
 
 def fitting_baselines(context: ObservedFrames, prefix: list[str]) -> list[str]:
-    """The baselines that make sense in a context; `prefix`: those of the prefix.
+    """Return the baselines that make sense in a context; `prefix`: those of the prefix.
 
     With frames of one end alone they continue it, forwards or backwards.
     """
@@ -55,17 +55,17 @@ def fitting_baselines(context: ObservedFrames, prefix: list[str]) -> list[str]:
 
 
 def observed_frames(context: ObservedFrames, frames: int) -> list[int]:
-    """The observed frames of a clip of so many, the reference last."""
+    """Return the observed frames of a clip of so many, the reference last."""
     after = list(range(frames - context.last, frames))
     # Without frames before it, what is predicted follows backwards from the frame after it.
     return [*after, *range(context.first)] if context.first else after[::-1]
 
 
 def predicted_frames(context: ObservedFrames, frames: int) -> list[int]:
-    """The other frames of a clip of so many, in time."""
+    """Return the other frames of a clip of so many, in time."""
     return list(range(context.first, frames - context.last))
 
 
 def clip_order(context: ObservedFrames, frames: int) -> list[int]:
-    """All frames of a clip in the order in which autoencoders take them."""
+    """Return all frames of a clip in the order in which autoencoders take them."""
     return observed_frames(context, frames) + predicted_frames(context, frames)

@@ -164,7 +164,7 @@ def check_size(probe: Probe, resolution: int) -> None:
     """Refuse images that have no size, are too large to hold, or are lines."""
     short, long = sorted((probe.width, probe.height))
     if short == 0:
-        raise Rejected("it does not say how large its pictures are")
+        raise Rejected("it does not say how large its images are")
     if long * short > MAX_PIXELS:
         raise Rejected(f"{probe.width}x{probe.height} pixels: too many, {MAX_PIXELS} is the most")
     if long * resolution > MAX_LONG_SIDE * short:

@@ -38,11 +38,11 @@ class ClipFolder:
 
     @property
     def names(self) -> list[str]:
-        """The names of all clips, sorted."""
+        """Return the names of all clips, sorted."""
         return list(self.readers)
 
     def frames(self, name: str, most: int | None = None) -> np.ndarray:
-        """uint8 (T, H, W, 3): the first `most` frames of a clip, or all."""
+        """Return uint8 (T, H, W, 3): the first `most` frames of a clip, or all."""
         try:
             return self.readers[name](most)
         except Rejected as error:
@@ -50,7 +50,7 @@ class ClipFolder:
 
 
 def readers(path: Path) -> Iterator[tuple[str, Reader]]:
-    """Every clip below a path, by name."""
+    """Yield every clip below a path, by name."""
     if path.is_file() and path.suffix in ARRAY_SUFFIXES:
         yield from array_readers(path, "")
         return
@@ -80,12 +80,12 @@ def unique(path: Path, found: list[tuple[str, Reader]]) -> list[tuple[str, Reade
 
 
 def reader(read: Callable[[Source, int | None], np.ndarray], source: Source) -> Reader:
-    """`read` for one source."""
+    """Bind `read` to one source."""
     return lambda most: read(source, most)
 
 
 def read_video(source: Source, most: int | None) -> np.ndarray:
-    """Frames of a video file in its own size; Rejected where it cannot be decoded."""
+    """Return frames of a video file in its own size; Rejected where it cannot be decoded."""
     probe_video(source, fps=1.0)
     try:
         with av.open(f"file:{source.path}", options={"protocol_whitelist": "file"}) as container:
@@ -99,7 +99,7 @@ def read_video(source: Source, most: int | None) -> np.ndarray:
 
 
 def read_images(source: Source, most: int | None) -> np.ndarray:
-    """Frames of a folder of images in the order of their numbers."""
+    """Return frames of a folder of images in the order of their numbers."""
     probe_images(source, fps=1.0)
     frames = []
     for path in source.files[:most]:
@@ -112,7 +112,7 @@ def read_images(source: Source, most: int | None) -> np.ndarray:
 
 
 def array_readers(path: Path, prefix: str) -> Iterator[tuple[str, Reader]]:
-    """The clips in a file of arrays; only its headers are read here."""
+    """Yield the clips in a file of arrays; only its headers are read here."""
     if path.suffix == ".npy":
         shapes = {"": npy_array(path).shape}
     else:
@@ -137,7 +137,7 @@ def array_readers(path: Path, prefix: str) -> Iterator[tuple[str, Reader]]:
 
 
 def array_reader(path: Path, key: str, number: int | None) -> Reader:
-    """A clip of a file of arrays: all of an array, or its entry `number`."""
+    """Return a clip of a file of arrays: all of an array, or its entry `number`."""
 
     def read(most: int | None) -> np.ndarray:
         if path.suffix == ".npy":
@@ -155,7 +155,7 @@ def array_reader(path: Path, key: str, number: int | None) -> Reader:
 
 
 def npy_array(path: Path) -> np.ndarray:
-    """A memory-mapped npy file; one that holds pickled objects is refused."""
+    """Return a memory-mapped npy file; one that holds pickled objects is refused."""
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:

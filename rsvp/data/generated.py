@@ -52,14 +52,14 @@ def generate_video(settings: Generated, size: int, seed: int, frames: int) -> Ge
 
 
 def to_bytes(image: np.ndarray) -> np.ndarray:
-    """Colours or alpha in [0, 1] as uint8."""
+    """Return colours or alpha in [0, 1] as uint8."""
     return np.rint(np.clip(image, 0.0, 1.0) * 255.0).astype(np.uint8)
 
 
 def background_texture(
     random: np.random.Generator, x: np.ndarray, y: np.ndarray, size: int
 ) -> np.ndarray:
-    """A smooth random texture, (S, S, 3) in [0, 1]: coloured waves of a few cycles per frame."""
+    """Draw a smooth texture, (S, S, 3) in [0, 1]: coloured waves of a few cycles per frame."""
     image = np.broadcast_to(random.uniform(0.25, 0.75, 3), (*x.shape, 3)).copy()
     for cycles, strength in ((0.7, 0.16), (1.2, 0.12), (2.0, 0.08), (3.0, 0.05), (5.0, 0.03)):
         for _ in range(2):
@@ -70,7 +70,7 @@ def background_texture(
 def wave(
     random: np.random.Generator, x: np.ndarray, y: np.ndarray, frequency: float, strength: float
 ) -> np.ndarray:
-    """A coloured plane wave of random direction and phase, shape (*x.shape, 3)."""
+    """Return a coloured plane wave of random direction and phase, shape (*x.shape, 3)."""
     direction, phase = random.uniform(0.0, 2.0 * np.pi, 2)
     along = np.cos(direction) * x + np.sin(direction) * y
     colour = random.uniform(-1.0, 1.0, 3) * strength
@@ -80,7 +80,7 @@ def wave(
 def trajectory(
     random: np.random.Generator, settings: Generated, size: int, radius: float, frames: int
 ) -> np.ndarray:
-    """x, y (pixels) and angle (radians) per frame, (T, 3).
+    """Return x, y (pixels) and angle (radians) per frame, (T, 3).
 
     The object keeps its speed and the bend of its path, which is an arc, and rotates with it, by a
     share of the bend. At the frame's edges all is mirrored, so that it then bends and rotates the

@@ -25,14 +25,14 @@ class LatentBatch(NamedTuple):
     wanted: dict[str, Tensor] | None  # bool, of the targets' shapes: what counts; None is all
 
     def to(self, device: torch.device) -> "LatentBatch":
-        """The same on another device, which need not be done when this returns."""
+        """Return the same on another device, which need not be done when this returns."""
         return LatentBatch(*(
             part and {name: value.to(device, non_blocking=True) for name, value in part.items()}
             for part in self
         ))  # fmt: skip
 
     def shapes(self) -> dict[str, dict[str, list[int]]]:
-        """The shapes (T, C, h, w) that the denoiser is made for."""
+        """Return the shapes (T, C, h, w) that the denoiser is made for."""
         return {
             name: {kind: list(value.shape[1:]) for kind, value in part.items()}
             for name, part in (("observed", self.observed), ("targets", self.targets))
@@ -68,8 +68,10 @@ class Layout:
         self.predicted_places = sorted(set().union(*self.predicted.values()))
 
     def arrange(self, latents: dict[str, Tensor], context: str, count: int) -> LatentBatch:
-        """The batch of `count` clips' latents (B, …, C, h, w), which were encoded in that context's
-        order; without future frames, with no targets."""
+        """Arrange `count` clips' latents (B, …, C, h, w), encoded in that context's order.
+
+        Without future frames there are no targets.
+        """
         observed, future = split_latents(latents, self.scopes, len(self.observed[context]))
         if len(self.contexts) == 1:
             return LatentBatch(observed, future, None)
@@ -95,7 +97,7 @@ class Layout:
         count: int,
         device: torch.device,
     ) -> Tensor:
-        """A latent of `frames` at its places (B, T, C + 1, h, w); the last channel is 1 there."""
+        """Put a latent of `frames` at its places (B, T, C + 1, h, w); the last channel is 1."""
         channels, *grid = self.cells[name]
         timed = self.timed(name)
         laid = torch.zeros(count, len(places) if timed else 1, channels + 1, *grid, device=device)
@@ -123,7 +125,7 @@ class Layout:
         return wanted
 
     def take(self, targets: dict[str, Tensor], context: str) -> dict[str, Tensor]:
-        """Of targets (B, T, C, h, w) the frames that a context predicts, as decoders take them."""
+        """Take the frames that a context predicts of targets (B, T, C, h, w), as decoders do."""
         if len(self.contexts) == 1:
             return targets
         there = [self.predicted_places.index(frame) for frame in self.predicted[context]]
@@ -131,7 +133,7 @@ class Layout:
 
 
 def joined(parts: Sequence[LatentBatch]) -> LatentBatch:
-    """The batches of several clips, one after the other."""
+    """Return the batches of several clips, one after the other."""
     observed, targets, wanted = (
         column[0] and {name: torch.cat([part[name] for part in column]) for name in column[0]}
         for column in zip(*parts, strict=True)

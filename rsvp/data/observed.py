@@ -14,7 +14,7 @@ from rsvp.runtime.errors import UserError
 def observed(
     source: Source, dataset: Dataset, count: int, at: float | None
 ) -> tuple[np.ndarray, float]:
-    """The `count` frames (Tc, R, R, 3) before the time `at`, or the last, and frames per second."""
+    """Return `count` frames (Tc, R, R, 3) before the time `at`, or the last; frames per second."""
     options = (dataset.resolution, dataset.resize, dataset.fps, dataset.ffmpeg)
     try:
         with Decoding(source, *options) as decoding:

@@ -5,7 +5,7 @@ from torch import Tensor
 
 
 def to_float(frames: Tensor) -> Tensor:
-    """uint8 colours as float in [-1, 1]."""
+    """Return uint8 colours as float in [-1, 1]."""
     return frames.float() / 127.5 - 1.0
 
 

@@ -45,14 +45,14 @@ class Source:
 
     @property
     def class_name(self) -> str:
-        """The name of the folder that the video lies in; "" at the top."""
+        """Return the name of the folder that the video lies in; "" at the top."""
         return self.id.rpartition("/")[0].rpartition("/")[2]
 
 
 def list_sources(
     folder: str | Path, kind: SourceKind, max_videos: int | None = None
 ) -> list[Source]:
-    """The videos below `folder`, sorted by id.
+    """Return the videos below `folder`, sorted by id.
 
     Hidden files are left out; linked folders are followed, each folder once. With `max_videos`,
     the first ones by hash of their id. Raises UserError when the folder is missing or holds none.
@@ -83,7 +83,7 @@ def list_sources(
 
 
 def named_sources(paths: Iterable[Path]) -> dict[str, Source]:
-    """The videos at some paths by the name of their outputs; UserError where two have one."""
+    """Return the videos at some paths by their outputs' names; UserError where two have one."""
     sources: dict[str, Source] = {}
     for source in itertools.chain.from_iterable(map(sources_at, paths)):
         if source.id in sources:
@@ -93,7 +93,7 @@ def named_sources(paths: Iterable[Path]) -> dict[str, Source]:
 
 
 def sources_at(path: Path) -> list[Source]:
-    """A video file, a folder of one video's images, or the videos below a folder."""
+    """Return a video file, a folder of one video's images, or the videos below a folder."""
     place = os.path.abspath(path.expanduser())
     if not os.path.isdir(place):
         return [video_file(os.path.dirname(place), place)]
@@ -104,7 +104,7 @@ def sources_at(path: Path) -> list[Source]:
 
 
 def walk(root: str, suffixes: tuple[str, ...]) -> Iterable[tuple[str, list[str]]]:
-    """Folders below `root` that hold files with one of the suffixes, with those files' paths.
+    """Yield folders below `root` that hold files with one of the suffixes, with those files' paths.
 
     Each real folder comes once, so links in a circle end; a folder that is reached both directly
     and by a link comes by its own path.
@@ -145,19 +145,19 @@ def leads_to_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def video_file(root: str, path: str) -> Source:
-    """The source of one video file."""
+    """Return the source of one video file."""
     return Source(plain(os.path.splitext(os.path.relpath(path, root))[0]), path)
 
 
 def frame_folder(root: str, path: str, files: Sequence[str]) -> Source:
-    """The source of one folder of images; the source folder itself goes by its own name."""
+    """Return the source of one folder of images; the source folder itself goes by its own name."""
     relative = os.path.relpath(path, root)
     name = os.path.basename(root) if relative == os.curdir else relative
     return Source(plain(name), path, tuple(sorted(files, key=natural_key)))
 
 
 def plain(name: str) -> str:
-    """`name` with "/" between folders, in one line of a table.
+    """Return `name` with "/" between folders, in one line of a table.
 
     Control characters, and bytes that are not UTF-8, become backslash escapes.
     """
@@ -166,24 +166,24 @@ def plain(name: str) -> str:
 
 
 def natural_key(path: str) -> tuple[list[tuple[int, int | str]], str]:
-    """A sort key by which frame2 comes before frame10."""
+    """Return a sort key by which frame2 comes before frame10."""
     name = os.path.basename(path)
     parts = re.split(r"([0-9]+)", name)
     return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts], name
 
 
 def id_hash(video_id: str) -> str:
-    """Hex SHA-256 of a video's id."""
+    """Return the hex SHA-256 of a video's id."""
     return hashlib.sha256(video_id.encode()).hexdigest()
 
 
 def share_of(video_id: str, jobs: int) -> int:
-    """The decode job, 0 to jobs - 1, that a video belongs to whatever other videos there are."""
+    """Return the decode job, 0 to jobs - 1, of a video, whatever other videos there are."""
     return int(id_hash(video_id)[:8], 16) % jobs
 
 
 def sources_digest(sources: Iterable[Source], hashes: dict[str, str]) -> str:
-    """Hex SHA-256 over ids and contents; `hashes` maps ids to `content_hash`es."""
+    """Return the hex SHA-256 over ids and contents; `hashes` maps ids to `content_hash`es."""
     digest = hashlib.sha256()
     for source in sorted(sources, key=lambda source: source.id):
         digest.update(f"{source.id}\0{hashes[source.id]}\n".encode())
@@ -191,7 +191,7 @@ def sources_digest(sources: Iterable[Source], hashes: dict[str, str]) -> str:
 
 
 def content_hashes(sources: Sequence[Source], cache_file: str | Path) -> dict[str, str]:
-    """The `content_hash` of each source by id, from the cache where a file did not change.
+    """Return the `content_hash` of each source by id, from the cache where a file did not change.
 
     A file counts as unchanged when its path, size, inode and times of content and status are those
     that the cache holds: programs set the former time back, not the latter. A broken cache is
@@ -211,7 +211,7 @@ def content_hashes(sources: Sequence[Source], cache_file: str | Path) -> dict[st
 def content_hash(
     source: Source, known: HashCache | None = None, fresh: HashCache | None = None
 ) -> str:
-    """Hex SHA-256 of a video file, or of the names and contents of a frame folder's files.
+    """Hash a video file, or the names and contents of a frame folder's files, as hex SHA-256.
 
     `known` gives hashes of files that did not change; what holds now is put into `fresh`.
     """
@@ -226,7 +226,7 @@ def content_hash(
 
 
 def file_hash(path: str, known: HashCache, fresh: HashCache) -> str:
-    """Hex SHA-256 of a file, or `UNREADABLE`: decoding it says why."""
+    """Return the hex SHA-256 of a file, or `UNREADABLE`: decoding it says why."""
     try:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):
@@ -243,7 +243,7 @@ def file_hash(path: str, known: HashCache, fresh: HashCache) -> str:
 
 
 def read_cache(cache_file: str | Path) -> HashCache:
-    """Path: [size, mtime_ns, ctime_ns, inode, hash] as the last call left it; or nothing."""
+    """Read path: [size, mtime_ns, ctime_ns, inode, hash] as the last call left it; or nothing."""
     try:
         entries = json.loads(Path(cache_file).read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -20,7 +20,7 @@ PARTS = {
 
 
 def turned(clip: Tensor, symmetry: int, augment: Augment) -> Tensor:
-    """A clip (…, H, W), square, under one of the eight symmetries.
+    """Return a clip (…, H, W), square, under one of the eight symmetries.
 
     `horizontal` only mirrors left and right; `none` leaves the clip.
     """
@@ -36,10 +36,10 @@ def turned_latents(
     augment: Augment,
     displacements: Collection[str],
 ) -> dict[str, Tensor]:
-    """Latents (B, …, C, h, w) by name, not normalised, each clip's under its symmetry (B,).
+    """Return latents (B, …, C, h, w) by name, not normalised, each clip's under its symmetry (B,).
 
-    The first two channels of those called `displacements` are one, x (right) first, and turn with
-    the places. Where one of the grids is not square (a plane over time), none is transposed.
+    The first two channels of `displacements` are vectors, x (right) first, and turn with the
+    places. Where one of the grids is not square (a plane over time), none is transposed.
     """
     result = dict(latents)
     square = all(value.shape[-1] == value.shape[-2] for value in latents.values())
@@ -58,7 +58,7 @@ def turned_latents(
 
 
 def moved(image: Tensor, part: int) -> Tensor:
-    """`image` (…, H, W) under one part of a symmetry."""
+    """Return `image` (…, H, W) under one part of a symmetry."""
     if part == TRANSPOSE:
         return image.transpose(-1, -2)
     return image.flip(-1 if part == LEFT_RIGHT else -2)

@@ -52,8 +52,8 @@ def write_video(
             stream.options = {"crf": str(crf), "preset": "medium", "x264-params": "mbtree=0"}
             stream.codec_context.thread_count = 1
             for frame in frames:
-                picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
-                container.mux(stream.encode(picture))
+                image = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+                container.mux(stream.encode(image))
             container.mux(stream.encode())
 
 
@@ -76,7 +76,7 @@ def side_by_side(
 
 
 def panels_side_by_side(
-    context: np.ndarray, futures: Sequence[np.ndarray], scale: int | None = None
+    context: np.ndarray, trajectories: Sequence[np.ndarray], scale: int | None = None
 ) -> np.ndarray:
     """Draw one video with a panel of each trajectory (F, H, W, 3) after the context (C, H, W, 3).
 
@@ -84,7 +84,7 @@ def panels_side_by_side(
     within `PANEL`, or by `scale`. The bar at the foot grows with time and is slate while frames are
     observed, orange when they are predicted.
     """
-    panels = [np.concatenate([context, future]) for future in futures]
+    panels = [np.concatenate([context, future]) for future in trajectories]
     drawn = draw_panels([panels], len(context))
     return upscale(drawn, scale or max(1, min(3, PANEL // panels[0].shape[1])))
 
@@ -118,5 +118,5 @@ def draw_panels(
 
 
 def upscale(frames: np.ndarray, scale: int) -> np.ndarray:
-    """frames: (T, H, W, 3) -> (T, scale * H, scale * W, 3), each pixel repeated."""
+    """Repeat each pixel: frames (T, H, W, 3) -> (T, scale * H, scale * W, 3)."""
     return frames.repeat(scale, axis=1).repeat(scale, axis=2)

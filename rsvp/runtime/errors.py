@@ -1,4 +1,4 @@
-"""The one exception for what a user can mend, and what a stage exits with."""
+"""The exception for bad input, and exit codes of stages."""
 
 FAILED = 1
 BAD_INPUT = 2
@@ -16,5 +16,5 @@ class UserError(Exception):
 
 
 def one_line(text: str) -> str:
-    """`text` for a message: line breaks and other control characters as escapes."""
+    """Return `text` for a message: line breaks and other control characters as escapes."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

@@ -40,7 +40,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Remove what killed processes left of files that `atomic_path` was writing in `folder`."""
+    """Remove the temporary files of `atomic_path` that killed processes left in `folder`."""
     for path in folder.glob(".*.tmp"):
         found = TEMPORARY.fullmatch(path.name)
         if found and not is_running(int(found[1])):
@@ -102,23 +102,23 @@ def read_yaml(path: str | Path) -> Any:
 
 
 def sha256_of_file(path: str | Path) -> str:
-    """Hex SHA-256 of a file's content."""
+    """Return the hex SHA-256 of a file's content."""
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def sha256_of_text(text: str) -> str:
-    """Hex SHA-256 of a text's UTF-8 bytes."""
+    """Return the hex SHA-256 of a text's UTF-8 bytes."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def sha256_of_json(value: Any) -> str:
-    """Hex SHA-256 of a JSON value, independent of the order of keys."""
+    """Return the hex SHA-256 of a JSON value, independent of the order of keys."""
     return sha256_of_text(json.dumps(value, sort_keys=True, ensure_ascii=False))
 
 
 def fresh_folder(path: str | Path) -> Path:
-    """An empty folder at `path`; what stood there is removed."""
+    """Return an empty folder at `path`; what stood there is removed."""
     path = Path(path)
     if path.exists():
         shutil.rmtree(path)

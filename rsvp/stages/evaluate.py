@@ -84,7 +84,7 @@ def check_real(
 
 
 def real_side(path: Path, test: Clips, row: dict[str, Any], networks: Networks) -> RealSide:
-    """The real features that a row needs: of its own clips, or of as many where it is unpaired.
+    """Return the real features for a row: of its own clips, or of as many where it is unpaired.
 
     Those at `path` are of the frames after the prefix; for another context they are computed here.
     """

@@ -23,6 +23,7 @@ SEEDS_PER_SPLIT = 1_000_000
 
 
 def main() -> None:
+    """Read the command line and run the stage."""
     parser = stage_parser(__doc__)
     parser.add_argument(
         "--index", type=Path, required=True, help="JSON to write: the videos; they lie beside it"
@@ -59,7 +60,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
 def make_video(
     settings: Settings, folder: Path, job: tuple[str, int, int]
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Write one video; its line of the index, and its truth."""
+    """Write one video; return its line of the index, and its truth."""
     video_id, seed, frames = job
     dataset = settings.dataset
     video = generate_video(dataset.generated, dataset.resolution, seed, frames)
@@ -75,7 +76,7 @@ def make_video(
 
 
 def list_videos(generated: Generated) -> list[tuple[str, int, int]]:
-    """Id, seed and number of frames of every video; more videos leave the others as they are."""
+    """List id, seed and frames of every video; more videos leave the others as they are."""
     counts = (
         ("train", generated.train_videos, generated.frames),
         ("validation", generated.validation_videos, generated.held_out_frames),

@@ -21,8 +21,8 @@ class Cost:
     stage: str
     of: str  # what was made; empty where jobs are summed up
     jobs: int = 0
-    seconds: float = 0.0  # summed over jobs
-    peak_memory_mb: float = 0.0  # resident memory of the largest job
+    seconds: float = 0.0  # summed over jobs and over all processes of each
+    peak_memory_mb: float = 0.0  # resident memory of the largest job, its children included
     gpu_peak_memory_mb: float | None = None  # its tensors on the GPU; None where it used none
     parameters: int | None = None
     flops_forward: int | None = None  # one clip forward; for predict, one trajectory
@@ -62,13 +62,10 @@ def costs(records: Sequence[dict[str, Any]]) -> list[Cost]:
         of = "" if stage in SMALL_JOBS else record["label"]
         line = lines.setdefault((stage, of), Cost(stage, of))
         line.jobs += 1
-        # A training that was resumed knows the time of all its runs.
-        line.seconds += max(record.get("seconds") or 0, record.get("training_seconds") or 0)
+        line.seconds += record.get("seconds") or 0
         line.peak_memory_mb = max(line.peak_memory_mb, record.get("peak_memory_mb") or 0)
-        if record.get("gpu_peak_memory_mb"):
-            line.gpu_peak_memory_mb = max(
-                line.gpu_peak_memory_mb or 0, record["gpu_peak_memory_mb"]
-            )
+        if on_gpu := record.get("gpu_peak_memory_mb"):
+            line.gpu_peak_memory_mb = max(line.gpu_peak_memory_mb or 0, on_gpu)
         if isinstance(record.get("clips"), int):
             line.clips = (line.clips or 0) + record["clips"]
         for name in ("parameters", "flops_forward", "samples_per_second", "network_evaluations",

@@ -1,5 +1,6 @@
 """Distances between a row's videos and the real ones, from the features that evaluate kept."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -297,9 +298,5 @@ def row_curves(
 
 def subset_sizes(clips: int) -> Sequence[int]:
     """16, 32, 64, … and all clips."""
-    sizes = []
-    size = SMALLEST_SUBSET
-    while size < clips:
-        sizes.append(size)
-        size *= 2
-    return [*sizes, clips]
+    doubled = (SMALLEST_SUBSET << power for power in itertools.count())
+    return [*itertools.takewhile(lambda size: size < clips, doubled), clips]

@@ -1,7 +1,7 @@
 """The page: one HTML file that carries its tables, plots and videos, and names no address."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
@@ -76,17 +76,13 @@ class Report:
 
     title: str
     tables: Tables
-    results: Sequence[Table]
-    comparisons: Sequence[Table]
+    printed: Mapping[str, Sequence[Table]]  # by the name of their file
     contexts: Sequence[Context]
     histories: Sequence[History]
     records: Sequence[dict[str, Any]]
     costs: Sequence[Cost]
-    budgets: Sequence[Table]
     galleries: Sequence[Gallery]
-    decomposition: Sequence[Table]
-    conclusions: Sequence[str]  # of it, in sentences
-    memorisation: Sequence[Table]
+    conclusions: Sequence[str]  # of the decomposition, in sentences
     nearest: str  # SVG of predictions above their nearest training clips
     datasets: Sequence[DatasetMetadata]
     resamples: int
@@ -129,7 +125,7 @@ def render(report: Report) -> str:
         ) if tables.curves else "",
         curves_basis=curves_basis(tables),
         nearest=figure(report.nearest, "Predictions above the training clips that are nearest to "
-                       "them", "copies") if report.memorisation else "",
+                       "them", "copies") if report.printed["memorisation"] else "",
         learning=learning_figures(report.histories),
         several_seeds=any(len(row.runs) > 1 for row in tables.rows),
         on_gpu=any(cost.gpu_peak_memory_mb for cost in report.costs),

@@ -66,15 +66,10 @@ def read_histories(paths: Iterable[Path]) -> list[History]:
     histories = []
     for path in paths:
         try:
-            table = pd.read_csv(path)
-        except FileNotFoundError:
-            raise UserError(f"{path}: no such file; run the training stage again") from None
-        except (EmptyDataError, pd.errors.ParserError) as error:
-            raise UserError(f"{path}: not a CSV table ({error}); train again") from None
-        if "step" not in table:
-            raise UserError(f"{path}: has no column 'step'; train again")
-        stage, seed = result_label(path)
-        histories.append(History(stage, seed, table))
+            table = pd.read_csv(path).sort_values("step", kind="stable")
+        except (OSError, KeyError, EmptyDataError, pd.errors.ParserError) as error:
+            raise UserError(f"{path}: no table of losses ({error}); train again") from None
+        histories.append(History(*result_label(path), table))
 
     def place(history: History) -> tuple[bool, str, bool, int]:
         name = history.stage.split(",")[0]
@@ -85,20 +80,16 @@ def read_histories(paths: Iterable[Path]) -> list[History]:
 
 def read_records(paths: Iterable[Path]) -> list[Record]:
     """Run records in the order of the pipeline, each with "label" and its seed."""
-    records = []
-    for path in paths:
-        label, seed = result_label(path)
-        record = read_json(path)
-        records.append(record | {"label": label, "label_seed": seed})
 
     def place(record: Record) -> tuple[int, str, int]:
-        stage = record.get("stage", "")
-        return (
-            ORDER.index(stage) if stage in ORDER else len(ORDER),
-            record["label"],
-            record["label_seed"],
-        )
+        places = {stage: i for i, stage in enumerate(ORDER)}
+        stage = places.get(record.get("stage", ""), len(ORDER))
+        return stage, record["label"], record["label_seed"]
 
+    records = [
+        read_json(path) | dict(zip(("label", "label_seed"), result_label(path), strict=True))
+        for path in paths
+    ]
     return sorted(records, key=place)
 
 

@@ -45,7 +45,6 @@ from torch.optim.swa_utils import AveragedModel
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.sampling import sampling_of
 from rsvp.config.load import load
 from rsvp.config.schema import Augment, Config, ObservedFrames, Predictor, Times, to_plain
 from rsvp.config.stages import read_settings
@@ -56,6 +55,7 @@ from rsvp.data.pixels import to_float
 from rsvp.diffusion.objectives import OBJECTIVES
 from rsvp.diffusion.packing import Packing
 from rsvp.diffusion.predictor import TrainedPredictor, future_noise, predict, step_noise
+from rsvp.diffusion.samplers import sampling_of
 from rsvp.models.autoencoders.base import ClipAutoencoder
 from rsvp.models.autoencoders.kinds import autoencoder_arguments, make_autoencoder
 from rsvp.models.denoiser import LatentDenoiser
@@ -432,7 +432,7 @@ def sampling(setup: Setup) -> Work:
         drawn.layout,
         packing,
         OBJECTIVES[setup.predictor.objective.name],
-        sampling_of(setup.predictor),
+        sampling_of(setup.predictor.sampler, setup.predictor.guidance),
     )
 
     @torch.no_grad()
@@ -550,7 +550,8 @@ def operations(config: Config, row: str) -> dict[str, Any]:
         )
         forward = forward_flops(lambda: denoiser(noisy, torch.zeros(1), observed))
         autoencoding = autoencoder_flops(autoencoder, clips)
-    sampling, objective = sampling_of(predictor), OBJECTIVES[predictor.objective.name]
+    sampling = sampling_of(predictor.sampler, predictor.guidance)
+    objective = OBJECTIVES[predictor.objective.name]
     return {
         "autoencoder_gflop": autoencoding / GIGA,
         "autoencoder_parameters": sum(p.numel() for p in autoencoder.parameters()),

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from rsvp.runtime.journal import StateKey
-from rsvp.runtime.record import running_versions
+from rsvp.runtime.record import USAGE, running_versions, save_usage
 from rsvp.training.state import StateFolder
 
 KEY = StateKey("code", "work")
@@ -88,8 +88,10 @@ def test_broken_states_never_crowd_out_whole_ones(folder):
 def test_state_of_another_key_is_set_aside(folder, caplog, key, reason):
     for step in (1, 2):
         folder.save(step, tensors(step), {"step": step})
+    save_usage(folder.folder)
     other = reopened(folder, key)
     assert other.load(10**9) is None
+    assert not (folder.folder / USAGE).exists()  # time and memory of other work
     assert f"is of {reason}; set aside" in caplog.text
     assert steps(other) == []
     aside = [path for path in other.folder.iterdir() if path.name.startswith("aside-")]

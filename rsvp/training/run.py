@@ -17,6 +17,7 @@ from tqdm import tqdm
 from rsvp.runtime.errors import UserError
 from rsvp.runtime.journal import StateKey, save_seconds
 from rsvp.runtime.lock import end_without_starter
+from rsvp.runtime.record import save_usage
 from rsvp.training.cost import per_second
 from rsvp.training.history import History
 from rsvp.training.state import StateFolder, Stateful, load_part, save_part
@@ -140,6 +141,7 @@ class TrainingRun:
             "layouts": layouts,
         }
         self.states.save(self.done, tensors, values)
+        save_usage(self.states.folder)
         self.saved_at = time.monotonic()
 
     def kept(self) -> str:

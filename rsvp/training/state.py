@@ -18,7 +18,7 @@ from torch import Tensor
 
 from rsvp.runtime.files import atomic_path
 from rsvp.runtime.journal import StateKey
-from rsvp.runtime.record import running_versions, version_changes
+from rsvp.runtime.record import USAGE, running_versions, version_changes
 
 KEEP = 2  # the newest states that stay
 BROKEN = (SafetensorError, OSError, KeyError, ValueError, TypeError)  # what reading may raise
@@ -75,6 +75,7 @@ class StateFolder:
         if path == own and (reason := self.misfit(entry, most_steps)):
             key = f"{entry['work'][:8]}-{(entry['code'] or 'none')[:8]}"
             aside = path.rename(path.with_name(f"aside-{key}-{path.name}"))
+            (self.folder / USAGE).unlink(missing_ok=True)  # it is of that work
             logger.warning("state %s is of %s; set aside as %s", path, reason, aside.name)
         elif path != own and not own.exists() and not self.misfit(entry, most_steps):
             path.rename(own)

@@ -17,7 +17,7 @@ from rsvp.stages import finetune_autoencoder, pretrain_autoencoder
 from rsvp.training import adversarial, reconstruction
 from rsvp.training.reconstruction import reconstruct
 from rsvp.training.run import TrainingRun
-from rsvp.training.validation import ReconstructionValidator, other_clips
+from rsvp.training.validation import ReconstructionValidator
 from tests import squares
 
 CONTEXT, FUTURE, SIZE = 2, 4, 32
@@ -174,13 +174,6 @@ def test_the_gain_is_measured_on_clips_that_do_not_choose_the_weights(
         assert missing == (index["improvement"] is None) == (watched == 2)
         measured.clear()
         shutil.rmtree(tmp_path / "state")
-
-
-def test_other_clips_are_all_that_are_not_watched_or_spread_over_them():
-    assert other_clips(6, [1, 4]) == [0, 2, 3, 5]
-    assert other_clips(3, [0, 1, 2]) == []
-    some = other_clips(100, list(range(0, 100, 2)), most=5)
-    assert len(some) == 5 and all(clip % 2 for clip in some) and some[-1] - some[0] > 60
 
 
 def test_lpips_counts_in_finetuning_where_it_is_there(tmp_path, dataset, pretrained, monkeypatch):

@@ -11,49 +11,23 @@ from safetensors.numpy import load_file
 
 from rsvp.config.schema import Protocol, Scores, SeenFrames
 from rsvp.data.splits import spread
-from rsvp.metrics import manifold
-from rsvp.metrics.distribution import (
-    COMPARABLE_CLIPS,
-    Replicates,
-    distance_curve,
-    frechet_distance,
-    kernel_distance,
-    mean_replicates,
-    replicates,
-)
+from rsvp.metrics import distribution, manifold
+from rsvp.metrics.distribution import COMPARABLE_CLIPS, Replicates
 from rsvp.metrics.features import MOTION as MOTION_FEATURES
 from rsvp.metrics.features import feature_name, missing_features
 from rsvp.metrics.intervals import mean_over_seeds
 from rsvp.metrics.motion import MINIMUM_FRAMES, motion_distance, standardised
 from rsvp.report.estimates import NO_SPREAD, ONE_GROUP, Estimate
-from rsvp.report.measures import (
-    COVERAGE,
-    DENSITY,
-    DISTANCES,
-    FVD,
-    FVD_CONTEXT,
-    KVD,
-    MOTION,
-    NEIGHBOURS,
-    PRECISION,
-    RECALL,
-    Measure,
-)
+from rsvp.report.measures import DISTANCES, FVD, FVD_CONTEXT, KVD, MOTION, NEIGHBOURS, Measure
 from rsvp.report.rows import FIRST_FRAMES, ResultRow, Run, too_few_clips
 from rsvp.runtime.errors import UserError
 
 FUNCTIONS: dict[Measure, Callable[[np.ndarray, np.ndarray], float]] = {
     MOTION: motion_distance,
-    FVD: frechet_distance,
-    FVD_CONTEXT: frechet_distance,
+    FVD: distribution.frechet_distance,
+    FVD_CONTEXT: distribution.frechet_distance,
 }
-NEIGHBOUR_FUNCTIONS: dict[Measure, Callable[[manifold.Neighbourhoods], float]] = {
-    PRECISION: manifold.precision,
-    RECALL: manifold.recall,
-    DENSITY: manifold.density,
-    COVERAGE: manifold.coverage,
-}
-FRECHET = (MOTION, FVD, FVD_CONTEXT)  # fall with the number of clips; KVD does not
+FRECHET = tuple(FUNCTIONS)  # fall with the number of clips; KVD does not
 SMALLEST_SUBSET = 16  # clips: where curves over N begin
 
 
@@ -195,7 +169,9 @@ def run_distance(measure: Measure, sets: Sets | str) -> Distance:
         groups = [np.zeros_like(side) for side in groups]  # one block: nothing is deleted
         notes.append(missing)
     try:
-        found = replicates(statistic_of(measure, sets), *(side.tolist() for side in groups))
+        found = distribution.replicates(
+            statistic_of(measure, sets), *(side.tolist() for side in groups)
+        )
     except UserError as error:
         return Distance(Estimate(note=f"not computed: {error}"))
     interval = found.interval()
@@ -231,12 +207,13 @@ def no_interval(measure: Measure, groups: list[np.ndarray]) -> str:
 def statistic_of(measure: Measure, sets: Sets) -> Callable[[np.ndarray, np.ndarray], float]:
     """The measure as a function of the rows to keep of each side."""
     if measure in NEIGHBOURS:
-        around, function = sets.neighbourhoods, NEIGHBOUR_FUNCTIONS[measure]
+        # Each function is called like the key of its measure.
+        around, function = sets.neighbourhoods, getattr(manifold, measure.key)
         return lambda keep, real: function(around.without(keep, real))
     if measure is KVD:
         # Groups of an unpaired row are of two splits: a code of one is no code of the other.
         others = sets.real_groups if sets.paired else -1 - sets.real_groups
-        return lambda keep, real: kernel_distance(
+        return lambda keep, real: distribution.kernel_distance(
             sets.predicted[keep], sets.real[real], sets.predicted_groups[keep], others[real]
         )
     distance = FUNCTIONS[measure]
@@ -253,7 +230,7 @@ def over_seeds(measure: Measure, distances: list[Distance]) -> Distance:
     merged = replace(first, value=value, seeds=len(known), seed_std=deviation)
     if any(item.replicates is None for item in known):
         return Distance(replace(merged, low=float("nan"), high=float("nan")))
-    mean = mean_replicates([item.replicates for item in known])
+    mean = distribution.mean_replicates([item.replicates for item in known])
     interval = mean.interval()
     merged = replace(merged, low=interval.low, high=interval.high)
     return Distance(merged.within(measure.possible), mean)
@@ -290,7 +267,7 @@ def row_curves(
             if isinstance(sets, str) or len(sets.predicted) < SMALLEST_SUBSET:
                 continue
             clips = len(sets.predicted)
-            curves[measure, name] = distance_curve(
+            curves[measure, name] = distribution.distance_curve(
                 statistic_of(measure, sets), clips, subset_sizes(clips)
             )
     return curves

@@ -8,15 +8,7 @@ import pandas as pd
 
 from rsvp.metrics.intervals import Interval, group_interval, ratio_interval
 from rsvp.report.estimates import NAN, NO_SPREAD, ONE_GROUP, Estimate
-from rsvp.report.measures import (
-    ENSEMBLE,
-    LPIPS,
-    LPIPS_DIVERSITY,
-    OBJECT_PSNR,
-    SAMPLINGS,
-    SPREAD_SKILL,
-    Measure,
-)
+from rsvp.report.measures import ENSEMBLE, OBJECT_PSNR, OF_LPIPS, SAMPLINGS, SPREAD_SKILL, Measure
 from rsvp.report.rows import ResultRow
 
 
@@ -77,7 +69,7 @@ def missing_reason(row: ResultRow, measure: Measure, sampling: str) -> str:
     """Return the reason for an empty column of the scores."""
     if row.index["trajectories"] == 1 and measure in ENSEMBLE:
         return "one trajectory per clip"
-    if measure in (LPIPS, LPIPS_DIVERSITY):
+    if measure in OF_LPIPS:
         return row.index.get("lpips", {}).get("reason") or "no LPIPS weights"
     if measure is OBJECT_PSNR:
         return "true object outlines are known for generated videos only"

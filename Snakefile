@@ -77,4 +77,4 @@ onsuccess:
 
 onerror:
     forget_journals(PLAN)
-    print_failures(log)
+    print_failures(PLAN)

@@ -1,4 +1,4 @@
-"""What changes the digest of a stage's code, and what does not."""
+"""Changes of code that count in a stage's digest, and those that do not."""
 
 import ast
 import os
@@ -211,7 +211,7 @@ def test_other_pythons_are_found_where_pyenv_has_them(tmp_path, monkeypatch, kno
 
 
 def answers(python: str) -> bool:
-    """Whether an interpreter runs: pyenv's shims are there for versions that are not."""
+    """Check that an interpreter runs: pyenv's shims are there for versions that are not."""
     return subprocess.run([python, "-c", ""], capture_output=True).returncode == 0
 
 

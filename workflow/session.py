@@ -5,7 +5,8 @@ import fcntl
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,7 @@ from rsvp.runtime.record import running_versions
 ENVIRONMENT = f"{ROOT}/envs/rsvp.yaml".replace("{", "{{").replace("}", "}}")
 MOST_LINES = 10
 LOCK = ".snakemake/rsvp.lock"
-FAILED_JOB = re.compile(r"^Error in rule (\w+):$((?:\n +.*)*)", re.MULTILINE)
-FAILED_LOG = re.compile(r"^ +log: (.*?)(?: \(check log file.*)?$", re.MULTILINE)
+BEGAN = time.time()
 
 
 @contextmanager
@@ -137,15 +137,17 @@ def hold_results() -> None:
 HELD: list[Any] = []
 
 
-def print_failures(logs: Iterable[str]) -> None:
-    """Repeat at the end, below all that Snakemake prints, why each failed job says it stopped."""
-    for log in logs:
-        for rule, details in FAILED_JOB.findall(Path(log).read_text(encoding="utf-8")):
-            found = FAILED_LOG.search(details)
-            path = Path(found[1]) if found else None
-            text = path.read_text(encoding="utf-8") if path and path.exists() else ""
-            print(f"rsvp {rule}: {why_stopped(text)} (log: {path and path.resolve()})",
-                  file=sys.stderr)  # fmt: skip
+def print_failures(plan: Plan) -> None:
+    """Repeat at the end, below all that Snakemake prints, the reason of each job that failed.
+
+    A job that began in this call and left no run record failed.
+    """
+    for job in plan.known.values():
+        log = Path(job.folder, "log.txt")
+        if not log.exists() or log.stat().st_mtime < BEGAN or Path(job.folder, RECORD).exists():
+            continue
+        reason = why_stopped(log.read_text(encoding="utf-8"))
+        print(f"rsvp {job.stage}: {reason} (log: {log.resolve()})", file=sys.stderr)
 
 
 def why_stopped(log: str) -> str:

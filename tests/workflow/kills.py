@@ -202,7 +202,7 @@ STATES = {
 
 
 def saved(project: Project, stage: str) -> tuple[int, float]:
-    """What of a stage is on disk: steps, videos or clips, and when it was written last."""
+    """Return the work of a stage that is on disk, in steps, videos or clips, and its time."""
     left, newest = 0, 0.0
     for path in (project.folder / "results").glob(STATES[stage]):
         if path.name.startswith("state-"):

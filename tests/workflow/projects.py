@@ -18,7 +18,7 @@ PARTS = ("Snakefile", "config.yaml", "rsvp", "workflow", "profiles", "configs", 
 
 @dataclass
 class Answer:
-    """What one call of snakemake gave back."""
+    """Exit code and output of one call of snakemake."""
 
     code: int
     text: str  # stdout and stderr
@@ -30,14 +30,14 @@ class Answer:
 
     @property
     def rules(self) -> dict[str, int]:
-        """How many jobs of each rule were planned, without the target."""
+        """Return the number of planned jobs by rule, without the target."""
         table = self.text.partition("Job stats:")[2].partition("total")[0]
         counts = re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)
         return {rule: int(count) for rule, count in counts if rule != "all"}
 
     @property
     def errors(self) -> list[str]:
-        """What rsvp says itself, also behind another job's progress bar."""
+        """Return rsvp's own lines, also those behind another job's progress bar."""
         return re.findall(r"rsvp(?: \w+)?: .*", self.text)
 
 

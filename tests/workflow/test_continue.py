@@ -14,7 +14,7 @@ from rsvp.data.predictions import Predictions
 
 
 def continued(project: Project, *arguments: str) -> subprocess.CompletedProcess:
-    """What the command says, run in the project's folder."""
+    """Run the command in the project's folder."""
     return subprocess.run(
         [sys.executable, "-m", "rsvp.commands.continue_videos", *arguments],
         cwd=project.folder,

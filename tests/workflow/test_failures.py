@@ -1,4 +1,4 @@
-"""What is repeated of failed jobs below all that Snakemake prints."""
+"""Reasons of failed jobs, repeated below all that Snakemake prints."""
 
 import pytest
 from session import why_stopped

@@ -1,4 +1,4 @@
-"""What the digest of a training's code leaves out changes no weight."""
+"""Modules that the digest of a training's code leaves out change no weight."""
 
 import sys
 from importlib import import_module
@@ -46,7 +46,7 @@ def change(monkeypatch: pytest.MonkeyPatch, changes: dict[str, dict[str, Any]]) 
 
 
 def same(folder: Path, project: Project, stage: str) -> bool:
-    """Whether the weights in a folder are those of the finished project, bit for bit."""
+    """Compare the weights in a folder with those of the finished project, bit for bit."""
     finished = project.folder / "results" / TRAININGS[stage][0]
     weights, expected = (load_file(f / "weights.safetensors") for f in (folder, finished))
     assert weights.keys() == expected.keys()

@@ -1,4 +1,4 @@
-"""What snakemake plans, and what it refuses before any job starts."""
+"""Jobs that are planned, and configs that are refused before any job starts."""
 
 import fcntl
 import re
@@ -41,7 +41,7 @@ def rules() -> dict[str, str]:
 
 
 def counts(planned: dict[Job, list[str]]) -> Counter:
-    """How many jobs of each stage would run."""
+    """Return the number of jobs that would run by stage."""
     return Counter(job.stage for job in planned)
 
 
@@ -261,7 +261,7 @@ REFUSED = {
 
 @pytest.fixture
 def beside(project):
-    """What some cases name, beside the config."""
+    """The project with the files that some cases name."""
     (project.folder / "empty").mkdir()
     (project.folder / "latents").mkdir()
     (project.folder / "latents/index.json").write_text('{"clips": 3}')

@@ -1,4 +1,4 @@
-"""What runs again after a change: exactly the stages that the change reaches."""
+"""A change runs exactly the stages again that it reaches."""
 
 import ast
 import json
@@ -230,7 +230,7 @@ DRY = ["nothing", "formatting of a model", "another kind of autoencoder", "the s
 
 @pytest.mark.parametrize("change", DRY)
 def test_snakemake_plans_the_same(moved, planned, change):
-    """And a dry run makes, changes and deletes nothing outside of .snakemake."""
+    """A dry run makes, changes and deletes nothing outside of .snakemake."""
     CHANGES[change][0](moved)
     stale = planned(moved)
     before = content(moved.folder)
@@ -271,7 +271,7 @@ def test_a_new_option_reaches_only_the_stages_that_are_handed_it(moved, option):
 
 
 def test_touch_does_not_make_stale_results_fresh(moved, planned):
-    """And code that comes back makes them so, whatever was planned in between."""
+    """Code that comes back makes them so, despite plans in between."""
     source = moved.folder / "rsvp/models/denoiser.py"
     text = source.read_text(encoding="utf-8")
     source.write_text(f"{text}NEW = 1\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What is compared: baselines and floor, the autoencoder's ceiling, and every row's scores.
+"""Comparison: baselines and floor, the autoencoder's ceiling, and every row's scores.
 
 in:  datasets/{dataset}/index.json, autoencoders/…/finetuned/, predictions/{row}/seed{seed}/
 out: predictions/{row}/seed{seed}/index.json, real_features/{dataset}/index.json,

@@ -139,7 +139,7 @@ def test_names_its_last_layer(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_learns_to_give_a_clip_back(kind):
+def test_learns_to_reconstruct_a_clip(kind):
     """Soon far better than the clip's mean; nothing is lost where training ends."""
     model, clip = autoencoder(kind).train(), smooth()
     optimizer = torch.optim.Adam(model.parameters(), lr=4e-3)
@@ -164,7 +164,7 @@ def patches(seed):
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("kind", ["triplane", "frames"])
-def test_soon_gives_back_every_colour_of_new_clips(kind, seed):
+def test_soon_reconstructs_every_colour_of_new_clips(kind, seed):
     """None of red, green and blue waits for the others to be learnt."""
     torch.manual_seed(seed)
     model = make_autoencoder(**arguments(kind))

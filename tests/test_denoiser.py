@@ -45,7 +45,7 @@ def flat(latents):
 
 @pytest.mark.parametrize("frames", [1, 3, 4, 6, 12])
 @pytest.mark.parametrize("cells", [4, 8])
-def test_gives_back_the_shape_of_any_number_of_frames(frames, cells):
+def test_returns_the_shape_of_any_number_of_frames(frames, cells):
     shapes = ({"motion": (2, 4, cells, cells)}, {"motion": (frames, 4, cells, cells)})
     noisy, time, observed = inputs(shapes)
     velocity = denoiser(shapes)(noisy, time, observed)["motion"]
@@ -55,7 +55,7 @@ def test_gives_back_the_shape_of_any_number_of_frames(frames, cells):
 
 
 @pytest.mark.parametrize("kind", ALL)
-def test_gives_back_every_latent_in_its_shape(kind):
+def test_returns_every_latent_in_its_shape(kind):
     noisy, time, observed = inputs(ALL[kind])
     answer = denoiser(ALL[kind])(noisy, time, observed)
     assert {k: v.shape for k, v in answer.items()} == {k: v.shape for k, v in noisy.items()}

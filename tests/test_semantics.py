@@ -81,14 +81,14 @@ class Oracle:
     def decode(self, motion, context) -> DecodedFrames:
         clips = zip(motion.flatten(1).int(), context.object.flatten(), context.background,
                     strict=True)  # fmt: skip
-        films, masks, displacements = zip(
-            *(self.film(self.videos[int(i)], times.tolist(), scene) for times, i, scene in clips),
+        drawn, masks, displacements = zip(
+            *(self.draw(self.videos[int(i)], times.tolist(), scene) for times, i, scene in clips),
             strict=True,
         )
-        frames = torch.stack(films)
+        frames = torch.stack(drawn)
         return DecodedFrames(frames, frames, torch.stack(masks), frames, torch.stack(displacements))
 
-    def film(self, video: GeneratedVideo, times: list[int], scene: torch.Tensor):
+    def draw(self, video: GeneratedVideo, times: list[int], scene: torch.Tensor):
         """Frames, masks and displacements of a video's objects at `times` over a scene."""
         alpha = torch.from_numpy(video.alpha[times]) / 255.0
         shows = (1.0 - alpha).prod(1, keepdim=True)
@@ -209,7 +209,7 @@ def test_ablations_tell_what_a_latent_explains(tmp_path):
             for measure in ("psnr", "ssim", "motion"):
                 assert entry[measure]["mean"] > 0, (entry["latent"], measure)
         assert entry["lpips"] is None  # no weights
-    # Frozen motion shows the last context frame, which is a film that can be made by hand.
+    # Frozen motion shows the last context frame, which is a clip that can be made by hand.
     first = next(iter(table.itertuples()))
     video = generate_video(SETTINGS, SIZE, int(first.clip[1:].split("@")[0]), CONTEXT + FUTURE)
     times = [5, 7, 9, 11]

@@ -1,7 +1,7 @@
-"""One video as small square frames, by ffmpeg. Loads without torch.
+"""One video as small square frames, by ffmpeg. The only module that knows ffmpeg-python.
 
 The shorter side is resized with an antialiasing filter and the centre is cropped, in one filter
-graph.
+graph. Loads without torch.
 """
 
 import errno
@@ -23,6 +23,7 @@ from functools import cache
 from typing import BinaryIO
 
 import av
+import ffmpeg
 import imageio_ffmpeg
 import numpy as np
 from PIL import Image
@@ -47,6 +48,7 @@ IMAGE_FORMATS = {"PNG": "png", "JPEG": "jpg"}
 PIPE_BYTES = 2**20
 PAUSE_SECONDS = 0.005
 KEPT_COMPLAINTS = 65536
+INPUT = "<input>"
 
 
 class Rejected(Exception):
@@ -271,22 +273,37 @@ def check_numbers(source: Source) -> None:
 def ffmpeg_command(
     name: str, images: bool, resolution: int, resize: Resize, binary: str
 ) -> list[str]:
-    """Return the command line; `name` is of a file, or an image2 pattern of images.
+    """Return the command line; `name` is of a file, or an image2 pattern of images."""
+    template = command_template(images, resolution, resize, binary)
+    return [name if part == INPUT else part for part in template]
+
+
+@cache
+def command_template(images: bool, resolution: int, resize: Resize, binary: str) -> tuple[str, ...]:
+    """Return the command line with `INPUT` for the name; ffmpeg-python takes a millisecond.
 
     The whitelist keeps playlists from the network. One thread each: the jobs are the parallelism.
     """
-    kind = ["-f", "image2", "-start_number", "0"] if images else ["-protocol_whitelist", "file"]
-    # The shorter side becomes `resolution`, the longer one follows. V: no cover pictures.
-    wide = r"gt(iw\,ih)\,"
-    width, height = f"if({wide}-1\\,{resolution})", f"if({wide}{resolution}\\,-1)"
-    scale = f"scale=w={width}:h={height}:flags={resize.name}+{SCALER_FLAGS}"
-    graph = f"[0:V:0]{scale},format=rgb24,crop={resolution}:{resolution}[frames]"
+    if images:
+        stream = ffmpeg.input(INPUT, format="image2", start_number=0, threads=1)
+    else:
+        stream = ffmpeg.input(INPUT, protocol_whitelist="file", threads=1)
+    # V: no cover pictures. The shorter side becomes `resolution`, the longer one follows.
+    wide = "gt(iw,ih)"
+    stream = (
+        stream["V:0"]
+        .filter("scale", w=f"if({wide},-1,{resolution})", h=f"if({wide},{resolution},-1)",
+                flags=f"{resize.name}+{SCALER_FLAGS}")
+        .filter("format", "rgb24")
+        .filter("crop", resolution, resolution)
+    )  # fmt: skip
     # passthrough: each decoded frame once, whatever its time stamp; the default invents frames.
     # Its buffer is written when full, not after each frame: fewer switches between ffmpeg and us.
-    output = ["-f", "rawvideo", "-fps_mode", "passthrough", "-flush_packets", "0", "pipe:"]
-    quiet = ["-nostdin", "-hide_banner", "-loglevel", "error", "-filter_complex_threads", "1"]
-    source = [*kind, "-threads", "1", "-i", name]
-    return [binary, *quiet, *source, "-filter_complex", graph, "-map", "[frames]", *output]
+    stream = stream.output("pipe:", format="rawvideo", fps_mode="passthrough", flush_packets=0)
+    stream = stream.global_args(
+        "-nostdin", "-hide_banner", "-loglevel", "error", "-filter_complex_threads", "1"
+    )
+    return tuple(ffmpeg.compile(stream, cmd=binary))
 
 
 @contextmanager

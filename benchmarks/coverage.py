@@ -143,15 +143,15 @@ def difference_span(clips: Clips) -> Span:
     return interval.low, interval.high
 
 
-def ensembles(groups: int, futures: int = 4) -> Callable[[np.random.Generator], Clips]:
-    """Expected squared error of the mean, and the found one, of futures that are calibrated."""
+def ensembles(groups: int, trajectories: int = 4) -> Callable[[np.random.Generator], Clips]:
+    """Expected squared error of the mean, and the found one, of calibrated trajectories."""
 
     def draw(random: np.random.Generator) -> Clips:
         of_clip = group_sizes(random, groups)
         unsure = np.exp(0.5 * random.normal(size=groups))[of_clip, None]  # differs by group
         truth = unsure * random.normal(size=(len(of_clip), 30))
-        drawn = unsure * random.normal(size=(futures, len(of_clip), 30))
-        expected = (futures + 1) / futures * drawn.var(axis=0, ddof=1).mean(axis=1)
+        drawn = unsure * random.normal(size=(trajectories, len(of_clip), 30))
+        expected = (trajectories + 1) / trajectories * drawn.var(axis=0, ddof=1).mean(axis=1)
         error = ((drawn.mean(axis=0) - truth) ** 2).mean(axis=1)
         return Clips(expected[:, None], error[:, None], of_clip)
 

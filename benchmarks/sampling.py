@@ -111,8 +111,8 @@ class Setup:
             numbers = self.indices[first : first + BATCH]
             context = self.context[first : first + BATCH].to(self.fabric.device)
             with self.fabric.autocast():
-                futures = predict_block(network, self.seed, numbers, context, 0, [0])[:, 0]
-            found += [self.compared(future, first + i) for i, future in enumerate(futures)]
+                trajectories = predict_block(network, self.seed, numbers, context, 0, [0])[:, 0]
+            found += [self.compared(future, first + i) for i, future in enumerate(trajectories)]
         return {name: torch.stack([each[name] for each in found]) for name in found[0]}
 
     def compared(self, future: torch.Tensor, place: int) -> dict[str, torch.Tensor]:

@@ -412,7 +412,7 @@ def denoiser_arguments(config: Predictor, batches: LatentBatches) -> dict[str, A
 
 
 def sampling(setup: Setup) -> Work:
-    """Prediction of one batch of futures, one each, as the stage predict does."""
+    """Prediction of one trajectory of each clip of a batch, as the stage predict does."""
     autoencoder, clips, device = setup.autoencoder(), setup.clips, setup.fabric.device
     latents = RandomLatents(autoencoder, clips)
     drawn = LatentBatches(latents, SEED, PREDICTED)

@@ -49,7 +49,7 @@ def run(folder: Path, protocol: str = "prediction", **changed: object) -> pd.Dat
         "out": folder / "out",
         "config": None,
         "context": CONTEXT,
-        "futures_only": False,
+        "future_only": False,
         "unpaired": False,
         "group_pattern": r"_g(\d+)",
         "baselines": ["copy-last"],
@@ -92,13 +92,13 @@ def test_predictions_may_lack_the_observed_frames(folders: Path) -> None:
     whole = run(folders)
     for path in (folders / "mine").iterdir():
         np.save(path, np.load(path)[CONTEXT:])
-    pd.testing.assert_frame_equal(run(folders, futures_only=True), whole)
+    pd.testing.assert_frame_equal(run(folders, future_only=True), whole)
     with pytest.raises(UserError, match=r"clips of 12 frames .* but 16 frames") as caught:
         run(folders)
     assert "\n" not in str(caught.value)
 
 
-def test_folders_are_sampled_futures(folders: Path) -> None:
+def test_folders_are_trajectories(folders: Path) -> None:
     shutil.copytree(folders / "mine", folders / "again")
     for path in (folders / "again").iterdir():
         np.save(path, 255 - np.load(path))

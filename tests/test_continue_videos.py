@@ -106,7 +106,7 @@ def test_videos_are_named_by_file_folder_or_place_below_a_folder(tmp_path):
     [
         ({"at": -1.0}, "--at: -1.0; allowed: seconds from the video's start"),
         ({"at": float("nan")}, "--at: nan; allowed"),
-        ({"futures": 0}, "--futures: 0; allowed: 1 or more"),
+        ({"trajectories": 0}, "--trajectories: 0; allowed: 1 or more"),
         ({"frames": -3}, "--frames: -3; allowed: 1 or more"),
         ({"predictor": "other"}, "--predictor: other: not in the config; allowed: rsvp-m"),
         ({}, r"predictors/rsvp-m/seed0/index\.json: no such file; train it first"),
@@ -117,8 +117,9 @@ def test_wrong_calls_are_refused_in_one_line(tmp_path, given, said):
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     (tmp_path / "more.yaml").write_text(yaml.safe_dump({"results": str(tmp_path / "results")}))
     arguments = argparse.Namespace(
-        videos=[tmp_path / "a.mkv"], out=tmp_path / "out", predictor=None, seed=0, futures=None,
-        frames=None, at=None, config=[tmp_path / "config.yaml", tmp_path / "more.yaml"],
+        videos=[tmp_path / "a.mkv"], out=tmp_path / "out", predictor=None, seed=0,
+        trajectories=None, frames=None, at=None,
+        config=[tmp_path / "config.yaml", tmp_path / "more.yaml"],
     )  # fmt: skip
     vars(arguments).update(given)
     with pytest.raises(UserError, match=said):

@@ -71,15 +71,15 @@ def test_latents_are_normalised_for_the_denoiser_and_restored_for_the_decoder():
     network = TrainedPredictor(
         autoencoder, denoiser, statistics, LAYOUT, MOTION, OBJECTIVES["flow"], sampling
     )
-    futures = predict(network, context, noise, fresh)
-    assert futures.shape == (2, 2, 6, 3, 32, 32)
+    trajectories = predict(network, context, noise, fresh)
+    assert trajectories.shape == (2, 2, 6, 3, 32, 32)
     seen = autoencoder.encode_context(context)
     last = autoencoder.encode_motion(context, seen)[:, -1:]
     # One more in normalised units is one deviation more in the autoencoder's.
     deviation = torch.tensor(statistics["motion"].deviation).view(4, 1, 1)
     expected = autoencoder.decode((last + deviation).expand(-1, 6, -1, -1, -1), seen).frames
     for k in range(2):
-        torch.testing.assert_close(futures[:, k], expected, atol=1e-4, rtol=1e-3)
+        torch.testing.assert_close(trajectories[:, k], expected, atol=1e-4, rtol=1e-3)
 
 
 class Recorder:
@@ -135,7 +135,7 @@ def test_a_clip_is_predicted_alike_alone_and_beside_others(objective):
     context = torch.rand(3, 3, 3, 32, 32) * 2 - 1
     sampling = Sampling("ddim", 3, eta=0.7, guidance=1.5, guidance_high=0.9)
 
-    def futures(places, clips):
+    def trajectories(places, clips):
         noise = future_noise(SHAPE, 0, clips, 2)
         fresh = partial(step_noise, noise[:, 0], 0, clips)
         network = TrainedPredictor(
@@ -143,6 +143,6 @@ def test_a_clip_is_predicted_alike_alone_and_beside_others(objective):
         )
         return predict(network, context[places], noise, fresh)
 
-    together, alone = futures([0, 1, 2], [4, 7, 9]), futures([1], [7])
+    together, alone = trajectories([0, 1, 2], [4, 7, 9]), trajectories([1], [7])
     assert together.isfinite().all()
     torch.testing.assert_close(together[1:2], alone, atol=1e-4, rtol=1e-4)

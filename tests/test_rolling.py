@@ -23,11 +23,11 @@ def test_each_trajectory_goes_on_from_its_own_end(observed, horizon):
     be longer than a block, and horizons end within one."""
     context = torch.tensor([10, 100], dtype=torch.uint8).view(2, 1, 1, 1, 1)
     context = context.expand(2, observed, 3, 4, 4)
-    futures = roll(steady, context, 3, horizon)
+    trajectories = roll(steady, context, 3, horizon)
     times = torch.arange(1, horizon + 1).view(1, 1, -1)
     expected = torch.tensor([10, 100]).view(2, 1, 1) + torch.arange(1, 4).view(1, 3, 1) * times
-    assert futures.dtype == torch.uint8 and futures.shape == (2, 3, horizon, 3, 4, 4)
-    assert torch.equal(futures[..., 1, 2, 3].long(), expected)
+    assert trajectories.dtype == torch.uint8 and trajectories.shape == (2, 3, horizon, 3, 4, 4)
+    assert torch.equal(trajectories[..., 1, 2, 3].long(), expected)
 
 
 def test_blocks_are_asked_in_order_and_no_more_than_needed():

@@ -70,7 +70,7 @@ def main() -> None:
         "--context", type=int, default=0, help="observed frames of a clip: not scored"
     )
     parser.add_argument(
-        "--futures-only", action="store_true", help="predicted clips lack the observed frames"
+        "--future-only", action="store_true", help="predicted clips lack the observed frames"
     )
     parser.add_argument(
         "--unpaired", action="store_true", help="equal names mean nothing: score as sets only"
@@ -107,7 +107,7 @@ def run(arguments: argparse.Namespace) -> None:
         clips=protocol.clips,
         frames=protocol.frames,
         context=arguments.context,
-        futures_only=arguments.futures_only,
+        future_only=arguments.future_only,
         paired=not arguments.unpaired,
         group_pattern=arguments.group_pattern,
     )

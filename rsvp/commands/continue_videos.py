@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--predictor", help="default: the first of the config's report")
     parser.add_argument("--seed", type=int, default=0, help="of the training and of the noise")
     parser.add_argument(
-        "--futures", type=int, help="trajectories of each video; default: as the config says"
+        "--trajectories", type=int, help="trajectories of each video; default: as the config says"
     )
     parser.add_argument("--frames", type=int, help="of each trajectory; default: as in training")
     parser.add_argument(
@@ -62,7 +62,7 @@ def main() -> None:
 @torch.no_grad()
 def run(arguments: argparse.Namespace) -> None:
     """Continue each video, and print the path of the video that shows it."""
-    for flag in ("futures", "frames"):
+    for flag in ("trajectories", "frames"):
         given = getattr(arguments, flag)
         if given is not None and given < 1:
             raise UserError(f"--{flag}: {given}; allowed: 1 or more")
@@ -83,14 +83,14 @@ def run(arguments: argparse.Namespace) -> None:
             " name one whose context is a beginning"
         )
     frames = arguments.frames or network.layout.frames - context.first
-    futures = arguments.futures or config.evaluation.trajectories
+    trajectories = arguments.trajectories or config.evaluation.trajectories
     sources = named_sources(arguments.videos)
     predict = partial(predict_block, network, arguments.seed, [0])
     for video, source in tqdm(sources.items(), desc="continue", unit="video", delay=2):
         seen, rate = observed(source, dataset, context.first, arguments.at)
         shown = torch.from_numpy(seen).permute(0, 3, 1, 2)[None].to(fabric.device)
         with fabric.autocast():
-            made = roll(predict, shown, futures, frames)
+            made = roll(predict, shown, trajectories, frames)
         made = made[0].permute(0, 1, 3, 4, 2).cpu().numpy()
         write(arguments.out, video, seen, made, rate)
 
@@ -114,9 +114,9 @@ def trained(config: Config, name: str, seed: int, device: torch.device) -> Train
 
 
 def write(out: Path, name: str, context: np.ndarray, trajectories: np.ndarray, rate: float) -> None:
-    """Write trajectories (K, F, R, R, 3) as `future<k>/<name>.npy`, and side by side as a video."""
+    """Write trajectories (K, F, R, R, 3): `trajectory<k>/<name>.npy`, and a video of all."""
     for number, trajectory in enumerate(trajectories):
-        path = out / f"future{number}" / f"{name}.npy"
+        path = out / f"trajectory{number}" / f"{name}.npy"
         with atomic_path(path) as temporary, open(temporary, "wb") as stream:
             np.save(stream, trajectory, allow_pickle=False)
     video = out / f"{name}.mp4"

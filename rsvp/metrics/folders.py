@@ -90,18 +90,18 @@ def predicted_row(
     clips: int | None,
     frames: int | None,
     context: int,
-    futures_only: bool,
+    future_only: bool,
     paired: bool,
     group_pattern: str,
 ) -> tuple[RowScorer, FolderClips]:
     """Pair folders of predicted clips, a trajectory each, with real ones; return these, too.
 
     clips, frames: of the protocol; None: all. context: observed frames of a real clip, which
-    predicted clips of `futures_only` lack.
+    predicted clips of `future_only` lack.
     """
     truth, samples = ClipFolder(real), [ClipFolder(path) for path in predicted]
     real_names, names = chosen_names(truth, samples, paired, clips)
-    skip = 0 if futures_only else context
+    skip = 0 if future_only else context
     real_clips = FolderClips(truth, real_names, frames, group_pattern)
     check_size(real_clips)
     length, height, width = real_clips.shape[:3]
@@ -111,7 +111,7 @@ def predicted_row(
     trajectories = [FolderClips(item, names, most, group_pattern) for item in samples]
     check_lengths(real_clips, trajectories, skip, context)
     if not paired and skip < context:
-        raise UserError("--futures-only: unpaired clips have no observed frames to be shown with")
+        raise UserError("--future-only: unpaired clips have no observed frames to be shown with")
     index = {
         "row": label(predicted[0]),
         "kind": "predictor",
@@ -208,7 +208,7 @@ def check_lengths(
         if clips.shape != expected:
             raise UserError(
                 f"{clips.index_path}: clips of {size(clips.shape)}, but {size(expected)} are "
-                f"needed beside those of {real.index_path}; --context and --futures-only say "
+                f"needed beside those of {real.index_path}; --context and --future-only say "
                 "which frames are there"
             )
 

@@ -93,7 +93,7 @@ def _smaller(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
 def statistics(
     predicted: np.ndarray, real: np.ndarray, groups: Sequence[str], resamples: int
 ) -> dict[str, Any]:
-    """Compare the distances (Q,) of predictions with those of their own real futures.
+    """Compare the distances (Q,) of predictions with those of their own real future frames.
 
     "ratio": the geometric mean of predicted over real distance, clip by clip; 1 where predictions
     keep the distance that real clips keep. "nearer": the probability that a prediction is nearer to

@@ -16,15 +16,15 @@ def roll(block: BlockPredictor, context: Tensor, trajectories: int, horizon: int
     trajectory from the last Tc of its frames, predicted or observed, as they are stored. Surplus
     frames of the last block are dropped.
     """
-    futures = block(context, 0, range(trajectories))
+    predicted = block(context, 0, range(trajectories))
     observed = context[:, None].expand(-1, trajectories, *context.shape[1:])
     number = 1
-    while futures.shape[2] < horizon:
-        seen = torch.cat([observed, futures], 2)[:, :, -context.shape[1] :]
+    while predicted.shape[2] < horizon:
+        seen = torch.cat([observed, predicted], 2)[:, :, -context.shape[1] :]
         made = [block(seen[:, k], number, [k]) for k in range(trajectories)]
-        futures = torch.cat([futures, torch.cat(made, 1)], 2)
+        predicted = torch.cat([predicted, torch.cat(made, 1)], 2)
         number += 1
-    return futures[:, :, :horizon]
+    return predicted[:, :, :horizon]
 
 
 def blocks_of(horizon: int, block_frames: int) -> int:

@@ -74,14 +74,14 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     kept = Descriptions(arguments.state, key)
     numbers = [clip_places(test, row.clips, row.index["row"]) for row in rows]
     real_clips = sorted({number for clips in numbers for number in clips})
-    futures = [partial(test.frames, number, test.context_frames) for number in real_clips]
-    found = nearest_clips("real", futures, train, detector, kept)
+    loaders = [partial(test.frames, number, test.context_frames) for number in real_clips]
+    found = nearest_clips("real", loaders, train, detector, kept)
     real_distance = dict(zip(real_clips, found.distance, strict=True))
     folder = fresh_folder(arguments.index.parent / "pictures")
     entries = []
     for place, (row, clips) in enumerate(zip(rows, numbers, strict=True)):
-        futures = [partial(first_future, row, i, test) for i in range(len(row))]
-        found = nearest_clips(f"row{place}", futures, train, detector, kept)
+        loaders = [partial(first_future, row, i, test) for i in range(len(row))]
+        found = nearest_clips(f"row{place}", loaders, train, detector, kept)
         real = np.array([real_distance[number] for number in clips])
         groups = test.table["group"].iloc[clips].tolist()
         entries.append(
@@ -134,7 +134,7 @@ class Descriptions:
 
 def nearest_clips(
     name: str,
-    futures: Sequence[Callable[[], Tensor]],
+    loaders: Sequence[Callable[[], Tensor]],
     train: Clips,
     detector: Detector | None,
     kept: Descriptions,
@@ -146,15 +146,15 @@ def nearest_clips(
     """
 
     def future_features(i: int) -> np.ndarray:
-        frames, symmetry = futures[i]().permute(0, 3, 1, 2), int(found.symmetry[i])
+        frames, symmetry = loaders[i]().permute(0, 3, 1, 2), int(found.symmetry[i])
         return clip_feature(detector, turned(frames, symmetry, train.augment).permute(0, 2, 3, 1))
 
-    queries = (symmetric(future(), train.augment) for future in futures)
+    queries = (symmetric(future(), train.augment) for future in loaders)
     colours = kept.blocks("colours", len(train), lambda i: coarse(train_future(train, i)))
     found = memorisation.nearest(queries, colours)
     if detector is None:
         return found
-    own = kept.blocks(f"features-{name}", len(futures), future_features)
+    own = kept.blocks(f"features-{name}", len(loaders), future_features)
     training = kept.blocks(
         "features", len(train), lambda i: clip_feature(detector, train_future(train, i))
     )

@@ -77,11 +77,11 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         context = frames.permute(0, 1, 4, 2, 3).to(fabric.device)
         block = partial(predict_block, network, settings.seed, batch)
         with fabric.autocast():
-            futures = roll(block, context, trajectories, horizon)
-        futures = futures.permute(0, 1, 2, 4, 5, 3).cpu()
+            predicted = roll(block, context, trajectories, horizon)
+        predicted = predicted.permute(0, 1, 2, 4, 5, 3).cpu()
         seconds += time.perf_counter() - started  # of sampling, without writing
-        for index, future in zip(batch, futures, strict=True):
-            writer.add(index, future)
+        for index, made in zip(batch, predicted, strict=True):
+            writer.add(index, made)
         parts.checkpoint()
     writer.finish()
     shape = (1, observed, 3, clips.resolution, clips.resolution)

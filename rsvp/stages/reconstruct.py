@@ -59,9 +59,9 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         context, future = frames.to(fabric.device).split([clips.context_frames, horizon], 1)
         block = partial(reconstruct_block, autoencoder, future, block_frames)
         with fabric.autocast():
-            futures = roll(block, context, 1, horizon)
-        for index, future in zip(batch, futures.permute(0, 1, 2, 4, 5, 3).cpu(), strict=True):
-            writer.add(index, future)
+            predicted = roll(block, context, 1, horizon)
+        for index, made in zip(batch, predicted.permute(0, 1, 2, 4, 5, 3).cpu(), strict=True):
+            writer.add(index, made)
         parts.checkpoint()
     writer.finish()
     return {"clips": len(indices), "device": device_name(fabric)}

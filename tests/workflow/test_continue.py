@@ -36,7 +36,7 @@ def test_futures_are_those_of_the_predict_stage(finished, tmp_path):
     at = (clip["start"] + CONTEXT) / rate
     answer = continued(finished, str(video), "--out", str(tmp_path), "--at", str(at))
     assert answer.returncode == 0, answer.stderr
-    made = [np.load(tmp_path / f"future{k}" / f"{video.stem}.npy") for k in range(2)]
+    made = [np.load(tmp_path / f"trajectory{k}" / f"{video.stem}.npy") for k in range(2)]
     expected = predictions.frames(0).numpy()
     # Batches of other sizes may round otherwise.
     difference = np.abs(np.stack(made).astype(int) - expected.astype(int))
@@ -48,11 +48,11 @@ def test_videos_of_no_dataset_go_on_from_their_end(finished, tmp_path):
     video = tmp_path / "of $(mine) 'x'.avi"
     write_lossless(video, moving_squares(1)[: CONTEXT + 2])
     out = tmp_path / "out"
-    arguments = [str(video), "--out", str(out), "--futures", "3", "--frames", str(2 * FRAMES)]
+    arguments = [str(video), "--out", str(out), "--trajectories", "3", "--frames", str(2 * FRAMES)]
     answer = continued(finished, *arguments)
     assert answer.returncode == 0, answer.stderr
-    futures = [np.load(out / f"future{k}" / f"{video.stem}.npy") for k in range(3)]
-    assert all(future.shape == (2 * FRAMES, 32, 32, 3) for future in futures)
+    trajectories = [np.load(out / f"trajectory{k}" / f"{video.stem}.npy") for k in range(3)]
+    assert all(made.shape == (2 * FRAMES, 32, 32, 3) for made in trajectories)
     assert answer.stdout.splitlines() == [str(out / f"{video.stem}.mp4")]
     with av.open(str(out / f"{video.stem}.mp4")) as container:
         assert sum(1 for _ in container.decode(video=0)) == CONTEXT + 2 * FRAMES

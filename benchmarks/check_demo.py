@@ -7,6 +7,7 @@ when one is not kept. LPIPS is promised of a demo that was scored with its weigh
 """
 
 import argparse
+import math
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -110,7 +111,9 @@ def finetune_promises(results: Path) -> Iterator[Promise]:
     for index in indexes(results, f"autoencoders/{AUTOENCODER}/seed*/finetuned/index.json"):
         finetuned = read_json(index)
         seed = index.parent.parent.name
-        low, cost = finetuned["improvement"]["low"], finetuned["psnr_cost"]  # of clips not watched
+        # Of clips that are not watched; missing where all are.
+        low = (finetuned["improvement"] or {}).get("low") or math.nan
+        cost = math.nan if finetuned["psnr_cost"] is None else finetuned["psnr_cost"]
         yield Promise(f"{seed}: watched score improved, low end of the interval", low, low > 0)
         yield Promise(f"{seed}: PSNR that fine-tuning cost, 0.5 dB at most", cost, cost <= 0.5)
 

@@ -1,7 +1,5 @@
 """Bounded files of frames: what is written is what is read, by our reader and by safetensors."""
 
-import pickle
-
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
@@ -65,16 +63,6 @@ def test_index_and_file_must_agree(tmp_path):
     files[0]["items"] = 6
     with pytest.raises(UserError, match="holds 5 items, its index says 6"):
         FrameReader(tmp_path, files).rows([0])
-
-
-def test_reader_goes_to_other_processes_without_the_frames(tmp_path, monkeypatch):
-    monkeypatch.setattr(parts, "PART_BYTES", 2000 * 6 * 6 * 3)
-    frames = some_frames(3000)
-    read = FrameReader(tmp_path, write(tmp_path, frames))
-    read.rows([0, 2999])
-    sent = pickle.dumps(read)
-    assert len(sent) < 5000
-    assert np.array_equal(pickle.loads(sent).rows([2999]), frames[[2999]])
 
 
 def test_frame_cache_of_an_index(tmp_path):

@@ -56,7 +56,7 @@ def test_files_that_settings_name_count_by_content(tmp_path):
 
 def test_bars_are_drawn_as_often_as_the_environment_says():
     """The workflow sets it, for terminals and log files; tqdm takes an argument before it."""
-    shown = "from rsvp.runtime.journal import batches; print(batches(0, 3, 1, 'test').mininterval)"
+    shown = "from rsvp.runtime.parts import batches; print(batches(0, 3, 1, 'test').mininterval)"
     environment = os.environ | {"TQDM_MININTERVAL": "10"}
     command = [sys.executable, "-c", shown]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)

@@ -1,7 +1,6 @@
 """The latent cache: what is written is read back, normalised over the training split."""
 
 import itertools
-import pickle
 import shutil
 
 import numpy as np
@@ -182,18 +181,6 @@ def test_restore_is_the_opposite_of_normalise(shape):
     torch.testing.assert_close(
         statistics.normalise(values)[..., 1, :, :], (values[..., 1, :, :] + 2) / 2
     )
-
-
-@pytest.mark.usefixtures("small_files")
-def test_another_process_maps_its_own_files(tmp_path):
-    """As a data loader's workers do: what is sent holds no latents."""
-    write(tmp_path, COUNTS)
-    read = Latents(tmp_path / "index.json", "train")
-    before = read.batch([9, 0, 4])
-    sent = pickle.dumps(read)
-    assert len(sent) < 4 * BYTES
-    again = pickle.loads(sent).batch([9, 0, 4])
-    assert all(torch.equal(again[kind], value) for kind, value in before.items())
 
 
 @pytest.mark.usefixtures("small_files")

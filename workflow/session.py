@@ -7,7 +7,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from rsvp.runtime.code import ROOT
 from rsvp.runtime.errors import BAD_INPUT, UserError
 from rsvp.runtime.files import read_yaml
 from rsvp.runtime.journal import JOURNAL, SAVE_SECONDS, forget
-from rsvp.runtime.lock import no_locks
+from rsvp.runtime.lock import STARTER, no_locks
 from rsvp.runtime.main import STARTED, STOPPED, denied_message
 from rsvp.runtime.record import running_versions
 
@@ -77,7 +77,7 @@ def run_own_code(config: Config) -> None:
     os.environ["PYTHON"] = sys.executable
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([str(ROOT), *filter(None, found)]))
     os.environ["PYTHONSAFEPATH"] = "1"
-    os.environ["RSVP_STARTER"] = str(os.getpid())  # a stage ends when this process has
+    os.environ[STARTER] = str(os.getpid())  # a stage ends when this process has
     os.environ[SAVE_SECONDS] = str(config.compute.save_seconds)
     # How often all bars are drawn: in a log file they should not drown the rest.
     os.environ.setdefault("TQDM_MININTERVAL", "0.5" if sys.stderr.isatty() else "10")
@@ -108,7 +108,8 @@ def forget_journals(plan: Plan) -> None:
     for job in plan.jobs:
         state = Path(job.folder, "state")
         if Path(job.folder, RECORD).exists() and any(state.glob(f"*{JOURNAL}")):
-            forget(state)
+            with suppress(PermissionError):  # another user's
+                forget(state)
 
 
 def hold_results() -> None:

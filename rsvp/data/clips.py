@@ -23,8 +23,8 @@ logger = logging.getLogger(__name__)
 class Clips:
     """The clips of one split: "train", "validation" or "test".
 
-    `table`: their rows of clips.csv. `frames(i)`: their images. Can be sent to other processes:
-    frames and truth stay on disk. With `horizon`, clips go on to so many future frames; those
+    `table`: their rows of clips.csv. `frames(i)`: their images. Frames and truth stay
+    on disk. With `horizon`, clips go on to so many future frames; those
     whose videos end before are in the table still, and not in `fitting`.
     """
 
@@ -58,9 +58,6 @@ class Clips:
 
     def __len__(self) -> int:
         return len(self.table)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key != "truth_file"}
 
     def last_row(self, i: int) -> int:
         """Return the place of clip `i`'s last frame in its video."""

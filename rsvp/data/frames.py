@@ -39,8 +39,7 @@ def map_tensor(path: str | Path) -> np.ndarray:
 class FrameReader:
     """The frames in a list of files as one array, mapped into memory file by file.
 
-    `parts`: [{"file", "items"}] in order, as the index beside the files lists them. Can be sent to
-    other processes: the maps stay behind.
+    `parts`: [{"file", "items"}] in order, as the index beside the files lists them.
     """
 
     def __init__(self, folder: str | Path, parts: Sequence[dict[str, Any]]) -> None:
@@ -50,9 +49,6 @@ class FrameReader:
 
     def __len__(self) -> int:
         return int(self.bounds[-1])
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"maps": {}}
 
     def rows(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         """Return a copy of the items at `rows`, in any order: uint8 (n, …)."""

@@ -141,10 +141,6 @@ class Latents:
     def __len__(self) -> int:
         return len(self.clips)
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Without the mapped files: another process maps its own."""
-        return self.__dict__ | {"opened": {}}
-
     def batch(
         self, indices: Sequence[int], context: str = PREFIX, turns: Tensor | None = None
     ) -> dict[str, Tensor]:

@@ -23,7 +23,7 @@ from rsvp.report.plots import (
 from rsvp.report.printing import Table, TableFile, number
 from rsvp.report.records import (
     DatasetMetadata,
-    History,
+    StageHistory,
     autoencoder_of,
     count,
     duration,
@@ -62,23 +62,24 @@ CURVES = {  # columns of histories
 
 
 @dataclass(frozen=True)
-class Context:
+class ContextResults:
     """The results in a context beside the first frames of clips."""
 
     title: str
+    rows: Sequence[ResultRow]
     results: TableFile
     comparisons: TableFile
 
 
 @dataclass(frozen=True)
-class Report:
+class PageContent:
     """All that the page shows."""
 
     title: str
     tables: Tables
     printed: Mapping[str, Sequence[Table]]  # by the name of their file
-    contexts: Sequence[Context]
-    histories: Sequence[History]
+    contexts: Sequence[ContextResults]
+    histories: Sequence[StageHistory]
     records: Sequence[dict[str, Any]]
     costs: Sequence[Cost]
     galleries: Sequence[Gallery]
@@ -88,7 +89,7 @@ class Report:
     resamples: int
 
 
-def render(report: Report) -> str:
+def render(report: PageContent) -> str:
     """The whole page as HTML text."""
     environment = Environment(
         loader=PackageLoader("rsvp.report", ""),
@@ -102,6 +103,7 @@ def render(report: Report) -> str:
         environment.loader.get_source(environment, name)[0]
     )
     tables = report.tables
+    rows = [*tables.rows, *(row for context in report.contexts for row in context.rows)]
     drawn = drawn_over_horizon(tables)
     return environment.get_template("page.html.jinja").render(
         report=report,
@@ -132,8 +134,8 @@ def render(report: Report) -> str:
         curve_names=curve_names(report.histories),
         sample=sample_text(tables),
         protocol_texts=[(name, protocol_text(name, tables)) for name in tables.protocols],
-        protocols=protocols(tables.rows),
-        samplers=[(row.label, text) for row in tables.of_kind("predictor")
+        protocols=protocols(rows),
+        samplers=[(row.label, text) for row in rows if row.kind == "predictor"
                   if (text := sampler_of(row.name, report.records))],
         provenance=provenance(list(report.records)),
         made_by=made_by(),
@@ -141,7 +143,7 @@ def render(report: Report) -> str:
         measures=sorted(MEASURES, key=lambda measure: not tables.known(measure)),
         samplings=explained_samplings(tables),
         explained_rows=[(method, EXPLAINED_ROWS[method])
-                        for method in dict.fromkeys(row.method for row in tables.rows)
+                        for method in dict.fromkeys(row.method for row in rows)
                         if method in EXPLAINED_ROWS],
         version=metadata.version("rsvp"),
     )  # fmt: skip
@@ -170,7 +172,7 @@ def explained_samplings(tables: Tables) -> dict[str, str]:
     return {"no suffix": SAMPLINGS["single"]} | found if found else {}
 
 
-def curve_names(histories: Sequence[History]) -> list[tuple[str, str]]:
+def curve_names(histories: Sequence[StageHistory]) -> list[tuple[str, str]]:
     """(name, meaning) of the training curves."""
     curves = dict.fromkeys(curve for history in histories for curve in history.curves)
     return [(name.replace("_", " "), CURVES[name]) for name in curves if name in CURVES]
@@ -255,7 +257,7 @@ def figure(svg: str, title: str, prefix: str) -> Markup:
     return Markup(inline_svg(svg, title, prefix))
 
 
-def learning_figures(histories: Sequence[History]) -> list[tuple[str, Markup]]:
+def learning_figures(histories: Sequence[StageHistory]) -> list[tuple[str, Markup]]:
     """(stage, SVG) of each training stage."""
     figures = []
     for place, stage in enumerate(dict.fromkeys(history.stage for history in histories)):

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from rsvp.report.estimates import Estimate
 from rsvp.report.measures import DRAWN
-from rsvp.report.records import History
+from rsvp.report.records import StageHistory
 from rsvp.report.rows import ResultRow
 from rsvp.report.tables import Quantity, Tables
 
@@ -222,7 +222,7 @@ def label_ends(axes: Axes, labels: list[Label], end: float, x: float) -> None:
         )  # fmt: skip
 
 
-def learning_plot(histories: Sequence[History]) -> str:
+def learning_plot(histories: Sequence[StageHistory]) -> str:
     """SVG: the curves of all given training stages, a small panel for each; seeds overlaid."""
     pairs = ((history.stage, curve) for history in histories for curve in history.curves)
     stages = list(dict.fromkeys(history.stage for history in histories))
@@ -238,7 +238,7 @@ def learning_plot(histories: Sequence[History]) -> str:
         return svg(figure, "learning-" + "-".join(used))
 
 
-def draw_learning(axes: Axes, histories: list[History], curve: str) -> None:
+def draw_learning(axes: Axes, histories: list[StageHistory], curve: str) -> None:
     """One curve of one stage: dense ones smoothed over their trace, sparse ones with points."""
     for number, history in enumerate(histories):
         if curve not in history.table:

@@ -31,7 +31,7 @@ MAKING = ("numpy", "scipy", "pandas", "matplotlib", "jinja2")  # packages that m
 
 
 @dataclass(frozen=True)
-class History:
+class StageHistory:
     """The loss table of one training stage."""
 
     stage: str  # what is trained and how: "autoencoder rsvp, pretrained"
@@ -61,7 +61,7 @@ def result_label(path: Path) -> tuple[str, int]:
     return ", ".join([f"{KINDS.get(kind, kind)} {name}".strip(), *more]), seed
 
 
-def read_histories(paths: Iterable[Path]) -> list[History]:
+def read_histories(paths: Iterable[Path]) -> list[StageHistory]:
     """Training histories, autoencoders before predictors, in the order of training."""
     histories = []
     for path in paths:
@@ -69,9 +69,9 @@ def read_histories(paths: Iterable[Path]) -> list[History]:
             table = pd.read_csv(path).sort_values("step", kind="stable")
         except (OSError, KeyError, EmptyDataError, pd.errors.ParserError) as error:
             raise UserError(f"{path}: no table of losses ({error}); train again") from None
-        histories.append(History(*result_label(path), table))
+        histories.append(StageHistory(*result_label(path), table))
 
-    def place(history: History) -> tuple[bool, str, bool, int]:
+    def place(history: StageHistory) -> tuple[bool, str, bool, int]:
         name = history.stage.split(",")[0]
         return name.startswith("predictor"), name, "finetuned" in history.stage, history.seed
 

@@ -13,6 +13,10 @@ from rsvp.metrics.scoring import COLUMNS
 from rsvp.runtime.errors import UserError
 from rsvp.runtime.files import read_json
 
+INDEX_KEYS = {
+    "clips", "context_frames", "dataset", "future_frames", "kind", "paired", "protocol", "row",
+    "seed", "trajectories",
+}  # fmt: skip
 KINDS = ("predictor", "baseline", "ceiling", "floor")
 FIRST_FRAMES = "the protocol takes the first frames of clips, and others are observed"
 
@@ -100,6 +104,8 @@ def read_rows(evaluations: Iterable[Path], predictors: list[str]) -> list[Result
 def read_run(path: Path) -> Run:
     """One evaluation index and the scores beside it."""
     index = read_json(path)
+    if lacking := sorted(INDEX_KEYS - set(index)):
+        raise UserError(f"{path}: lacks {', '.join(lacking)}; run the stage evaluate again")
     if not index["paired"]:
         return Run(index, path.parent, None)
     table = path.parent / "scores.parquet"

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from rsvp.runtime.files import INDEX, sha256_of_file, sha256_of_json
 from rsvp.runtime.record import USAGE
 
@@ -72,20 +70,6 @@ def strings_in(section: Mapping[str, Any]) -> Iterator[str]:
             yield from strings_in(value)
         elif isinstance(value, str):
             yield value
-
-
-def batches(done: int, count: int, size: int, name: str) -> tqdm:
-    """Return the first item of each batch of `size` of `count` items after the first `done`.
-
-    `done` is a multiple of `size`, or all. Under a progress bar of all batches.
-    """
-    return tqdm(
-        range(done, count, size),
-        initial=-(-done // size),
-        total=-(-count // size),
-        desc=name,
-        unit="batch" if size > 1 else "clip",
-    )
 
 
 def forget(state: Path) -> None:

@@ -36,7 +36,10 @@ def lock_folder(folder: Path, patience: float = PATIENCE) -> TextIO:
         name = f"process {holder.get('process', 'unknown')} on {holder.get('machine', 'unknown')}"
         # A holder that has just begun has not written itself down yet.
         if time.monotonic() > deadline or (holder and not is_orphan(holder)):
-            raise UserError(f"{folder}: another run works here ({name}); wait for it or stop it")
+            orphan = ", whose Snakemake has ended" if waits else ""
+            raise UserError(
+                f"{folder}: another run works here ({name}{orphan}); wait for it or stop it"
+            )
         if holder and not waits:
             logger.warning(
                 "%s: waiting for %s, whose Snakemake has ended, to save and end", folder, name
@@ -76,7 +79,7 @@ def read_holder(stream: TextIO) -> dict[str, Any]:
     stream.seek(0)
     try:
         return dict(json.loads(stream.read()))
-    except ValueError:
+    except (ValueError, TypeError):
         return {}
 
 

@@ -13,15 +13,16 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
+from tqdm import tqdm
 
 from rsvp.runtime.errors import UserError
 from rsvp.runtime.files import INDEX, atomic_path, read_json, sha256_of_file, write_json
-from rsvp.runtime.journal import JOURNAL, StateKey, save_seconds
-from rsvp.runtime.lock import end_without_starter
+from rsvp.runtime.journal import JOURNAL, StateKey, forget, save_seconds
+from rsvp.runtime.lock import end_without_starter, starter_ended
 from rsvp.runtime.record import USAGE, save_usage
 
 PART_BYTES = 64 * 2**20
-BROKEN = (UserError, SafetensorError, OSError, ValueError, KeyError, TypeError)
+BROKEN = (UserError, SafetensorError, FileNotFoundError, ValueError, KeyError, TypeError)
 Arrays = dict[str, np.ndarray]
 logger = logging.getLogger(__name__)
 
@@ -54,7 +55,9 @@ class PartWriter:
         try:
             saved = read_json(self.journal)
             if saved["key"] != self.key:
-                raise ValueError("of other settings, code or inputs")
+                logger.warning("%s: of other settings, code or inputs; starting anew", self.journal)
+                forget(self.state)
+                return
             for part in saved["parts"]:
                 if sha256_of_file(self.folder / part["file"]) != part["sha256"]:
                     raise ValueError(f"{part['file']} is not whole")
@@ -116,7 +119,7 @@ class PartWriter:
 
     def checkpoint(self) -> None:
         """Save when it is time to, and end this process if what started it has ended."""
-        if time.monotonic() - self.saved_at >= save_seconds():
+        if starter_ended() or time.monotonic() - self.saved_at >= save_seconds():
             self.save()
             end_without_starter()
 
@@ -173,3 +176,17 @@ def stack(items: list[Arrays]) -> Arrays:
     """Return the rows of all items below each other, by name."""
     names = items[0] if items else {}
     return {name: np.concatenate([item[name] for item in items]) for name in names}
+
+
+def batches(done: int, count: int, size: int, name: str) -> tqdm:
+    """Return the first item of each batch of `size` of `count` items after the first `done`.
+
+    `done` is a multiple of `size`, or all. Under a progress bar of all batches.
+    """
+    return tqdm(
+        range(done, count, size),
+        initial=-(-done // size),
+        total=-(-count // size),
+        desc=name,
+        unit="batch" if size > 1 else "clip",
+    )

@@ -23,22 +23,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rsvp.config.checks import SYMMETRIES
 from rsvp.config.schema import Augment
 from rsvp.config.stages import Settings
 from rsvp.data.clips import Clips, clip_places
 from rsvp.data.images import write_image
 from rsvp.data.predictions import Predictions
-from rsvp.data.symmetries import turned
+from rsvp.data.symmetries import PARTS, turned
 from rsvp.metrics import memorisation
 from rsvp.metrics.detectors import Detector, clip_feature
 from rsvp.metrics.frame import psnr
 from rsvp.metrics.memorisation import Nearest
 from rsvp.metrics.networks import load_detectors, start_measuring
 from rsvp.runtime.files import fresh_folder, read_json, write_json
-from rsvp.runtime.journal import StateKey, batches, state_key
+from rsvp.runtime.journal import StateKey, state_key
 from rsvp.runtime.main import resumable_parser, run_stage
-from rsvp.runtime.parts import PartWriter
+from rsvp.runtime.parts import PartWriter, batches
 
 
 def main() -> None:
@@ -97,7 +96,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
 def protocol(train: Clips, test: Clips, detector: Detector | None) -> dict[str, Any]:
     """Return what the numbers depend on."""
     colours = f"{memorisation.FRAMES} frames of {memorisation.CELLS}×{memorisation.CELLS}"
-    count = SYMMETRIES[test.augment.name]
+    count = 2 ** len(PARTS[test.augment])
     symmetries = f"{count} symmetr{'ies' if count > 1 else 'y'}"
     return {
         "split": test.split,
@@ -180,7 +179,7 @@ def symmetric(future: Tensor, augment: Augment) -> np.ndarray:
     """Describe a future (F, H, W, 3) under each symmetry that training saw: (S, D)."""
     colours = memorisation.describe(future)
     return torch.stack(
-        [turned(colours, number, augment).flatten() for number in range(SYMMETRIES[augment.name])]
+        [turned(colours, number, augment).flatten() for number in range(2 ** len(PARTS[augment]))]
     ).numpy()
 
 

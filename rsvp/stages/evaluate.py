@@ -10,7 +10,6 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from safetensors.numpy import load_file
 
 from rsvp.config.stages import Settings
@@ -22,9 +21,9 @@ from rsvp.metrics.networks import Networks, load_networks, start_measuring
 from rsvp.metrics.row import RealSide, RowScorer, group_codes, write_row
 from rsvp.runtime.errors import UserError
 from rsvp.runtime.files import read_json, sha256_of_file
-from rsvp.runtime.journal import batches, state_key
+from rsvp.runtime.journal import state_key
 from rsvp.runtime.main import resumable_parser, run_stage
-from rsvp.runtime.parts import PartWriter
+from rsvp.runtime.parts import PartWriter, batches
 
 
 def main() -> None:
@@ -53,8 +52,9 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     networks = load_networks(settings.weights, row.index["resolution"], device)
     inputs = (arguments.dataset, arguments.predictions, arguments.real)
     check_real(arguments.real, arguments.dataset, settings.windows, networks, row)
-    real = real_side(arguments.real, test, row.index, networks)
     key = state_key(arguments.code, settings.handed, *inputs)
+    real_parts = PartWriter(arguments.state, arguments.state, key, "real")
+    real = real_side(arguments.real, test, row, networks, real_parts)
     parts = PartWriter(arguments.state, arguments.state, key, "row")
     for number in batches(parts.items, len(row), 1, "evaluate"):
         parts.append(row.measure(number, settings.windows, networks))
@@ -83,32 +83,35 @@ def check_real(
             raise UserError(f"{path}: {what}; run the stage real_features again")
 
 
-def real_side(path: Path, test: Clips, row: dict[str, Any], networks: Networks) -> RealSide:
+def real_side(
+    path: Path, test: Clips, row: RowScorer, networks: Networks, parts: PartWriter
+) -> RealSide:
     """Return the real features for a row: of its own clips, or of as many where it is unpaired.
 
-    Those at `path` are of the frames after the prefix; for another context they are computed here.
+    Those at `path` are of the frames after the prefix. For another context they are computed here,
+    and kept in `parts`.
     """
-    real_clips = read_json(path)["clips"]
-    if row["paired"]:
+    real_clips, clips = read_json(path)["clips"], row.index["clips"]
+    if row.index["paired"]:
         place = {clip: number for number, clip in enumerate(real_clips)}
-        missing = [clip for clip in row["clips"] if clip not in place]
+        missing = [clip for clip in clips if clip not in place]
         if missing:
             raise UserError(f"{path}: lacks {missing[0]}; run the stage real_features again")
-        chosen = [place[clip] for clip in row["clips"]]
+        chosen = [place[clip] for clip in clips]
     else:
-        chosen = spread(len(real_clips), len(row["clips"]))
+        chosen = spread(len(real_clips), len(clips))
     places = clip_places(test, [real_clips[number] for number in chosen], str(path))
     groups = group_codes(test)[places]
-    if "predicted" not in row:
+    if row.prefix:
         kept = load_file(path.with_name("features.safetensors"))
         return RealSide({name: values[chosen] for name, values in kept.items()}, groups)
-    present = networks.detectors.present
-    found = [
-        clip_features(test.frames_at(place, row["predicted"]), 0, [None], present)
-        for place in places
-    ]
-    names = found[0] if found else ()
-    return RealSide({name: np.stack([one[name] for one in found]) for name in names}, groups)
+    for number in batches(parts.items, len(places), 1, "real features"):
+        frames = test.frames_at(places[number], row.index["predicted"])
+        features = clip_features(frames, 0, [None], networks.detectors.present)
+        parts.append({name: value[None] for name, value in features.items()})
+        parts.checkpoint()
+    parts.finish()
+    return RealSide(parts.stacked(), groups)
 
 
 if __name__ == "__main__":

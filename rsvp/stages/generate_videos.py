@@ -1,8 +1,8 @@
 """Make the generated videos: files as a user would have them, and the truth behind them."""
 
 import argparse
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import Pool
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +42,8 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     make = partial(make_video, settings, folder)
     tensors: dict[str, np.ndarray] = {}
     videos = []
-    with Pool(arguments.jobs) as pool:
-        made = pool.imap(make, jobs, chunksize=8)
+    with ProcessPoolExecutor(arguments.jobs) as pool:
+        made = pool.map(make, jobs, chunksize=8)
         for video, truth in tqdm(made, total=len(jobs), desc="generate videos", unit="video"):
             videos.append(video)
             tensors |= truth

@@ -19,9 +19,9 @@ from rsvp.diffusion.predictor import load_predictor, predict_block
 from rsvp.diffusion.samplers import sampling_of
 from rsvp.models.rolling import blocks_of, roll
 from rsvp.runtime.device import device_name, make_fabric
-from rsvp.runtime.journal import batches, state_key
+from rsvp.runtime.journal import state_key
 from rsvp.runtime.main import resumable_parser, run_stage
-from rsvp.runtime.parts import PartWriter
+from rsvp.runtime.parts import PartWriter, batches
 from rsvp.training.cost import forward_flops, per_second
 
 BATCH = 8

@@ -18,9 +18,9 @@ from rsvp.data.contexts import PREFIX, contexts_of, task_of
 from rsvp.data.predictions import STEM, RowWriter
 from rsvp.models.baselines import interpolate, predict
 from rsvp.runtime.errors import UserError
-from rsvp.runtime.journal import batches, state_key
+from rsvp.runtime.journal import state_key
 from rsvp.runtime.main import resumable_parser, run_stage
-from rsvp.runtime.parts import PartWriter
+from rsvp.runtime.parts import PartWriter, batches
 
 FLOOR = "real"
 

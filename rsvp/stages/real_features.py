@@ -15,9 +15,9 @@ from rsvp.data.clips import Clips, evaluation_clips
 from rsvp.metrics.features import clip_features, protocol
 from rsvp.metrics.networks import load_detectors, start_measuring
 from rsvp.runtime.files import atomic_path, sha256_of_file, write_json
-from rsvp.runtime.journal import batches, state_key
+from rsvp.runtime.journal import state_key
 from rsvp.runtime.main import resumable_parser, run_stage
-from rsvp.runtime.parts import PartWriter
+from rsvp.runtime.parts import PartWriter, batches
 
 logger = logging.getLogger("rsvp.stages.real_features")  # `python -m` runs this as __main__
 

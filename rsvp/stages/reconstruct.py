@@ -22,9 +22,9 @@ from rsvp.models.autoencoders.base import ClipAutoencoder
 from rsvp.models.autoencoders.kinds import load_autoencoder
 from rsvp.models.rolling import roll
 from rsvp.runtime.device import device_name, make_fabric
-from rsvp.runtime.journal import batches, state_key
+from rsvp.runtime.journal import state_key
 from rsvp.runtime.main import resumable_parser, run_stage
-from rsvp.runtime.parts import PartWriter
+from rsvp.runtime.parts import PartWriter, batches
 
 BATCH = 8
 

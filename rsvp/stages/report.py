@@ -15,7 +15,7 @@ from rsvp.report.costs import cost_file, costs
 from rsvp.report.examples import Gallery, examples
 from rsvp.report.measures import PSNR
 from rsvp.report.memorisation import memorisation, nearest_pictures, read_memorisation
-from rsvp.report.page import Context, Report, render
+from rsvp.report.page import ContextResults, PageContent, render
 from rsvp.report.panels import read_views
 from rsvp.report.plots import (
     curves_plot,
@@ -78,8 +78,10 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     resize = resize_of(rows[0].index["dataset"], records)
     made = settings.evaluation.bootstrap, settings.protocols, resize
     tables, others = make_tables(rows, *made), by_context(found, *made)
-    contexts = [Context(other.rows[0].context, results(other), comparisons(other))
-                for other in others]  # fmt: skip
+    contexts = [
+        ContextResults(other.rows[0].context, other.rows, results(other), comparisons(other))
+        for other in others
+    ]
     lines, nearest = costs(records), read_memorisation(inputs["copies"])
     scores = read_semantics(inputs["semantics"], settings.evaluation.bootstrap)
     files = [
@@ -97,7 +99,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         "copies": pictures_plot(nearest_pictures(nearest)),
     }
     page = render(
-        Report(
+        PageContent(
             title=config.title,
             tables=tables,
             printed=printed,

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from rsvp.runtime.errors import UserError
 from rsvp.runtime.journal import StateKey, save_seconds
-from rsvp.runtime.lock import end_without_starter
+from rsvp.runtime.lock import end_without_starter, starter_ended
 from rsvp.runtime.record import save_usage
 from rsvp.training.cost import per_second
 from rsvp.training.history import History
@@ -77,7 +77,7 @@ class TrainingRun:
                     name = signal.Signals(self.stop_signal).name
                     logger.warning("asked to end (%s): saved after %d steps", name, self.done)
                     raise SystemExit(128 + self.stop_signal)
-                if time.monotonic() - self.saved_at > save_seconds():
+                if starter_ended() or time.monotonic() - self.saved_at > save_seconds():
                     self.save()
                     end_without_starter()
             if self.done > self.resumed_at:

@@ -21,7 +21,8 @@ from rsvp.runtime.journal import StateKey
 from rsvp.runtime.record import USAGE, running_versions, version_changes
 
 KEEP = 2  # the newest states that stay
-BROKEN = (SafetensorError, OSError, KeyError, ValueError, TypeError)  # what reading may raise
+# What reading a state that is not whole may raise.
+BROKEN = (SafetensorError, FileNotFoundError, KeyError, ValueError, TypeError)
 logger = logging.getLogger(__name__)
 
 

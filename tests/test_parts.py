@@ -158,6 +158,19 @@ def test_broken_journal_starts_anew(tmp_path, caplog, broken):
     assert "starting anew" in caplog.text
 
 
+def test_work_that_cannot_be_read_now_is_kept(tmp_path, monkeypatch):
+    """A part that another user owns, or a file system that is away, is no reason to do it again."""
+    write(tmp_path)
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with monkeypatch.context() as patched, pytest.raises(PermissionError):
+        patched.setattr(parts, "sha256_of_file", refuse)
+        opened(tmp_path)
+    assert opened(tmp_path).items == ITEMS
+
+
 def test_smaller_second_run_leaves_nothing_of_the_first(tmp_path):
     write(tmp_path)
     forget(tmp_path / "state")
@@ -189,8 +202,10 @@ def test_saving_waits_for_the_interval(tmp_path, monkeypatch):
 
 
 def test_a_stage_whose_starter_has_ended_saves_and_ends(tmp_path, monkeypatch):
-    monkeypatch.setenv(SAVE_SECONDS, "0")
-    monkeypatch.setattr(lock, "starter_ended", lambda: True)
+    """At the next item: a new run waits a minute for it, not as long as the interval."""
+    monkeypatch.setenv(SAVE_SECONDS, "3600")
+    for module in (lock, parts):
+        monkeypatch.setattr(module, "starter_ended", lambda: True)
     writer = opened(tmp_path)
     writer.append(item(0))
     with pytest.raises(SystemExit):

@@ -9,6 +9,7 @@ from config_file import check_config_file
 from plan import Plan
 from session import (
     ENVIRONMENT,
+    check_free,
     forget_journals,
     hold_results,
     print_failures,
@@ -32,8 +33,10 @@ with stop_in_one_line():
     PLAN = Plan(config, os.getcwd())
 run_own_code(PLAN.config)
 if workflow.is_main_process:
-    PLAN.writes = True
-    speak_of(PLAN)
+    with stop_in_one_line():
+        check_free(PLAN.results)
+        PLAN.writes = True
+        speak_of(PLAN)
 
 
 workdir: PLAN.results

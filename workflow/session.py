@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import yaml
 from config_file import check_config_file
@@ -113,26 +113,42 @@ def forget_journals(plan: Plan) -> None:
 
 
 def hold_results() -> None:
-    """Take this results folder for as long as the process lives, or say who has it.
-
-    Snakemake's own lock outlives a killed run; one of the operating system does not.
-    """
+    """Take this results folder for as long as the process lives, or say who has it."""
     with stop_in_one_line():
-        stream = open(LOCK, "a+", encoding="utf-8")  # noqa: SIM115 (held until the process ends)
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if not isinstance(error, BlockingIOError):
-                raise UserError(no_locks(os.path.abspath(LOCK), error)) from None
-            stream.seek(0)
-            raise UserError(
-                f"{os.getcwd()}: another snakemake (process {stream.read().strip()}) works in this"
-                " results folder; wait for it or stop it"
-            ) from None
+        stream = lock_results(Path(LOCK))
         stream.truncate(0)
         stream.write(f"{os.getpid()}\n")
         stream.flush()
     HELD.append(stream)
+
+
+def check_free(results: str) -> None:
+    """UserError where another snakemake works in a results folder.
+
+    Also before a dry run: planning writes what jobs are handed, which may not change under them.
+    """
+    path = Path(results, LOCK)
+    if path.exists():
+        lock_results(path).close()
+
+
+def lock_results(path: Path) -> TextIO:
+    """Lock a file until its stream is closed; UserError names the process that has it.
+
+    Snakemake's own lock outlives a killed run; one of the operating system does not.
+    """
+    stream = open(path, "a+", encoding="utf-8")  # noqa: SIM115 (closed by the caller)
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if not isinstance(error, BlockingIOError):
+            raise UserError(no_locks(os.path.abspath(path), error)) from None
+        stream.seek(0)
+        raise UserError(
+            f"{path.resolve().parents[1]}: another snakemake (process {stream.read().strip()})"
+            " works in this results folder; wait for it or stop it"
+        ) from None
+    return stream
 
 
 HELD: list[Any] = []

@@ -80,6 +80,8 @@ def run_stage(
             job = {"roots": [module], "code": None} | values.pop("job", {})
             settings = read_settings(values)
             check_code(job["roots"], job["code"])
+            # A record of before must not stand beside outputs that are about to change.
+            parsed.record.unlink(missing_ok=True)
             parsed.code = job["code"]
             inputs = input_hashes(job)
             try:

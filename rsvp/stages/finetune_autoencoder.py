@@ -134,6 +134,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
             if step % config.validate_every == 0:
                 validate(step)
                 if stopping.stopped:
+                    run.stop()
                     break
             rate = learning_rate(step, steps, config.learning_rate, config.warmup_steps)
             run.log(step, **update(step, rate, next(ahead)))
@@ -144,9 +145,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     # The end: the best weights, and their gain on clips that did not choose them.
     if stopping.outcome == DIVERGED:
         logger.warning("diverged; went back to the best weights, of step %d", stopping.best_step)
-    elif stopping.stopped:
-        run.stop()
-    else:
+    elif not stopping.stopped:
         validate(run.done)
     others = other_clips(len(held_out), watched)
     if not others:

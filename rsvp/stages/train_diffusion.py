@@ -86,7 +86,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
 
     @torch.no_grad()
     def averaged_loss(chosen: LatentBatch, purpose: str) -> Tensor:
-        """Return the loss of the averaged weights, in 32 bit; noise depends on `purpose` alone."""
+        """Return the loss of the averaged weights; noise depends on `purpose` alone."""
         drawn = draw(chosen, random=generator(0, 0, purpose)).to(fabric.device)
         return diffusion_loss(average.module, chosen.to(fabric.device), objective, drawn)
 

@@ -2,7 +2,7 @@
 
 The watched score is LPIPS where the autoencoder says `perceptual: lpips` (only then is a stage
 handed its weights), else the sliced Wasserstein distance of Laplacian-pyramid patches; both are
-lower for better. The test split is never read here. Networks run in 32 bit, on a GPU too.
+lower for better. The test split is never read here. Networks run without autocast.
 """
 
 from collections.abc import Sequence

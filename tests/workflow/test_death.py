@@ -80,9 +80,10 @@ def test_trainer_whose_snakemake_died_is_waited_for(moved):
 def test_second_run_on_the_same_results_is_refused_with_the_first_ones_number(moved):
     change(moved, steps=LONG)
     run = PausedRun(moved, targets=(INDEX,), step=SHORT + 1)
-    answer = moved.snakemake(INDEX)
-    assert answer.code == 2
-    assert f"another snakemake (process {run.process.pid}) works in this" in answer.errors[-1]
+    for dry in ([], ["-n"]):
+        answer = moved.snakemake(*dry, INDEX)
+        assert answer.code == 2
+        assert f"another snakemake (process {run.process.pid}) works in this" in answer.errors[-1]
     assert run.process.poll() is None
     os.killpg(run.process.pid, signal.SIGKILL)
     run.wait()

@@ -75,6 +75,7 @@ def assert_little_is_repeated(kill: Kill, seconds: float, resumed: int) -> None:
         assert kill.reached - resumed <= INTERVAL / one + 2, (kill, resumed)
 
 
+@pytest.mark.soak
 def test_some_kills(tmp_path):
     done = kill_and_compare(tmp_path, SOME, seconds=2.0, videos=24, seed=0, targets=(PREDICTIONS,))
     # A kill within the first interval would leave nothing to go on from.

@@ -106,7 +106,8 @@ def test_an_orphan_that_stays_is_named(tmp_path, start):
     run = start("deaf")
     run.kill_snakemake()
     started = time.monotonic()
-    with pytest.raises(UserError, match=rf"\(process {run.pid} on {lock.platform.node()}\)"):
+    name = rf"\(process {run.pid} on {lock.platform.node()}, whose Snakemake has ended\)"
+    with pytest.raises(UserError, match=name):
         lock_folder(tmp_path, patience=0.5)
     assert 0.5 <= time.monotonic() - started < 10
     assert lock.is_running(run.pid)

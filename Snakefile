@@ -6,12 +6,13 @@ import sys
 sys.path[:0] = [workflow.basedir, f"{workflow.basedir}/workflow"]
 
 from config_file import check_config_file
+from jobs import ASIDE
 from plan import Plan
 from session import (
     ENVIRONMENT,
-    check_free,
     forget_journals,
     hold_results,
+    is_held,
     print_failures,
     run_own_code,
     speak_of,
@@ -34,8 +35,9 @@ with stop_in_one_line():
 run_own_code(PLAN.config)
 if workflow.is_main_process:
     with stop_in_one_line():
-        check_free(PLAN.results)
         PLAN.writes = True
+        if is_held(PLAN.results):
+            PLAN.state.jobs = ASIDE
         speak_of(PLAN)
 
 

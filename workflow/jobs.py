@@ -19,6 +19,7 @@ from rsvp.runtime.files import INDEX, sha256_of_file, write_json
 from rsvp.runtime.record import version_changes
 
 JOBS = ".snakemake/rsvp"  # below the results folder: what is handed to stages
+ASIDE = ".snakemake/rsvp-aside"  # what a plan would hand them while another run works
 RECORD = "run.json"
 VIDEOS = "videos"  # the key of their digest in a job's contents
 SHOWN = 3  # names in a list
@@ -41,16 +42,6 @@ class Job:
 
     def __str__(self) -> str:
         return f"{self.stage} {self.name}".strip()
-
-    @property
-    def file(self) -> str:
-        """The file that hands the job to its stage; Snakemake compares it by content."""
-        return f"{JOBS}/{self.folder}.json"
-
-    @property
-    def list_file(self) -> str:
-        """The file that holds its lists."""
-        return f"{JOBS}/{self.folder}.inputs.json"
 
     @property
     def result(self) -> str:
@@ -84,6 +75,7 @@ class Results:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
+        self.jobs = JOBS
         self.records: dict[str, dict[str, Any]] = {}
         self.hashes: dict[str, str] = {}
 
@@ -177,27 +169,32 @@ class Results:
                 stale[job] = words
         return stale
 
+    def file(self, job: Job) -> str:
+        """Return the file that hands a job to its stage; Snakemake compares it by content."""
+        return f"{self.jobs}/{job.folder}.json"
+
     def hand_over(self, job: Job) -> None:
         """Write the job's file, so that Snakemake runs the job where its result is not current.
 
         With the record's own time of planning the file of a current result is the one that the
         stage was handed. With a new time it differs from all that Snakemake knows.
         """
-        path, record = self.folder / job.file, self.record(job)
+        file, record = self.file(job), self.record(job)
+        path, list_file = self.folder / file, f"{self.jobs}/{job.folder}.inputs.json"
         current = bool(record) and not self.reasons(job)
         if current:
             planned = record.get("planned", "")
         elif record or self.exists(job.result):
             planned = str(time.time_ns())
         else:
-            planned = self.read(job.file).get("job", {}).get("planned", "")
+            planned = self.read(file).get("job", {}).get("planned", "")
         values = job.values(planned)
-        if self.read(job.file) != values:
+        if self.read(file) != values:
             write_json(path, values)
             if current:
                 os.utime(path, (0, 0))  # older than the outputs
-        if job.lists and self.read(job.list_file) != job.lists:
-            write_json(self.folder / job.list_file, job.lists)
+        if job.lists and self.read(list_file) != job.lists:
+            write_json(self.folder / list_file, job.lists)
 
 
 def other_versions(

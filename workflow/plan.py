@@ -252,7 +252,7 @@ class Plan:
             job = self.job(stage, **dict(wildcards.items()))
             if self.writes:
                 self.state.hand_over(job)
-            return {"settings": job.file, **job.inputs}
+            return {"settings": self.state.file(job), **job.inputs}
 
         return found
 

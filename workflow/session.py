@@ -122,14 +122,19 @@ def hold_results() -> None:
     HELD.append(stream)
 
 
-def check_free(results: str) -> None:
-    """UserError where another snakemake works in a results folder.
+def is_held(results: str) -> bool:
+    """Return whether another snakemake works in a results folder.
 
-    Also before a dry run: planning writes what jobs are handed, which may not change under them.
+    What its jobs are handed may not change under them: a dry run then plans beside it.
     """
     path = Path(results, LOCK)
-    if path.exists():
+    if not path.exists():
+        return False
+    try:
         lock_results(path).close()
+    except UserError:
+        return True
+    return False
 
 
 def lock_results(path: Path) -> TextIO:

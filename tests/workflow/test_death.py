@@ -80,10 +80,16 @@ def test_trainer_whose_snakemake_died_is_waited_for(moved):
 def test_second_run_on_the_same_results_is_refused_with_the_first_ones_number(moved):
     change(moved, steps=LONG)
     run = PausedRun(moved, targets=(INDEX,), step=SHORT + 1)
-    for dry in ([], ["-n"]):
-        answer = moved.snakemake(*dry, INDEX)
-        assert answer.code == 2
-        assert f"another snakemake (process {run.process.pid}) works in this" in answer.errors[-1]
+    answer = moved.snakemake(INDEX)
+    assert answer.code == 2
+    assert f"another snakemake (process {run.process.pid}) works in this" in answer.errors[-1]
+    # A plan with another config does not change what its jobs are handed.
+    handed = {
+        path: path.read_bytes() for path in moved.folder.glob("results/.snakemake/rsvp/**/*.json")
+    }
+    planned = moved.snakemake("-n", "--config", "evaluation={trajectories: 3}", INDEX)
+    assert planned.code == 0, planned.text
+    assert handed and all(path.read_bytes() == content for path, content in handed.items())
     assert run.process.poll() is None
     os.killpg(run.process.pid, signal.SIGKILL)
     run.wait()

@@ -108,6 +108,7 @@ def test_freed_memory_is_used_again():
             tune_malloc()
         faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
         make = lambda: torch.zeros(16 * 2**20)
+        # The heap grows up to three times before it holds all that one tensor needs.
         for _ in range(4):
             make()
         before = faults()

@@ -36,9 +36,8 @@ from rsvp.training.run import NotFinite, TrainingRun, learning_rate, set_learnin
 from rsvp.training.state import Stateful
 from rsvp.training.validation import ReconstructionValidator, load_perceptual, other_clips
 
-logger = logging.getLogger(
-    "rsvp.stages.finetune_autoencoder"
-)  # by hand: `python -m` runs it as __main__
+# By hand: `python -m` runs this as __main__.
+logger = logging.getLogger("rsvp.stages.finetune_autoencoder")
 
 
 def main() -> None:

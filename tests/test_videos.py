@@ -11,6 +11,7 @@ from rsvp.data.videos import (
     OBSERVED_COLOUR,
     panels_side_by_side,
     side_by_side,
+    upscale,
     write_video,
 )
 from rsvp.runtime.errors import UserError
@@ -22,7 +23,7 @@ def flat(frames: int, grey: int) -> np.ndarray:
 
 def test_written_video_is_h264_yuv420p_with_the_frames(tmp_path):
     ramp = np.stack([np.full((17, 31, 3), 12 * i + 20, np.uint8) for i in range(16)])
-    write_video(tmp_path / "ramp.mp4", ramp, fps=8, scale=1)
+    write_video(tmp_path / "ramp.mp4", ramp, fps=8)
     with av.open(str(tmp_path / "ramp.mp4")) as container:
         stream = container.streams.video[0]
         assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
@@ -44,14 +45,14 @@ def test_float_frames_are_refused_in_one_line(tmp_path):
 
 
 def test_side_by_side_holds_the_last_observed_frame_and_plays_the_rest():
-    video = side_by_side(flat(2, 10), flat(3, 20), flat(3, 30), scale=1)
+    video = side_by_side(flat(2, 10), flat(3, 20), flat(3, 30))[:, ::3, ::3]  # upscaled by 3
     assert video.shape == (5, 8 + GAP + BAR, 3 * 10 + 2 * GAP, 3)
     panels = [video[:, 0, column, 0].tolist() for column in (0, 10 + GAP, 2 * (10 + GAP))]
     assert panels == [[10] * 5, [10, 10, 20, 20, 20], [10, 10, 30, 30, 30]]
 
 
 def test_the_bar_changes_colour_when_the_future_begins():
-    video = side_by_side(flat(2, 10), flat(2, 20), flat(2, 30), scale=3)
+    video = side_by_side(flat(2, 10), flat(2, 20), flat(2, 30))
     bar = video[:, -1]
     assert not (bar[1] == FUTURE_COLOUR).all(-1).any()
     assert (bar[2] == FUTURE_COLOUR).all(-1).any()
@@ -77,5 +78,5 @@ def test_the_same_frames_give_the_same_file(tmp_path):
     coarse = rng.integers(0, 255, (1, 17, 49, 3), dtype=np.uint8).repeat(4, 1).repeat(4, 2)
     frames = np.concatenate([np.roll(coarse, 3 * shift, axis=2) for shift in range(16)])
     for number in range(8):
-        write_video(tmp_path / str(number), frames, fps=8, scale=3)
+        write_video(tmp_path / str(number), upscale(frames, 3), fps=8)
     assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1

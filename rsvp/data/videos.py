@@ -22,14 +22,13 @@ def write_video(
     path: str | Path,
     frames: np.ndarray,
     fps: float,
-    scale: int = 1,
     crf: int = 18,
     pixel_format: str = "yuv420p",
 ) -> None:
     """Write `frames` as an H.264 MP4, atomically; the index stands first in the file.
 
-    frames: (T, H, W, 3) uint8 RGB; fps: frames per second; scale: nearest-neighbour upscaling;
-    crf: x264's quality, 0 lossless to 51; pixel_format: yuv420p plays in every browser.
+    frames: (T, H, W, 3) uint8 RGB; fps: frames per second; crf: x264's quality, 0 lossless
+    to 51; pixel_format: yuv420p plays in every browser.
     Odd sizes are padded by one repeated row or column, since 4:2:0 colour needs even ones.
     Raises UserError for other shapes or types.
     """
@@ -38,7 +37,6 @@ def write_video(
             f"{path}: frames of shape {frames.shape} and type {frames.dtype} are no video; "
             "(T, H, W, 3) uint8 with T >= 1 is needed"
         )
-    frames = upscale(frames, scale)
     height, width = frames.shape[1:3]
     frames = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
     with atomic_path(path) as temporary:
@@ -57,9 +55,7 @@ def write_video(
             container.mux(stream.encode())
 
 
-def side_by_side(
-    context: np.ndarray, truth: np.ndarray, prediction: np.ndarray, scale: int | None = None
-) -> np.ndarray:
+def side_by_side(context: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     """Draw one video of three panels: observed | truth | prediction.
 
     context: (C, H, W, 3), truth and prediction: (F, H, W, 3), all uint8 RGB. Returns
@@ -72,21 +68,19 @@ def side_by_side(
             f"{prediction.shape} differ; all need one size, the last two one length"
         )
     held = np.repeat(context[-1:], len(truth), axis=0)
-    return panels_side_by_side(context, [held, truth, prediction], scale)
+    return panels_side_by_side(context, [held, truth, prediction])
 
 
-def panels_side_by_side(
-    context: np.ndarray, trajectories: Sequence[np.ndarray], scale: int | None = None
-) -> np.ndarray:
+def panels_side_by_side(context: np.ndarray, trajectories: Sequence[np.ndarray]) -> np.ndarray:
     """Draw one video with a panel of each trajectory (F, H, W, 3) after the context (C, H, W, 3).
 
     All are uint8 RGB. The video is (C + F, h, w, 3), upscaled by 3 where a panel's height stays
-    within `PANEL`, or by `scale`. The bar at the foot grows with time and is slate while frames are
+    within `PANEL`. The bar at the foot grows with time and is slate while frames are
     observed, orange when they are predicted.
     """
     panels = [np.concatenate([context, future]) for future in trajectories]
     drawn = draw_panels([panels], len(context))
-    return upscale(drawn, scale or max(1, min(3, PANEL // panels[0].shape[1])))
+    return upscale(drawn, max(1, min(3, PANEL // panels[0].shape[1])))
 
 
 def draw_panels(

@@ -41,7 +41,6 @@ import yaml
 from snakemake.utils import update_config
 from torch import Tensor
 from torch._subclasses import FakeTensorMode
-from torch.optim.swa_utils import AveragedModel
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -69,7 +68,7 @@ from rsvp.training.adversarial import Discriminators, discriminator_step, genera
 from rsvp.training.batches import ClipBatches, LatentBatches, read_ahead
 from rsvp.training.cost import autoencoder_flops, forward_flops
 from rsvp.training.denoising import diffusion_step, draw_noise
-from rsvp.training.ema import ramped_average
+from rsvp.training.ema import WeightAverage
 from rsvp.training.reconstruction import reconstruction_step
 
 METHODS = Path(__file__).parents[1] / "configs/methods.yaml"
@@ -345,7 +344,7 @@ def finetuning(setup: Setup) -> Work:
     context, autoencoder = ObservedFrames(clips.context_frames), setup.autoencoder()
     discriminators = Discriminators(config.discriminator_width).to(fabric.device)
     optimizer, other = (torch.optim.Adam(x.parameters()) for x in (autoencoder, discriminators))
-    average = AveragedModel(autoencoder, multi_avg_fn=ramped_average(config.ema_decay))
+    average = WeightAverage(autoencoder, config.ema_decay)
     setup.compiled(autoencoder, discriminators)
     batches = ClipBatches(clips, SEED, config.batch_size, clips.augment, "finetune")
 
@@ -358,7 +357,7 @@ def finetuning(setup: Setup) -> Work:
             feature_matching=config.feature_matching,
         )  # fmt: skip
         discriminator_step(fabric, discriminators, other, fake, real)
-        return average.update_parameters(autoencoder)
+        return average.update(autoencoder)
 
     return Work(setup.ahead(batches.__getitem__), step, config.batch_size)
 
@@ -385,7 +384,7 @@ def denoising(setup: Setup) -> Work:
     latents = RandomLatents(setup.autoencoder(), setup.clips)
     batches = LatentBatches(latents, SEED, config.batch_size, config.augment_latents)
     denoiser = LatentDenoiser(**denoiser_arguments(config, batches)).to(fabric.device)
-    average = AveragedModel(denoiser, multi_avg_fn=ramped_average(config.ema_decay))
+    average = WeightAverage(denoiser, config.ema_decay)
     if setup.config.compute.compile:
         denoiser.compile()
     optimizer = fabric.setup_optimizers(torch.optim.AdamW(denoiser.parameters(), fused=True))

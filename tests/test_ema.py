@@ -2,19 +2,19 @@
 
 import pytest
 import torch
-from torch.optim.swa_utils import AveragedModel
 
-from rsvp.training.ema import ramped_average
+from rsvp.training.ema import WeightAverage
+from tests.fake_cuda import fake_cuda
 
 
 def averaged(decay, values):
     """The average after each of `values` was the weight once."""
     network = torch.nn.Linear(1, 1, bias=False).double()
-    average = AveragedModel(network, multi_avg_fn=ramped_average(decay))
+    average = WeightAverage(network, decay)
     found = []
     for value in values:
         network.weight.data.fill_(value)
-        average.update_parameters(network)
+        average.update(network)
         found.append(average.module.weight.item())
     return found
 
@@ -37,8 +37,33 @@ def test_ramp_ends_at_the_decay():
 def test_weights_are_not_touched():
     network = torch.nn.Linear(3, 3)
     kept = network.weight.clone()
-    average = AveragedModel(network, multi_avg_fn=ramped_average(0.9))
+    average = WeightAverage(network, 0.9)
     for _ in range(3):
-        average.update_parameters(network)
+        average.update(network)
     assert torch.equal(network.weight, kept)
     torch.testing.assert_close(average.module.weight, kept)
+
+
+def test_an_update_reads_nothing_from_a_gpu():
+    """Reading a value of a pretended GPU raises; of a real one it makes the step wait."""
+    with fake_cuda():
+        network = torch.nn.BatchNorm1d(3)
+        average = WeightAverage(network, 0.9)
+        for _ in range(3):
+            average.update(network)
+    assert average.module.weight.device.type == "cuda"
+
+
+def test_the_number_of_updates_is_part_of_the_state():
+    network = torch.nn.Linear(2, 2)
+    whole, first = WeightAverage(network, 0.9), WeightAverage(network, 0.9)
+    for _ in range(3):
+        network.weight.data += 1.0
+        whole.update(network)
+        first.update(network)
+    second = WeightAverage(network, 0.9)
+    second.load_state_dict(first.state_dict())
+    network.weight.data += 1.0
+    whole.update(network)
+    second.update(network)
+    assert torch.equal(second.module.weight, whole.module.weight)

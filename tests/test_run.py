@@ -12,14 +12,13 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch.optim.swa_utils import AveragedModel
 
 from rsvp.runtime.errors import UserError
 from rsvp.runtime.journal import SAVE_SECONDS, StateKey
 from rsvp.runtime.lock import STARTER
 from rsvp.runtime.random import generator
 from rsvp.training import run as run_module
-from rsvp.training.ema import ramped_average
+from rsvp.training.ema import WeightAverage
 from rsvp.training.run import TrainingRun, learning_rate, set_learning_rate
 from rsvp.training.state import load_part, save_part
 
@@ -63,7 +62,7 @@ def train(folder, clock, steps=STEPS, key="key", hook=lambda step, run: None, se
     network = torch.nn.Sequential(
         torch.nn.Linear(4, 8), torch.nn.BatchNorm1d(8), torch.nn.Linear(8, 2)
     )
-    average = AveragedModel(network, multi_avg_fn=ramped_average(0.9))
+    average = WeightAverage(network, 0.9)
     optimizer = torch.optim.AdamW(network.parameters(), betas=(0.9, 0.98))
     parts = {"network": network, "average": average, "optimizer": optimizer}
     run = TrainingRun(folder, StateKey("code", key), steps, parts)
@@ -77,7 +76,7 @@ def train(folder, clock, steps=STEPS, key="key", hook=lambda step, run: None, se
         if run.memory.get("stopped"):
             break
         optimizer.step()
-        average.update_parameters(network)
+        average.update(network)
         run.memory["seen"] = run.memory.get("seen", 0) + step
         run.log(step, loss=loss)
         clock.now += seconds

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel
 
 from rsvp.config.schema import DiscriminatorAugment, Regularisation
 from rsvp.config.stages import Settings
@@ -31,7 +30,7 @@ from rsvp.training.batches import ClipBatches, in_context, read_ahead
 from rsvp.training.calibration import planned_steps
 from rsvp.training.cost import autoencoder_flops
 from rsvp.training.early_stopping import DIVERGED, EarlyStopping
-from rsvp.training.ema import ramped_average
+from rsvp.training.ema import WeightAverage
 from rsvp.training.run import NotFinite, TrainingRun, learning_rate, set_learning_rate
 from rsvp.training.state import Stateful
 from rsvp.training.validation import ReconstructionValidator, load_perceptual, other_clips
@@ -69,7 +68,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         discriminators.parameters(), lr=config.discriminator_learning_rate, betas=(0.5, 0.98)
     )
     # The average is watched; `best` holds the weights that are kept.
-    average = AveragedModel(autoencoder, multi_avg_fn=ramped_average(config.ema_decay))
+    average = WeightAverage(autoencoder, config.ema_decay)
     best = copy.deepcopy(autoencoder)
     stateful: dict[str, Stateful] = {
         "autoencoder": autoencoder,
@@ -102,7 +101,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         losses |= discriminator_step(
             fabric, discriminators, discriminator_optimizer, fake, real, r1
         )
-        average.update_parameters(autoencoder)
+        average.update(autoencoder)
         return losses
 
     # The budget, and the state of an earlier run.

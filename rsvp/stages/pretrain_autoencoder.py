@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel
 
 from rsvp.config.stages import Settings
 from rsvp.data.clips import Clips, evaluation_clips
@@ -21,7 +20,7 @@ from rsvp.runtime.random import generator
 from rsvp.training.batches import ClipBatches, in_context, read_ahead
 from rsvp.training.calibration import planned_steps
 from rsvp.training.cost import autoencoder_flops
-from rsvp.training.ema import ramped_average
+from rsvp.training.ema import WeightAverage
 from rsvp.training.reconstruction import reconstruction_step
 from rsvp.training.run import TrainingRun, learning_rate, set_learning_rate
 from rsvp.training.state import Stateful
@@ -57,7 +56,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     stateful: dict[str, Stateful] = {"autoencoder": autoencoder, "optimizer": optimizer.optimizer}
     average, kept = None, autoencoder
     if config.ema_decay is not None:
-        average = AveragedModel(autoencoder, multi_avg_fn=ramped_average(config.ema_decay))
+        average = WeightAverage(autoencoder, config.ema_decay)
         stateful["average"], kept = average, average.module
     lpips = settings.weights.lpips_backbone, settings.weights.lpips_linear
     perceptual = load_perceptual(*lpips, fabric.device)
@@ -77,7 +76,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
             l2=config.l2, lpips=config.lpips, perceptual=perceptual,
         )  # fmt: skip
         if average is not None:
-            average.update_parameters(autoencoder)
+            average.update(autoencoder)
         return losses
 
     # The budget, and the state of an earlier run.

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel
 
 from rsvp.config.schema import Times, to_plain
 from rsvp.config.stages import Settings
@@ -24,7 +23,7 @@ from rsvp.training.batches import LatentBatches, read_ahead
 from rsvp.training.calibration import planned_steps
 from rsvp.training.cost import forward_flops
 from rsvp.training.denoising import NoiseDraw, diffusion_loss, diffusion_step, draw_noise
-from rsvp.training.ema import ramped_average
+from rsvp.training.ema import WeightAverage
 from rsvp.training.run import TrainingRun, learning_rate, set_learning_rate
 
 VALIDATE_EVERY = 100  # steps
@@ -52,7 +51,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         key = f"predictors.{settings.name}.init_from"
         start_from(denoiser, constructor, config.init_from, key)
     denoiser = denoiser.to(fabric.device)
-    average = AveragedModel(denoiser, multi_avg_fn=ramped_average(config.ema_decay))
+    average = WeightAverage(denoiser, config.ema_decay)
     if settings.compute.compile:
         denoiser.compile()
     optimizer = torch.optim.AdamW(

@@ -5,12 +5,12 @@ from typing import NamedTuple
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from rsvp.data.layout import LatentBatch
 from rsvp.diffusion.condition import drop_condition
 from rsvp.diffusion.objectives import DiffusionObjective, denoising_loss, training_times
 from rsvp.diffusion.packing import Packing
+from rsvp.training.ema import WeightAverage
 
 
 class NoiseDraw(NamedTuple):
@@ -74,7 +74,7 @@ def diffusion_loss(
 def diffusion_step(
     fabric: Fabric,
     denoiser: nn.Module,
-    average: AveragedModel,
+    average: WeightAverage,
     optimizer: torch.optim.Optimizer,
     batch: LatentBatch,
     objective: DiffusionObjective,
@@ -87,5 +87,5 @@ def diffusion_step(
     fabric.backward(loss)
     fabric.clip_gradients(denoiser, optimizer, max_norm=1.0, error_if_nonfinite=False)
     optimizer.step()
-    average.update_parameters(denoiser)
+    average.update(denoiser)
     return {"loss": loss}

@@ -64,12 +64,21 @@ from rsvp.runtime.random import generator
 from rsvp.runtime.record import peak_memory_mb, processor
 from rsvp.stages.cache_latents import BATCH as CACHED
 from rsvp.stages.predict import BATCH as PREDICTED
-from rsvp.training.adversarial import Discriminators, discriminator_step, generator_step
+from rsvp.training.adversarial import (
+    Discriminators,
+    discriminator_step,
+    draw_consecutive,
+    generator_step,
+)
 from rsvp.training.batches import ClipBatches, LatentBatches, read_ahead
 from rsvp.training.cost import autoencoder_flops, forward_flops
 from rsvp.training.denoising import diffusion_step, draw_noise
 from rsvp.training.ema import WeightAverage
-from rsvp.training.reconstruction import reconstruction_step
+from rsvp.training.reconstruction import (
+    ReconstructionDraw,
+    draw_reconstruction,
+    reconstruction_step,
+)
 
 METHODS = Path(__file__).parents[1] / "configs/methods.yaml"
 COUNTED = (64, 128, 256)  # pixels at which operations are counted
@@ -292,13 +301,7 @@ class Setup:
 
     def ahead(self, batch: Callable[[int], Any]) -> Iterator[Any]:
         """Return the batches of all steps, on the device, read ahead as a training does."""
-        device = self.fabric.device
-
-        def placed(number: int) -> Any:
-            made = batch(number)
-            return made.to(device) if isinstance(made, Tensor) else made
-
-        return read_ahead(placed, 0, self.steps, device)
+        return read_ahead(batch, 0, self.steps, self.fabric.device)
 
     def autoencoder(self) -> ClipAutoencoder:
         """The row's, untrained, on the device."""
@@ -326,15 +329,20 @@ def pretraining(setup: Setup) -> Work:
     setup.compiled(autoencoder)
     batches = ClipBatches(clips, SEED, config.batch_size, clips.augment, "pretrain")
 
-    def step(number: int, frames: Tensor) -> object:
-        random = generator(SEED, number, "pretrain")
+    def batch(number: int) -> tuple[Tensor, ReconstructionDraw]:
+        frames, random = batches[number], generator(SEED, number, "pretrain")
+        targets = torch.randperm(frames.shape[1], generator=random)[: config.target_frames]
+        drawn = draw_reconstruction(autoencoder, frames.shape, observed, targets, random)
+        return frames.to(fabric.device), drawn.to(fabric.device)
+
+    def step(number: int, made: tuple[Tensor, ReconstructionDraw]) -> object:
+        frames, drawn = made
         return reconstruction_step(
-            fabric, autoencoder, optimizer, to_float(frames), observed, random,
-            target_frames=config.target_frames, l1=config.l1, l2=config.l2, lpips=0.0,
-            perceptual=None,
+            fabric, autoencoder, optimizer, to_float(frames), observed, drawn, l1=config.l1,
+            l2=config.l2, lpips=0.0, perceptual=None,
         )  # fmt: skip
 
-    return Work(setup.ahead(batches.__getitem__), step, config.batch_size)
+    return Work(setup.ahead(batch), step, config.batch_size)
 
 
 def finetuning(setup: Setup) -> Work:
@@ -348,10 +356,16 @@ def finetuning(setup: Setup) -> Work:
     setup.compiled(autoencoder, discriminators)
     batches = ClipBatches(clips, SEED, config.batch_size, clips.augment, "finetune")
 
-    def step(number: int, frames: Tensor) -> object:
+    def batch(number: int) -> tuple[Tensor, ReconstructionDraw]:
+        frames, random = batches[number], generator(SEED, number, "finetune")
+        drawn = draw_consecutive(autoencoder, frames.shape, context, config.target_frames, random)
+        return frames.to(fabric.device), drawn.to(fabric.device)
+
+    def step(number: int, made: tuple[Tensor, ReconstructionDraw]) -> object:
+        frames, drawn = made
         fake, real, _ = generator_step(
-            fabric, autoencoder, discriminators, optimizer, to_float(frames), context, SEED, number,
-            target_frames=config.target_frames, l1=own.pretrain.l1, l2=own.pretrain.l2, lpips=0.0,
+            fabric, autoencoder, discriminators, optimizer, to_float(frames), context.first, drawn,
+            SEED, number, l1=own.pretrain.l1, l2=own.pretrain.l2, lpips=0.0,
             perceptual=None, patches=config.sliced_wasserstein, adversarial=config.adversarial,
             adaptive=config.adaptive_weight,
             feature_matching=config.feature_matching,
@@ -359,7 +373,7 @@ def finetuning(setup: Setup) -> Work:
         discriminator_step(fabric, discriminators, other, fake, real)
         return average.update(autoencoder)
 
-    return Work(setup.ahead(batches.__getitem__), step, config.batch_size)
+    return Work(setup.ahead(batch), step, config.batch_size)
 
 
 def caching(setup: Setup) -> Work:

@@ -12,7 +12,7 @@ from rsvp.models.autoencoders.kinds import autoencoder_arguments, load_autoencod
 from rsvp.models.bundle import save_bundle
 from rsvp.models.denoiser import LatentDenoiser
 from rsvp.training.cost import autoencoder_flops
-from rsvp.training.reconstruction import reconstruct, reconstruction_loss
+from rsvp.training.reconstruction import draw_reconstruction, reconstruct, reconstruction_loss
 
 SMALL = {"width": 16, "channels": 4}
 KINDS = {
@@ -112,7 +112,8 @@ def test_a_step_is_of_its_frames_and_seed(kind):
 
     def run(seed, targets=(4, 1, 5)):
         random = torch.Generator().manual_seed(seed)
-        return reconstruct(model, clips, CONTEXT, torch.tensor(targets), random)
+        drawn = draw_reconstruction(model, clips.shape, CONTEXT, torch.tensor(targets), random)
+        return reconstruct(model, clips, CONTEXT, drawn)
 
     first = run(0)
     assert torch.equal(first.frames, clips[:, [4, 1, 5]])
@@ -127,6 +128,31 @@ def test_a_step_is_of_its_frames_and_seed(kind):
         torch.testing.assert_close(swapped.predicted[:, 0], first.predicted[:, 1])
 
 
+NOISY = {  # the latents that a step decodes, in its order
+    "rsvp": ["motion"],
+    "joint": ["motion", "future_scene", "future_object"],
+    "triplane": ["context_xy", "context_xt", "context_yt", "xy", "xt", "yt"],
+    "frames": ["image"],
+}
+
+
+@pytest.mark.parametrize("kind", ONE_EACH)
+def test_noise_is_drawn_in_the_shapes_of_the_latents_that_a_step_decodes(kind):
+    """Noise of another shape could be broadcast."""
+    wide = 32 if kind in ("rsvp", "joint") else 48
+    model, clips = autoencoder(kind), noise(2, 6, 3, 32, wide)
+    latents, _ = model.encode_clip(clips, CONTEXT)
+    observed, future = split_latents(latents, model.scopes, CONTEXT)
+    expected = [(observed | future)[name].shape for name in NOISY[kind]]
+    found = model.noisy_shapes(clips.shape, CONTEXT, clips.shape[1] - CONTEXT)
+    # Latents of frames together lack the axis of time.
+    assert [shape if len(shape) == 5 else (shape[0], 1, *shape[1:]) for shape in found] == expected
+    if kind == "triplane":  # of a clip that is all context, or all future
+        for count, names in ((0, NOISY[kind][3:]), (6, NOISY[kind][:3])):
+            latents, _ = model.encode_clip(clips, count)
+            assert model.noisy_shapes(clips.shape, count, 3) == [latents[n].shape for n in names]
+
+
 @pytest.mark.parametrize("kind", ONE_EACH)
 def test_names_its_last_layer(kind):
     """The last weights of the decoder, three colours of four pixels each."""
@@ -134,7 +160,8 @@ def test_names_its_last_layer(kind):
     layer = model.last_layer
     assert any(layer is p for p in model.decoder.parameters()) and layer.shape[0] == 12
     random = torch.Generator().manual_seed(0)
-    found = reconstruct(model, clips, CONTEXT, torch.tensor([4, 5]), random).predicted
+    drawn = draw_reconstruction(model, clips.shape, CONTEXT, torch.tensor([4, 5]), random)
+    found = reconstruct(model, clips, CONTEXT, drawn).predicted
     assert torch.autograd.grad(found.square().mean(), layer)[0].abs().min() > 0
 
 
@@ -145,7 +172,9 @@ def test_learns_to_reconstruct_a_clip(kind):
     optimizer = torch.optim.Adam(model.parameters(), lr=4e-3)
     for step in range(60):
         random = torch.Generator().manual_seed(step)
-        result = reconstruct(model, clip, CONTEXT, torch.arange(CONTEXT, 6), random)
+        targets = torch.arange(CONTEXT, 6)
+        drawn = draw_reconstruction(model, clip.shape, CONTEXT, targets, random)
+        result = reconstruct(model, clip, CONTEXT, drawn)
         loss, _ = reconstruction_loss(result)
         optimizer.zero_grad()
         loss.backward()
@@ -171,7 +200,9 @@ def test_soon_reconstructs_every_colour_of_new_clips(kind, seed):
     optimizer = torch.optim.Adam(model.parameters(), lr=4e-3)
     for step in range(60):
         random = torch.Generator().manual_seed(step)
-        result = reconstruct(model, patches(step), CONTEXT, torch.arange(CONTEXT, 4), random)
+        clips, targets = patches(step), torch.arange(CONTEXT, 4)
+        drawn = draw_reconstruction(model, clips.shape, CONTEXT, targets, random)
+        result = reconstruct(model, clips, CONTEXT, drawn)
         loss, _ = reconstruction_loss(result)
         optimizer.zero_grad()
         loss.backward()

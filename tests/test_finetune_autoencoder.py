@@ -138,9 +138,9 @@ def test_both_stages_are_trained_in_each_context(tmp_path, dataset, pretrained, 
     for stage, module in trainings:
         name, seen = stage.__name__.removeprefix("rsvp.stages."), []
 
-        def spied(network, clips, count, targets, *more, seen=seen):
-            seen.append((count, int(targets.min())))
-            return reconstruct(network, clips, count, targets, *more)
+        def spied(network, clips, count, drawn, seen=seen):
+            seen.append((count, int(drawn.targets.min())))
+            return reconstruct(network, clips, count, drawn)
 
         monkeypatch.setattr(module, "reconstruct", spied)
         long = {"steps": 3 * STEPS}  # each context is drawn

@@ -6,6 +6,7 @@ import torch
 from rsvp.models.autoencoders.rsvp import Context, DecodedFrames, RsvpAutoencoder
 from rsvp.training.reconstruction import (
     Reconstruction,
+    draw_reconstruction,
     layer_losses,
     reconstruct,
     reconstruction_loss,
@@ -128,7 +129,8 @@ def test_reconstructs_the_named_frames_with_noise_of_the_step():
 
     def run(seed, targets=(4, 1)):
         random = torch.Generator().manual_seed(seed)
-        return reconstruct(autoencoder, clips, 2, torch.tensor(targets), random)
+        drawn = draw_reconstruction(autoencoder, clips.shape, 2, torch.tensor(targets), random)
+        return reconstruct(autoencoder, clips, 2, drawn)
 
     first = run(0)
     assert torch.equal(first.frames, clips[:, [4, 1]])

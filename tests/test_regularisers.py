@@ -26,6 +26,11 @@ def output(kind, seed=0, scale=1.0):
     return scale * torch.randn(2, 4, channels, 3, 2, generator=generator(seed))
 
 
+def train_pass(own, x, seed):
+    """A training step's pass, with what is drawn by a seed."""
+    return own.train_pass(x, own.draw(own.encode(x).shape, generator(seed)))
+
+
 def generator(seed):
     return torch.Generator().manual_seed(seed)
 
@@ -36,7 +41,7 @@ def test_latents_have_their_channels_and_a_step_is_of_its_seed_alone(kind):
     for noise, other in ((1, 7), (1, 8), (2, 7)):
         own = regulariser(kind).train()
         torch.manual_seed(other)
-        shown, loss = own.train_pass(x, generator(noise))
+        shown, loss = train_pass(own, x, noise)
         assert own.encode(x).shape == shown.shape == (2, 4, CHANNELS, 3, 2)
         results.append((shown, loss, own.state_dict()))
     first, again, third = results
@@ -49,7 +54,7 @@ def test_latents_have_their_channels_and_a_step_is_of_its_seed_alone(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradients_reach_the_encoder(kind):
     x = output(kind).requires_grad_()
-    shown, loss = regulariser(kind).train().train_pass(x, generator(0))
+    shown, loss = train_pass(regulariser(kind).train(), x, 0)
     (shown.sum() + loss).backward()
     assert x.grad.isfinite().all() and (x.grad != 0).float().mean() > 0.9
 
@@ -68,7 +73,7 @@ def test_tanh_bounds_latents_and_adds_the_noise_that_it_says():
     own, x = regulariser("tanh"), output("tanh", scale=9.0)
     latents = own.encode(x)
     assert latents.abs().max() <= 1.0
-    many = torch.stack([own.train_pass(x, generator(i))[0] - latents for i in range(200)])
+    many = torch.stack([train_pass(own, x, i)[0] - latents for i in range(200)])
     assert many.std().item() == pytest.approx(own.latent_noise, rel=0.05)
 
 
@@ -76,9 +81,9 @@ def test_kl_is_that_of_pytorch_and_samples_have_the_posterior_s_moments():
     own, x = regulariser("kl"), output("kl")
     mean, deviation = x[:, :, :CHANNELS], (0.5 * x[:, :, CHANNELS:]).exp()
     divergence = kl_divergence(Normal(mean, deviation), Normal(0.0, 1.0)).mean()
-    torch.testing.assert_close(own.train_pass(x, generator(0))[1], 0.5 * divergence)
+    torch.testing.assert_close(train_pass(own, x, 0)[1], 0.5 * divergence)
     assert torch.equal(own.encode(x), mean)
-    many = torch.stack([own.train_pass(x, generator(i))[0] for i in range(500)])
+    many = torch.stack([train_pass(own, x, i)[0] for i in range(500)])
     torch.testing.assert_close((many.mean(0) - mean) / deviation, 0 * mean, atol=0.2, rtol=0)
     assert (many.std(0) / deviation).mean().item() == pytest.approx(1.0, rel=0.02)
 
@@ -88,10 +93,10 @@ def test_kl_knows_the_noise_that_its_decoder_looks_through():
     own, x = regulariser("kl").train(), output("kl", scale=0.1)
     x[:, :, CHANNELS:] -= 3.0
     for _ in range(400):
-        own.train_pass(x, generator(0))
+        train_pass(own, x, 0)
     variance = x[:, :, CHANNELS:].exp().mean().item()
     assert own.latent_noise == pytest.approx(variance**0.5, rel=0.02)
-    own.eval().train_pass(0.0 * x, generator(0))
+    train_pass(own.eval(), 0.0 * x, 0)
     assert own.latent_noise == pytest.approx(variance**0.5, rel=0.02)
 
 
@@ -105,7 +110,7 @@ def test_fsq_has_as_many_values_per_channel_as_levels():
         assert len(values) == levels
         steps = values.diff()
         torch.testing.assert_close(steps, steps[:1].expand_as(steps))
-    assert torch.equal(own.train_pass(x, generator(0))[0], shown)
+    assert torch.equal(train_pass(own, x, 0)[0], shown)
 
 
 @torch.no_grad()
@@ -115,7 +120,7 @@ def test_vq_shows_the_nearest_code():
     flat = x.movedim(2, -1).reshape(-1, CHANNELS)
     nearest = codes[torch.cdist(flat, codes).argmin(1)]
     torch.testing.assert_close(own.decode(x).movedim(2, -1).reshape(-1, CHANNELS), nearest)
-    shown, loss = own.train_pass(x, generator(0))
+    shown, loss = train_pass(own, x, 0)
     torch.testing.assert_close(shown, own.decode(x))
     torch.testing.assert_close(loss, 0.25 * (shown - x).square().mean())
 
@@ -127,6 +132,6 @@ def test_vq_s_codes_go_where_latents_are():
     for step in range(30):
         places = centres[torch.randint(3, (2 * 4 * 6,), generator=generator(step))]
         x = places.view(2, 4, 3, 2, CHANNELS).movedim(-1, 2)
-        _, loss = own.train_pass(x, generator(step))
+        _, loss = train_pass(own, x, step)
     assert loss < 1e-3
     torch.testing.assert_close(own.decode(x), x, atol=0.05, rtol=0)

@@ -3,6 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+FACTOR = 8  # a latent cell is this many pixels wide
+
 
 def normalisation(channels: int) -> nn.GroupNorm:
     """Return group normalisation with groups of 8 channels."""
@@ -56,7 +58,7 @@ def head(channels: int, outputs: int, gain: float = 1.0) -> nn.Sequential:
 
 def cell_colours(images: Tensor) -> Tensor:
     """Return the mean colours (n 3 h/8 w/8) of the cells of images (n 3 h w)."""
-    return F.avg_pool2d(images, 8)
+    return F.avg_pool2d(images, FACTOR)
 
 
 def from_colours(outputs: int) -> nn.Conv2d:

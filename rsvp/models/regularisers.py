@@ -6,7 +6,7 @@ quantised ones leave the rounding to the decoder's side, as latent diffusion doe
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 VARIANCE_SHARE = 0.02  # of each training step in the moving average
 ALMOST_ONE = 1.0 - 1e-6
+Drawn = Tensor | int | None  # noise of the latents' shape, or a seed
 
 
 class LatentRegulariser(nn.Module, ABC):
@@ -35,12 +36,26 @@ class LatentRegulariser(nn.Module, ABC):
         """Return the decoder's input for latents, without a change of the regulariser."""
         return latents
 
+    def draw(self, shape: Sequence[int], random: torch.Generator) -> Drawn:
+        """Draw what a training step adds to latents of that shape (…, C, h, w)."""
+        return None
+
     @abstractmethod
-    def train_pass(self, x: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Return the decoder's input in training for an encoder's output, and a loss to add."""
+    def train_pass(self, x: Tensor, drawn: Drawn) -> tuple[Tensor, Tensor]:
+        """Return the decoder's input in training for an encoder's output, and a loss to add.
+
+        drawn: what `draw` gave for the latents' shape.
+        """
 
 
-class Tanh(LatentRegulariser):
+class Noisy(LatentRegulariser):
+    """Latents that are decoded in training with normal noise."""
+
+    def draw(self, shape: Sequence[int], random: torch.Generator) -> Tensor:
+        return torch.randn(tuple(shape), generator=random)
+
+
+class Tanh(Noisy):
     """Latents in [-1, 1] (Yu et al., "Video probabilistic diffusion models in projected latent
     space", 2023, section 3.1), decoded in training with noise, which bounds their information.
     """
@@ -52,12 +67,12 @@ class Tanh(LatentRegulariser):
     def encode(self, x: Tensor) -> Tensor:
         return x.tanh()
 
-    def train_pass(self, x: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
+    def train_pass(self, x: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
         latents = x.tanh()
-        return latents + self.latent_noise * noise_like(latents, random), x.new_zeros(())
+        return latents + self.latent_noise * drawn.to(latents), x.new_zeros(())
 
 
-class Kl(LatentRegulariser):
+class Kl(Noisy):
     """Normal posteriors, weakly drawn to the standard normal (Kingma and Welling, "Auto-encoding
     variational Bayes", 2014, appendix B).
 
@@ -80,7 +95,7 @@ class Kl(LatentRegulariser):
     def encode(self, x: Tensor) -> Tensor:
         return x.chunk(2, -3)[0]
 
-    def train_pass(self, x: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
+    def train_pass(self, x: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
         mean, log_variance = x.chunk(2, -3)
         log_variance = log_variance.clamp(
             -30.0, 20.0
@@ -88,7 +103,7 @@ class Kl(LatentRegulariser):
         divergence = 0.5 * (mean.square() + log_variance.exp() - 1.0 - log_variance).mean()
         if self.training:
             self.variance.lerp_(log_variance.detach().float().exp().mean(), VARIANCE_SHARE)
-        latents = mean + (0.5 * log_variance).exp() * noise_like(mean, random)
+        latents = mean + (0.5 * log_variance).exp() * drawn.to(mean)
         return latents, self.weight * divergence
 
 
@@ -117,9 +132,12 @@ class Vq(LatentRegulariser):
     def decode(self, latents: Tensor) -> Tensor:
         return by_place(latents, lambda x: self.codebook(x, freeze_codebook=True)[0])
 
-    def train_pass(self, x: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
+    def draw(self, shape: Sequence[int], random: torch.Generator) -> int:
+        return int(torch.randint(2**31, (1,), generator=random))
+
+    def train_pass(self, x: Tensor, drawn: int) -> tuple[Tensor, Tensor]:
         # The library draws replacements from PyTorch's global random generator.
-        torch.manual_seed(int(torch.randint(2**31, (1,), generator=random)))
+        torch.manual_seed(drawn)
         quantised = by_place(x.detach(), lambda x: self.codebook(x)[0])
         return x + (quantised - x).detach(), self.commitment * F.mse_loss(x, quantised)
 
@@ -145,7 +163,7 @@ class Fsq(LatentRegulariser):
         # The library bounds by tanh as well, shifted where the number of levels is even.
         return self.quantised(latents.float().clamp(-ALMOST_ONE, ALMOST_ONE).atanh())
 
-    def train_pass(self, x: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
+    def train_pass(self, x: Tensor, drawn: None) -> tuple[Tensor, Tensor]:
         return self.quantised(x), x.new_zeros(())
 
     def quantised(self, x: Tensor) -> Tensor:
@@ -168,8 +186,3 @@ def by_place(latents: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
     """Apply `change` to the channels of latents (…, C, h, w), as (1, n, C)."""
     places = latents.movedim(-3, -1)
     return change(places.reshape(1, -1, places.shape[-1])).view(places.shape).movedim(-1, -3)
-
-
-def noise_like(latents: Tensor, random: torch.Generator) -> Tensor:
-    """Draw standard normal noise in the shape of latents."""
-    return torch.randn(latents.shape, generator=random).to(latents)

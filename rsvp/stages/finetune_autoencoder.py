@@ -24,13 +24,21 @@ from rsvp.runtime.device import device_name, make_fabric
 from rsvp.runtime.files import read_json
 from rsvp.runtime.journal import state_key
 from rsvp.runtime.main import run_stage, training_parser
-from rsvp.training.adversarial import Discriminators, discriminator_step, generator_step, lazy_r1
+from rsvp.runtime.random import generator
+from rsvp.training.adversarial import (
+    Discriminators,
+    discriminator_step,
+    draw_consecutive,
+    generator_step,
+    lazy_r1,
+)
 from rsvp.training.augmentation import AdaptiveAugmentation
 from rsvp.training.batches import ClipBatches, in_context, read_ahead
 from rsvp.training.calibration import planned_steps
 from rsvp.training.cost import autoencoder_flops
 from rsvp.training.early_stopping import DIVERGED, EarlyStopping
 from rsvp.training.ema import WeightAverage
+from rsvp.training.reconstruction import ReconstructionDraw
 from rsvp.training.run import NotFinite, TrainingRun, learning_rate, set_learning_rate
 from rsvp.training.state import Stateful
 from rsvp.training.validation import ReconstructionValidator, load_perceptual, other_clips
@@ -84,15 +92,22 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     validator = ReconstructionValidator(held_out, watched, perceptual, fabric.device)
     r1_weight = config.r1_weight if config.regularisation is Regularisation.r1 else 0.0
 
-    def batch(step: int) -> Tensor:
-        return batches[step].to(fabric.device)
+    def batch(step: int) -> tuple[Tensor, int, ReconstructionDraw]:
+        """Draw clips, their observed frames, and noise on the CPU, ahead of a GPU."""
+        frames, context = in_context(batches[step], contexts, seed, step, "finetune")
+        random = generator(seed, step, "finetune")
+        drawn = draw_consecutive(autoencoder, frames.shape, context, config.target_frames, random)
+        observed = context.first + context.last
+        return frames.to(fabric.device), observed, drawn.to(fabric.device)
 
-    def update(step: int, rate: float, frames: Tensor) -> dict[str, Tensor]:
+    def update(
+        step: int, rate: float, made: tuple[Tensor, int, ReconstructionDraw]
+    ) -> dict[str, Tensor]:
         set_learning_rate(optimizer, rate)
-        clip, context = in_context(to_float(frames), contexts, seed, step, "finetune")
+        frames, observed, drawn = made
         fake, real, losses = generator_step(
-            fabric, autoencoder, discriminators, optimizer, clip, context, seed, step,
-            target_frames=config.target_frames, l1=frame_losses.l1, l2=frame_losses.l2,
+            fabric, autoencoder, discriminators, optimizer, to_float(frames), observed, drawn,
+            seed, step, l1=frame_losses.l1, l2=frame_losses.l2,
             lpips=config.lpips, perceptual=perceptual, patches=config.sliced_wasserstein,
             adversarial=config.adversarial, adaptive=config.adaptive_weight,
             feature_matching=config.feature_matching,

@@ -21,7 +21,11 @@ from rsvp.training.batches import ClipBatches, in_context, read_ahead
 from rsvp.training.calibration import planned_steps
 from rsvp.training.cost import autoencoder_flops
 from rsvp.training.ema import WeightAverage
-from rsvp.training.reconstruction import reconstruction_step
+from rsvp.training.reconstruction import (
+    ReconstructionDraw,
+    draw_reconstruction,
+    reconstruction_step,
+)
 from rsvp.training.run import TrainingRun, learning_rate, set_learning_rate
 from rsvp.training.state import Stateful
 from rsvp.training.validation import MOST_CLIPS, ReconstructionValidator, load_perceptual
@@ -64,16 +68,22 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         held_out, evaluation_clips(held_out, MOST_CLIPS), perceptual, fabric.device
     )
 
-    def batch(step: int) -> Tensor:
-        return batches[step].to(fabric.device)
+    def batch(step: int) -> tuple[Tensor, int, ReconstructionDraw]:
+        """Draw clips, their observed frames, and noise on the CPU, ahead of a GPU."""
+        frames, context = in_context(batches[step], contexts, seed, step, "pretrain")
+        observed, random = context.first + context.last, generator(seed, step, "pretrain")
+        targets = torch.randperm(frames.shape[1], generator=random)[: config.target_frames]
+        drawn = draw_reconstruction(autoencoder, frames.shape, observed, targets, random)
+        return frames.to(fabric.device), observed, drawn.to(fabric.device)
 
-    def update(step: int, rate: float, frames: Tensor) -> dict[str, Tensor]:
+    def update(
+        step: int, rate: float, made: tuple[Tensor, int, ReconstructionDraw]
+    ) -> dict[str, Tensor]:
         set_learning_rate(optimizer, rate)
-        clip, context = in_context(to_float(frames), contexts, seed, step, "pretrain")
+        frames, observed, drawn = made
         losses = reconstruction_step(
-            fabric, autoencoder, optimizer, clip, context.first + context.last,
-            generator(seed, step, "pretrain"), target_frames=config.target_frames, l1=config.l1,
-            l2=config.l2, lpips=config.lpips, perceptual=perceptual,
+            fabric, autoencoder, optimizer, to_float(frames), observed, drawn,
+            l1=config.l1, l2=config.l2, lpips=config.lpips, perceptual=perceptual,
         )  # fmt: skip
         if average is not None:
             average.update(autoencoder)

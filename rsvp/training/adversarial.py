@@ -1,5 +1,7 @@
 """Adversarial losses with 2-D and 3-D patch discriminators, and the step of fine-tuning."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from lightning_fabric import Fabric
@@ -11,7 +13,12 @@ from rsvp.models.autoencoders.base import ClipAutoencoder
 from rsvp.models.discriminators import ClipDiscriminator, ImageDiscriminator
 from rsvp.runtime.random import generator
 from rsvp.training.augmentation import AdaptiveAugmentation
-from rsvp.training.reconstruction import reconstruct, reconstruction_loss
+from rsvp.training.reconstruction import (
+    ReconstructionDraw,
+    draw_reconstruction,
+    reconstruct,
+    reconstruction_loss,
+)
 
 MOST_WEIGHT = 1e4  # of the adaptive weight: a gradient that vanishes must not make it infinite
 
@@ -38,17 +45,35 @@ class Discriminators(nn.Module):
         return self.augmentation(fake, real, random)
 
 
+def draw_consecutive(
+    autoencoder: ClipAutoencoder,
+    clips: Sequence[int],
+    context: ObservedFrames,
+    target_frames: int,
+    random: torch.Generator,
+) -> ReconstructionDraw:
+    """Draw consecutive frames of clips of that shape (B, T, 3, H, H), and noise.
+
+    The clips are in the context's order of frames: observed ones that follow the predicted ones
+    stand at the front, and are left out.
+    """
+    starts = clips[1] - context.last - target_frames + 1
+    first = context.last + torch.randint(starts, (1,), generator=random)
+    targets = first + torch.arange(target_frames)
+    return draw_reconstruction(autoencoder, clips, context.first + context.last, targets, random)
+
+
 def generator_step(
     fabric: Fabric,
     autoencoder: ClipAutoencoder,
     discriminators: Discriminators,
     optimizer: torch.optim.Optimizer,
     clips: Tensor,
-    context: ObservedFrames,
+    context_frames: int,
+    drawn: ReconstructionDraw,
     seed: int,
     step: int,
     *,
-    target_frames: int,
     l1: float,
     l2: float,
     lpips: float,
@@ -58,20 +83,14 @@ def generator_step(
     adaptive: bool,
     feature_matching: float,
 ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-    """Update an autoencoder once on consecutive frames of clips (B, T, 3, H, H).
+    """Update an autoencoder once on clips (B, T, 3, H, H): see `draw_consecutive`.
 
-    The clips are in the context's order of frames: observed ones that follow the predicted ones
-    stand at the front, and are left out. Weights are those of `docs/training.md`; `patches` is that
-    of the sliced Wasserstein distance. Return reconstructed and real frames, as the discriminators
-    are to see them, and the losses.
+    Weights are those of `docs/training.md`; `patches` is that of the sliced Wasserstein distance.
+    Return reconstructed and real frames, as the discriminators are to see them, and the losses.
     """
-    random = generator(seed, step, "finetune")
-    starts = clips.shape[1] - context.last - target_frames + 1
-    first = context.last + torch.randint(starts, (1,), generator=random)
-    targets = first + torch.arange(target_frames)
     discriminators.requires_grad_(False)
     with fabric.autocast():
-        result = reconstruct(autoencoder, clips, context.first + context.last, targets, random)
+        result = reconstruct(autoencoder, clips, context_frames, drawn)
         reconstruction, parts = reconstruction_loss(result, l1, l2, lpips, perceptual)
         fake, real = discriminators.augment(
             result.predicted, result.frames, generator(seed, step, "augment")
@@ -79,8 +98,8 @@ def generator_step(
         fooling, features = generator_loss(discriminators, fake, real)
     shown = {name: parts[name] for name in ("l1", "lpips") if name in parts}
     if patches:
-        drawn = int(torch.randint(2**31, (1,), generator=generator(seed, step, "patches")))
-        distance = sliced_wasserstein(result.predicted.float(), result.frames, drawn).mean()
+        places = int(torch.randint(2**31, (1,), generator=generator(seed, step, "patches")))
+        distance = sliced_wasserstein(result.predicted.float(), result.frames, places).mean()
         reconstruction, shown["patches"] = reconstruction + patches * distance, distance
     weight: Tensor | float = adversarial
     if adaptive:

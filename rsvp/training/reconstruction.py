@@ -1,7 +1,8 @@
 """Stage one: reconstruction of clips, its losses, and the step of pretraining."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +11,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from rsvp.models.autoencoders.base import ClipAutoencoder, PlainAutoencoder
+from rsvp.models.regularisers import Drawn
 from rsvp.models.warping import sample
 
 if TYPE_CHECKING:  # a kind that is not trained is no part of a training's code
@@ -25,6 +27,30 @@ OWN_WEIGHTS = {
 }
 
 
+class ReconstructionDraw(NamedTuple):
+    """Random draws of a step of stage one."""
+
+    targets: Tensor  # (T,), the frames that are reconstructed
+    noise: list[Drawn]  # of latents, in the order of the autoencoder's `draw`
+
+    def to(self, device: torch.device) -> "ReconstructionDraw":
+        """Return the same draws on another device."""
+        noise = [x.to(device) if isinstance(x, Tensor) else x for x in self.noise]
+        return ReconstructionDraw(self.targets.to(device), noise)
+
+
+def draw_reconstruction(
+    autoencoder: ClipAutoencoder,
+    clips: Sequence[int],
+    context_frames: int,
+    targets: Tensor,
+    random: torch.Generator,
+) -> ReconstructionDraw:
+    """Draw the noise of a step that reconstructs `targets` (T,) of clips of that shape."""
+    noise = autoencoder.draw(clips, context_frames, len(targets), random)
+    return ReconstructionDraw(targets, noise)
+
+
 @dataclass
 class Reconstruction:
     """Frames of one training step and their reconstruction."""
@@ -38,22 +64,20 @@ def reconstruct(
     autoencoder: ClipAutoencoder,
     clips: Tensor,
     context_frames: int,
-    targets: Tensor,
-    random: torch.Generator,
+    drawn: ReconstructionDraw,
 ) -> Reconstruction:
-    """Encode clips (B, T, 3, H, H) and decode the frames at `targets` (any of the clip's)."""
+    """Encode clips (B, T, 3, H, H) and decode the targets that were drawn (any of their frames)."""
     if isinstance(autoencoder, PlainAutoencoder):
-        predicted, loss = autoencoder.train_pass(clips, context_frames, targets, random)
-        return Reconstruction(clips[:, targets], predicted, {"regulariser": loss})
-    return reconstruct_layers(autoencoder, clips, context_frames, targets, random)
+        predicted, loss = autoencoder.train_pass(clips, context_frames, *drawn)
+        return Reconstruction(clips[:, drawn.targets], predicted, {"regulariser": loss})
+    return reconstruct_layers(autoencoder, clips, context_frames, drawn)
 
 
 def reconstruct_layers(
     autoencoder: "RsvpAutoencoder",
     clips: Tensor,
     context_frames: int,
-    targets: Tensor,
-    random: torch.Generator,
+    drawn: ReconstructionDraw,
 ) -> Reconstruction:
     """Reconstruct by scene, object and motion.
 
@@ -61,12 +85,11 @@ def reconstruct_layers(
     so the noise bounds what they carry. (Displacements have a size of their own: latent cells.)
     """
     context = autoencoder.encode_context(clips[:, :context_frames])
-    frames = clips[:, targets]
+    frames, noise = clips[:, drawn.targets], iter(drawn.noise)
     motion = autoencoder.encode_motion(frames, context)
 
     def noisy(latents: Tensor) -> Tensor:
-        noise = torch.randn(latents.shape, generator=random).to(latents.device)
-        return latents + autoencoder.latent_noise * noise
+        return latents + autoencoder.latent_noise * next(noise)
 
     shown, seen, future = noisy(motion), context, {}
     if hasattr(autoencoder, "encode_future"):  # scene and object of the future
@@ -146,18 +169,16 @@ def reconstruction_step(
     optimizer: torch.optim.Optimizer,
     clips: Tensor,
     context_frames: int,
-    random: torch.Generator,
+    drawn: ReconstructionDraw,
     *,
-    target_frames: int,
     l1: float,
     l2: float,
     lpips: float,
     perceptual: nn.Module | None,
 ) -> dict[str, Tensor]:
-    """Update an autoencoder once on random frames of clips (B, T, 3, H, H); return the losses."""
-    targets = torch.randperm(clips.shape[1], generator=random)[:target_frames]
+    """Update an autoencoder once on clips (B, T, 3, H, H); return the losses."""
     with fabric.autocast():
-        result = reconstruct(autoencoder, clips, context_frames, targets, random)
+        result = reconstruct(autoencoder, clips, context_frames, drawn)
         loss, losses = reconstruction_loss(result, l1, l2, lpips, perceptual)
     optimizer.zero_grad()
     fabric.backward(loss)

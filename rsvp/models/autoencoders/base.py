@@ -1,13 +1,14 @@
 """The interface of autoencoders of clips, whatever their latents are."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from rsvp.data.latents import TemporalScope, split_latents
-from rsvp.models.regularisers import LatentRegulariser
+from rsvp.models.regularisers import Drawn, LatentRegulariser
 
 
 class ClipAutoencoder(nn.Module, ABC):
@@ -42,6 +43,22 @@ class ClipAutoencoder(nn.Module, ABC):
         They are those that `rsvp.data.latents.split_latents` names future.
         """
 
+    @abstractmethod
+    def noisy_shapes(
+        self, clips: Sequence[int], context_frames: int, targets: int
+    ) -> list[tuple[int, ...]]:
+        """Return the shapes of the latents to which a training step adds noise, in its order.
+
+        clips: the shape (B, T, 3, H, H). targets: how many of their frames are decoded.
+        """
+
+    def draw(
+        self, clips: Sequence[int], context_frames: int, targets: int, random: torch.Generator
+    ) -> list[Drawn]:
+        """Draw the noise of a training step, which can be done ahead of it: see `noisy_shapes`."""
+        shapes = self.noisy_shapes(clips, context_frames, targets)
+        return [torch.randn(shape, generator=random) for shape in shapes]
+
     @property
     @abstractmethod
     def last_layer(self) -> Tensor:
@@ -63,12 +80,21 @@ class PlainAutoencoder(ClipAutoencoder):
     def latent_noise(self) -> float:
         return self.regulariser.latent_noise
 
+    def draw(
+        self, clips: Sequence[int], context_frames: int, targets: int, random: torch.Generator
+    ) -> list[Drawn]:
+        shapes = self.noisy_shapes(clips, context_frames, targets)
+        return [self.regulariser.draw(shape, random) for shape in shapes]
+
     @abstractmethod
     def train_pass(
         self,
         clips: Tensor,
         context_frames: int,
         targets: Tensor,
-        random: torch.Generator,
+        drawn: Sequence[Drawn],
     ) -> tuple[Tensor, Tensor]:
-        """Reconstruct frames of clips (B, T, 3, H, H) at `targets`; also return a loss to add."""
+        """Reconstruct frames of clips (B, T, 3, H, H) at `targets`; also return a loss to add.
+
+        drawn: what `draw` gave.
+        """

@@ -1,14 +1,14 @@
 """A latent image of each frame by itself, as in latent diffusion (Rombach et al., 2022)."""
 
+from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from rsvp.data.latents import TemporalScope
 from rsvp.models.autoencoders.base import PlainAutoencoder
-from rsvp.models.layers import ImageDecoder, ImageEncoder
-from rsvp.models.regularisers import make_regulariser
+from rsvp.models.layers import FACTOR, ImageDecoder, ImageEncoder
+from rsvp.models.regularisers import Drawn, make_regulariser
 
 
 class FrameAutoencoder(PlainAutoencoder):
@@ -17,6 +17,7 @@ class FrameAutoencoder(PlainAutoencoder):
     def __init__(self, width: int, channels: int, regulariser: dict[str, Any]) -> None:
         super().__init__()
         self.scopes = {"image": TemporalScope.frames}
+        self.channels = channels
         self.regulariser = make_regulariser(channels=channels, **regulariser)
         self.encoder = ImageEncoder(width, self.regulariser.outputs_per_channel * channels)
         self.decoder = ImageDecoder(width, channels)
@@ -33,14 +34,19 @@ class FrameAutoencoder(PlainAutoencoder):
     def decode_future(self, latents: dict[str, Tensor], context: None) -> Tensor:
         return self.decode(self.regulariser.decode(latents["image"]))
 
+    def noisy_shapes(
+        self, clips: Sequence[int], context_frames: int, targets: int
+    ) -> list[tuple[int, ...]]:
+        return [(clips[0], targets, self.channels, clips[3] // FACTOR, clips[4] // FACTOR)]
+
     def train_pass(
         self,
         clips: Tensor,
         context_frames: int,
         targets: Tensor,
-        random: torch.Generator,
+        drawn: Sequence[Drawn],
     ) -> tuple[Tensor, Tensor]:
-        latents, loss = self.regulariser.train_pass(self.encode(clips[:, targets]), random)
+        latents, loss = self.regulariser.train_pass(self.encode(clips[:, targets]), drawn[0])
         return self.decode(latents), loss
 
     def encode(self, frames: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ motion, frames are the reference.
 Resolution must be a multiple of 16. Shapes: B clips, T frames, H = W the resolution, h = H / 8.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,7 +25,7 @@ from torch import Tensor, nn
 
 from rsvp.data.latents import TemporalScope
 from rsvp.models.autoencoders.base import ClipAutoencoder
-from rsvp.models.layers import FrameEncoder, ResidualBlock, head
+from rsvp.models.layers import FACTOR, FrameEncoder, ResidualBlock, head
 from rsvp.models.warping import (
     backward_displacement,
     compressed,
@@ -35,7 +36,6 @@ from rsvp.models.warping import (
     sample,
 )
 
-FACTOR = 8  # a latent cell is this many pixels wide
 DEPTH_RANGE = 3.0  # weights of overlapping content in splatting span exp(-3) to exp(3)
 
 
@@ -347,6 +347,7 @@ class RsvpAutoencoder(ClipAutoencoder):
             "object": TemporalScope.context,
             "motion": TemporalScope.frames,
         }
+        self.motion_channels = motion_channels
         self.context = ContextEncoder(width, scene_channels, object_channels)
         self.motion = MotionEncoder(width, scene_channels, object_channels, motion_channels, scale)
         self.decoder = Decoder(width, object_channels, motion_channels, scale)
@@ -367,6 +368,12 @@ class RsvpAutoencoder(ClipAutoencoder):
     def decode(self, motion: Tensor, context: Context) -> DecodedFrames:
         """Decode frames from motion (B, T, Cm, h, h)."""
         return self.decoder(motion, context)
+
+    def noisy_shapes(
+        self, clips: Sequence[int], context_frames: int, targets: int
+    ) -> list[tuple[int, ...]]:
+        grid = (clips[3] // FACTOR, clips[4] // FACTOR)
+        return [(clips[0], targets, self.motion_channels, *grid)]
 
     @property
     def last_layer(self) -> Tensor:

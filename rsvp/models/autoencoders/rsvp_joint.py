@@ -6,6 +6,7 @@ shows: uncovered background, and things that enter. Motion says where it goes.
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -31,6 +32,7 @@ class JointAutoencoder(RsvpAutoencoder):
             width, scene_channels, object_channels, motion_channels, displacement_scale
         )
         self.scopes |= {"future_scene": TemporalScope.future, "future_object": TemporalScope.future}
+        self.still_channels = (scene_channels, object_channels)
         self.news = nn.Conv2d(scene_channels + object_channels, 4 * width, 3, padding=1)
         self.to_quarter = ResidualBlock(width)
         self.background = head(width, 16 * 3, gain=0.1)
@@ -46,6 +48,12 @@ class JointAutoencoder(RsvpAutoencoder):
         news = self.to_quarter(F.pixel_shuffle(self.news(news), 2))
         background = context.background + F.pixel_shuffle(self.background(news), 4)
         return dataclasses.replace(context, skip=context.skip + news, background=background)
+
+    def noisy_shapes(
+        self, clips: Sequence[int], context_frames: int, targets: int
+    ) -> list[tuple[int, ...]]:
+        shapes = super().noisy_shapes(clips, context_frames, targets)
+        return shapes + [(clips[0], channels, *shapes[0][3:]) for channels in self.still_channels]
 
     def encode_clip(self, clips: Tensor, context_frames: int) -> tuple[dict[str, Tensor], Context]:
         latents, context = super().encode_clip(clips, context_frames)

@@ -6,6 +6,7 @@ Features of a clip are summed along time, height or width, by learnt weights, in
 time. Observed and future frames are two clips, each with planes of its own.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from rsvp.data.latents import TemporalScope
 from rsvp.models.autoencoders.base import PlainAutoencoder
 from rsvp.models.layers import (
+    FACTOR,
     FrameEncoder,
     ImageDecoder,
     ResidualBlock,
@@ -24,7 +26,7 @@ from rsvp.models.layers import (
     head,
     normalisation,
 )
-from rsvp.models.regularisers import make_regulariser
+from rsvp.models.regularisers import Drawn, make_regulariser
 
 # Each plane's summed axis of (b c t y x), and the pattern that makes it (b t c h w).
 PLANES = {"xy": (2, "b c y x -> b 1 c y x"), "xt": (3, "b c t x -> b t c 1 x"),
@@ -138,6 +140,7 @@ class TriplaneAutoencoder(PlainAutoencoder):
         super().__init__()
         self.scopes = {f"context_{name}": TemporalScope.context for name in PLANES}
         self.scopes |= dict.fromkeys(PLANES, TemporalScope.future)
+        self.channels = channels
         self.regulariser = make_regulariser(channels=channels, **regulariser)
         self.encoder = TriplaneEncoder(width, self.regulariser.outputs_per_channel * channels)
         self.decoder = TriplaneDecoder(width, channels)
@@ -159,20 +162,32 @@ class TriplaneAutoencoder(PlainAutoencoder):
         planes = {name: self.regulariser.decode(latents[name]) for name in PLANES}
         return self.decoder.images(self.decoder.features(planes))
 
+    def noisy_shapes(
+        self, clips: Sequence[int], context_frames: int, targets: int
+    ) -> list[tuple[int, ...]]:
+        count, frames, _, height, width = clips
+        shapes = []
+        for t in filter(None, (context_frames, frames - context_frames)):
+            cells = (t, height // FACTOR, width // FACTOR)
+            for axis, _ in PLANES.values():
+                t, y, x = (1 if axis == place else n for place, n in enumerate(cells, 2))
+                shapes.append((count, t, self.channels, y, x))
+        return shapes
+
     def train_pass(
         self,
         clips: Tensor,
         context_frames: int,
         targets: Tensor,
-        random: torch.Generator,
+        drawn: Sequence[Drawn],
     ) -> tuple[Tensor, Tensor]:
-        features, losses = [], []
+        features, losses, left = [], [], iter(drawn)
         for clip in (clips[:, :context_frames], clips[:, context_frames:]):
             if not clip.shape[1]:
                 continue
             shown = {}
             for name, plane in self.encoder(clip).items():
-                shown[name], loss = self.regulariser.train_pass(plane, random)
+                shown[name], loss = self.regulariser.train_pass(plane, next(left))
                 losses.append(loss)
             features.append(self.decoder.features(shown))
         frames = self.decoder.images(torch.cat(features, 1)[:, targets])

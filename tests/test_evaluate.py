@@ -211,7 +211,7 @@ def i3d_distance(measure: Measure, features: dict[str, np.ndarray]) -> Estimate:
     """The distance of a paired row, as the report makes it of its features."""
     kept = [features[f"{name}_{side}"] for name in ("i3d", "groups")
             for side in ("predicted", "real")]  # fmt: skip
-    return run_distance(measure, Sets(*kept, paired=True, note="")).estimate
+    return run_distance(measure, Sets(*kept, paired=True, note=""))
 
 
 def test_predictions_of_another_dataset_are_refused(dataset: Path) -> None:

@@ -38,7 +38,7 @@ from rsvp.metrics.networks import Networks, load_networks
 from rsvp.metrics.row import RealSide, RowScorer, group_codes, write_row
 from rsvp.report.results import comparisons, curves, horizon, results
 from rsvp.report.rows import read_rows
-from rsvp.report.tables import Tables, make_tables
+from rsvp.report.tables import Tables
 from rsvp.runtime.device import device_of
 from rsvp.runtime.errors import UserError
 from rsvp.runtime.files import INDEX, read_yaml, write_json
@@ -123,7 +123,7 @@ def run(arguments: argparse.Namespace) -> None:
     side = real_side(real, arguments.context, windows, networks)
     indexes = [measure(row, side, windows, networks, arguments.out) for row in rows]
     scored = read_rows(indexes, [row.index["row"]])
-    tables = make_tables(scored, Evaluation().bootstrap, {arguments.protocol: protocol})
+    tables = Tables(scored, {arguments.protocol: protocol}, Evaluation().bootstrap)
     write_results(arguments, tables)
 
 

@@ -12,31 +12,24 @@ from safetensors.numpy import load_file
 from rsvp.config.schema import Protocol, Scores, SeenFrames
 from rsvp.data.splits import spread
 from rsvp.metrics import distribution, manifold
-from rsvp.metrics.distribution import COMPARABLE_CLIPS, Replicates
+from rsvp.metrics.distribution import COMPARABLE_CLIPS
 from rsvp.metrics.features import MOTION as MOTION_FEATURES
 from rsvp.metrics.features import feature_name, missing_features
 from rsvp.metrics.intervals import mean_over_seeds
 from rsvp.metrics.motion import MINIMUM_FRAMES, motion_distance, standardised
-from rsvp.report.estimates import NO_SPREAD, ONE_GROUP, Estimate
+from rsvp.report.estimates import NAN, NO_SPREAD, ONE_GROUP, Estimate, missing
 from rsvp.report.measures import DISTANCES, FVD, FVD_CONTEXT, KVD, MOTION, NEIGHBOURS, Measure
 from rsvp.report.rows import FIRST_FRAMES, ResultRow, Run, too_few_clips
 from rsvp.runtime.errors import UserError
 
+# Fréchet distances, which fall with the number of clips; KVD does not.
 FUNCTIONS: dict[Measure, Callable[[np.ndarray, np.ndarray], float]] = {
     MOTION: motion_distance,
     FVD: distribution.frechet_distance,
     FVD_CONTEXT: distribution.frechet_distance,
 }
-FRECHET = tuple(FUNCTIONS)  # fall with the number of clips; KVD does not
 SMALLEST_SUBSET = 16  # clips: where curves over N begin
-
-
-@dataclass(frozen=True)
-class Distance:
-    """A distance of a row, with the replicates of its interval, for differences between rows."""
-
-    estimate: Estimate
-    replicates: Replicates | None = None
+SUBSET = f"mean over {distribution.SUBSETS} random subsets of all clips"
 
 
 @dataclass(frozen=True)
@@ -90,11 +83,11 @@ class RunFeatures:
 
 def row_distances(
     row: ResultRow, protocols: dict[str, Protocol]
-) -> dict[tuple[Measure, str], Distance]:
+) -> dict[tuple[Measure, str], Estimate]:
     """The distances of a row by (measure, protocol), each with a value or the reason why."""
     kept = [RunFeatures(run) for run in row.runs]
-    found: dict[tuple[Measure, str], Distance] = {}
-    known: dict[tuple, Distance] = {}  # two protocols may come to the same clips and frames
+    found: dict[tuple[Measure, str], Estimate] = {}
+    known: dict[tuple, Estimate] = {}  # two protocols may come to the same clips and frames
     for name, protocol in protocols.items():
         for measure in measures_of(protocol):
             sets = [select(measure, protocol, features) for features in kept]
@@ -155,33 +148,28 @@ def select(measure: Measure, protocol: Protocol, features: RunFeatures) -> Sets 
     return features.sets(name, protocol.clips, scaled, note)
 
 
-def run_distance(measure: Measure, sets: Sets | str) -> Distance:
+def run_distance(measure: Measure, sets: Sets | str) -> Estimate:
     """One distance under one seed with its jackknife interval, or the reason why there is none."""
     if isinstance(sets, str):
-        return Distance(Estimate(note=f"not computed: {sets}"))
-    clips = len(sets.predicted)
-    notes = [sets.note] if sets.note else []
-    if few := few_clips(measure, clips):
-        notes.append(few)
+        return missing(sets)
     groups = [sets.predicted_groups] if sets.paired else [sets.predicted_groups, sets.real_groups]
-    missing = no_interval(measure, groups)
-    if missing:
-        groups = [np.zeros_like(side) for side in groups]  # one block: nothing is deleted
-        notes.append(missing)
+    reason = no_interval(measure, groups)
+    # One block alone: nothing is deleted.
+    blocks = [np.zeros_like(side) for side in groups] if reason else groups
     try:
         found = distribution.replicates(
-            statistic_of(measure, sets), *(side.tolist() for side in groups)
+            statistic_of(measure, sets), *(side.tolist() for side in blocks)
         )
     except UserError as error:
-        return Distance(Estimate(note=f"not computed: {error}"))
-    interval = found.interval()
-    if not missing and np.isnan(interval.low):
-        notes.append(NO_SPREAD)
-    estimate = Estimate(
-        interval.value, interval.low, interval.high, clips=clips,
-        groups=len(np.unique(sets.predicted_groups)), seeds=1, note="; ".join(notes),
-    )  # fmt: skip
-    return Distance(estimate.within(measure.possible), None if missing else found)
+        return missing(str(error))
+    clips, interval = len(sets.predicted), found.interval()
+    if not reason and np.isnan(interval.low):
+        reason = NO_SPREAD
+    notes = filter(None, (sets.note, few_clips(measure, clips), reason))
+    return Estimate(
+        interval.value, interval.low, interval.high, clips, len(np.unique(sets.predicted_groups)),
+        seeds=1, note="; ".join(notes), replicates=found if blocks is groups else None,
+    ).within(measure.possible)  # fmt: skip
 
 
 def few_clips(measure: Measure, clips: int) -> str:
@@ -220,56 +208,44 @@ def statistic_of(measure: Measure, sets: Sets) -> Callable[[np.ndarray, np.ndarr
     return lambda keep, real: distance(sets.predicted[keep], sets.real[real])
 
 
-def over_seeds(measure: Measure, distances: list[Distance]) -> Distance:
+def over_seeds(measure: Measure, distances: list[Estimate]) -> Estimate:
     """The mean over seeds; its interval is of the mean, all seeds losing the same group at once."""
-    known = [item for item in distances if item.estimate.known]
+    known = [item for item in distances if item.known]
     if len(known) < 2:
         return known[0] if known else distances[0]
-    value, deviation = mean_over_seeds([item.estimate.value for item in known])
-    first = known[0].estimate
-    merged = replace(first, value=value, seeds=len(known), seed_std=deviation)
+    value, deviation = mean_over_seeds([item.value for item in known])
+    merged = replace(known[0], value=value, low=NAN, high=NAN, seeds=len(known),
+                     seed_std=deviation, replicates=None)  # fmt: skip
     if any(item.replicates is None for item in known):
-        return Distance(replace(merged, low=float("nan"), high=float("nan")))
+        return merged
     mean = distribution.mean_replicates([item.replicates for item in known])
-    interval = mean.interval()
-    merged = replace(merged, low=interval.low, high=interval.high)
-    return Distance(merged.within(measure.possible), mean)
-
-
-def distance_difference(first: Distance, second: Distance) -> Estimate:
-    """first - second on the same clips, or the reason why there is none."""
-    for item in (first, second):
-        if not item.estimate.known:
-            return Estimate(note=item.estimate.note)
-    mine, theirs = first.estimate, second.estimate
-    estimate = replace(
-        mine, value=mine.value - theirs.value, low=float("nan"), high=float("nan"),
-        seed_std=float("nan"),
-    )  # fmt: skip
-    if first.replicates is None or second.replicates is None:
-        return estimate
-    interval = (first.replicates - second.replicates).interval()
-    return replace(estimate, low=interval.low, high=interval.high)
+    low, high = mean.interval().low, mean.interval().high
+    return replace(merged, low=low, high=high, replicates=mean).within(measure.possible)
 
 
 def row_curves(
     row: ResultRow, protocols: dict[str, Protocol]
-) -> dict[tuple[Measure, str], list[tuple[int, float, float]]]:
-    """(N, mean, deviation over subsets) by (measure, protocol): how a distance falls with N.
+) -> dict[tuple[Measure, str], list[Estimate]]:
+    """The mean of each distance over subsets of N clips, by (measure, protocol).
 
-    Under the row's first seed; N doubles from 16 up to all clips.
+    Under the row's first seed; N doubles from 16 up to all clips, which are one subset. The
+    deviation is that over subsets.
     """
     features = RunFeatures(row.runs[0])
     curves = {}
     for name, protocol in protocols.items():
         for measure in measures_of(protocol):
-            sets = select(measure, protocol, features) if measure in FRECHET else ""
+            sets = select(measure, protocol, features) if measure in FUNCTIONS else ""
             if isinstance(sets, str) or len(sets.predicted) < SMALLEST_SUBSET:
                 continue
-            clips = len(sets.predicted)
-            curves[measure, name] = distribution.distance_curve(
-                statistic_of(measure, sets), clips, subset_sizes(clips)
-            )
+            clips, groups = len(sets.predicted), len(np.unique(sets.predicted_groups))
+            curves[measure, name] = [
+                Estimate(value, clips=size, groups=min(size, groups), seeds=1, seed_std=deviation,
+                         note=SUBSET).with_note(few_clips(measure, size))
+                for size, value, deviation in distribution.distance_curve(
+                    statistic_of(measure, sets), clips, subset_sizes(clips)
+                )
+            ]  # fmt: skip
     return curves
 
 

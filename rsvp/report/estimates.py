@@ -1,7 +1,17 @@
-"""A number with its interval and all that it stands on."""
+"""Numbers with their intervals: means over clips from the score tables, and differences."""
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rsvp.metrics.distribution import Replicates
+from rsvp.metrics.intervals import group_interval, ratio_interval
+from rsvp.report.measures import ENSEMBLE, OBJECT_PSNR, OF_LPIPS, SAMPLINGS, SPREAD_SKILL, Measure
+from rsvp.report.rows import ResultRow
 
 NAN = float("nan")
 ONE_GROUP = "one group: no interval can be given"
@@ -20,18 +30,179 @@ class Estimate:
     seeds: int = 0
     seed_std: float = NAN  # over seeds of the value; NaN for one seed
     note: str = ""
+    # Differences between two rows are taken of these: one value per clip, or the jackknife.
+    clip_values: pd.Series | None = field(default=None, repr=False, compare=False)
+    replicates: Replicates | None = field(default=None, repr=False, compare=False)
 
     @property
     def known(self) -> bool:
         """True where there is a value."""
         return not math.isnan(self.value)
 
+    @property
+    def has_interval(self) -> bool:
+        """True where there is an interval: it takes two groups or more that differ."""
+        return not (math.isnan(self.low) or math.isnan(self.high))
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """The part of it that tables hold."""
+        return {column.name: getattr(self, column.name) for column in fields(self)[:8]}
+
     def within(self, possible: tuple[float, float]) -> "Estimate":
         """The same with its interval cut to the values that are possible."""
         low, high = (min(max(end, possible[0]), possible[1]) for end in (self.low, self.high))
         return replace(self, low=low, high=high) if self.has_interval else self
 
-    @property
-    def has_interval(self) -> bool:
-        """True where there is an interval: it takes two groups or more that differ."""
-        return not (math.isnan(self.low) or math.isnan(self.high))
+    def with_note(self, note: str) -> "Estimate":
+        """The same with one more remark; nothing is added where `note` is empty."""
+        return replace(self, note="; ".join(filter(None, (self.note, note))))
+
+
+def missing(reason: str) -> Estimate:
+    """No value, and why."""
+    return Estimate(note=f"not computed: {reason}")
+
+
+def samplings(row: ResultRow, measure: Measure) -> list[str]:
+    """The ways in which a row's trajectories count; a single one has one way."""
+    if measure in ENSEMBLE:
+        return ["all"]
+    return ["single", "mean", "best"] if row.index["trajectories"] > 1 else ["single"]
+
+
+def score_lines(scores: pd.DataFrame, sampling: str) -> pd.DataFrame:
+    """The lines of the trajectories, or of all of them together."""
+    together = scores["trajectory"] < 0
+    return scores[together if sampling in ("mean", "all") else ~together]
+
+
+def clip_values(scores: pd.DataFrame, measure: Measure, sampling: str) -> pd.Series:
+    """One value per clip: averaged over frames first, then over (or best of) trajectories.
+
+    Frames without a value (no object in view) are left out; a clip without any is NaN.
+    """
+    lines = score_lines(scores, sampling)
+    groups = lines.groupby(["clip", "trajectory"])[measure.key].mean().groupby("clip")
+    if sampling == "best":
+        return groups.max() if measure.higher_is_better else groups.min()
+    return groups.mean()
+
+
+def frame_values(scores: pd.DataFrame, measure: Measure, sampling: str) -> pd.DataFrame:
+    """(clips, future frames): one value each, averaged over trajectories."""
+    lines = score_lines(scores, sampling)
+    return lines.groupby(["clip", "frame"])[measure.key].mean().unstack("frame")
+
+
+def clip_groups(row: ResultRow) -> pd.Series:
+    """The group of each clip."""
+    return row.runs[0].scores.drop_duplicates("clip").set_index("clip")["group"].astype(str)
+
+
+def clip_estimate(row: ResultRow, measure: Measure, sampling: str, resamples: int) -> Estimate:
+    """The mean over clips (and seeds) with its interval, or the reason why there is none."""
+    if measure is SPREAD_SKILL:
+        return spread_skill(row, resamples)
+    values = {run.index["seed"]: clip_values(run.scores, measure, sampling) for run in row.runs}
+    reason = missing_reason(row, measure, sampling)
+    return estimate_mean(pd.DataFrame(values), clip_groups(row), resamples, reason)
+
+
+def frame_estimates(
+    row: ResultRow, measure: Measure, sampling: str, resamples: int
+) -> list[Estimate]:
+    """One estimate per future frame."""
+    frames = sorted(row.runs[0].scores["frame"].unique())
+    if measure is SPREAD_SKILL:
+        return [spread_skill(row, resamples, frame) for frame in frames]
+    by_seed = {run.index["seed"]: frame_values(run.scores, measure, sampling) for run in row.runs}
+    groups, reason = clip_groups(row), "no clip has a value at this frame"
+    tables = (pd.DataFrame({seed: t[frame] for seed, t in by_seed.items()}) for frame in frames)
+    return [estimate_mean(values, groups, resamples, reason) for values in tables]
+
+
+def missing_reason(row: ResultRow, measure: Measure, sampling: str) -> str:
+    """Return the reason for an empty column of the scores."""
+    if row.index["trajectories"] == 1 and measure in ENSEMBLE:
+        return "one trajectory per clip"
+    if measure in OF_LPIPS:
+        return row.index.get("lpips", {}).get("reason") or "no LPIPS weights"
+    if measure is OBJECT_PSNR:
+        return "true object outlines are known for generated videos only"
+    return f"evaluate kept no {SAMPLINGS[sampling]}"
+
+
+def estimate_mean(
+    values: pd.DataFrame, groups: pd.Series, resamples: int, reason: str = ""
+) -> Estimate:
+    """Mean of (clips, seeds) values: over seeds within a clip, then over clips.
+
+    reason: why there is none, where no clip has a value.
+    """
+    per_clip = values.mean(axis=1).dropna()
+    if per_clip.empty:
+        return missing(reason)
+    of_clip = groups.reindex(per_clip.index)
+    interval = group_interval(per_clip.to_numpy(), of_clip.to_numpy(), resamples)
+    return replace(with_seeds(interval, list(values.mean())), clip_values=per_clip)
+
+
+def with_seeds(interval: Any, by_seed: Sequence[float]) -> Estimate:
+    """A bootstrap interval as an estimate, with the deviation of its values over seeds."""
+    note = NO_SPREAD if interval.groups > 1 else ONE_GROUP
+    return Estimate(
+        interval.mean, interval.low, interval.high, interval.clips, interval.groups, len(by_seed),
+        pd.Series(by_seed).std(),
+        note if math.isnan(interval.low) else "",
+    )  # fmt: skip
+
+
+def spread_skill(row: ResultRow, resamples: int, frame: int | None = None) -> Estimate:
+    """Spread over skill of a row's trajectories; of one future frame where it is named.
+
+    Where truth and K trajectories come from one distribution, the expected squared error of their
+    mean is (K + 1) / K times their variance (Fortin et al. 2014, equation 15). So spread is the
+    root of the mean of that, skill the root of the mean squared error. Means are over frames,
+    clips and seeds.
+    """
+    count = row.index["trajectories"]
+    spreads, errors = [], []
+    for run in row.runs:
+        lines = score_lines(run.scores, "all")
+        lines = lines if frame is None else lines[lines["frame"] == frame]
+        # Half the mean squared difference of two trajectories is their unbiased variance.
+        expected = (count + 1) / count * lines["diversity"] ** 2 / 2
+        spreads.append(expected.groupby(lines["clip"]).mean())
+        errors.append(lines["mean_error"].groupby(lines["clip"]).mean())
+    groups = clip_groups(row)
+    spread, error = (pd.concat(side, axis=1).mean(axis=1).reindex(groups.index)
+                     for side in (spreads, errors))  # fmt: skip
+    if count < 2 or spread.isna().all():
+        return missing(missing_reason(row, SPREAD_SKILL, "all"))
+    interval = ratio_interval(spread.to_numpy(), error.to_numpy(), groups.to_numpy(), resamples)
+    by_seed = [math.sqrt(s.mean() / e.mean()) for s, e in zip(spreads, errors, strict=True)]
+    found = with_seeds(interval, by_seed)
+    value, low, high = np.sqrt([found.value, found.low, found.high]).tolist()
+    return replace(found, value=value, low=low, high=high)
+
+
+def difference(
+    first: Estimate, other: Estimate, groups: pd.Series | None, resamples: int
+) -> Estimate:
+    """first - other on the same clips, or the reason why there is none.
+
+    groups: of the clips, where the estimates are means of one value per clip.
+    """
+    for side in (first, other):
+        if not side.known:
+            return Estimate(note=side.note)
+    if groups is not None:
+        clips = (first.clip_values - other.clip_values).dropna()
+        return replace(estimate_mean(clips.to_frame(), groups, resamples), seeds=first.seeds)
+    value = first.value - other.value
+    plain = replace(first, value=value, low=NAN, high=NAN, seed_std=NAN, replicates=None)
+    if first.replicates is None or other.replicates is None:
+        return plain
+    interval = (first.replicates - other.replicates).interval()
+    return replace(plain, low=interval.low, high=interval.high)

@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from rsvp.data.clips import Clips
 from rsvp.data.predictions import Predictions
+from rsvp.report.estimates import clip_values
 from rsvp.report.measures import LPIPS, PSNR
 from rsvp.report.panels import (
     ERROR_GAIN,
@@ -20,7 +21,6 @@ from rsvp.report.panels import (
     stills,
 )
 from rsvp.report.rows import ResultRow
-from rsvp.report.scores import clip_values
 from rsvp.runtime.files import read_json
 
 PLACES = ("best", "median", "worst")

@@ -195,12 +195,11 @@ def summary(tables: Tables) -> list[tuple[str, str]]:
 
 def findings(tables: Tables, records: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
     """The main comparisons in words: against the best baseline, and the room to the ceiling."""
-    sentences = []
+    sentences, first = [], next(iter(tables.of_kind("predictor")), None)
     for key in headline(tables):
-        for item in tables.main_comparisons:
-            if item.quantity.measure is key.measure and item.best_baseline:
+        for item in tables.comparisons:
+            if item.predictor is first and item.quantity == key and item.best_baseline:
                 sentences.append(finding(item))
-    first = next(iter(tables.of_kind("predictor")), None)
     own = first and f"{autoencoder_of(first.name, records)}.reconstruction"
     ceiling = next((row for row in tables.rows if row.name == own), None)
     if ceiling and first:

@@ -83,10 +83,10 @@ def colours(rows: Iterable[ResultRow], hardest: ResultRow | None) -> dict[str, s
 def draw_horizon(axes: Axes, tables: Tables, key: Quantity) -> None:
     """Draw one quantity over the horizon, with a label at the end of each line."""
     labels, measure, markers = [], key.measure, itertools.cycle(MARKERS)
-    rows = [row for row in tables.rows if tables.horizon.get((row.name, key))]
-    colour_of = colours(rows, tables.best_baseline(measure))
+    rows = [row for row in tables.rows if (row, key) in tables.horizon]
+    colour_of = colours(rows, tables.best(key, "baseline"))
     for row in rows:
-        estimates, colour = tables.horizon[row.name, key], colour_of[row.name]
+        estimates, colour = tables.horizon[row, key], colour_of[row.name]
         marker = next(markers) if row.kind == "baseline" and colour == QUIET else ""
         draw_line(axes, row, estimates, colour, marker)
         last = [item.value for item in estimates if item.known][-1]
@@ -144,21 +144,22 @@ def draw_curves(axes: Axes, tables: Tables, key: Quantity) -> None:
     labels: list[Label] = []
     sizes = {1}
     found = distinct_curves(tables, key)
-    hardest = tables.best_baseline(key.measure, key.protocol)
+    hardest = tables.best(key, "baseline")
     colour_of = colours([row for _, row, _ in found], hardest)
     for names, row, curve in found:
         colour = colour_of[row.name]
-        clips, values, deviations = np.array(curve).T
+        clips = np.array([point.clips for point in curve])
+        values = np.array([point.value for point in curve])
+        deviations = np.array([point.seed_std for point in curve])
         values = np.maximum(values, LEAST_DISTANCE)
         axes.plot(clips, values, color=colour, linestyle=DOTTED if row.kind == "floor" else "-")
         low, high = np.maximum(values - deviations, values / 10), values + deviations
         axes.fill_between(clips, low, high, color=colour, alpha=0.14, linewidth=0)
-        whole = tables.cells[row.name, key]
-        if whole.has_interval and whole.seeds == 1:
-            ends = [max(whole.low, values[-1] / 10), whole.high]
+        if curve[-1].has_interval:
+            ends = [max(curve[-1].low, values[-1] / 10), curve[-1].high]
             axes.plot(clips[[-1, -1]], ends, color=colour, linewidth=2.5, alpha=0.45)
         labels.append(Label(values[-1], names, colour))
-        sizes |= {int(size) for size in clips}
+        sizes |= {point.clips for point in curve}
     last = max(sizes)
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
@@ -169,17 +170,16 @@ def draw_curves(axes: Axes, tables: Tables, key: Quantity) -> None:
     label_ends(axes, labels, last * 1.01, last * 1.1)
 
 
-def distinct_curves(
-    tables: Tables, key: Quantity
-) -> list[tuple[str, ResultRow, list[tuple[int, float, float]]]]:
+def distinct_curves(tables: Tables, key: Quantity) -> list[tuple[str, ResultRow, list[Estimate]]]:
     """(labels, first row, curve) of each different curve."""
     found: dict[str, list[ResultRow]] = {}
     for row in tables.rows:
-        if curve := tables.curves.get((row.name, key)):
-            found.setdefault(repr(curve), []).append(row)
+        if curve := tables.curves.get((row, key)):
+            values = repr([(point.clips, point.value, point.seed_std) for point in curve])
+            found.setdefault(values, []).append(row)
     return [
         (rows[0].label + (f" and {len(rows) - 1} like it" if rows[1:] else ""), rows[0],
-         tables.curves[rows[0].name, key])
+         tables.curves[rows[0], key])
         for rows in found.values()
     ]  # fmt: skip
 

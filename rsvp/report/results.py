@@ -1,14 +1,14 @@
 """The results as tables: the headline, what stands below it, comparisons, horizon and curves."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from rsvp.config.schema import FETCH
-from rsvp.metrics.distribution import COMPARABLE_CLIPS, SUBSETS
+from rsvp.metrics.distribution import COMPARABLE_CLIPS
 from rsvp.report.distances import few_clips
 from rsvp.report.estimates import NAN, Estimate
 from rsvp.report.measures import ENSEMBLE, FVD, HEADLINE, MEASURES, MOTION, PAIRED
@@ -38,39 +38,23 @@ def headline(tables: Tables) -> list[Quantity]:
 def details(tables: Tables) -> list[tuple[str, str, list[Quantity]]]:
     """(name, title, quantities) of all that was measured and stands in no headline."""
     above, parts = headline(tables), []
+    known = {key for _, key, estimate in tables.numbers if estimate.known}
     for name, protocol in tables.protocols.items():
+        # One trajectory alone has no mean and no best.
+        ways = ("mean", "best") if tables.trajectories(name) > 1 else ()
+        groups = {"As sets of videos": [Quantity(m, "single", name) for m in measured_by(protocol)]}
         if name in tables.frame_protocols:
             groups = {
                 "Frame by frame": [Quantity(m, "single", name) for m in PAIRED],
                 "Mean of the trajectories, and the best": [
-                    Quantity(m, sampling, name) for m in PAIRED for sampling in ("mean", "best")
+                    Quantity(m, sampling, name) for m in PAIRED for sampling in ways
                 ],
                 "All trajectories of a clip together": [Quantity(m, "all", name) for m in ENSEMBLE],
             }
-        else:
-            groups = {
-                "As sets of videos": [Quantity(m, "single", name) for m in measured_by(protocol)]
-            }
         for place, (title, keys) in enumerate(groups.items()):
-            shown = [key for key in keys if measured(tables, key) and key not in above]
-            if shown:
+            if shown := [key for key in keys if key in known and key not in above]:
                 parts.append((f"{name}-{place}", f"{title}, {name}", shown))
     return parts
-
-
-def measured(tables: Tables, key: Quantity) -> bool:
-    """True where any row has a value; one trajectory alone has no mean and no best."""
-    if key.sampling in ("mean", "best") and tables.trajectories(key.protocol) == 1:
-        return False
-    found = (tables.cells.get((row.name, key)) for row in tables.rows)
-    return any(cell is not None and cell.known for cell in found)
-
-
-def best(tables: Tables, key: Quantity) -> ResultRow | None:
-    """The best predictor or baseline; None for a choice that looks at the truth."""
-    if key.sampling != key.measure.sampling:
-        return None
-    return tables.best(tables.of_kind("predictor", "baseline"), key.measure, key.protocol)
 
 
 def sampled(tables: Tables, key: Quantity) -> str:
@@ -93,23 +77,28 @@ def column(tables: Tables, key: Quantity, protocol: bool = False) -> Column:
     return replace(made, head=f"{name}{unit} {made.arrow}".rstrip(), warning=warning)
 
 
+def cells_of(tables: Tables, keys: Sequence[Quantity]) -> dict[ResultRow, list[Cell]]:
+    """The cells of each row that has any number; the best predictor or baseline stands out."""
+    winners = [tables.best(key, "predictor", "baseline") for key in keys]
+    cells = {
+        row: [number(key.measure, tables.shown(row, key), best=row is winner)
+              for key, winner in zip(keys, winners, strict=True)]
+        for row in tables.rows
+    }  # fmt: skip
+    return {row: line for row, line in cells.items() if any(cell.known for cell in line)}
+
+
 def result_table(tables: Tables, name: str, title: str, keys: list[Quantity]) -> Table:
-    """A table of rows by quantities; the best predictor or baseline of each stands out."""
-    winners = [best(tables, key) for key in keys]
-    rows = [row for row in tables.rows if any(tables.shown(row, key).known for key in keys)]
-    lines = [
-        [text(row.name, row.label), text(row.kind)]
-        + [number(key.measure, tables.shown(row, key), best=row is winner)
-           for key, winner in zip(keys, winners, strict=True)]
-        for row in rows
-    ]  # fmt: skip
+    """A table of rows by quantities."""
+    cells = cells_of(tables, keys)
+    lines = [[text(row.name, row.label), text(row.kind), *line] for row, line in cells.items()]
     protocols = protocol_texts(tables, keys)
     caption = (
         f"{title}. {'; '.join(protocols)}. {sample_text(tables)} {NO_INTERVALS} "
         "Bold: the best predictor or baseline of a column."
     )
     heads = [column(tables, key, protocol=len(protocols) > 1) for key in keys]
-    starts = [i for i in range(1, len(rows)) if rows[i].kind != rows[i - 1].kind]
+    starts = [i for i in range(1, len(lines)) if lines[i][1] != lines[i - 1][1]]
     return Table(name, caption, [Column("row"), Column("kind"), *heads], lines,
                  notes(tables, keys), starts, title, protocols)  # fmt: skip
 
@@ -117,11 +106,9 @@ def result_table(tables: Tables, name: str, title: str, keys: list[Quantity]) ->
 def results(tables: Tables) -> TableFile:
     """Every number, known or not; people get the headline first, and then the details."""
     frame = [
-        line(tables, row, key, tables.cells[name, key], {
-            "metric": key.measure.key, "sampling": key.sampling,
-            "trajectories": min(row.index["trajectories"], tables.trajectories(key.protocol)),
-        })
-        for name, key in tables.cells for row in [tables.row(name)]
+        line(tables, row, key, estimate, sampling=key.sampling,
+             trajectories=min(row.index["trajectories"], tables.trajectories(key.protocol)))
+        for row, key, estimate in tables.numbers
     ]  # fmt: skip
     top = result_table(tables, "results", "Results", headline(tables))
     missing = [f"Not computed: {names}: {reason}" for names, reason in absent(tables)]
@@ -143,14 +130,14 @@ def with_contexts(main: TableFile, others: Sequence[TableFile]) -> TableFile:
 
 
 def line(
-    tables: Tables, row: ResultRow, key: Quantity, estimate: Estimate, more: dict[str, Any]
+    tables: Tables, row: ResultRow, key: Quantity, estimate: Estimate, **more: Any
 ) -> dict[str, Any]:
     """One number for machines, with all that it depends on."""
     floor = "; training clips in place of predictions" if row.kind == "floor" else ""
     return {
         "protocol": protocol_text(key.protocol, tables, [key.measure]) + floor,
-        "row": row.name, "kind": row.kind, "seed_numbers": row.seeds, **more,
-        "unit": key.measure.unit, "better": key.measure.better, **asdict(estimate),
+        "row": row.name, "kind": row.kind, "seed_numbers": row.seeds, "metric": key.measure.key,
+        **more, "unit": key.measure.unit, "better": key.measure.better, **estimate.columns,
     }  # fmt: skip
 
 
@@ -163,77 +150,65 @@ def comparisons(tables: Tables) -> TableFile:
             "seed_numbers": item.predictor.seeds, "kind": item.other.kind,
             "metric": item.quantity.measure.key, "sampling": item.quantity.sampling,
             "best_baseline": item.best_baseline, "unit": item.quantity.measure.unit,
-            "better": item.quantity.measure.better, **asdict(item.estimate),
-            "clips_better": item.clips_better, "median": item.median, "verdict": item.verdict,
+            "better": item.quantity.measure.better, **item.estimate.columns,
+            "clips_better": item.clips_better, "median": item.median,
+            "verdict": item.verdict,
         }
         for item in tables.comparisons
     ]  # fmt: skip
-    keys = [key for key in headline(tables) if key.measure.ranked]
-    basis_text = f"{'; '.join(protocol_texts(tables, headline(tables)))}. {sample_text(tables)}"
-    lines: dict[ResultRow, dict[ResultRow, dict[Quantity, Cell]]] = {}
-    for item in tables.comparisons:
-        cell = number(
-            item.quantity.measure, item.estimate, sign=True, best=item.verdict == "better",
-            verdict=item.verdict, hardest=item.best_baseline,
-        )  # fmt: skip
-        lines.setdefault(item.predictor, {}).setdefault(item.other, {})[item.quantity] = cell
-    printed = [
-        Table(
-            f"comparisons-{first.name}",
-            f"{first.name} minus each other row, on the same clips. {basis_text} {NO_INTERVALS} "
-            "Bold: better, as the interval excludes 0.",
-            [Column(f"{first.name} against"), *(column(tables, key) for key in keys)],
-            [[text(other.name, other.label, other.kind), *map(cells.get, keys)]
-             for other, cells in others.items()],
-            title=first.label, basis=basis_text,
-        )
-        for first, others in lines.items()
-    ]  # fmt: skip
+    predictors = dict.fromkeys(item.predictor for item in tables.comparisons)
     return TableFile("comparisons", frame_of(frame, ["predictor", "other", "metric", "value"]),
-                     printed)  # fmt: skip
+                     [compared(tables, row) for row in predictors])  # fmt: skip
 
 
-def horizon_measures(tables: Tables) -> list[Quantity]:
-    """The quantities that have values at each future frame."""
-    keys = [Quantity(m, m.sampling, tables.frame_protocols[0])
-            for m in (*PAIRED, *ENSEMBLE) if tables.frame_protocols]  # fmt: skip
-    return [key for key in keys if any(found == key for _, found in tables.horizon)]
+def compared(tables: Tables, first: ResultRow) -> Table:
+    """A predictor minus each other row, under the measures of the headline."""
+    shown = headline(tables)
+    keys = [key for key in shown if key.measure.ranked]
+    lines: dict[ResultRow, dict[Quantity, Cell]] = {}
+    for item in tables.comparisons:
+        if item.predictor is first:
+            lines.setdefault(item.other, {})[item.quantity] = number(
+                item.quantity.measure, item.estimate, sign=True, best=item.verdict == "better",
+                verdict=item.verdict, hardest=item.best_baseline,
+            )  # fmt: skip
+    caption = (
+        f"{first.name} minus each other row, on the same clips. {basis(tables, shown)} "
+        f"{NO_INTERVALS} Bold: better, as the interval excludes 0."
+    )
+    return Table(
+        f"comparisons-{first.name}", caption,
+        [Column(f"{first.name} against"), *(column(tables, key) for key in keys)],
+        [[text(other.name, other.label, other.kind), *map(cells.get, keys)]
+         for other, cells in lines.items()],
+        title=first.label, basis=basis(tables, shown),
+    )  # fmt: skip
 
 
 def horizon(tables: Tables) -> TableFile:
     """Numbers by future frame; people get a table of some frames for each measure."""
     frame = [
-        line(tables, tables.row(name), key, estimate,
-             {"metric": key.measure.key, "sampling": key.sampling, "frame": frame})
-        for (name, key), estimates in tables.horizon.items()
+        line(tables, row, key, estimate, sampling=key.sampling, frame=frame)
+        for (row, key), estimates in tables.horizon.items()
         for frame, estimate in enumerate(estimates, start=1)
     ]  # fmt: skip
+    keys = {key.measure: key for _, key in tables.horizon if key.sampling == key.measure.sampling}
     return TableFile("horizon", frame_of(frame, ["row", "metric", "frame", "value"]),
-                     [horizon_table(tables, key) for key in horizon_measures(tables)])  # fmt: skip
+                     [horizon_table(tables, keys[m]) for m in MEASURES if m in keys])  # fmt: skip
 
 
 def horizon_table(tables: Tables, key: Quantity) -> Table:
     """One quantity at some of the future frames: all are too many for a page."""
-    future, measure = tables.rows[0].index["future_frames"], key.measure
+    future = tables.rows[0].index["future_frames"]
     chosen = sorted({round(place) for place in np.linspace(1, future, HORIZON_FRAMES)})
-    curves = {row: tables.horizon[row.name, key] for row in tables.rows
-              if (row.name, key) in tables.horizon}  # fmt: skip
-    pick = max if measure.higher_is_better else min
-    lines = {row: [text(row.name)] for row in curves}
-    for frame in chosen:
-        at = {row: estimates[frame - 1] for row, estimates in curves.items()}
-        known = [row for row in tables.of_kind("predictor", "baseline")
-                 if measure.ranked and row in at and at[row].known]  # fmt: skip
-        winner = pick(known, key=lambda row: at[row].value, default=None)
-        for row, estimate in at.items():
-            lines[row].append(number(measure, estimate, best=row is winner))
+    cells = cells_of(tables, [replace(key, frame=frame) for frame in chosen])
     caption = (
         f"{column(tables, key).head} by future frame, of {future}. {basis(tables, [key])} "
         f"{NO_INTERVALS} Bold: the best predictor or baseline of a frame."
     )
     heads = ["row", *(f"frame {frame}" for frame in chosen)]
-    return Table(f"horizon-{measure.key}", caption, [Column(head) for head in heads],
-                 list(lines.values()))  # fmt: skip
+    return Table(f"horizon-{key.measure.key}", caption, [Column(head) for head in heads],
+                 [[text(row.name), *line] for row, line in cells.items()])  # fmt: skip
 
 
 def curves(tables: Tables) -> TableFile:
@@ -242,39 +217,25 @@ def curves(tables: Tables) -> TableFile:
     `value` is the mean over random subsets of `clips` clips, `deviation` their standard deviation.
     All clips have no subset but an interval, that of results.csv.
     """
-    sizes = sorted({clips for curve in tables.curves.values() for clips, *_ in curve})
+    sizes = sorted({point.clips for curve in tables.curves.values() for point in curve})
     frame, lines = [], []
-    for name, key in tables.curves:
-        row = tables.row(name)
+    for (row, key), curve in tables.curves.items():
         first = replace(row, runs=row.runs[:1])
+        frame += [
+            line(tables, first, key, replace(point, seed_std=NAN), deviation=point.seed_std)
+            for point in curve
+        ]
         cells = dict.fromkeys(sizes, text(UNKNOWN))
-        for estimate, deviation in curve_points(tables, name, key):
-            more = {"seed_numbers": first.seeds, "metric": key.measure.key, "deviation": deviation}
-            frame.append(line(tables, row, key, estimate, more))
-            shown = replace(estimate, seed_std=deviation)
-            cells[estimate.clips] = number(key.measure, shown)
-        lines.append([text(key.measure.label), text(name), text(key.protocol), *cells.values()])
+        cells |= {point.clips: number(key.measure, point) for point in curve}
+        heads = (key.measure.label, row.name, key.protocol)
+        lines.append([*map(text, heads), *cells.values()])
     caption = (
         "By the number of clips: mean ± standard deviation over random subsets of them; of all "
         f"clips with the 95 % interval. {curves_basis(tables)}"
     )
-    heads = [Column(head) for head in ("measure", "row", "protocol", *map(str, sizes))]
+    columns = [Column(head) for head in ("measure", "row", "protocol", *map(str, sizes))]
     return TableFile("curves", frame_of(frame, ["row", "metric", "clips", "value"]),
-                     [Table("curves", caption, heads, lines)])  # fmt: skip
-
-
-def curve_points(tables: Tables, name: str, key: Quantity) -> list[tuple[Estimate, float]]:
-    """(estimate, deviation over subsets) at each number of clips, all clips last."""
-    whole, points = tables.cells[name, key], []
-    for clips, value, deviation in tables.curves[name, key]:
-        last = clips == whole.clips
-        subsets = f"mean over {SUBSETS} random subsets of all clips"
-        low, high = (whole.low, whole.high) if last and whole.seeds == 1 else (NAN, NAN)
-        note = "; ".join(filter(None, (subsets, few_clips(key.measure, clips))))
-        estimate = Estimate(value, low, high, clips, min(clips, whole.groups), seeds=1,
-                            note=whole.note if last else note)  # fmt: skip
-        points.append((estimate, deviation))
-    return points
+                     [Table("curves", caption, columns, lines)])  # fmt: skip
 
 
 def curves_basis(tables: Tables) -> str:
@@ -284,8 +245,8 @@ def curves_basis(tables: Tables) -> str:
     seeds = sorted({row.index["seed"] for row in tables.rows})
     keys = dict.fromkeys(key for _, key in tables.curves)
     said = f"{basis(tables, keys)} Of each row’s first seed only ({', '.join(map(str, seeds))})."
-    points = ((key.measure, clips) for (_, key), c in tables.curves.items() for clips, *_ in c)
-    if any(few_clips(measure, clips) for measure, clips in points):
+    points = [(key.measure, p.clips) for (_, key), curve in tables.curves.items() for p in curve]
+    if any(few_clips(*point) for point in points):
         said += f" FVD below {COMPARABLE_CLIPS} clips is not comparable with published values."
     return said
 
@@ -295,22 +256,23 @@ def absent(tables: Tables) -> list[tuple[str, str]]:
     reasons: dict[str, list[str]] = {}
     for measure in MEASURES:
         if not tables.known(measure):
-            cells = [tables.estimate(row, measure).note for row in tables.rows]
-            reason = next(filter(None, cells), "no protocol in the report measures it")
+            cells = [tables.estimate(row, measure) for row in tables.rows]
+            reason = first_note(cells) or "no protocol in the report measures it"
             if FETCH in reason:  # of several files, one command
                 reason = "their weights are not there yet; make weights downloads them"
-            reasons.setdefault(plain(reason), []).append(measure.label)
+            reasons.setdefault(reason, []).append(measure.label)
     for name in tables.protocols:
-        cells = [cell for (_, key), cell in tables.cells.items() if key.protocol == name]
+        cells = [cell for _, key, cell in tables.numbers if key.protocol == name]
         if cells and not any(cell.known for cell in cells):
-            reason = next((cell.note for cell in cells if cell.note), "nothing was scored")
-            reasons.setdefault(plain(reason), []).append(f"protocol {name}")
+            reason = first_note(cells) or "nothing was scored"
+            reasons.setdefault(reason, []).append(f"protocol {name}")
     return [(", ".join(names), reason) for reason, names in reasons.items()]
 
 
-def plain(note: str) -> str:
-    """A note without the words that its heading already says."""
-    return note.removeprefix("not computed: ")
+def first_note(cells: Sequence[Estimate]) -> str:
+    """The first reason for a missing number, without the words that its heading already says."""
+    notes = (cell.note for cell in cells if cell.note)
+    return next(notes, "").removeprefix("not computed: ")
 
 
 def notes(tables: Tables, keys: Sequence[Quantity]) -> list[str]:
@@ -318,9 +280,9 @@ def notes(tables: Tables, keys: Sequence[Quantity]) -> list[str]:
     found: dict[str, tuple[dict[str, None], dict[str, None]]] = {}
     for key in keys:
         for row in tables.rows:
-            note = tables.shown(row, key).note
-            if note and not note.startswith("not computed"):
-                measures, rows = found.setdefault(note, ({}, {}))
+            cell = tables.shown(row, key)
+            if cell.known and cell.note:
+                measures, rows = found.setdefault(cell.note, ({}, {}))
                 measures[key.measure.label] = rows[row.label] = None
     texts = [equal for key in keys if (equal := equal_rows(tables, key))]
     for note, (measures, rows) in found.items():

@@ -1,14 +1,14 @@
 """The table of scene, object and motion: their meaning in each autoencoder."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from rsvp.metrics.intervals import verdict
-from rsvp.report.estimates import Estimate
+from rsvp.report.estimates import Estimate, estimate_mean
 from rsvp.report.measures import LPIPS, PSNR, SSIM, Measure
 from rsvp.report.printing import (
     UNKNOWN,
@@ -21,7 +21,6 @@ from rsvp.report.printing import (
     table_of,
     text,
 )
-from rsvp.report.scores import estimate_mean
 from rsvp.runtime.files import read_json
 
 AGAINST_TRUTH = (
@@ -145,7 +144,7 @@ def decomposition(scores: Sequence[SemanticsScore]) -> TableFile:
             "protocol": score.protocol, "autoencoder": score.autoencoder,
             "seed_numbers": score.seed_numbers, "measure": score.measure.key,
             "latent": score.latent, "replaced_by": score.replaced_by, "unit": score.measure.unit,
-            **asdict(score.estimate), "goal": score.goal, "verdict": score.verdict,
+            **score.estimate.columns, "goal": score.goal, "verdict": score.verdict,
         }
         for score in scores
     ]  # fmt: skip

@@ -2,28 +2,25 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from tqdm import tqdm
 
 from rsvp.config.schema import Protocol, Scores
-from rsvp.report.distances import (
-    Distance,
-    distance_difference,
-    measures_of,
-    row_curves,
-    row_distances,
-)
-from rsvp.report.estimates import NAN, Estimate
-from rsvp.report.measures import ENSEMBLE, MOTION, NEIGHBOURS, OF_LPIPS, PAIRED, Measure
-from rsvp.report.rows import ResultRow, under_protocol
-from rsvp.report.scores import (
-    clip_differences,
+from rsvp.report.distances import measures_of, row_curves, row_distances
+from rsvp.report.estimates import (
+    NAN,
+    Estimate,
     clip_estimate,
+    clip_groups,
     difference,
     frame_estimates,
+    missing,
     samplings,
 )
+from rsvp.report.measures import ENSEMBLE, MOTION, NEIGHBOURS, OF_LPIPS, PAIRED, Measure
+from rsvp.report.rows import ResultRow, under_protocol
 
 BACKBONES = {"alex": "AlexNet", "squeeze": "SqueezeNet", "vgg": "VGG"}  # of LPIPS
 
@@ -35,6 +32,7 @@ class Quantity:
     measure: Measure
     sampling: str
     protocol: str
+    frame: int | None = None  # the future frame, counted from 1; None for all of them
 
 
 @dataclass(frozen=True)
@@ -46,8 +44,6 @@ class Comparison:
     quantity: Quantity
     estimate: Estimate
     best_baseline: bool  # the other row is the baseline with the best mean of this measure
-    clips_better: int | None = None  # on how many clips the predictor is better; None for sets
-    median: float = NAN  # of the clips' differences
 
     @property
     def verdict(self) -> str:
@@ -60,23 +56,30 @@ class Comparison:
         low, high = sorted([sign * self.estimate.low, sign * self.estimate.high])
         return "better" if low > 0 else "worse" if high < 0 else "no difference found"
 
+    @property
+    def clips_better(self) -> int | None:
+        """On how many clips the predictor is better; None for sets."""
+        clips = self.estimate.clip_values
+        if clips is None:
+            return None
+        return int((clips > 0 if self.quantity.measure.higher_is_better else clips < 0).sum())
 
-@dataclass
+    @property
+    def median(self) -> float:
+        """The median of the clips' differences; NaN for sets."""
+        clips = self.estimate.clip_values
+        return NAN if clips is None else float(clips.median())
+
+
+@dataclass(eq=False)
 class Tables:
-    """Everything that the report says in numbers.
-
-    cells: by (row, quantity). horizon: the same for each future frame, under the first protocol of
-    frames. curves: by (row, quantity), how a distance falls with the number of clips: (clips, mean,
-    deviation over subsets).
-    """
+    """Everything that the report says in numbers, computed when it is asked for first."""
 
     rows: list[ResultRow]
     protocols: dict[str, Protocol]
+    resamples: int  # of groups, for an interval
     resize: str = ""  # the filter by which the dataset's frames were made; empty if not known
-    cells: dict[tuple[str, Quantity], Estimate] = field(default_factory=dict)
-    horizon: dict[tuple[str, Quantity], list[Estimate]] = field(default_factory=dict)
-    curves: dict[tuple[str, Quantity], list[tuple[int, float, float]]] = field(default_factory=dict)
-    comparisons: list[Comparison] = field(default_factory=list)
+    cells: dict[tuple[ResultRow, Quantity], Estimate] = field(default_factory=dict)
 
     @property
     def frame_protocols(self) -> list[str]:
@@ -92,21 +95,137 @@ class Tables:
         """The rows of these kinds."""
         return [row for row in self.rows if row.kind in kinds]
 
-    def row(self, name: str) -> ResultRow:
-        """The row of that name."""
-        return next(row for row in self.rows if row.name == name)
-
     def trajectories(self, name: str) -> int:
         """K: how many trajectories of each clip count under a protocol."""
         protocol = self.protocols[name]
         if protocol.scores is not Scores.frames:
             return 1  # sets are made of the first trajectories
-        return protocol.trajectories or max(row.index["trajectories"] for row in self.rows)
+        return protocol.trajectories or self.sampled
+
+    @property
+    def sampled(self) -> int:
+        """The largest number of trajectories of a clip that any row has."""
+        return max(row.index["trajectories"] for row in self.rows)
 
     def clips(self, name: str) -> int:
         """N: how many clips count under a protocol."""
         clips = self.protocols[name].clips
         return self.index["clips"] if clips is None else clips
+
+    @cached_property
+    def scored(self) -> dict[tuple[ResultRow, str], ResultRow | str]:
+        """By (row, protocol of frames), the scores that count, or why there are none."""
+        return {
+            (row, name): under_protocol(row, self.protocols[name])
+            for row in self.rows for name in self.frame_protocols
+        }  # fmt: skip
+
+    @cached_property
+    def distances(self) -> dict[tuple[ResultRow, Measure, str], Estimate]:
+        """By (row, measure, protocol), the distances between sets of videos."""
+        return {
+            (row, measure, name): estimate
+            for row in tqdm(self.rows, desc="distances", unit="row", delay=2)
+            for (measure, name), estimate in row_distances(row, self.protocols).items()
+        }
+
+    def keys(self, row: ResultRow) -> list[Quantity]:
+        """The quantities that a row has, known or not."""
+        return [
+            *(Quantity(measure, sampling, name) for name in self.frame_protocols
+              for measure in (*PAIRED, *ENSEMBLE) for sampling in samplings(row, measure)),
+            *(Quantity(measure, "single", name) for name, protocol in self.protocols.items()
+              for measure in measures_of(protocol)),
+        ]  # fmt: skip
+
+    @cached_property
+    def numbers(self) -> list[tuple[ResultRow, Quantity, Estimate]]:
+        """All numbers over all future frames, known or not."""
+        return [(row, key, self.cell(row, key))
+                for row in tqdm(self.rows, desc="tables", unit="row", delay=2)
+                for key in self.keys(row)]  # fmt: skip
+
+    def cell(self, row: ResultRow, key: Quantity) -> Estimate:
+        """A number of a row, without value where it has none."""
+        if (row, key) not in self.cells:
+            made = self.score if key.protocol in self.frame_protocols else self.distance
+            self.cells[row, key] = made(row, key)
+        return self.cells[row, key]
+
+    def distance(self, row: ResultRow, key: Quantity) -> Estimate:
+        """A distance, with a note where it is of another number of clips than the others."""
+        estimate = self.distances.get((row, key.measure, key.protocol), Estimate())
+        if not estimate.known or estimate.clips == (clips := self.clips(key.protocol)):
+            return estimate
+        return estimate.with_note(f"{estimate.clips} clips, the others {clips}: not at equal N")
+
+    def score(self, row: ResultRow, key: Quantity) -> Estimate:
+        """An estimate under a protocol of frames, or the reason why there is none."""
+        if key.sampling not in samplings(row, key.measure):
+            return Estimate()
+        scored = self.scored[row, key.protocol]
+        if isinstance(scored, str):
+            return missing(scored)
+        fewer = self.trajectories(key.protocol) < self.sampled
+        if fewer and key.sampling in ("mean", "all"):
+            return missing(f"it is kept for all {self.sampled} trajectories of a clip only")
+        if key.frame is not None:
+            known = self.horizon.get((row, replace(key, frame=None)), [])
+            return known[key.frame - 1] if known else Estimate()
+        return clip_estimate(scored, key.measure, key.sampling, self.resamples)
+
+    @cached_property
+    def horizon(self) -> dict[tuple[ResultRow, Quantity], list[Estimate]]:
+        """The known numbers at each future frame, under the first protocol of frames."""
+        known = [
+            (row, key) for row in self.rows for key in self.keys(row)
+            if key.protocol in self.frame_protocols[:1] and key.sampling != "best"
+            and self.cell(row, key).known
+        ]  # fmt: skip
+        return {
+            (row, key): frame_estimates(
+                self.scored[row, key.protocol], key.measure, key.sampling, self.resamples
+            )
+            for row, key in tqdm(known, desc="future frames", unit="number", delay=2)
+        }
+
+    @cached_property
+    def curves(self) -> dict[tuple[ResultRow, Quantity], list[Estimate]]:
+        """The fall of each distance with the number of clips: `row_curves`.
+
+        All clips have the interval of the whole, where it is of one seed.
+        """
+        curves = {}
+        for row in tqdm(self.rows, desc="curves", unit="row", delay=2):
+            for (measure, name), (*subsets, last) in row_curves(row, self.protocols).items():
+                key = Quantity(measure, "single", name)
+                whole = self.cell(row, key)
+                if whole.seeds == 1:
+                    last = replace(last, low=whole.low, high=whole.high)
+                curves[row, key] = [*subsets, replace(last, note=whole.note)]
+        return curves
+
+    @cached_property
+    def comparisons(self) -> list[Comparison]:
+        """Each predictor against every other predictor, baseline and ceiling, by measure.
+
+        The floor is real video of other clips: nothing to pair with.
+        """
+        return [
+            Comparison(first, other, key, self.difference(first, other, key), other is hardest)
+            for first in self.of_kind("predictor")
+            for name, protocol in self.protocols.items()
+            for measure in measured_by(protocol) if measure.ranked
+            for key in [self.quantity(measure, None, name)]
+            for hardest in [self.best(key, "baseline")]
+            for other in self.rows if other is not first and other.kind != "floor"
+        ]  # fmt: skip
+
+    def difference(self, first: ResultRow, other: ResultRow, key: Quantity) -> Estimate:
+        """first - other on the same clips."""
+        scored = self.scored.get((first, key.protocol), "")
+        groups = None if isinstance(scored, str) else clip_groups(scored)
+        return difference(self.cell(first, key), self.cell(other, key), groups, self.resamples)
 
     def protocol_of(self, measure: Measure) -> str:
         """The protocol that stands for a measure: the last named one with a value, else the first.
@@ -114,8 +233,8 @@ class Tables:
         So a number under a strict protocol goes before one that is labelled.
         """
         having = [name for name, item in self.protocols.items() if measure in measured_by(item)]
-        known = {key.protocol for (_, key), cell in self.cells.items()
-                 if key.measure is measure and cell.known}  # fmt: skip
+        known = {key.protocol for _, key, estimate in self.numbers
+                 if key.measure is measure and estimate.known}  # fmt: skip
         return next((name for name in reversed(having) if name in known), [*having, ""][0])
 
     def quantity(
@@ -131,32 +250,29 @@ class Tables:
         protocol: str | None = None,
     ) -> Estimate:  # fmt: skip
         """One number; by default as it stands in the headline."""
-        key = self.quantity(measure, sampling, protocol)
-        return self.cells.get((row.name, key), Estimate())
+        return self.cell(row, self.quantity(measure, sampling, protocol))
 
     def shown(self, row: ResultRow, key: Quantity) -> Estimate:
         """The cell of a row; a single trajectory is also the mean and the best of all."""
         one = row.index["trajectories"] == 1 and key.sampling in ("mean", "best")
-        key = replace(key, sampling="single") if one else key
-        return self.cells.get((row.name, key), Estimate())
+        return self.cell(row, replace(key, sampling="single") if one else key)
 
     def known(self, measure: Measure) -> bool:
         """True where any row has a value of the measure as it stands in the headline."""
         return any(self.estimate(row, measure).known for row in self.rows)
 
-    def best(
-        self, rows: Iterable[ResultRow], measure: Measure, protocol: str | None = None
-    ) -> ResultRow | None:
-        """The row with the best mean; None where no row has one or none is better than another."""
-        values = {
-            row: cell.value for row in rows
-            if measure.ranked and (cell := self.estimate(row, measure, None, protocol)).known
-        }  # fmt: skip
-        return (max if measure.higher_is_better else min)(values, key=values.get, default=None)
+    def best(self, key: Quantity, *kinds: str) -> ResultRow | None:
+        """The row of these kinds with the best mean.
 
-    def best_baseline(self, measure: Measure, protocol: str | None = None) -> ResultRow | None:
-        """The baseline with the best mean of a measure on these clips: the hardest to beat."""
-        return self.best(self.of_kind("baseline"), measure, protocol)
+        None where none has one, where none is better than another, and for a choice that looks at
+        the truth.
+        """
+        measure = key.measure
+        if not measure.ranked or key.sampling != measure.sampling:
+            return None
+        cells = {row: self.cell(row, key) for row in self.of_kind(*kinds)}
+        values = {row: cell.value for row, cell in cells.items() if cell.known}
+        return (max if measure.higher_is_better else min)(values, key=values.get, default=None)
 
     def network(self, key: Quantity) -> str:
         """The network that a measure sees frames with; empty for pixels and where none is."""
@@ -171,32 +287,20 @@ class Tables:
             return "motion statistic"
         return {"i3d": "I3D"}.get(detector, detector) if computed else ""
 
-    @property
-    def main_comparisons(self) -> list[Comparison]:
-        """Those of the first predictor under the protocol that stands for each measure."""
-        return [
-            item for item in self.comparisons
-            if item.predictor is self.comparisons[0].predictor
-            and item.quantity.protocol == self.protocol_of(item.quantity.measure)
-        ]  # fmt: skip
-
 
 def by_context(
-    rows: list[ResultRow], resamples: int, protocols: dict[str, Protocol], resize: str
+    rows: list[ResultRow], protocols: dict[str, Protocol], resamples: int, resize: str
 ) -> list[Tables]:
-    """The tables of each context beside the first frames that there are rows of.
+    """The tables of each context that there are rows of; that of the first frames comes first.
 
     Where nothing is observed, no prediction is meant to be one clip's truth.
     """
-    contexts: dict[str, list[ResultRow]] = {}
+    contexts: dict[str, list[ResultRow]] = {"": []}
     for row in rows:
         contexts.setdefault(row.context, []).append(row)
-    contexts.pop("", None)
     sets = {name: item for name, item in protocols.items() if item.scores is not Scores.frames}
     return [
-        make_tables(
-            those, resamples, protocols if those[0].index["context_frames"] else sets, resize
-        )
+        Tables(those, protocols if those[0].index["context_frames"] else sets, resamples, resize)
         for those in contexts.values()
     ]
 
@@ -204,98 +308,6 @@ def by_context(
 def measured_by(protocol: Protocol) -> list[Measure]:
     """The measures of a protocol."""
     return [*PAIRED, *ENSEMBLE] if protocol.scores is Scores.frames else measures_of(protocol)
-
-
-def make_tables(
-    rows: list[ResultRow], resamples: int, protocols: dict[str, Protocol], resize: str = ""
-) -> Tables:
-    """All estimates and comparisons of `rows`; `resamples` of groups make an interval."""
-    tables = Tables(rows, protocols, resize)
-    distances = {row.name: row_distances(row, protocols) for row in rows}
-    scored = {
-        (row.name, name): under_protocol(row, protocols[name])
-        for row in rows
-        for name in tables.frame_protocols
-    }
-    for row in tqdm(rows, desc="tables", unit="row", delay=2):
-        for name in tables.frame_protocols:
-            add_scores(tables, row, scored[row.name, name], name, resamples)
-        for (measure, name), distance in distances[row.name].items():
-            cell = labelled(distance.estimate, tables.clips(name))
-            tables.cells[row.name, Quantity(measure, "single", name)] = cell
-        for (measure, name), curve in row_curves(row, protocols).items():
-            tables.curves[row.name, Quantity(measure, "single", name)] = curve
-    tables.comparisons = compare(tables, scored, distances, resamples)
-    return tables
-
-
-def labelled(estimate: Estimate, clips: int) -> Estimate:
-    """A distance with a note where it is of another number of clips than the others, `clips`."""
-    if not estimate.known or estimate.clips == clips:
-        return estimate
-    note = f"{estimate.clips} clips, the others {clips}: not at equal N"
-    return replace(estimate, note="; ".join(filter(None, (estimate.note, note))))
-
-
-def add_scores(
-    tables: Tables, row: ResultRow, scored: ResultRow | str, name: str, resamples: int
-) -> None:
-    """A row's estimates under one protocol of frames, or the reason why there are none."""
-    sampled = max(other.index["trajectories"] for other in tables.rows)
-    fewer = tables.trajectories(name) < sampled
-    for measure in (*PAIRED, *ENSEMBLE):
-        for sampling in samplings(row, measure):
-            cell = row.name, Quantity(measure, sampling, name)
-            reason = scored if isinstance(scored, str) else ""
-            if fewer and sampling in ("mean", "all"):
-                reason = reason or f"it is kept for all {sampled} trajectories of a clip only"
-            if reason:
-                tables.cells[cell] = Estimate(note=f"not computed: {reason}")
-                continue
-            tables.cells[cell] = estimate = clip_estimate(scored, measure, sampling, resamples)
-            if sampling != "best" and name == tables.frame_protocols[0] and estimate.known:
-                tables.horizon[cell] = frame_estimates(scored, measure, sampling, resamples)
-
-
-def compare(
-    tables: Tables,
-    scored: dict[tuple[str, str], ResultRow | str],
-    distances: dict[str, dict[tuple[Measure, str], Distance]],
-    resamples: int,
-) -> list[Comparison]:
-    """Each predictor against every other predictor, baseline and ceiling, measure by measure.
-
-    The floor is real video of other clips: nothing to pair with.
-    """
-
-    def against(first: ResultRow, other: ResultRow, measure: Measure, name: str) -> dict[str, Any]:
-        if name not in tables.frame_protocols:
-            sides = (distances[row.name][measure, name] for row in (first, other))
-            return {"estimate": distance_difference(*sides)}
-        for row in (first, other):
-            cell = tables.estimate(row, measure, None, name)
-            if not cell.known:
-                return {"estimate": Estimate(note=cell.note)}
-        clips = clip_differences(scored[first.name, name], scored[other.name, name], measure)
-        return {
-            "estimate": difference(clips, first, resamples),
-            "clips_better": int((clips > 0 if measure.higher_is_better else clips < 0).sum()),
-            "median": float(clips.median()),
-        }
-
-    comparisons = []
-    for first in tables.of_kind("predictor"):
-        others = [row for row in tables.rows if row is not first and row.kind != "floor"]
-        for name, protocol in tables.protocols.items():
-            for measure in filter(lambda measure: measure.ranked, measured_by(protocol)):
-                hardest = tables.best_baseline(measure, name)
-                key = tables.quantity(measure, None, name)
-                comparisons += [
-                    Comparison(first, other, key, best_baseline=other is hardest,
-                               **against(first, other, measure, name))
-                    for other in others
-                ]  # fmt: skip
-    return comparisons
 
 
 def protocol_text(name: str, tables: Tables, measures: Sequence[Measure] = ()) -> str:
@@ -333,6 +345,11 @@ def protocol_texts(tables: Tables, keys: Iterable[Quantity]) -> list[str]:
     return [protocol_text(name, tables, those) for name, those in measures.items()]
 
 
+def scored_cells(tables: Tables) -> list[Estimate]:
+    """The known numbers but the floor's, whose clips are of the training side."""
+    return [cell for row, _, cell in tables.numbers if cell.known and row.kind != "floor"]
+
+
 def sample_text(tables: Tables) -> str:
     """The numbers of clips, groups and seeds below all others."""
     cells = scored_cells(tables)
@@ -342,12 +359,6 @@ def sample_text(tables: Tables) -> str:
     counts = {"clip": most.clips, "group": most.groups, "seed": max(c.seeds for c in cells)}
     clips, groups, seeds = (f"{n} {what}{'s' * (n != 1)}" for what, n in counts.items())
     return f"{clips} in {groups}{f', {seeds}' if tables.rows[0].seeds else ''}."
-
-
-def scored_cells(tables: Tables) -> list[Estimate]:
-    """The known numbers but the floor's, whose clips are of the training side."""
-    floors = {row.name for row in tables.of_kind("floor")}
-    return [cell for (row, _), cell in tables.cells.items() if cell.known and row not in floors]
 
 
 def basis(tables: Tables, keys: Iterable[Quantity]) -> str:

@@ -35,7 +35,7 @@ from rsvp.report.records import (
 from rsvp.report.results import comparisons, curves, curves_basis, horizon, results, with_contexts
 from rsvp.report.rows import read_rows
 from rsvp.report.semantics import conclusions, decomposition, read_semantics
-from rsvp.report.tables import Tables, basis, by_context, make_tables
+from rsvp.report.tables import Tables, basis, by_context
 from rsvp.runtime.files import read_json, write_text
 from rsvp.runtime.main import run_stage, stage_parser
 
@@ -73,17 +73,15 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     """Write all outputs; returns the counts for the run record."""
     config, inputs = settings.report, read_inputs(arguments.inputs)
     found = read_rows(inputs["evaluations"], config.predictors)
-    rows = [row for row in found if not row.context]
     histories, records = read_histories(inputs["histories"]), read_records(inputs["records"])
-    resize = resize_of(rows[0].index["dataset"], records)
-    made = settings.evaluation.bootstrap, settings.protocols, resize
-    tables, others = make_tables(rows, *made), by_context(found, *made)
+    resize, resamples = resize_of(found[0].index["dataset"], records), settings.evaluation.bootstrap
+    tables, *others = by_context(found, settings.protocols, resamples, resize)
     contexts = [
         ContextResults(other.rows[0].context, other.rows, results(other), comparisons(other))
         for other in others
     ]
     lines, nearest = costs(records), read_memorisation(inputs["copies"])
-    scores = read_semantics(inputs["semantics"], settings.evaluation.bootstrap)
+    scores = read_semantics(inputs["semantics"], resamples)
     files = [
         *(subject(tables) for subject in (results, horizon, comparisons, curves)),
         decomposition(scores), memorisation(nearest), budgets(records), cost_file(lines),
@@ -111,7 +109,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
             conclusions=conclusions(scores),
             nearest=plots["copies"],
             datasets=[read_dataset(path) for path in inputs["datasets"]],
-            resamples=settings.evaluation.bootstrap,
+            resamples=resamples,
         )
     )
     for file in files:
@@ -120,8 +118,8 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     for name, plot in plots.items():
         write_text(arguments.folder / f"plots/{name}.svg", plot)
     write_text(arguments.folder / "report.html", page)
-    logger.info("%d rows, %d comparisons", len(rows), len(tables.comparisons))
-    return {"rows": [row.name for row in rows], "bytes": len(page.encode())}
+    logger.info("%d rows, %d comparisons", len(tables.rows), len(tables.comparisons))
+    return {"rows": [row.name for row in tables.rows], "bytes": len(page.encode())}
 
 
 def read_inputs(path: Path) -> dict[str, list[Path]]:
@@ -142,7 +140,8 @@ def galleries(
         autoencoder = autoencoder_of(row.name, records)
         views = read_views(inputs["semantics"], autoencoder, row.index["seed"])
         ceilings = [r for r in tables.rows if r.name == f"{autoencoder}.reconstruction"]
-        others = [r for r in (tables.best_baseline(PSNR), *ceilings) if r is not None]
+        hardest = tables.best(tables.quantity(PSNR), "baseline")
+        others = [r for r in (hardest, *ceilings) if r is not None]
         shown = examples(row, others, inputs["predictions"], datasets, views, wanted)
         made.append(Gallery(row.label, row.index["trajectories"], shown, views))
     return made

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from rsvp.metrics.sliced_wasserstein import laplacian_pyramid, sliced_wasserstein
+from rsvp.metrics.sliced_wasserstein import laplacian_pyramid, reflected, sliced_wasserstein
 
 
 @pytest.fixture
@@ -60,6 +60,22 @@ def test_pyramid_adds_up(clips: torch.Tensor) -> None:
             frames, size=level.shape[-2:], mode="bilinear"
         )
     torch.testing.assert_close(frames, clips[0])
+
+
+@pytest.mark.parametrize("size", [(16, 16), (17, 33)])
+def test_borders_are_those_of_reflection_padding_bit_for_bit(size: tuple[int, int]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    frames, weights = (
+        torch.randn(4, 3, *(n + border for n in size), generator=generator) for border in (0, 4)
+    )
+    found = []
+    for pad in (reflected, lambda x, n: torch.nn.functional.pad(x, (n, n, n, n), mode="reflect")):
+        image = frames.clone().requires_grad_()
+        padded = pad(image, 2)
+        padded.backward(weights)
+        found.append((padded, image.grad))
+    for mine, own in zip(*found, strict=True):
+        assert torch.equal(mine, own)
 
 
 def test_flat_clips_are_finite_and_wrong_shapes_refused(clips: torch.Tensor) -> None:

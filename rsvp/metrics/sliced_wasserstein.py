@@ -56,11 +56,25 @@ def laplacian_pyramid(frames: Tensor) -> list[Tensor]:
 
 def _blur(frames: Tensor) -> Tensor:
     """The binomial filter (1, 4, 6, 4, 1) / 16 along both sides, with mirrored borders."""
-    frames = functional.pad(frames, (2, 2, 2, 2), mode="reflect")
+    frames = reflected(frames, 2)
     for axis in (2, 3):  # sums of slices: seven times faster than a convolution of one channel
         a, b, c, d, e = (frames.narrow(axis, start, frames.shape[axis] - 4) for start in range(5))
         frames = (a + e) / 16 + (b + d) / 4 + c * 0.375
     return frames
+
+
+def reflected(frames: Tensor, border: int) -> Tensor:
+    """Return frames (N, C, H, W) with a border of so many pixels that mirrors them.
+
+    The same bits as PyTorch's reflection padding, forward and backward; on a GPU the gradient of
+    that one has no deterministic kernel.
+    """
+    rows, columns = (
+        n - 1 - (n - 1 - torch.arange(-border, n + border, device=frames.device).abs()).abs()
+        for n in frames.shape[-2:]
+    )
+    places = rows[:, None] * frames.shape[-1] + columns
+    return frames.flatten(-2).index_select(-1, places.flatten()).unflatten(-1, places.shape)
 
 
 def _patches(level: Tensor, generator: torch.Generator) -> Tensor:

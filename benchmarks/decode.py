@@ -19,7 +19,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from rsvp.config.schema import Dataset, SourceKind
+from rsvp.config.schema import Dataset
 from rsvp.data.decoding import ffmpeg_command, find_ffmpeg
 from rsvp.data.sources import Source, content_hash, list_sources, share_of
 from rsvp.runtime.journal import StateKey
@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--resolution", type=int, default=64)
     parser.add_argument("--least", type=float, help="exit 1 below this ratio")
     arguments = parser.parse_args()
-    sources = list_sources(arguments.videos, SourceKind.videos)
+    sources = list_sources(arguments.videos, "videos")
     dataset = Dataset(path=str(arguments.videos), resolution=arguments.resolution)
     ours: list[Times] = []
     bare: dict[str, list[Times]] = {"one thread": [], "ffmpeg's own threads": []}
@@ -97,7 +97,7 @@ def decode_job(share: int, workers: int, dataset: Dataset, folder: Path) -> floa
     Videos are dealt out evenly, as they are to the bare binary.
     """
     before = processor_seconds(resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    sources = list_sources(dataset.path or "", SourceKind.videos)
+    sources = list_sources(dataset.path or "", "videos")
     mine = balanced(sources, workers)[share]
     hashes = {source.id: content_hash(source) for source in mine}
     parts = PartWriter(folder / str(share), folder / f"{share}/state", StateKey(None, ""), "frames")

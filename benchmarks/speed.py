@@ -45,7 +45,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from rsvp.config.load import load
-from rsvp.config.schema import Augment, Config, ObservedFrames, Predictor, Times, to_plain
+from rsvp.config.schema import Config, ObservedFrames, Predictor, to_plain
 from rsvp.config.stages import read_settings
 from rsvp.data.clips import Clips
 from rsvp.data.contexts import PREFIX
@@ -223,7 +223,7 @@ class RandomClips(Clips):
     def __init__(self, config: Config, autoencoder: str) -> None:
         dataset = config.datasets[config.autoencoders[autoencoder].dataset]
         self.clip_frames, self.context_frames = dataset.clip_frames, dataset.context_frames
-        self.resolution, self.augment = dataset.resolution, Augment[dataset.augment.name]
+        self.resolution, self.augment = dataset.resolution, dataset.augment
         self.table = pd.DataFrame({"group": [str(number) for number in range(CLIPS)]})
         self.fitting = list(range(CLIPS))
         shape = (CLIPS, self.clip_frames, self.resolution, self.resolution, 3)
@@ -246,7 +246,7 @@ class RandomLatents(Latents):
             "scopes": {name: scope.value for name, scope in autoencoder.scopes.items()},
             "over_time": list(autoencoder.over_time),
             "clip_frames": clips.clip_frames,
-            "augment": clips.augment.name,
+            "augment": clips.augment,
             "displacements": list(autoencoder.displacements),
         }
         shapes = latent_shapes(autoencoder, clips)
@@ -402,13 +402,13 @@ def denoising(setup: Setup) -> Work:
     if setup.config.compute.compile:
         denoiser.compile()
     optimizer = fabric.setup_optimizers(torch.optim.AdamW(denoiser.parameters(), fused=True))
-    objective = OBJECTIVES[config.objective.name]
+    objective = OBJECTIVES[config.objective]
 
     def batch(number: int) -> Any:
         chosen = batches[number]
         drawn = draw_noise(
             chosen, objective, generator(SEED, number, "diffusion"),
-            uniform=config.times is Times.uniform, mean=config.time_mean, deviation=config.time_std,
+            uniform=config.times == "uniform", mean=config.time_mean, deviation=config.time_std,
         )  # fmt: skip
         return chosen.to(fabric.device), drawn.to(fabric.device)
 
@@ -444,7 +444,7 @@ def sampling(setup: Setup) -> Work:
         latents.statistics,
         drawn.layout,
         packing,
-        OBJECTIVES[setup.predictor.objective.name],
+        OBJECTIVES[setup.predictor.objective],
         sampling_of(setup.predictor.sampler, setup.predictor.guidance),
     )
 
@@ -564,7 +564,7 @@ def operations(config: Config, row: str) -> dict[str, Any]:
         forward = forward_flops(lambda: denoiser(noisy, torch.zeros(1), observed))
         autoencoding = autoencoder_flops(autoencoder, clips)
     sampling = sampling_of(predictor.sampler, predictor.guidance)
-    objective = OBJECTIVES[predictor.objective.name]
+    objective = OBJECTIVES[predictor.objective]
     return {
         "autoencoder_gflop": autoencoding / GIGA,
         "autoencoder_parameters": sum(p.numel() for p in autoencoder.parameters()),

@@ -19,7 +19,8 @@ from rsvp.training.denoising import diffusion_loss, draw_noise
 
 FRAMES = 7
 CONTEXTS = {
-    "prefix": Context(3), "short": Context(1), "ends": Context(2, 1), "back": Context(0, 2),
+    "prefix": Context(first=3), "short": Context(first=1), "ends": Context(first=2, last=1),
+    "back": Context(last=2),
     "none": Context(),
 }  # fmt: skip
 PLAIN = {"kind": "tanh"}
@@ -260,4 +261,4 @@ def test_stage_one_draws_a_context_by_seed_and_step():
         assert order[0].tolist() == clip_order(context, FRAMES)
         assert in_context(frames, contexts, 0, step, "pretrain")[1] == context
     alone = in_context(frames, contexts_of(3, None), 0, 0, "pretrain")
-    assert alone[0] is frames and alone[1] == Context(3)
+    assert alone[0] is frames and alone[1] == Context(first=3)

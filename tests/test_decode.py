@@ -16,7 +16,6 @@ from dying import DEAD
 from PIL import Image
 from safetensors.numpy import load_file
 
-from rsvp.config.schema import SourceKind
 from rsvp.config.stages import read_settings
 from rsvp.data import decoding
 from rsvp.data.frames import read_frame_cache
@@ -196,7 +195,7 @@ def test_small_files_and_leftovers(tmp_path, videos, monkeypatch):
 
 
 def test_videos_that_changed_after_planning_are_refused(tmp_path, videos):
-    share = [s for s in list_sources(videos, SourceKind.videos) if share_of(s.id, 2) == 0]
+    share = [s for s in list_sources(videos, "videos") if share_of(s.id, 2) == 0]
     digest = sources_digest(share, {source.id: content_hash(source) for source in share})
     assert decode(tmp_path, videos, 0, "--sources-digest", digest)[0] == 0
     code, terminal, _ = decode(tmp_path, videos, 0, "--sources-digest", "0" * 64)

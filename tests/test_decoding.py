@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 from pathlib import Path
+from typing import get_args
 
 import av
 import imageio_ffmpeg
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rsvp.config.schema import Resize, SourceKind
+from rsvp.config.schema import Resize
 from rsvp.data import decoding
 from rsvp.data.decoding import Decoding, Rejected
 from rsvp.data.sources import list_sources
@@ -42,11 +43,11 @@ def picture(path, *output, size="80x60", rate=10, seconds=1.2):
     return path
 
 
-def decode_one(folder, kind=SourceKind.videos, resolution=SIZE, **options):
+def decode_one(folder, kind="videos", resolution=SIZE, **options):
     """The frames of the one video in `folder`, and what its decoding said of it."""
     (source,) = list_sources(folder, kind)
     chunks = []
-    resize, fps = options.pop("resize", Resize.bicubic), options.pop("fps", 7.0)
+    resize, fps = options.pop("resize", "bicubic"), options.pop("fps", 7.0)
     with Decoding(source, resolution, resize, fps, **options) as decoding:
         decoded = decoding.read(lambda chunk: chunks.append(chunk.copy()))
     frames = np.concatenate(chunks)
@@ -59,7 +60,7 @@ def count_with_pyav(path):
         return sum(1 for _ in container.decode(video=0))
 
 
-def reason(folder, kind=SourceKind.videos):
+def reason(folder, kind="videos"):
     with pytest.raises(Rejected) as caught:
         decode_one(folder, kind)
     text = str(caught.value)
@@ -69,11 +70,11 @@ def reason(folder, kind=SourceKind.videos):
 
 def test_frame_counts_of_the_real_clips_equal_pyav(shared):
     clips = shared / "data" / "ucf101-mini"
-    sources = list_sources(clips, SourceKind.videos)
+    sources = list_sources(clips, "videos")
     assert len(sources) == 67
     for source in sources:
         chunks = []
-        with Decoding(source, 8, Resize.area, 25.0) as decoding:
+        with Decoding(source, 8, "area", 25.0) as decoding:
             decoded = decoding.read(lambda c: chunks.append(len(c)))  # noqa: B023
         assert decoded.frames == sum(chunks) == count_with_pyav(source.path), source.id
         assert (decoded.probe.width, decoded.probe.height) == (320, 240)
@@ -173,7 +174,7 @@ def test_resize_then_centre_crop_against_pillow(tmp_path):
     assert np.abs(frame.astype(int) - expected).mean() < 0.7
 
 
-@pytest.mark.parametrize("resize", Resize)
+@pytest.mark.parametrize("resize", get_args(Resize))
 def test_every_filter_averages_fine_detail_away(tmp_path, resize):
     """A one-pixel checkerboard becomes flat grey; without antialiasing it stays black and white."""
     board = (np.indices((256, 256)).sum(0) % 2 * 255).astype(np.uint8)
@@ -308,7 +309,7 @@ def test_video_that_may_not_be_read_is_rejected(open_folder, mode):
 def test_frame_folder_of_an_image_that_may_not_be_read_is_rejected(open_folder):
     frame_folder(open_folder / "a", ["1", "2", "3"])
     (open_folder / "a/2.png").chmod(0)
-    reason = said_to_another_user(lambda: decode_one(open_folder, SourceKind.frames))
+    reason = said_to_another_user(lambda: decode_one(open_folder, "frames"))
     assert "2.png" in reason and "ermission denied" in reason
 
 
@@ -389,7 +390,7 @@ def frame_folder(folder: Path, names, size=(80, 60), suffix="png"):
 )
 def test_frame_folders_in_order(tmp_path, names, suffix):
     frame_folder(tmp_path / "c" / "v", names, suffix=suffix)
-    frames, decoded = decode_one(tmp_path, SourceKind.frames)
+    frames, decoded = decode_one(tmp_path, "frames")
     assert np.abs(frames.mean((1, 2, 3)) - [10, 20, 30]).max() < 2
     assert decoded.probe == decoding.Probe(7.0, 80, 60)
 
@@ -399,7 +400,7 @@ def test_frame_folder_gives_the_same_pixels_as_a_video(tmp_path):
     (tmp_path / "f").mkdir()
     ffmpeg("-i", tmp_path / "v.mkv", tmp_path / "f" / "%03d.png")
     video, _ = decode_one(tmp_path)
-    images, _ = decode_one(tmp_path, SourceKind.frames)
+    images, _ = decode_one(tmp_path, "frames")
     assert np.array_equal(video, images)
 
 
@@ -408,7 +409,7 @@ def test_images_of_many_modes(tmp_path):
     grey = Image.new("L", (40, 40), 100)
     for number, mode in enumerate(["L", "RGB", "RGBA", "P", "LA"]):
         grey.convert(mode).save(tmp_path / "v" / f"{number}.png")
-    frames, _ = decode_one(tmp_path, SourceKind.frames)
+    frames, _ = decode_one(tmp_path, "frames")
     assert len(frames) == 5
     assert np.abs(frames.astype(int) - 100).max() <= 1
 
@@ -423,20 +424,20 @@ def test_images_of_many_modes(tmp_path):
 )
 def test_frame_folders_with_bad_numbers(tmp_path, names, words):
     frame_folder(tmp_path / "v", names)
-    assert words in reason(tmp_path, SourceKind.frames)
+    assert words in reason(tmp_path, "frames")
 
 
 def test_frame_folders_with_bad_images(tmp_path):
     folder = frame_folder(tmp_path / "v", ["1", "2", "3"])
     Image.new("RGB", (81, 60)).save(folder / "4.png")
-    assert "different sizes (first seen at 4.png)" in reason(tmp_path, SourceKind.frames)
+    assert "different sizes (first seen at 4.png)" in reason(tmp_path, "frames")
     (folder / "4.png").write_bytes(b"nonsense")
-    assert "4.png is not an image" in reason(tmp_path, SourceKind.frames)
+    assert "4.png is not an image" in reason(tmp_path, "frames")
     Image.new("RGB", (80, 60)).save(folder / "4.png", format="JPEG")
-    assert "one kind" in reason(tmp_path, SourceKind.frames)
+    assert "one kind" in reason(tmp_path, "frames")
     buffer = io.BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (60, 80, 3), np.uint8)).save(
         buffer, format="PNG"
     )
     (folder / "4.png").write_bytes(buffer.getvalue()[:80])  # a whole header, no picture
-    assert "only 3 of 4" in reason(tmp_path, SourceKind.frames)
+    assert "only 3 of 4" in reason(tmp_path, "frames")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from rsvp.config.schema import DetectorProgram, SeenFrames, Weights
+from rsvp.config.schema import DetectorProgram, Weights
 from rsvp.metrics.detectors import clip_feature, load_program
 from rsvp.metrics.features import clip_features, feature_name
 from rsvp.metrics.networks import load_detectors
@@ -37,7 +37,8 @@ def colours(tmp_path: Path) -> DetectorProgram:
     """A detector of mean colours, twice."""
     (tmp_path / "colours.py").write_text(COLOURS)
     save_file({"scale": torch.tensor([2.0, 2.0, 2.0])}, tmp_path / "colours.safetensors")
-    return DetectorProgram(str(tmp_path / "colours.py"), str(tmp_path / "colours.safetensors"))
+    files = {"program": "colours.py", "weights": "colours.safetensors"}
+    return DetectorProgram(**{key: str(tmp_path / file) for key, file in files.items()})
 
 
 def test_features_of_a_program_stand_beside_the_others(colours: DetectorProgram) -> None:
@@ -55,7 +56,7 @@ def test_features_of_a_program_stand_beside_the_others(colours: DetectorProgram)
     np.testing.assert_allclose(found["colours_context"], whole, rtol=1e-5)
     first = frames[:6].double().mean(dim=(0, 1, 2)) * 2
     np.testing.assert_allclose(found["colours_context_6f"], first, rtol=1e-5)
-    assert feature_name("colours", SeenFrames.predicted, 6, 12) not in found  # 2 future frames of 3
+    assert feature_name("colours", "predicted", 6, 12) not in found  # 2 future frames of 3
 
 
 def test_the_index_says_what_a_detector_is(colours: DetectorProgram, tmp_path: Path) -> None:

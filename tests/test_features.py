@@ -55,7 +55,7 @@ def test_no_detector_leaves_motion() -> None:
 
 
 def test_names_and_reasons() -> None:
-    future, context = SeenFrames.predicted, SeenFrames.context
+    future, context = "predicted", "context"
     assert feature_name("i3d", future, 16, 16) == feature_name("i3d", future, None, 16) == "i3d"
     assert feature_name("i3d", context, 16, 30) == "i3d_context_16f"
 

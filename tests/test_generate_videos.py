@@ -1,7 +1,6 @@
 """The stage that makes generated videos: its files, and the truth that it says of them."""
 
 import argparse
-import dataclasses
 
 import av
 import numpy as np
@@ -17,9 +16,7 @@ SMALL = Generated(train_videos=3, validation_videos=1, test_videos=2, frames=6, 
 
 
 def make(folder, **changes):
-    settings = Settings(
-        dataset=Dataset(resolution=32, generated=dataclasses.replace(SMALL, **changes))
-    )
+    settings = Settings(dataset=Dataset(resolution=32, generated=SMALL.model_copy(update=changes)))
     files = argparse.Namespace(index=folder / "index.json", truth=folder / "truth.json", jobs=2)
     return run(files, settings)
 
@@ -68,7 +65,7 @@ def test_fewer_videos_remove_the_others(tmp_path):
 
 def test_splits_and_sets_share_no_seed():
     large = Generated(train_videos=192, validation_videos=24, test_videos=48)
-    sets = [list_videos(dataclasses.replace(large, seed=seed)) for seed in range(4)]
+    sets = [list_videos(large.model_copy(update={"seed": seed})) for seed in range(4)]
     seeds = [seed for jobs in sets for _, seed, _ in jobs]
     assert len(set(seeds)) == len(seeds) == 4 * (192 + 24 + 48)
     names = [name for name, _, _ in sets[0]]

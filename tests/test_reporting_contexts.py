@@ -22,7 +22,11 @@ from tests.squares import make_dataset
 from tests.test_evaluate import score
 
 CONTEXT, FUTURE, SIZE = 4, 8, 32
-CONTEXTS = {"ends": ObservedFrames(2, 2), "back": ObservedFrames(0, 2), "none": ObservedFrames()}
+CONTEXTS = {
+    "ends": ObservedFrames(first=2, last=2),
+    "back": ObservedFrames(last=2),
+    "none": ObservedFrames(),
+}
 BASELINES = ["copy-last", "real", *(f"{name}_ends" for name in BETWEEN_BASELINES),
              "copy-last_back", *(f"real_{name}" for name in CONTEXTS)]  # fmt: skip
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from safetensors.numpy import save_file
 
-from rsvp.config.schema import PROTOCOLS, Protocol, Scores, SeenFrames
+from rsvp.config.schema import PROTOCOLS, Protocol
 from rsvp.metrics.scoring import ENSEMBLE_SCORES
 from rsvp.report.measures import (
     CRPS,
@@ -284,14 +284,12 @@ def test_an_own_detector_is_named_with_its_numbers(tmp_path):
                   motion_predicted=real, motion_real=real)  # fmt: skip
     own = {"computed": True, "reason": "", "minimum_frames": 4}
     write_json(path, read_json(path) | {"detectors": {"colours": own}})
-    protocol = Protocol(
-        Scores.distribution, clips=20, columns=[SeenFrames.predicted], detector="colours"
-    )
+    protocol = Protocol("distribution", clips=20, columns=["predicted"], detector="colours")
     rows = read_rows([path], ["p"])
     fvd = make_tables(rows, RESAMPLES, {"mine": protocol}).estimate(rows[0], FVD, protocol="mine")
     assert fvd.value == pytest.approx(3 * 1.0**2)
     assert fvd.note.startswith("on the features of colours, not of I3D")
-    unknown = Protocol(Scores.distribution, detector="other")
+    unknown = Protocol(scores="distribution", detector="other")
     fvd = make_tables(rows, RESAMPLES, {"mine": unknown}).estimate(rows[0], FVD, protocol="mine")
     assert fvd.note == "not computed: no weights of other"
 
@@ -303,8 +301,8 @@ def test_a_strict_protocol_refuses_and_the_labelled_one_stands(tmp_path):
                   i3d_context_predicted=real, i3d_context_real=real, motion_predicted=real,
                   motion_real=real)  # fmt: skip
     rows = read_rows([path], ["p"])
-    strict = Protocol(Scores.distribution, clips=10, frames=16)
-    longer = Protocol(Scores.distribution, frames=32)
+    strict = Protocol(scores="distribution", clips=10, frames=16)
+    longer = Protocol(scores="distribution", frames=32)
     tables = make_tables(rows, RESAMPLES, CHOSEN | {"ten": strict, "longer": longer})
     refused = tables.estimate(rows[0], FVD, protocol="longer")
     assert refused.note == (

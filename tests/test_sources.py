@@ -6,7 +6,6 @@ import time
 
 import pytest
 
-from rsvp.config.schema import SourceKind
 from rsvp.data import sources
 from rsvp.data.sources import content_hash, content_hashes, list_sources, share_of, sources_digest
 from rsvp.runtime.errors import UserError
@@ -38,7 +37,7 @@ def settle(root):
             os.utime(os.path.join(folder, name), (1e9, 1e9))
 
 
-def ids(root, kind=SourceKind.videos, **options):
+def ids(root, kind="videos", **options):
     return [source.id for source in list_sources(root, kind, **options)]
 
 
@@ -46,7 +45,7 @@ def test_videos_by_suffix_and_id(tmp_path):
     make(
         tmp_path, "B/two.MP4", "B/one.avi", "a.webm", "C/D/x.y.mkv", "n.txt", ".hid.avi", ".h/a.avi"
     )
-    found = list_sources(tmp_path, SourceKind.videos)
+    found = list_sources(tmp_path, "videos")
     assert [source.id for source in found] == ["B/one", "B/two", "C/D/x.y", "a"]
     assert [source.class_name for source in found] == ["B", "B", "D", ""]
 
@@ -62,7 +61,7 @@ def test_name_that_is_not_utf8(tmp_path):
         (tmp_path / os.fsdecode(b"caf\xe9.avi")).write_bytes(b"x")
     except OSError:
         pytest.skip("this file system takes only UTF-8 names")
-    (source,) = list_sources(tmp_path, SourceKind.videos)
+    (source,) = list_sources(tmp_path, "videos")
     assert source.id == "caf\\xe9"
     assert os.path.exists(source.path)
     assert share_of(source.id, 4) in range(4)
@@ -79,7 +78,7 @@ def test_link_to_itself_is_listed_and_has_a_digest(tmp_path):
     (tmp_path / "a.mp4").symlink_to("a.mp4")
     (tmp_path / "b.mp4").symlink_to("c.mp4")
     (tmp_path / "c.mp4").symlink_to("b.mp4")
-    found = list_sources(tmp_path, SourceKind.videos)
+    found = list_sources(tmp_path, "videos")
     assert [source.id for source in found] == ["a", "b", "c"]
     assert {content_hash(source) for source in found} == {sources.UNREADABLE}
 
@@ -98,13 +97,13 @@ def test_frame_folders_in_natural_order(tmp_path):
         "train/w/a.jpg",
         "train/x.mp4",
     )
-    found = list_sources(tmp_path, SourceKind.frames)
+    found = list_sources(tmp_path, "frames")
     assert [source.id for source in found] == ["train/v", "train/w"]
     names = [os.path.basename(path) for path in found[0].files]
     assert names == ["frame1.png", "frame9.png", "frame10.png", "frame100.png"]
 
 
-@pytest.mark.parametrize("kind", [SourceKind.videos, SourceKind.frames])
+@pytest.mark.parametrize("kind", ["videos", "frames"])
 def test_missing_empty_or_file(tmp_path, kind):
     make(tmp_path, "file.mp4")
     (tmp_path / "empty").mkdir()
@@ -140,11 +139,11 @@ def test_max_videos_keeps_most_when_one_is_added(tmp_path):
 
 def test_hash_is_of_content(tmp_path):
     make(tmp_path, "a.mp4", content=b"hello")
-    (source,) = list_sources(tmp_path, SourceKind.videos)
+    (source,) = list_sources(tmp_path, "videos")
     assert content_hash(source) == hashlib.sha256(b"hello").hexdigest()
 
 
-def digest(root, cache, kind=SourceKind.videos):
+def digest(root, cache, kind="videos"):
     found = list_sources(root, kind)
     return sources_digest(found, content_hashes(found, cache))
 
@@ -168,9 +167,9 @@ def test_digest_sees_content_and_names_not_times(tmp_path):
 def test_digest_of_frame_folder_sees_names(tmp_path):
     root, cache = tmp_path / "videos", tmp_path / "cache.json"
     make(root, "v/1.png", "v/2.png")
-    first = digest(root, cache, SourceKind.frames)
+    first = digest(root, cache, "frames")
     (root / "v/2.png").rename(root / "v/3.png")
-    assert digest(root, cache, SourceKind.frames) != first
+    assert digest(root, cache, "frames") != first
 
 
 def test_cache_spares_reading(tmp_path, monkeypatch):
@@ -225,7 +224,7 @@ def test_unreadable_files_have_a_digest(tmp_path):
     make(root, "a.mp4")
     (root / "gone.mp4").symlink_to(tmp_path / "nowhere")
     os.mkfifo(root / "pipe.mp4")
-    found = list_sources(root, SourceKind.videos)
+    found = list_sources(root, "videos")
     assert len(found) == 3
     assert content_hash(found[1]) == content_hash(found[2]) == sources.UNREADABLE
 

@@ -17,12 +17,8 @@ from rsvp.config.schema import (
     FETCH,
     LPIPS_KEYS,
     NETWORK_KEYS,
-    AutoencoderKind,
     Config,
     Dataset,
-    Perceptual,
-    SourceKind,
-    SplitKind,
     is_url,
     weights_sources,
 )
@@ -118,7 +114,7 @@ class Plan:
         dataset = self.config.datasets[name]
         for path in split_lists(dataset):
             check_file(f"datasets.{name}.split.lists", seen_from(self.results, path))
-        if not dataset.path or dataset.source is SourceKind.generated:
+        if not dataset.path or dataset.source == "generated":
             return []
         folder = seen_from(self.results, dataset.path)
         sources = list_sources(folder, dataset.source, dataset.max_videos)
@@ -158,7 +154,7 @@ class Plan:
 
     def trains_with_lpips(self, autoencoder: str) -> bool:
         """Check whether an autoencoder's loss is LPIPS."""
-        return self.config.autoencoders[autoencoder].perceptual is Perceptual.lpips
+        return self.config.autoencoders[autoencoder].perceptual == "lpips"
 
     @property
     def contexts(self) -> list[tuple[str, str]]:
@@ -216,7 +212,7 @@ class Plan:
     def jobs_of_dataset(self, name: str) -> list[Job]:
         """The jobs that no seed and no network has a part in."""
         dataset = self.config.datasets[name]
-        generated = dataset.source is SourceKind.generated
+        generated = dataset.source == "generated"
         found = [self.job("generate_videos", dataset=name)] if generated else []
         for share in range(dataset.decode_jobs):
             found.append(self.job("decode", dataset=name, share=str(share)))
@@ -262,7 +258,7 @@ class Plan:
         if KINDS_MODULE not in closure_of(module):
             return (module,)
         name = self.autoencoder_name(names)
-        kinds = [self.config.autoencoders[name].kind.name] if name else list(KINDS)
+        kinds = [self.config.autoencoders[name].kind] if name else list(KINDS)
         return (module, *map(kind_module, kinds))
 
     def inputs(self, stage: str, names: Names) -> dict[str, list[str]]:
@@ -286,7 +282,7 @@ class Plan:
             if stage == "split":
                 shares = range(dataset.decode_jobs)
                 found["shares"] = [index_of("decode", **names, share=share) for share in shares]
-            if dataset.source is SourceKind.generated:
+            if dataset.source == "generated":
                 found["videos_index"] = [index_of("generate_videos", **names)]
         return found
 
@@ -334,7 +330,7 @@ class Plan:
 
     def videos_flag(self, wildcards: Any) -> str:
         """The flag that names the index of a generated set, if it is one."""
-        generated = self.config.datasets[wildcards.dataset].source is SourceKind.generated
+        generated = self.config.datasets[wildcards.dataset].source == "generated"
         index = index_of("generate_videos", dataset=wildcards.dataset)
         return f"--videos-index {index}" if generated else ""
 
@@ -347,7 +343,7 @@ class Plan:
     def has_semantics(self, autoencoder: str) -> bool:
         """Check whether an autoencoder has scene, object and motion."""
         kind = self.config.autoencoders[autoencoder].kind
-        return kind in (AutoencoderKind.rsvp, AutoencoderKind.joint)
+        return kind in ("rsvp", "joint")
 
     def predicted(self, dataset: str) -> list[str]:
         """The indexes of what all predictors on a dataset, and their autoencoders, give."""
@@ -483,7 +479,7 @@ def weights_hashes(config: Config, results: str) -> dict[str, str]:
 
 def split_lists(dataset: Dataset) -> list[str]:
     """The paths of UCF-101's lists that divide a dataset; none where it is split otherwise."""
-    if dataset.split.kind is not SplitKind.official or not dataset.split.lists:
+    if dataset.split.kind != "official" or not dataset.split.lists:
         return []
     names = ("trainlist", "testlist")
     return [f"{dataset.split.lists}/{name}{dataset.split.number:02d}.txt" for name in names]

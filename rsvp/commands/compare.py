@@ -25,7 +25,6 @@ from rsvp.config.schema import (
     Config,
     Evaluation,
     Protocol,
-    Scores,
     Split,
     Weights,
     is_url,
@@ -118,7 +117,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.floor:
         rows.append(floor_row(arguments.floor, real, row.index, arguments.group_pattern))
     networks = networks_of(config, arguments.device, min(real.shape[1:3]))
-    windows = [protocol.frames] if protocol.scores is Scores.distribution else []
+    windows = [protocol.frames] if protocol.scores == "distribution" else []
     arguments.out.mkdir(parents=True, exist_ok=True)
     side = real_side(real, arguments.context, windows, networks)
     indexes = [measure(row, side, windows, networks, arguments.out) for row in rows]
@@ -165,7 +164,7 @@ def check_choice(flag: str, value: str, known: Iterable[str]) -> None:
 def check_flags(arguments: argparse.Namespace, protocol: Protocol) -> None:
     """UserError where flags do not go together."""
     for flag in ("unpaired", "floor"):
-        if getattr(arguments, flag) and protocol.scores is Scores.frames:
+        if getattr(arguments, flag) and protocol.scores == "frames":
             raise UserError(f"--{flag}: the protocol {arguments.protocol} compares clip with clip")
     for folder in filter(None, (arguments.real, *arguments.predicted, arguments.floor)):
         if arguments.out.resolve().is_relative_to(folder.resolve()):

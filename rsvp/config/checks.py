@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import fields, is_dataclass
 from typing import Any, NoReturn
 
 from rsvp.config.messages import impossible, undefined
@@ -11,19 +10,12 @@ from rsvp.config.schema import (
     DETECTORS,
     LPIPS_KEYS,
     PROTOCOLS,
-    SCHEMA,
     SHA256_MARK,
-    Augment,
     Autoencoder,
-    AutoencoderKind,
     Config,
     Dataset,
-    Perceptual,
     Predictor,
-    RegulariserKind,
-    Scores,
-    SourceKind,
-    SplitKind,
+    Section,
     Weights,
     foreign_keys,
     is_url,
@@ -33,14 +25,12 @@ from rsvp.config.schema import (
 from rsvp.runtime.errors import UserError
 
 SYMMETRIES = {"none": 1, "horizontal": 2, "all": 8}  # of clips, by a dataset's `augment`
-COPYING = (AutoencoderKind.rsvp, AutoencoderKind.joint)  # their decoders copy from the context
+COPYING = ("rsvp", "joint")  # kinds of autoencoders whose decoders copy from the context
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def check(config: Config) -> None:
     """Refuse impossible values and references, before any job starts."""
-    if config.schema != SCHEMA:
-        refuse("schema", f"{config.schema} is not supported; this rsvp reads schema {SCHEMA}")
     check_that(bool(config.results.strip()), "results", config.results, "the name of a folder")
     for path, section in sections(config):
         check_own_keys(path, section)
@@ -56,15 +46,13 @@ def check(config: Config) -> None:
     check_weights(config)
 
 
-def sections(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+def sections(value: Section | Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Section]]:
     """Yield the path and the section of each section in a config."""
-    if is_dataclass(value):
+    if isinstance(value, Section):
         yield path, value
-        inner = {field.name: getattr(value, field.name) for field in fields(value)}
-    else:
-        inner = value if isinstance(value, Mapping) else {}
-    for key, item in inner.items():
-        yield from sections(item, f"{path}.{key}".lstrip("."))
+    for key, item in dict(value).items():
+        if isinstance(item, Section | Mapping):
+            yield from sections(item, f"{path}.{key}".lstrip("."))
 
 
 def check_own_keys(path: str, section: Any) -> None:
@@ -73,7 +61,7 @@ def check_own_keys(path: str, section: Any) -> None:
     for key in foreign_keys(section):
         if getattr(section, key) != getattr(default, key):
             mark = limits(type(section))[key]
-            kinds, own = " or ".join(mark.values), getattr(section, mark.key).name
+            kinds, own = " or ".join(mark.values), getattr(section, mark.key)
             refuse(f"{path}.{key}", f"a key of {mark.key} {kinds}, not {own}; remove it")
 
 
@@ -88,7 +76,7 @@ def check_budget(path: str, section: Any) -> None:
 def check_dataset(path: str, dataset: Dataset) -> None:
     """Refuse clips that leave nothing to predict, and splits that lack something."""
     split, last = dataset.split, dataset.clip_frames - 1
-    if dataset.source is not SourceKind.generated and not dataset.path:
+    if dataset.source != "generated" and not dataset.path:
         refuse(f"{path}.path", "missing; name the folder that holds the videos")
     allowed = f"1 to {last} (clip_frames - 1)"
     context = dataset.context_frames
@@ -99,7 +87,7 @@ def check_dataset(path: str, dataset: Dataset) -> None:
         check_that(
             count <= last, where, count, f"{last} observed frames (clip_frames - 1) or fewer"
         )
-    if split.kind is SplitKind.official and not split.lists:
+    if split.kind == "official" and not split.lists:
         reason = "missing; name the folder of trainlist01.txt and testlist01.txt"
         refuse(f"{path}.split.lists", reason)
     where, allowed = (
@@ -126,18 +114,18 @@ def check_autoencoder(path: str, autoencoder: Autoencoder, config: Config) -> No
         check_that(frames <= future, f"{path}.{stage}.target_frames", frames, f"1 to {future}")
     check_contexts(path, autoencoder, dataset)
     # More copies of a clip than there are symmetries would be the same again.
-    augment, copies = dataset.augment.name, autoencoder.latent_copies
+    augment, copies = dataset.augment, autoencoder.latent_copies
     allowed = f"1 to {SYMMETRIES[augment]} where the dataset's augment is {augment}"
     check_that(copies <= SYMMETRIES[augment], f"{path}.latent_copies", copies, allowed)
     regulariser, channels = autoencoder.regulariser, autoencoder.channels
-    if regulariser.kind is RegulariserKind.fsq:
+    if regulariser.kind == "fsq":
         levels = regulariser.levels
         allowed = f"{channels} whole numbers from 3 to 256, one for each of the channels"
         fits = len(levels) == channels and all(3 <= level <= 256 for level in levels)
         check_that(fits, f"{path}.regulariser.levels", levels, allowed)
     allowed = "above 0, or l2 above 0"
     check_that(pretrain.l1 + pretrain.l2 > 0, f"{path}.pretrain.l1", pretrain.l1, allowed)
-    if finetune.lpips > 0 and autoencoder.perceptual is not Perceptual.lpips:
+    if finetune.lpips > 0 and autoencoder.perceptual != "lpips":
         reason = f"{finetune.lpips} needs {path}.perceptual: lpips; or set it to 0"
         refuse(f"{path}.finetune.lpips", reason)
 
@@ -149,8 +137,8 @@ def check_contexts(path: str, autoencoder: Autoencoder, dataset: Dataset) -> Non
     for name in names:
         check_reference(f"{path}.contexts", name, known)
         if autoencoder.kind in COPYING and known[name].first + known[name].last == 0:
-            kind = autoencoder.kind.name
-            reason = f"{name} observes nothing, and kind {kind} makes frames from what is observed"
+            kind = f"kind {autoencoder.kind}"
+            reason = f"{name} observes nothing, and {kind} makes frames from what is observed"
             refuse(f"{path}.contexts", f"{reason}; take kind frames or triplane")
         most, frames = dataset.clip_frames - known[name].last, autoencoder.finetune.target_frames
         check_that(frames <= most, f"{path}.finetune.target_frames", frames, f"1 to {most}")
@@ -167,7 +155,7 @@ def check_predictor(path: str, predictor: Predictor, config: Config) -> None:
     check_that(width % twice == 0, f"{path}.denoiser.width", width, allowed)
     allowed = f"a divisor of the latent's {cells} cells (resolution / 8)"
     check_that(cells % patch == 0, f"{path}.denoiser.patch", patch, allowed)
-    if predictor.augment_latents and dataset.augment is Augment.none:
+    if predictor.augment_latents and dataset.augment == "none":
         reason = "the dataset's augment is none, so nothing is turned; remove it, or set"
         where = f"datasets.{autoencoder.dataset}.augment to horizontal or all"
         refuse(f"{path}.augment_latents", f"{reason} {where}")
@@ -196,7 +184,7 @@ def check_protocols(config: Config) -> None:
         detectors = [*DETECTORS, *config.weights.detectors]
         check_reference(f"{path}.detector", protocol.detector, detectors)
         check_that(bool(protocol.columns), f"{path}.columns", protocol.columns, "one or two")
-        if protocol.scores is Scores.distribution:
+        if protocol.scores == "distribution":
             for key in ("clips", "frames"):
                 value = getattr(protocol, key)
                 check_that(value is None or value >= 2, f"{path}.{key}", value, "2 or more")
@@ -242,7 +230,7 @@ def check_horizon(horizon: int | None, name: str, dataset: Dataset) -> None:
     allowed = f"{trained} or more, the future frames of datasets.{name}"
     check_that(horizon >= trained, "evaluation.horizon", horizon, allowed)
     span = (dataset.context_frames + horizon - 1) * dataset.frame_stride + 1
-    if dataset.source is SourceKind.generated and dataset.target_fps is None:
+    if dataset.source == "generated" and dataset.target_fps is None:
         for key in ("held_out_frames", "frames"):
             frames, path = getattr(dataset.generated, key), f"datasets.{name}.generated.{key}"
             check_that(frames >= span, path, frames, f"{span} or more, for evaluation.horizon")
@@ -256,7 +244,7 @@ def check_weights(config: Config) -> None:
         both = " and ".join(LPIPS_KEYS)
         refuse(f"weights.{missing[0]}", f"missing; LPIPS needs both {both}, or neither")
     for name, autoencoder in config.autoencoders.items():
-        if missing and autoencoder.perceptual is Perceptual.lpips:
+        if missing and autoencoder.perceptual == "lpips":
             files = " and ".join(f"weights.{key}" for key in missing)
             reason = f"lpips needs {files}; or take sliced_wasserstein"
             refuse(f"autoencoders.{name}.perceptual", reason)

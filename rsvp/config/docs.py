@@ -1,53 +1,48 @@
 """Print docs/config.md, made from the definition: `python -m rsvp.config.docs > docs/config.md`."""
 
-import ast
 import inspect
-import itertools
 import json
+import re
 import typing
 from collections.abc import Iterator
-from dataclasses import MISSING, Field, fields, is_dataclass
-from enum import Enum
 from typing import Any
 
-from rsvp.config import schema
-from rsvp.config.messages import bare, bounds, hint_at
-from rsvp.config.schema import Config, limits, to_plain
+from rsvp.config.messages import bare, bounds, hint_at, is_section
+from rsvp.config.schema import LARGEST, SCHEMA, Config, Section, limits, to_plain
 
-HEAD = """# The keys of a config
+HEAD = f"""# The keys of a config
 
 Made by `python -m rsvp.config.docs > docs/config.md`; edit `rsvp/config/schema.py`, not this page.
 
 A key that is left out keeps its default. NAME is a name of yours: letters, digits, - and _. A text
-may hold `${compute.threads}`, say, which stands for the value of that key.
+may hold `${{compute.threads}}`, say, which stands for the value of that key. The top-level key
+`schema` is the version of this format, {SCHEMA}.
 """
 NOUNS = {int: "whole number", float: "number", bool: "`true`, `false`", str: "text"}
 
 
 def config_page() -> str:
     """Return docs/config.md."""
-    texts = comments()
     parts = [HEAD]
     for path, kind in sections(Config, ""):
         level = "##" if "." not in path.replace(".NAME", "") else "###"
         lines = [f"{level} {path or 'Top level'}", "", inspect.cleandoc(kind.__doc__ or ""), ""]
-        values = [
-            item for item in fields(kind) if not is_dataclass(held(hint_at(kind, [item.name])))
-        ]
-        rows = [row(kind, item, texts) for item in values]
+        texts = comments(kind)
+        keys = [key for key in kind.model_fields if not is_section(held(hint_at(kind, [key])))]
+        rows = [row(kind, key, texts.get(key, "")) for key in keys]
         table = ["| key | allowed | default | meaning |", "|---|---|---|---|", *rows, ""]
         parts.append("\n".join([*lines, *(table if rows else [])]))
     return "\n".join(parts)
 
 
-def sections(kind: type, path: str) -> Iterator[tuple[str, type]]:
+def sections(kind: type[Section], path: str) -> Iterator[tuple[str, type[Section]]]:
     """Yield the path and the type of a section and of all below it."""
     yield path, kind
-    for item in fields(kind):
-        hint = hint_at(kind, [item.name])
+    for key in kind.model_fields:
+        hint = hint_at(kind, [key])
         name = ".NAME" if typing.get_origin(hint) is dict else ""
-        if is_dataclass(held(hint)):
-            yield from sections(held(hint), f"{path}.{item.name}{name}".lstrip("."))
+        if is_section(held(hint)):
+            yield from sections(held(hint), f"{path}.{key}{name}".lstrip("."))
 
 
 def held(hint: Any) -> Any:
@@ -57,60 +52,29 @@ def held(hint: Any) -> Any:
     return bare(hint)
 
 
-def row(kind: type, item: Field, texts: dict[str, str]) -> str:
+def row(kind: type[Section], key: str, meaning: str) -> str:
     """Return the line of a key in its section's table."""
-    mark, hint = limits(kind).get(item.name), hint_at(kind, [item.name])
-    choice = held(hint)
-    meaning = texts.get(f"{kind.__name__}.{item.name}", "")
-    if mark:
+    if mark := limits(kind).get(key):
         meaning = f"{mark.key} {' or '.join(mark.values)}: {meaning}"
-    if is_choice(choice):
-        named = {member.name: texts.get(f"{choice.__name__}.{member.name}") for member in choice}
-        told = "; ".join(f"{name}: {text}" for name, text in named.items() if text)
-        meaning = f"{meaning or choice.__doc__} {told}"
-    return f"| `{item.name}` | {allowed(hint)} | {default(item)} | {meaning.strip()} |"
-
-
-def is_choice(kind: Any) -> bool:
-    """Check whether a key's values are of an Enum."""
-    return isinstance(kind, type) and issubclass(kind, Enum)
-
-
-def default(item: Field) -> str:
-    """Return a key's default as YAML; nothing where it has none."""
-    value = item.default_factory() if item.default_factory is not MISSING else item.default
-    return "" if value is None else f"`{json.dumps(to_plain(value))}`"
+    value = kind.model_fields[key].default
+    default = "" if value is None else f"`{json.dumps(to_plain(value))}`"
+    return f"| `{key}` | {allowed(hint_at(kind, [key]))} | {default} | {meaning} |"
 
 
 def allowed(hint: Any) -> str:
-    """Return the values that a key may hold."""
+    """Return the values that a key may hold, without the bounds that all numbers have."""
     kind = bare(hint)
     if typing.get_origin(kind) is list:
         return f"list: {allowed(typing.get_args(kind)[0])}"
-    if is_choice(kind):
-        return ", ".join(f"`{member.name}`" for member in kind)
     if typing.get_origin(kind) is typing.Literal:
         return ", ".join(f"`{item}`" for item in typing.get_args(kind))
-    return ", ".join([NOUNS[kind], *bounds(hint)])
+    return ", ".join([NOUNS[kind], *(b for b in bounds(hint) if str(LARGEST) not in b)])
 
 
-def comments() -> dict[str, str]:
-    """Return the comments above the definition's fields and choices by "Class.name"."""
-    source, texts = inspect.getsource(schema), {}
-    lines = source.splitlines()
-    for node in ast.parse(source).body:
-        for item in node.body if isinstance(node, ast.ClassDef) else ():
-            target = getattr(item, "target", None) or getattr(item, "targets", [None])[0]
-            above = itertools.takewhile(is_comment, reversed(lines[: item.lineno - 1]))
-            words = [line.strip().removeprefix("# ") for line in above][::-1]
-            if isinstance(target, ast.Name) and words:
-                texts[f"{node.name}.{target.id}"] = " ".join(words)
-    return texts
-
-
-def is_comment(line: str) -> bool:
-    """Check whether a line holds a comment alone."""
-    return line.strip().startswith("#")
+def comments(kind: type[Section]) -> dict[str, str]:
+    """Return the comments above the fields of a section, by field."""
+    found = re.findall(r"((?:^    # .*\n)+)    (\w+):", inspect.getsource(kind), re.MULTILINE)
+    return {key: " ".join(re.findall("# (.*)", lines)) for lines, key in found}
 
 
 if __name__ == "__main__":

@@ -5,13 +5,12 @@ import re
 import reprlib
 import typing
 from collections.abc import Iterable
-from dataclasses import is_dataclass
 from typing import Any
 
 from annotated_types import Ge, Gt, Le, Lt, MultipleOf
 from pydantic_core import ErrorDetails
 
-from rsvp.config.schema import LARGEST
+from rsvp.config.schema import Section
 from rsvp.runtime.errors import UserError
 
 ALLOWED = {  # by pydantic's type of error
@@ -27,7 +26,7 @@ ALLOWED = {  # by pydantic's type of error
 }
 BOUNDS = ("greater_than", "greater_than_equal", "less_than", "less_than_equal", "multiple_of")
 EXPECTED = {
-    "dataclass_type": "keys and values",
+    "model_type": "keys and values",
     "dict_type": "keys and values",
     "list_type": "a list",
     "string_type": "text or a number",
@@ -37,12 +36,12 @@ SHORT.maxlevel, SHORT.maxlist, SHORT.maxdict = 2, 4, 2
 SHORT.maxstring = SHORT.maxother = SHORT.maxlong = 80
 
 
-def misfit(kind: type, error: ErrorDetails) -> UserError:
+def misfit(kind: type[Section], error: ErrorDetails) -> UserError:
     """Return the error for a value that pydantic refuses in a section of that kind."""
     location, value, type_ = error["loc"], error["input"], error["type"]
     path = dotted(location)
-    if type_ in ("unexpected_keyword_argument", "invalid_key"):
-        known = list(typing.get_type_hints(bare(hint_at(kind, location[:-1]))))
+    if type_ in ("extra_forbidden", "invalid_key"):
+        known = list(bare(hint_at(kind, location[:-1])).model_fields)
         return UserError(f"config: {path}: unknown key; {nearest(location[-1], known, 'allowed')}")
     if location[-1:] == ("[key]",):  # a name, which becomes a folder
         if not isinstance(value, str):
@@ -57,11 +56,10 @@ def misfit(kind: type, error: ErrorDetails) -> UserError:
     if type_ in EXPECTED:
         where = path or "the file"
         return UserError(f"config: {where}: expected {EXPECTED[type_]}, got {shown(value)}")
-    if type_ in ("enum", "literal_error"):
+    if type_ == "literal_error":
         return undefined(path, value, re.findall("'([^']+)'", error["ctx"]["expected"]))
     if type_ in BOUNDS:
-        words = bounds(hint_at(kind, location), all_of_them=type_ == "less_than_equal")
-        return impossible(path, value, ", ".join(words))
+        return impossible(path, value, ", ".join(bounds(hint_at(kind, location))))
     if type_ in ALLOWED:
         return impossible(path, value, ALLOWED[type_].format(**error.get("ctx", {})))
     if type_ in ("string_unicode", "string_pattern_mismatch"):
@@ -73,8 +71,8 @@ def hint_at(kind: Any, location: Iterable[int | str]) -> Any:
     """Return the type of what stands at a location below a section of that kind."""
     for key in location:
         kind = bare(kind)
-        if is_dataclass(kind):
-            kind = typing.get_type_hints(kind, include_extras=True)[str(key)]
+        if is_section(kind):
+            kind = kind.model_fields[str(key)].rebuild_annotation()
         else:  # dict[Name, Section], or a list
             kind = typing.get_args(kind)[-1]
         if type(None) in typing.get_args(kind):
@@ -82,23 +80,28 @@ def hint_at(kind: Any, location: Iterable[int | str]) -> Any:
     return kind
 
 
+def is_section(kind: Any) -> bool:
+    """Check whether a type is of sections."""
+    return isinstance(kind, type) and issubclass(kind, Section)
+
+
 def bare(hint: Any) -> Any:
     """Return a type without its marks."""
     return typing.get_args(hint)[0] if typing.get_origin(hint) is typing.Annotated else hint
 
 
-def bounds(hint: Any, all_of_them: bool = False) -> list[str]:
-    """Return the bounds of a number in words; without the one that all numbers have."""
+def bounds(hint: Any) -> list[str]:
+    """Return the bounds of a number in words."""
     words = []
     for mark in getattr(hint, "__metadata__", ()):
         match mark:
-            case Ge(ge) if abs(ge) != LARGEST:
+            case Ge(ge):
                 words.append(f"{ge} or more")
             case Gt(gt):
                 words.append(f"above {gt}")
             case Lt(lt):
                 words.append(f"below {lt}")
-            case Le(le) if le != LARGEST or all_of_them:
+            case Le(le):
                 words.append(f"{le} at most")
             case MultipleOf(factor):
                 words.append(f"a multiple of {factor}")

@@ -4,20 +4,16 @@ Above each field stands its one sentence; docs/config.md is made from them.
 """
 
 import os
-import typing
 from collections.abc import Iterable
-from dataclasses import dataclass as plain_dataclass
-from dataclasses import field
-from enum import Enum
+from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt, MultipleOf
-from pydantic import BeforeValidator, ConfigDict, Field
-from pydantic.dataclasses import dataclass
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import to_jsonable_python
 
-SCHEMA = 2
+SCHEMA = 2  # the version of this format
 SAMPLERS = ("euler", "heun", "ddim", "dpm-solver")
 BASELINES = (
     "copy-last",
@@ -31,15 +27,17 @@ BETWEEN_BASELINES = ("linear-blend", "nearer-end", "flow-interpolation")  # wher
 LARGEST = 10**9  # above it, a number is a slip
 
 
+class Section(BaseModel):
+    """Keys of a config."""
+
+    model_config = ConfigDict(extra="forbid", coerce_numbers_to_str=True)
+
+
 class Only:
     """Mark a field that is read only where another field of its section has one of `values`."""
 
     def __init__(self, key: str, *values: str) -> None:
         self.key, self.values = key, values
-
-    def holds(self, section: Any) -> bool:
-        """Check whether the section reads the field."""
-        return getattr(section, self.key).name in self.values
 
 
 def no_truth(value: Any) -> Any:
@@ -49,17 +47,8 @@ def no_truth(value: Any) -> Any:
     return value
 
 
-def single(value: Any) -> Any:
-    """Refuse lists and keys, which an Enum would write out, however deep they are."""
-    if isinstance(value, list | dict):
-        raise ValueError("a single word")
-    return value
-
-
-section = dataclass(config=ConfigDict(extra="forbid", coerce_numbers_to_str=True))
 Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]
 Name = Annotated[str, Field(strict=True, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
-Choice = Annotated[typing.TypeVar("Choices", bound=Enum), BeforeValidator(single)]
 Int = Annotated[int, BeforeValidator(no_truth)]
 Float = Annotated[float, BeforeValidator(no_truth)]
 Count = Annotated[Int, Gt(0), Le(LARGEST)]
@@ -71,144 +60,13 @@ Weight = Annotated[Float, Ge(0), Le(LARGEST)]
 Share = Annotated[Float, Ge(0), Le(1)]
 ShareBelowOne = Annotated[Float, Ge(0), Lt(1)]
 OpenShare = Annotated[Float, Gt(0), Lt(1)]
+SourceKind = Literal["videos", "frames", "generated"]
+Resize = Literal["bicubic", "lanczos", "area"]
+SeenFrames = Literal["predicted", "context"]
+Augment = Literal["none", "horizontal", "all"]
 
 
-class SourceKind(Enum):
-    """The source of a dataset's videos."""
-
-    # a tree of video files: class/video.avi, also mp4, mkv, mov, webm, gif
-    videos = "videos"
-    # a tree of folders of image files: train/video/frame00000.png
-    frames = "frames"
-    # textured shapes that move and turn over a textured background
-    generated = "generated"
-
-
-class SplitKind(Enum):
-    """The division of videos into train, validation and test."""
-
-    # UCF-101's lists
-    official = "official"
-    # the first folder of the path is train, val or test
-    folders = "folders"
-    # whole groups, chosen by hash
-    groups = "groups"
-    # each video is cut in time, with a gap
-    time = "time"
-
-
-class Resize(Enum):
-    """The antialiasing filter of the shorter-side resize (names as in ffmpeg's scaler)."""
-
-    bicubic = "bicubic"
-    lanczos = "lanczos"
-    area = "area"
-
-
-class Scores(Enum):
-    """The comparison that a protocol makes."""
-
-    # each predicted frame with the true one
-    frames = "frames"
-    # the predicted videos as a set with the real ones
-    distribution = "distribution"
-
-
-class SeenFrames(Enum):
-    """Frames that a distance between sets of videos sees; the two are never mixed."""
-
-    # future frames only
-    predicted = "predicted"
-    # observed and future frames, as MCVD and SRVP do
-    context = "context"
-
-
-class Augment(Enum):
-    """Symmetries under which training clips are as likely as they are."""
-
-    none = "none"
-    # mirrored left and right, as natural video
-    horizontal = "horizontal"
-    # the eight symmetries of the square
-    all = "all"
-
-
-class AutoencoderKind(Enum):
-    """The latents of an autoencoder."""
-
-    # scene, object and motion
-    rsvp = "rsvp"
-    # the same, and scene and object of the future
-    joint = "joint"
-    # three planes of a clip: space, and width and height over time, as PVDM
-    triplane = "triplane"
-    # a latent image of each frame, as latent diffusion
-    frames = "frames"
-
-
-class RegulariserKind(Enum):
-    """Bounds of the latents of frames and triplane."""
-
-    # to [-1, 1], with noise in training
-    tanh = "tanh"
-    # weakly to the standard normal
-    kl = "kl"
-    # to the nearest of learnt codes
-    vq = "vq"
-    # to a few levels per channel
-    fsq = "fsq"
-
-
-class Perceptual(Enum):
-    """The distance by which the early stop of fine-tuning compares frames."""
-
-    # of image patches; needs no weights
-    sliced_wasserstein = "sliced_wasserstein"
-    # also a loss of pretraining; needs weights.lpips_backbone and lpips_linear
-    lpips = "lpips"
-
-
-class Regularisation(Enum):
-    """The penalty of the discriminators."""
-
-    # their spectral norm alone
-    none = "none"
-    # the gradient at real clips is small
-    r1 = "r1"
-
-
-class DiscriminatorAugment(Enum):
-    """Transformations of the clips that the discriminators see."""
-
-    none = "none"
-    # the more often the more the discriminators overfit
-    ada = "ada"
-
-
-class Objective(Enum):
-    """The output that the denoiser is trained to give."""
-
-    # the velocity from noise to data
-    flow = "flow"
-    # the noise, on the linear schedule of latent-diffusion and PVDM (there: times uniform)
-    noise = "noise"
-    # alpha noise - sigma data, on the cosine schedule (in its paper: times uniform)
-    v = "v"
-    # preconditioned between data and noise (in its paper: time_mean 0.5, time_std 1.2)
-    edm = "edm"
-
-
-class Times(Enum):
-    """The distribution of the noise levels in training."""
-
-    # around time_mean; for edm: log-normal sigma
-    logit_normal = "logit_normal"
-    # in the objective's own time
-    uniform = "uniform"
-
-
-@section
-class Generated:
+class Generated(Section):
     """Generated videos: textured shapes that move and turn over a textured background."""
 
     # Videos to train on.
@@ -229,11 +87,12 @@ class Generated:
     seed: Seed = 0
 
 
-@section
-class Split:
+class Split(Section):
     """The division of videos into train, validation and test."""
 
-    kind: Choice[SplitKind] = SplitKind.groups
+    # official: UCF-101's lists. folders: the first folder of the path is train, val or test.
+    # groups: whole groups, chosen by hash. time: each video is cut in time, with a gap.
+    kind: Literal["official", "folders", "groups", "time"] = "groups"
     # official: the folder of trainlist01.txt and testlist01.txt.
     lists: Text | None = None
     # official: the number of the split, 1 to 3.
@@ -250,8 +109,7 @@ class Split:
     seed: Seed = 0
 
 
-@section
-class ObservedFrames:
+class ObservedFrames(Section):
     """A context beside the prefix, for autoencoders that name it (docs/contexts.md)."""
 
     # Observed frames at the beginning of a clip.
@@ -260,17 +118,20 @@ class ObservedFrames:
     last: CountOrZero = 0
 
 
-@section
-class Dataset:
+class Dataset(Section):
     """Videos, and how clips are cut from them."""
 
-    source: Choice[SourceKind] = SourceKind.videos
+    # videos: a tree of video files, class/video.avi, also mp4, mkv, mov, webm, gif. frames: a tree
+    # of folders of image files, train/video/frame00000.png. generated: textured shapes that move
+    # and turn over a textured background.
+    source: SourceKind = "videos"
     # videos and frames: the folder; relative to where snakemake starts.
     path: Text | None = None
-    generated: Generated = field(default_factory=Generated)
+    generated: Generated = Generated()
     # Pixels, square: the shorter side is resized to it, then the centre is cut out.
     resolution: Annotated[Int, Ge(32), Le(2048), MultipleOf(16)] = 64
-    resize: Choice[Resize] = Resize.bicubic
+    # The antialiasing filter of the shorter-side resize (names as in ffmpeg's scaler).
+    resize: Resize = "bicubic"
     # frames: frames per second that they stand for.
     fps: Positive = 25.0
     # Every n-th stored frame is a frame of a clip.
@@ -288,18 +149,19 @@ class Dataset:
     max_clips_per_video: Count | None = None
     # Videos, at most: the first by hash of their id; by default all.
     max_videos: Count | None = None
-    augment: Choice[Augment] = Augment.horizontal
+    # Symmetries under which training clips are as likely as they are. horizontal: mirrored left and
+    # right, as natural video. all: the eight symmetries of the square.
+    augment: Augment = "horizontal"
     # Jobs that decode in parallel; each video belongs to one by its name.
     decode_jobs: Annotated[Int, Gt(0), Le(1000)] = 4
     # The share of videos that may be unreadable or too short; above it the run stops.
     max_rejected_fraction: Share = 0.1
     # A binary; by default the one that comes with rsvp.
     ffmpeg: Text | None = None
-    split: Split = field(default_factory=Split)
+    split: Split = Split()
 
 
-@section
-class DetectorProgram:
+class DetectorProgram(Section):
     """A network of the user's own whose features distances between sets compare."""
 
     # A Python file that defines the class Detector (docs/weights.md).
@@ -308,8 +170,7 @@ class DetectorProgram:
     weights: Text | None = None
 
 
-@section
-class Weights:
+class Weights(Section):
     """Pretrained networks that measure: a path, or a URL that only `make weights` downloads.
 
     #sha256= and the file's SHA-256 stand behind it; behind a path they may be left out.
@@ -324,19 +185,18 @@ class Weights:
     # FVD and KVD: I3D, RGB, trained from scratch on Kinetics-400.
     i3d: Text | None = None
     # Networks of the user's own, by a name that protocols take.
-    detectors: dict[Name, DetectorProgram] = field(default_factory=dict)
+    detectors: dict[Name, DetectorProgram] = {}
     # Stop before any job where one of these files is not there.
     required: bool = False
 
 
-@section
-class Compute:
+class Compute(Section):
     """The device of a stage, its threads, and its precision."""
 
     # auto is a GPU where there is one.
-    device: typing.Literal["auto", "cpu", "cuda"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
     # auto is bf16-mixed on a GPU that has it, else 32-true.
-    precision: typing.Literal["auto", "32-true", "bf16-mixed"] = "auto"
+    precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
     # CPU threads of a job that runs a network; a job that measures takes half.
     threads: Annotated[Int, Gt(0), Le(1024)] = 2
     # On a GPU: only kernels that repeat bit for bit; slower.
@@ -347,8 +207,7 @@ class Compute:
     save_seconds: Positive = 120.0
 
 
-@section
-class Pretrain:
+class Pretrain(Section):
     """Stage one: reconstruction."""
 
     # Steps of training.
@@ -375,8 +234,7 @@ class Pretrain:
     ema_decay: ShareBelowOne | None = None
 
 
-@section
-class Finetune:
+class Finetune(Section):
     """Stage one: adversarial, with early stop."""
 
     # Steps of training, at most.
@@ -405,12 +263,16 @@ class Finetune:
     sliced_wasserstein: Weight = 0.0
     # Channels of the discriminators' first layer.
     discriminator_width: Annotated[Int, Gt(0), Le(16384)] = 32
-    regularisation: Choice[Regularisation] = Regularisation.none
+    # The penalty of the discriminators beside their spectral norm. r1: the gradient at real clips
+    # is small.
+    regularisation: Literal["none", "r1"] = "none"
     # Gamma.
     r1_weight: Annotated[Positive, Only("regularisation", "r1")] = 1.0
     # Steps between penalties, each with as many times the weight.
     r1_every: Annotated[Count, Only("regularisation", "r1")] = 16
-    augment: Choice[DiscriminatorAugment] = DiscriminatorAugment.none
+    # Transformations of the clips that the discriminators see. ada: the more often the more the
+    # discriminators overfit.
+    augment: Literal["none", "ada"] = "none"
     # Mean sign of the logits of real clips.
     ada_target: Annotated[OpenShare, Only("augment", "ada")] = 0.6
     # Clips seen while the probability of a transformation rises from 0 to 1.
@@ -427,11 +289,12 @@ class Finetune:
     max_psnr_drop: Weight = 0.4
 
 
-@section
-class Regulariser:
+class Regulariser(Section):
     """Bounds of the latents of frames and triplane."""
 
-    kind: Choice[RegulariserKind] = RegulariserKind.tanh
+    # tanh: to [-1, 1], with noise in training. kl: weakly to the standard normal. vq: to the
+    # nearest of learnt codes. fsq: to a few levels per channel.
+    kind: Literal["tanh", "kl", "vq", "fsq"] = "tanh"
     # Of the divergence from the standard normal, per latent value.
     kl_weight: Annotated[Weight, Only("kind", "kl")] = 1.0e-3
     # Number of codes.
@@ -441,16 +304,18 @@ class Regulariser:
     # Weight of the distance from the encoder's output to the code.
     commitment: Annotated[Weight, Only("kind", "vq")] = 0.25
     # Levels of each channel, 3 to 256.
-    levels: Annotated[list[Int], Only("kind", "fsq")] = field(default_factory=lambda: [8, 5, 5, 5])
+    levels: Annotated[list[Int], Only("kind", "fsq")] = [8, 5, 5, 5]
 
 
-@section
-class Autoencoder:
+class Autoencoder(Section):
     """Stage one: a video becomes latents."""
 
     # The name of the dataset that it learns.
     dataset: Text = ""
-    kind: Choice[AutoencoderKind] = AutoencoderKind.rsvp
+    # The latents. rsvp: scene, object and motion. joint: the same, and scene and object of the
+    # future. triplane: three planes of a clip: space, and width and height over time, as PVDM.
+    # frames: a latent image of each frame, as latent diffusion.
+    kind: Literal["rsvp", "joint", "triplane", "frames"] = "rsvp"
     # Channels at a quarter of the resolution; half of them are normalised in groups of 8.
     width: Annotated[Int, Ge(16), Le(16384), MultipleOf(16)] = 32
     # Latent channels of what stays.
@@ -463,9 +328,7 @@ class Autoencoder:
     displacement_scale: Annotated[Positive, Only("kind", "rsvp", "joint")] = 1.0
     # Latent channels.
     channels: Annotated[Channels, Only("kind", "triplane", "frames")] = 4
-    regulariser: Annotated[Regulariser, Only("kind", "triplane", "frames")] = field(
-        default_factory=Regulariser
-    )
+    regulariser: Annotated[Regulariser, Only("kind", "triplane", "frames")] = Regulariser()
     # Contexts of the dataset that it and its predictors learn beside the first
     # context_frames.
     contexts: list[Text] | None = None
@@ -473,13 +336,15 @@ class Autoencoder:
     latent_copies: Count = 1
     # The folder of a finished autoencoder that pretraining starts from.
     init_from: Text | None = None
-    perceptual: Choice[Perceptual] = Perceptual.sliced_wasserstein
-    pretrain: Pretrain = field(default_factory=Pretrain)
-    finetune: Finetune = field(default_factory=Finetune)
+    # The distance by which the early stop of fine-tuning compares frames. sliced_wasserstein: of
+    # image patches; needs no weights. lpips: also a loss of pretraining; needs
+    # weights.lpips_backbone and lpips_linear.
+    perceptual: Literal["sliced_wasserstein", "lpips"] = "sliced_wasserstein"
+    pretrain: Pretrain = Pretrain()
+    finetune: Finetune = Finetune()
 
 
-@section
-class Denoiser:
+class Denoiser(Section):
     """The transformer over typed space-time tokens."""
 
     # Channels of a token, a multiple of twice the heads.
@@ -494,13 +359,12 @@ class Denoiser:
     frames_per_token: Count = 12
 
 
-@section
-class Sampler:
+class Sampler(Section):
     """The sampling of trajectories; a change predicts again and trains nothing."""
 
     # euler: first order. heun: second order, asks the network twice per step, once in the
     # last. dpm-solver: DPM-Solver++(2M), second order, asks once. ddim: first order.
-    name: typing.Literal[SAMPLERS] = "heun"  # type: ignore[valid-type]
+    name: Literal[SAMPLERS] = "heun"  # type: ignore[valid-type]
     # Steps from noise to data.
     steps: Count = 6
     # Scale of the noise that sampling starts from, and of ddim's.
@@ -509,8 +373,7 @@ class Sampler:
     eta: Share = 0.0
 
 
-@section
-class Guidance:
+class Guidance(Section):
     """Classifier-free guidance away from what is predicted without context; trains nothing either.
 
     Noise levels are the share sigma / (alpha + sigma): 0 is data, 1 noise.
@@ -524,8 +387,7 @@ class Guidance:
     high: Annotated[Float, Gt(0), Le(1)] = 1.0
 
 
-@section
-class Predictor:
+class Predictor(Section):
     """Stage two: a diffusion model that continues latents."""
 
     # The name of the autoencoder whose latents it learns.
@@ -534,11 +396,17 @@ class Predictor:
     same_as: Text | None = None
     # One of the autoencoder's contexts; by default the first context_frames.
     context: Text | None = None
-    denoiser: Denoiser = field(default_factory=Denoiser)
-    sampler: Sampler = field(default_factory=Sampler)
-    guidance: Guidance = field(default_factory=Guidance)
-    objective: Choice[Objective] = Objective.flow
-    times: Choice[Times] = Times.logit_normal
+    denoiser: Denoiser = Denoiser()
+    sampler: Sampler = Sampler()
+    guidance: Guidance = Guidance()
+    # The output that the denoiser is trained to give. flow: the velocity from noise to data. noise:
+    # the noise, on the linear schedule of latent-diffusion and PVDM (there: times uniform). v:
+    # alpha noise - sigma data, on the cosine schedule (in its paper: times uniform). edm:
+    # preconditioned between data and noise (in its paper: time_mean 0.5, time_std 1.2).
+    objective: Literal["flow", "noise", "v", "edm"] = "flow"
+    # The distribution of the noise levels in training. logit_normal: around time_mean; for edm:
+    # log-normal sigma. uniform: in the objective's own time.
+    times: Literal["logit_normal", "uniform"] = "logit_normal"
     # Mean of logit(t) = ln(alpha / sigma); more is less noise.
     time_mean: Annotated[Float, Ge(-LARGEST), Le(LARGEST), Only("times", "logit_normal")] = -0.7
     # Standard deviation of logit(t).
@@ -565,23 +433,25 @@ class Predictor:
     ema_decay: ShareBelowOne = 0.995
 
 
-@section
-class Protocol:
+class Protocol(Section):
     """All that a number depends on beside dataset and weights; it is printed with every number.
 
     Clips are of the test split, spread evenly over those that are predicted. A distance between
     sets of videos takes the first trajectory of each clip.
     """
 
-    scores: Choice[Scores] = Scores.frames
+    # frames: each predicted frame with the true one. distribution: the predicted videos as a set
+    # with the real ones.
+    scores: Literal["frames", "distribution"] = "frames"
     # The number of clips, exactly; by default all that are predicted.
     clips: Count | None = None
     # First frames of a clip, observed and future; by default the whole clip.
     frames: Count | None = None
     # frames: trajectories per clip; by default all that are sampled.
     trajectories: Count | None = None
-    # distribution: frames that are compared; the two are never mixed.
-    columns: list[Choice[SeenFrames]] = field(default_factory=lambda: list(SeenFrames))
+    # distribution: frames that are compared; the two are never mixed. predicted: future frames
+    # only. context: observed and future frames, as MCVD and SRVP do.
+    columns: list[SeenFrames] = ["predicted", "context"]
     # distribution: the network whose features are compared.
     detector: Text = "i3d"
 
@@ -590,21 +460,18 @@ class Protocol:
 # (Skorokhodov et al. 2022), and 256 clips as MCVD (Voleti et al. 2022).
 PROTOCOLS = {
     "prediction": Protocol(),
-    "distribution": Protocol(Scores.distribution),
-    "fvd256_16f": Protocol(Scores.distribution, clips=256, frames=16),
-    "fvd2048_16f": Protocol(Scores.distribution, clips=2048, frames=16),
+    "distribution": Protocol(scores="distribution"),
+    "fvd256_16f": Protocol(scores="distribution", clips=256, frames=16),
+    "fvd2048_16f": Protocol(scores="distribution", clips=2048, frames=16),
 }
 DETECTORS = ("i3d",)
 
 
-@section
-class Evaluation:
+class Evaluation(Section):
     """Measurements."""
 
     # Protocols of the report, built-in or of the section protocols, in its order.
-    protocols: list[Text] = field(
-        default_factory=lambda: ["prediction", "distribution", "fvd256_16f"]
-    )
+    protocols: list[Text] = ["prediction", "distribution", "fvd256_16f"]
     # Trajectories sampled per test clip.
     trajectories: Count = 4
     # Test clips, at most, spread evenly over the test split; null is all.
@@ -612,43 +479,39 @@ class Evaluation:
     # Future frames; by default those of training. More roll forward (docs/contexts.md).
     horizon: Count | None = None
     # Predictors that learn nothing.
-    baselines: list[Text] = field(default_factory=lambda: list(BASELINES))
+    baselines: list[Text] = list(BASELINES)
     # Resamples of groups for the intervals.
     bootstrap: Count = 2000
     # Side-by-side videos kept per predictor.
     videos: CountOrZero = 24
 
 
-@section
-class Report:
+class Report(Section):
     """The rows of the report."""
 
     # Predictors of one dataset, in the report's order; whatever they need is made.
-    predictors: list[Text] = field(default_factory=list)
+    predictors: list[Text] = []
     # Each seed trains everything anew.
-    seeds: list[Seed] = field(default_factory=lambda: [0])
+    seeds: list[Seed] = [0]
     # Of the page.
     title: Text = "rsvp report"
     # Playing videos per predictor.
     examples: CountOrZero = 6
 
 
-@section
-class Config:
+class Config(Section):
     """All sections. config.yaml, the demo, shows the most used keys."""
 
-    # The version of this format.
-    schema: Int = SCHEMA
     # The folder of all that is made.
     results: Text = "results"
-    datasets: dict[Name, Dataset] = field(default_factory=dict)
-    autoencoders: dict[Name, Autoencoder] = field(default_factory=dict)
-    predictors: dict[Name, Predictor] = field(default_factory=dict)
-    weights: Weights = field(default_factory=Weights)
-    compute: Compute = field(default_factory=Compute)
-    protocols: dict[Name, Protocol] = field(default_factory=dict)
-    evaluation: Evaluation = field(default_factory=Evaluation)
-    report: Report = field(default_factory=Report)
+    datasets: dict[Name, Dataset] = {}
+    autoencoders: dict[Name, Autoencoder] = {}
+    predictors: dict[Name, Predictor] = {}
+    weights: Weights = Weights()
+    compute: Compute = Compute()
+    protocols: dict[Name, Protocol] = {}
+    evaluation: Evaluation = Evaluation()
+    report: Report = Report()
 
 
 ROW_KEYS = ("sampler", "guidance", "context")  # of a predictor; the others shape its denoiser
@@ -657,43 +520,43 @@ NETWORK_KEYS = (*LPIPS_KEYS, "i3d")
 SHA256_MARK = "#sha256="  # between a file of weights and its sum
 FETCH = "make weights downloads it (for another config: make weights CONFIG=FILE)"
 
-to_plain = to_jsonable_python  # sections and enums as JSON values
+to_plain = to_jsonable_python  # sections as JSON values
 
 
 @cache
-def limits(kind: type) -> dict[str, Only]:
+def limits(kind: type[Section]) -> dict[str, Only]:
     """Return the fields of a section that are not always read, each with its mark."""
-    hints = typing.get_type_hints(kind, include_extras=True)
     return {
         name: mark
-        for name, hint in hints.items()
-        for mark in getattr(hint, "__metadata__", ())
+        for name, field in kind.model_fields.items()
+        for mark in field.metadata
         if isinstance(mark, Only)
     }
 
 
-def own_keys(section: Any) -> list[str]:
-    """Return the marked fields that a section of its kind has."""
-    return [key for key, mark in limits(type(section)).items() if mark.holds(section)]
-
-
-def foreign_keys(section: Any) -> list[str]:
+def foreign_keys(section: Section) -> list[str]:
     """Return the marked fields that a section of its kind lacks."""
-    return [key for key, mark in limits(type(section)).items() if not mark.holds(section)]
+    marks = limits(type(section)).items()
+    return [key for key, mark in marks if getattr(section, mark.key) not in mark.values]
 
 
-def pick(section: Any, keys: Iterable[str]) -> dict[str, Any]:
+def own_keys(section: Section) -> list[str]:
+    """Return the marked fields that a section of its kind has."""
+    return [key for key in limits(type(section)) if key not in foreign_keys(section)]
+
+
+def pick(section: Section | dict[str, Any], keys: Iterable[str]) -> dict[str, Any]:
     """Return the named fields of a section as plain values."""
     plain = to_plain(section)
     return {key: plain[key] for key in keys}
 
 
-def omit(section: Any, *keys: str) -> dict[str, Any]:
+def omit(section: Section, *keys: str) -> dict[str, Any]:
     """Return all fields of a section but the named ones, as plain values."""
     return {key: value for key, value in to_plain(section).items() if key not in keys}
 
 
-@plain_dataclass(frozen=True)
+@dataclass(frozen=True)
 class WeightsSource:
     """The origin of one file of weights."""
 

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from rsvp.config.messages import shown
+from rsvp.config.schema import SCHEMA
 from rsvp.runtime.errors import UserError, one_line
 
 SUM = "new spelling: #sha256=… at the end of {}"
@@ -30,17 +32,25 @@ class KeysOfSchema1(UserError):
         return "\n".join(map(one_line, self.args))
 
 
-def check_schema_1(values: Any) -> None:
-    """Raise UserError with one line for each key of `values` that only schema 1 has."""
+def check_schema(values: Any) -> Any:
+    """Return `values` without the version of their format.
+
+    Raises UserError with one line for another version, and for each key that only schema 1 has.
+    """
+    if not isinstance(values, Mapping):
+        return values  # refused with all that is no section
     lines = [
         f"config: {path}: {now}"
         for pattern, now in GONE.items()
         for path in found(values, pattern.split("."))
     ]
-    if isinstance(values, Mapping) and values.get("schema") == 1:
-        lines.append("config: schema: this rsvp reads schema 2; write schema: 2")
+    version = values.get("schema", SCHEMA)
+    if version != SCHEMA:
+        reason = f"{shown(version)} is not supported; write schema: {SCHEMA}"
+        lines.append(f"config: schema: {reason}, which this rsvp reads")
     if lines:
         raise KeysOfSchema1(*lines)
+    return {key: value for key, value in values.items() if key != "schema"}
 
 
 def found(values: Any, pattern: list[str]) -> Iterator[str]:

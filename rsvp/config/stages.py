@@ -1,8 +1,9 @@
 """The part of the config that each stage is handed, and `Settings`, its typed form."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import field, fields
+from collections.abc import Mapping
 from typing import Any
+
+from pydantic import Field
 
 from rsvp.config.load import structured
 from rsvp.config.schema import (
@@ -17,40 +18,37 @@ from rsvp.config.schema import (
     Evaluation,
     Finetune,
     ObservedFrames,
-    Perceptual,
     Predictor,
     Pretrain,
     Protocol,
     Report,
-    Scores,
+    Section,
     Weights,
     foreign_keys,
     omit,
     pick,
-    section,
     to_plain,
     weights_files,
 )
 
 
-@section
-class Settings:
+class Settings(Section):
     """The sections that one stage depends on; the others keep their defaults."""
 
     name: str = ""  # of the dataset, autoencoder or predictor that the stage makes
     seed: int = 0
-    dataset: Dataset = field(default_factory=Dataset)
-    autoencoder: Autoencoder = field(default_factory=Autoencoder)
-    predictor: Predictor = field(default_factory=Predictor)
-    weights: Weights = field(default_factory=Weights)
-    compute: Compute = field(default_factory=Compute)
+    dataset: Dataset = Dataset()
+    autoencoder: Autoencoder = Autoencoder()
+    predictor: Predictor = Predictor()
+    weights: Weights = Weights()
+    compute: Compute = Compute()
     contexts: dict[str, ObservedFrames] | None = None  # of the autoencoder, beside the prefix
-    evaluation: Evaluation = field(default_factory=Evaluation)
-    protocols: dict[str, Protocol] = field(default_factory=dict)  # those that the report prints
-    windows: list[int | None] = field(default_factory=list)  # see `feature_windows`
-    report: Report = field(default_factory=Report)
+    evaluation: Evaluation = Evaluation()
+    protocols: dict[str, Protocol] = Field({})  # those that the report prints
+    windows: list[int | None] = Field([])  # see `feature_windows`
+    report: Report = Report()
     # The values as they were handed, without defaults: what saved states are keyed by.
-    handed: dict[str, Any] = field(default_factory=dict)
+    handed: dict[str, Any] = Field({})
 
 
 def stage_settings(config: Config, stage: str, name: str = "", seed: int = 0) -> dict[str, Any]:
@@ -68,7 +66,7 @@ def stage_settings(config: Config, stage: str, name: str = "", seed: int = 0) ->
         else:
             named = key in ("dataset", "autoencoder", "predictor")
             own = getattr(config, f"{key}s")[name] if named else getattr(config, key)
-            settings[key] = pick(own, part)
+            settings[key] = pick(measuring_weights(own) if key == "weights" else own, part)
     return without_unset(settings, to_plain(Settings()))
 
 
@@ -144,7 +142,7 @@ def feature_windows(config: Config, name: str) -> list[int | None]:
     clips count, and how, is chosen from stored scores and features.
     """
     protocols = chosen_protocols(config).values()
-    frames = {item.frames for item in protocols if item.scores is Scores.distribution}
+    frames = {item.frames for item in protocols if item.scores == "distribution"}
     return sorted(frames, key=lambda count: count or 0)
 
 
@@ -158,24 +156,14 @@ def measuring_weights(weights: Weights) -> dict[str, Any]:
     return {key: files.get(key) for key in NETWORK_KEYS} | {"detectors": detectors}
 
 
-def files_of(*keys: str) -> Callable[[Config, str], dict[str, Any]]:
-    """Return a function that gives the local files of the named weights."""
-
-    def found(config: Config, name: str) -> dict[str, Any]:
-        files = measuring_weights(config.weights)
-        return {key: files[key] for key in keys}
-
-    return found
-
-
 def training_weights(config: Config, name: str) -> dict[str, Any]:
     """Return LPIPS's local files where that autoencoder is trained with it, else nothing.
 
     So weights that are added for the evaluation do not train anything again.
     """
-    if config.autoencoders[name].perceptual is not Perceptual.lpips:
+    if config.autoencoders[name].perceptual != "lpips":
         return {}
-    return files_of(*LPIPS_KEYS)(config, name)
+    return pick(measuring_weights(config.weights), LPIPS_KEYS)
 
 
 def without_unset(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
@@ -200,9 +188,9 @@ def read_settings(values: Mapping[str, Any]) -> Settings:
     return settings
 
 
-def names(kind: type, *others: str) -> tuple[str, ...]:
+def names(kind: type[Section], *others: str) -> tuple[str, ...]:
     """Return the names of a section's fields without others."""
-    return tuple(item.name for item in fields(kind) if item.name not in others)
+    return tuple(key for key in kind.model_fields if key not in others)
 
 
 NETWORKS = names(Compute, "save_seconds")
@@ -230,17 +218,17 @@ HANDED: dict[str, dict[str, Any]] = {
         "compute": NETWORKS,
     },
     "predict_baseline": {"evaluation": CLIPS, "contexts": report_contexts},
-    "real_features": SCORED | {"evaluation": CLIPS, "weights": files_of("i3d", "detectors")},
-    "evaluate": SCORED | {"weights": files_of(*NETWORK_KEYS, "detectors")},
+    "real_features": SCORED | {"evaluation": CLIPS, "weights": ("i3d", "detectors")},
+    "evaluate": SCORED | {"weights": (*NETWORK_KEYS, "detectors")},
     "measure_semantics": {
         "seed": True,
         "evaluation": (*CLIPS, "bootstrap"),
-        "weights": files_of(*LPIPS_KEYS),
+        "weights": LPIPS_KEYS,
         "compute": measuring,
     },
     "check_memorisation": {
         "evaluation": ("bootstrap",),
-        "weights": files_of("i3d"),
+        "weights": ("i3d",),
         "compute": measuring,
     },
     "report": {

@@ -11,7 +11,6 @@ import pandas as pd
 import torch
 from safetensors import safe_open
 
-from rsvp.config.schema import Augment
 from rsvp.data.frames import FrameReader, read_frame_cache
 from rsvp.data.splits import SIDES, clip_rows, spread
 from rsvp.runtime.errors import UserError
@@ -40,7 +39,7 @@ class Clips:
             self.context_frames + horizon if horizon else self.index["clip_frames"]
         )
         self.resolution: int = self.index["resolution"]
-        self.augment = Augment[self.index["augment"]]
+        self.augment = self.index["augment"]
         table = read_clips(self.folder / "clips.csv", self.index["files"]["clips.csv"])
         self.table = table[table["split"] == split].reset_index(drop=True)
         # Plain lists: a lookup in a table takes longer than reading a clip.

@@ -97,7 +97,7 @@ def ffmpeg_version(binary: str | None) -> str:
 
 def filters(resize: Resize) -> str:
     """Describe the filter graph, for the index."""
-    return f"shorter side, {resize.name}+{SCALER_FLAGS}, rgb24, centre crop"
+    return f"shorter side, {resize}+{SCALER_FLAGS}, rgb24, centre crop"
 
 
 class Decoding:
@@ -293,7 +293,7 @@ def command_template(images: bool, resolution: int, resize: Resize, binary: str)
     stream = (
         stream["V:0"]
         .filter("scale", w=f"if({wide},-1,{resolution})", h=f"if({wide},{resolution},-1)",
-                flags=f"{resize.name}+{SCALER_FLAGS}")
+                flags=f"{resize}+{SCALER_FLAGS}")
         .filter("format", "rgb24")
         .filter("crop", resolution, resolution)
     )  # fmt: skip

@@ -14,7 +14,6 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from rsvp.config.schema import Augment
 from rsvp.data.contexts import PREFIX
 from rsvp.data.symmetries import turned_latents
 from rsvp.runtime.files import read_json
@@ -153,8 +152,8 @@ class Latents:
         """
         latents = self.raw(indices, context)
         if turns is not None:
-            augment = Augment[self.metadata["augment"]]
-            latents = turned_latents(latents, turns, augment, self.metadata["displacements"])
+            augment, moved = self.metadata["augment"], self.metadata["displacements"]
+            latents = turned_latents(latents, turns, augment, moved)
         return {kind: self.statistics[kind].normalise(value) for kind, value in latents.items()}
 
     def raw(self, indices: Sequence[int], context: str) -> dict[str, Tensor]:

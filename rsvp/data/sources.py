@@ -61,13 +61,13 @@ def list_sources(
     if not os.path.isdir(root):
         what = "is a file; name the folder that holds it" if os.path.exists(root) else "no folder"
         raise UserError(f"{root}: {what}; see 'path' of the dataset in the config")
-    suffixes = IMAGE_SUFFIXES if kind is SourceKind.frames else VIDEO_SUFFIXES
-    if kind is SourceKind.frames:
+    suffixes = IMAGE_SUFFIXES if kind == "frames" else VIDEO_SUFFIXES
+    if kind == "frames":
         found = [frame_folder(root, path, files) for path, files in walk(root, suffixes)]
     else:
         found = [video_file(root, file) for _, files in walk(root, suffixes) for file in files]
     if not found:
-        what = "no folder of images" if kind is SourceKind.frames else "no video"
+        what = "no folder of images" if kind == "frames" else "no video"
         raise UserError(f"{root}: {what} in it; looked for {', '.join(suffixes)}")
     found.sort(key=lambda source: source.id)
     for first, second in itertools.pairwise(found):
@@ -100,7 +100,7 @@ def sources_at(path: Path) -> list[Source]:
     images = {folder: files for folder, files in walk(place, IMAGE_SUFFIXES)}
     if place in images:
         return [frame_folder(place, place, images[place])]
-    return list_sources(place, SourceKind.videos)
+    return list_sources(place, "videos")
 
 
 def walk(root: str, suffixes: tuple[str, ...]) -> Iterable[tuple[str, list[str]]]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from rsvp.config.schema import Dataset, Split, SplitKind
+from rsvp.config.schema import Dataset, Split
 from rsvp.runtime.errors import UserError, one_line
 
 logger = logging.getLogger(__name__)
@@ -26,10 +26,10 @@ SIDE_FOLDERS = {
     "test": "test", "testing": "test",
 }  # fmt: skip
 WAYS_OUT = {
-    SplitKind.groups: "add videos of other groups, or use split.kind: time",
-    SplitKind.time: "use longer videos, shorter clips, or a smaller split.gap_seconds",
-    SplitKind.official: "add videos that the lists name for it",
-    SplitKind.folders: "add videos to its folder",
+    "groups": "add videos of other groups, or use split.kind: time",
+    "time": "use longer videos, shorter clips, or a smaller split.gap_seconds",
+    "official": "add videos that the lists name for it",
+    "folders": "add videos to its folder",
 }
 # With fewer groups than sides, a class cannot be on each of them.
 FEWEST_GROUPS = len(SIDES)
@@ -63,7 +63,7 @@ def describe(row: Mapping[str, Any], split: Split) -> Video:
     is what the pattern finds in the video's name, within the class; else the video itself.
     """
     folders = row["id"].split("/")[:-1]
-    if split.kind is SplitKind.folders and folders and folders[0].lower() in SIDE_FOLDERS:
+    if split.kind == "folders" and folders and folders[0].lower() in SIDE_FOLDERS:
         folders = folders[1:]
     class_name = folders[-1] if folders else ""
     found = re.search(split.group_pattern, row["id"].rpartition("/")[2])
@@ -77,13 +77,13 @@ def split_videos(videos: Sequence[Video], split: Split) -> list[Segment]:
 
     Raises UserError when the lists or folders that the config names do not fit the videos.
     """
-    if split.kind is SplitKind.time:
+    if split.kind == "time":
         return [segment for video in videos for segment in cut_in_time(video, split)]
-    if split.kind is SplitKind.groups:
+    if split.kind == "groups":
         groups = {video.group: video.class_name for video in videos}
         sides = hold_out(groups, "test", split.test_fraction, split.seed)
         named = {video.id: sides[video.group] for video in videos}
-    elif split.kind is SplitKind.official:
+    elif split.kind == "official":
         named = official_sides(videos, split)
     else:
         named = folder_sides(videos)

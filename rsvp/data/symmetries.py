@@ -13,9 +13,9 @@ from rsvp.config.schema import Augment
 
 LEFT_RIGHT, UP_DOWN, TRANSPOSE = 1, 2, 4
 PARTS = {
-    Augment.none: (),
-    Augment.horizontal: (LEFT_RIGHT,),
-    Augment.all: (LEFT_RIGHT, UP_DOWN, TRANSPOSE),
+    "none": (),
+    "horizontal": (LEFT_RIGHT,),
+    "all": (LEFT_RIGHT, UP_DOWN, TRANSPOSE),
 }
 
 

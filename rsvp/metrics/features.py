@@ -29,7 +29,7 @@ def clip_features(
     features = {}
     for window in windows:
         length = window or len(frames)
-        sides = {SeenFrames.predicted: frames[context:length], SeenFrames.context: frames[:length]}
+        sides = {"predicted": frames[context:length], "context": frames[:length]}
         for source in (MOTION, *detectors):
             least = motion.MINIMUM_FRAMES if source == MOTION else detectors[source].minimum_frames
             for column, scored in sides.items():
@@ -39,14 +39,14 @@ def clip_features(
                     continue
                 if source != MOTION:
                     features[key] = clip_feature(detectors[source], scored)
-                elif column is SeenFrames.predicted:
+                elif column == "predicted":
                     features[key] = motion.motion_features(scored).numpy()
     return features
 
 
 def feature_name(source: str, column: SeenFrames, window: int | None, clip_frames: int) -> str:
     """Name the features of a window; source: `MOTION`, or a detector's name."""
-    name = source if column is SeenFrames.predicted else f"{source}_context"
+    name = source if column == "predicted" else f"{source}_context"
     return name if window in (None, clip_frames) else f"{name}_{window}f"
 
 
@@ -60,11 +60,11 @@ def missing_features(
     length = window or clip_frames
     if length > clip_frames:
         return f"the protocol takes clips of {length} frames, and these have {clip_frames}"
-    frames = length if column is SeenFrames.context else length - context
+    frames = length if column == "context" else length - context
     if frames >= least:
         return ""
     name = "the motion statistic" if source == MOTION else source.replace("i3d", "I3D")
-    kind = "" if column is SeenFrames.context else "future "
+    kind = "" if column == "context" else "future "
     return f"{name} needs {least} frames, and there are {max(frames, 0)} {kind}frames"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file
 
-from rsvp.config.schema import Protocol, Scores, SeenFrames
+from rsvp.config.schema import Protocol
 from rsvp.data.splits import spread
 from rsvp.metrics import distribution, manifold
 from rsvp.metrics.distribution import COMPARABLE_CLIPS
@@ -100,10 +100,10 @@ def row_distances(
 
 def measures_of(protocol: Protocol) -> list[Measure]:
     """The measures of a protocol between sets of videos."""
-    if protocol.scores is not Scores.distribution:
+    if protocol.scores != "distribution":
         return []
-    future = [MOTION, FVD, KVD, *NEIGHBOURS] if SeenFrames.predicted in protocol.columns else []
-    context = [FVD_CONTEXT] if SeenFrames.context in protocol.columns else []
+    future = [MOTION, FVD, KVD, *NEIGHBOURS] if "predicted" in protocol.columns else []
+    context = [FVD_CONTEXT] if "context" in protocol.columns else []
     return [measure for measure in (*DISTANCES, *NEIGHBOURS) if measure in (*future, *context)]
 
 
@@ -127,10 +127,10 @@ def select(measure: Measure, protocol: Protocol, features: RunFeatures) -> Sets 
         source, least = MOTION_FEATURES, MINIMUM_FRAMES
     elif not computed:
         return detector.get("reason") or f"no weights of {source}"
-    column = SeenFrames.context if measure is FVD_CONTEXT else SeenFrames.predicted
+    column = "context" if measure is FVD_CONTEXT else "predicted"
     context = index["context_frames"]
     if "predicted" in index["protocol"]:  # not of the frames after the first ones
-        if column is SeenFrames.context:
+        if column == "context":
             return "predicted frames alone are compared in this context"
         if protocol.frames is not None:
             return FIRST_FRAMES

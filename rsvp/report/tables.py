@@ -7,7 +7,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from rsvp.config.schema import Protocol, Scores
+from rsvp.config.schema import Protocol
 from rsvp.report.distances import measures_of, row_curves, row_distances
 from rsvp.report.estimates import (
     NAN,
@@ -84,7 +84,7 @@ class Tables:
     @property
     def frame_protocols(self) -> list[str]:
         """The protocols that score frame by frame."""
-        return [name for name, item in self.protocols.items() if item.scores is Scores.frames]
+        return [name for name, item in self.protocols.items() if item.scores == "frames"]
 
     @property
     def index(self) -> dict[str, Any]:
@@ -98,7 +98,7 @@ class Tables:
     def trajectories(self, name: str) -> int:
         """K: how many trajectories of each clip count under a protocol."""
         protocol = self.protocols[name]
-        if protocol.scores is not Scores.frames:
+        if protocol.scores != "frames":
             return 1  # sets are made of the first trajectories
         return protocol.trajectories or self.sampled
 
@@ -279,7 +279,7 @@ class Tables:
         protocol, measure = self.protocols[key.protocol], key.measure
         if measure in OF_LPIPS:
             return BACKBONES.get(self.index.get("lpips", {}).get("backbone", ""), "")
-        if protocol.scores is Scores.frames:
+        if protocol.scores == "frames":
             return ""
         detector = protocol.detector
         computed = self.index.get("detectors", {}).get(detector, {}).get("computed")
@@ -298,7 +298,7 @@ def by_context(
     contexts: dict[str, list[ResultRow]] = {"": []}
     for row in rows:
         contexts.setdefault(row.context, []).append(row)
-    sets = {name: item for name, item in protocols.items() if item.scores is not Scores.frames}
+    sets = {name: item for name, item in protocols.items() if item.scores != "frames"}
     return [
         Tables(those, protocols if those[0].index["context_frames"] else sets, resamples, resize)
         for those in contexts.values()
@@ -307,7 +307,7 @@ def by_context(
 
 def measured_by(protocol: Protocol) -> list[Measure]:
     """The measures of a protocol."""
-    return [*PAIRED, *ENSEMBLE] if protocol.scores is Scores.frames else measures_of(protocol)
+    return [*PAIRED, *ENSEMBLE] if protocol.scores == "frames" else measures_of(protocol)
 
 
 def protocol_text(name: str, tables: Tables, measures: Sequence[Measure] = ()) -> str:
@@ -315,7 +315,7 @@ def protocol_text(name: str, tables: Tables, measures: Sequence[Measure] = ()) -
     protocol, index = tables.protocols[name], tables.index
     observed = index["context_frames"]
     future = (protocol.frames or observed + index["future_frames"]) - observed
-    if protocol.scores is Scores.frames:
+    if protocol.scores == "frames":
         scored = f"future frames only, K = {tables.trajectories(name)}"
     else:
         scored = (

@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         parts = PartWriter(arguments.index.parent, arguments.state, key, split)
         writer = LatentWriter(parts)
         copies = settings.autoencoder.latent_copies if split == "train" else 1
-        augment = clips.augment if split == "train" else Augment.none
+        augment = clips.augment if split == "train" else "none"
         jobs = [(i, copy) for copy in range(copies) for i in range(len(clips))]
         for first in batches(len(writer.clips), len(jobs), BATCH, f"cache {split} latents"):
             batch = jobs[first : first + BATCH]
@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         "contexts": to_plain(settings.contexts or {}),  # beside the prefix
         "context_frames": clips.context_frames,
         "clip_frames": clips.clip_frames,
-        "augment": clips.augment.name,
+        "augment": clips.augment,
         "statistics": statistics,
         "splits": entries,
     }

@@ -15,7 +15,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from rsvp.config.schema import Dataset, SourceKind
+from rsvp.config.schema import Dataset
 from rsvp.config.stages import Settings
 from rsvp.data.decoding import Decoding, Rejected, ffmpeg_version, filters
 from rsvp.data.frames import KEY
@@ -143,7 +143,7 @@ def warn(bar: tqdm, message: str) -> None:
 
 def source_folder(dataset: Dataset, videos_index: Path | None) -> Path:
     """Return the folder of the videos: that of a generated set's index, or the config's."""
-    if dataset.source is SourceKind.generated:
+    if dataset.source == "generated":
         if videos_index is None:
             raise UserError("--videos-index: missing; a generated dataset needs it")
         return videos_index.parent

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rsvp.config.schema import DiscriminatorAugment, Regularisation
 from rsvp.config.stages import Settings
 from rsvp.data.clips import Clips, evaluation_clips
 from rsvp.data.contexts import contexts_of
@@ -68,7 +67,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     # the reason that pretraining's is not.
     autoencoder = load_autoencoder(arguments.pretrained).to(fabric.device).requires_grad_(True)
     augmentation = None
-    if config.augment is DiscriminatorAugment.ada:
+    if config.augment == "ada":
         augmentation = AdaptiveAugmentation(config.ada_target, config.ada_clips)
     discriminators = Discriminators(config.discriminator_width, augmentation).to(fabric.device)
     optimizer = torch.optim.Adam(autoencoder.parameters(), betas=(0.5, 0.98))
@@ -90,7 +89,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     perceptual = load_perceptual(*lpips, fabric.device)
     watched = evaluation_clips(held_out, config.validation_clips)
     validator = ReconstructionValidator(held_out, watched, perceptual, fabric.device)
-    r1_weight = config.r1_weight if config.regularisation is Regularisation.r1 else 0.0
+    r1_weight = config.r1_weight if config.regularisation == "r1" else 0.0
 
     def batch(step: int) -> tuple[Tensor, int, ReconstructionDraw]:
         """Draw clips, their observed frames, and noise on the CPU, ahead of a GPU."""

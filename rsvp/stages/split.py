@@ -10,11 +10,10 @@ import os
 import statistics
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rsvp.config.schema import Dataset, SourceKind, SplitKind
+from rsvp.config.schema import Dataset
 from rsvp.config.stages import Settings
 from rsvp.data.manifest import (
     CLIP_COLUMNS,
@@ -52,10 +51,9 @@ def main() -> None:
 
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     """Split, cut and write."""
-    dataset = settings.dataset
-    if dataset.source is SourceKind.generated:
-        # Its folders say which videos were made for which side.
-        dataset = replace(dataset, split=replace(dataset.split, kind=SplitKind.folders))
+    dataset = settings.dataset.model_copy(deep=True)
+    if dataset.source == "generated":
+        dataset.split.kind = "folders"  # they say which videos were made for which side
     shares = [arguments.frames / str(job) / INDEX for job in range(dataset.decode_jobs)]
     rows, rejected = read_shares(shares)
     total = len(rows) + len(rejected)
@@ -101,8 +99,8 @@ def dataset_index(
         "clip_frames": dataset.clip_frames,
         "context_frames": dataset.context_frames,
         "frame_rate": statistics.median(rates),
-        "augment": dataset.augment.name,
-        "split": dataset.split.kind.name,
+        "augment": dataset.augment,
+        "split": dataset.split.kind,
         "files": {os.path.relpath(path, folder): sha256_of_file(path) for path in tables},
         "shares": [
             {"index": os.path.relpath(path, folder), "sha256": sha256_of_file(path)}

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rsvp.config.schema import Times, to_plain
+from rsvp.config.schema import to_plain
 from rsvp.config.stages import Settings
 from rsvp.data.latents import Latents
 from rsvp.data.layout import LatentBatch
@@ -61,11 +61,11 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     optimizer = fabric.setup_optimizers(optimizer)
     stateful = {"denoiser": denoiser, "average": average, "optimizer": optimizer.optimizer}
 
-    objective = OBJECTIVES[config.objective.name]
+    objective = OBJECTIVES[config.objective]
     draw = partial(
         draw_noise,
         objective=objective,
-        uniform=config.times is Times.uniform,
+        uniform=config.times == "uniform",
         mean=config.time_mean,
         deviation=config.time_std,
     )
@@ -122,7 +122,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         "context_frames": latents.context_frames,
         "future_frames": latents.metadata["clip_frames"] - latents.context_frames,
         "statistics": latents.metadata["statistics"],
-        "objective": config.objective.name,
+        "objective": config.objective,
         "layout": batches.layout.metadata,
     }
     save_bundle(arguments.weights, arguments.index, average.module, metadata)

@@ -106,7 +106,7 @@ REFUSED = {
     "width that cannot be normalised": (
         "autoencoders.rsvp.width",
         50,
-        "autoencoders.rsvp.width: 50 is not possible; allowed: 16 or more, 16384",
+        "autoencoders.rsvp.width: 50 is not possible; allowed: a whole number, 16 or more",
     ),
     "more copies than symmetries": (
         "autoencoders.rsvp.latent_copies",
@@ -142,7 +142,7 @@ REFUSED = {
     "noise in a sampler without": (
         "predictors.rsvp-m.sampler.eta",
         0.5,
-        "sampler.eta: heun adds no noise; set eta to 0, or the sampler to ddim",
+        "sampler.eta: a key of name ddim, not heun; remove it",
     ),
     "guidance without a null condition": (
         "predictors.rsvp-m.guidance.scale",
@@ -179,12 +179,12 @@ REFUSED = {
     "sign above one": (
         "autoencoders.rsvp.finetune",
         {"augment": "ada", "ada_target": 1.5},
-        "finetune.ada_target: 1.5 is not possible; allowed: above 0, below 1",
+        "finetune.ada_target: 1.5 is not possible; allowed: a number, above 0, below 1",
     ),
     "average that never moves": (
         "autoencoders.rsvp.pretrain.ema_decay",
         1.0,
-        "pretrain.ema_decay: 1.0 is not possible; allowed: 0 or more, below 1",
+        "pretrain.ema_decay: 1.0 is not possible; allowed: a number, 0 or more, below 1",
     ),
     "unknown penalty": (
         "autoencoders.rsvp.finetune.regularisation",
@@ -255,9 +255,13 @@ REFUSED = {
     "distance over trajectories": (
         "protocols.mine",
         {"scores": "distribution", "trajectories": 4},
-        "protocols.mine.trajectories: 4 is not possible; allowed: 1",
+        "protocols.mine.trajectories: a key of scores frames, not distribution; remove it",
     ),
-    "unknown detector": ("protocols.mine", {"detector": "i2d"}, "did you mean 'i3d'?"),
+    "unknown detector": (
+        "protocols.mine",
+        {"scores": "distribution", "detector": "i2d"},
+        "did you mean 'i3d'?",
+    ),
     "unknown column": ("protocols.mine", {"columns": ["future"]}, "protocols.mine.columns"),
     "URL without its sum": (
         "weights.i3d",
@@ -322,7 +326,7 @@ REFUSED = {
     "codes that never move": (
         "autoencoders.other",
         {"dataset": "shapes", "kind": "frames", "regulariser": {"kind": "vq", "codes_decay": 1.0}},
-        "regulariser.codes_decay: 1.0 is not possible; allowed: above 0, below 1",
+        "regulariser.codes_decay: 1.0 is not possible; allowed: a number, above 0, below 1",
     ),
     "unknown kind": ("autoencoders.rsvp.kind", "images", "autoencoders.rsvp.kind: "),
     "undefined dataset": (
@@ -340,29 +344,41 @@ REFUSED = {
     "group pattern": ("datasets.shapes.split.group_pattern", "(", "group_pattern: not a pattern"),
     "nan": ("predictors.rsvp-m.learning_rate", math.nan, "learning_rate: nan is not possible"),
     "infinity": ("predictors.rsvp-m.time_std", math.inf, "time_std: inf is not possible"),
-    "nan where negative is allowed": ("predictors.rsvp-m.time_mean", math.nan, "time_mean: nan"),
+    "nan where negative is allowed": (
+        "predictors.rsvp-m.time_mean",
+        math.nan,
+        "time_mean: nan is not possible; allowed: a number, -1000000000 or more",
+    ),
     "no multiple of 16": (
         "datasets.shapes.resolution",
         65,
         "32 or more, 2048 at most, a multiple of 16",
     ),
-    "no pixels": ("datasets.shapes.resolution", 0, "resolution: 0 is not possible; allowed: 32 or"),
+    "no pixels": (
+        "datasets.shapes.resolution",
+        0,
+        "resolution: 0 is not possible; allowed: a whole",
+    ),
     "negative pixels": ("datasets.shapes.resolution", -64, "resolution: -64 is not possible"),
     "more pixels than memory": (
         "datasets.shapes.resolution",
         160000,
-        "allowed: 32 or more, 2048 at most",
+        "allowed: a whole number, 32 or more, 2048 at most",
     ),
     "more jobs than a plan holds": (
         "datasets.shapes.decode_jobs",
         10**9,
-        "allowed: above 0, 1000 at most",
+        "allowed: a whole number, above 0, 1000 at most",
     ),
-    "more threads than machines": ("compute.threads", 10**12, "allowed: above 0, 1024 at most"),
+    "more threads than machines": (
+        "compute.threads",
+        10**12,
+        "allowed: a whole number, above 0, 1024 at most",
+    ),
     "more steps than years": (
         "predictors.rsvp-m.steps",
         10**10,
-        "allowed: above 0, 1000000000 at most",
+        "allowed: a whole number, above 0, 1000000000 at most",
     ),
     "seed of too many bits": (
         "report.seeds",

@@ -7,7 +7,7 @@ import typing
 from collections.abc import Iterator
 from typing import Any
 
-from rsvp.config.messages import bare, bounds, hint_at, is_section
+from rsvp.config.messages import NOUNS, bare, bounds, hint_at, is_section
 from rsvp.config.schema import LARGEST, SCHEMA, Config, Section, limits, to_plain
 
 HEAD = f"""# The keys of a config
@@ -18,7 +18,6 @@ A key that is left out keeps its default. NAME is a name of yours: letters, digi
 may hold `${{compute.threads}}`, say, which stands for the value of that key. The top-level key
 `schema` is the version of this format, {SCHEMA}.
 """
-NOUNS = {int: "whole number", float: "number", bool: "`true`, `false`", str: "text"}
 
 
 def config_page() -> str:
@@ -68,7 +67,7 @@ def allowed(hint: Any) -> str:
         return f"list: {allowed(typing.get_args(kind)[0])}"
     if typing.get_origin(kind) is typing.Literal:
         return ", ".join(f"`{item}`" for item in typing.get_args(kind))
-    return ", ".join([NOUNS[kind], *(b for b in bounds(hint) if str(LARGEST) not in b)])
+    return ", ".join([NOUNS.get(kind, "text"), *(b for b in bounds(hint) if str(LARGEST) not in b)])
 
 
 def comments(kind: type[Section]) -> dict[str, str]:

@@ -43,7 +43,7 @@ class Only:
 def no_truth(value: Any) -> Any:
     """Refuse true and false, which Python counts among the whole numbers."""
     if isinstance(value, bool):
-        raise ValueError("a number")
+        raise ValueError
     return value
 
 
@@ -369,8 +369,8 @@ class Sampler(Section):
     steps: Count = 6
     # Scale of the noise that sampling starts from, and of ddim's.
     temperature: Weight = 1.0
-    # ddim: share of the noise that each step replaces; 1 is ancestral sampling.
-    eta: Share = 0.0
+    # Share of the noise that each step replaces; 1 is ancestral sampling.
+    eta: Annotated[Share, Only("name", "ddim")] = 0.0
 
 
 class Guidance(Section):
@@ -447,13 +447,13 @@ class Protocol(Section):
     clips: Count | None = None
     # First frames of a clip, observed and future; by default the whole clip.
     frames: Count | None = None
-    # frames: trajectories per clip; by default all that are sampled.
-    trajectories: Count | None = None
-    # distribution: frames that are compared; the two are never mixed. predicted: future frames
-    # only. context: observed and future frames, as MCVD and SRVP do.
-    columns: list[SeenFrames] = ["predicted", "context"]
-    # distribution: the network whose features are compared.
-    detector: Text = "i3d"
+    # Trajectories per clip; by default all that are sampled.
+    trajectories: Annotated[Count | None, Only("scores", "frames")] = None
+    # Frames that are compared; the two are never mixed. predicted: future frames only. context:
+    # observed and future frames, as MCVD and SRVP do.
+    columns: Annotated[list[SeenFrames], Only("scores", "distribution")] = ["predicted", "context"]
+    # The network whose features are compared.
+    detector: Annotated[Text, Only("scores", "distribution")] = "i3d"
 
 
 # The protocols that need no definition. FVD as the field computes it: StyleGAN-V's fvd2048_16f

@@ -105,7 +105,7 @@ def write_dataset(folder: Path, clip_ids: list[str], groups: int) -> None:
         "files": {"clips.csv": sha256_of_file(dataset / "clips.csv")},
         "shares": [{"index": "frames/0/index.json",
                     "sha256": sha256_of_file(shares / "index.json")}],
-        "truth": "videos/truth.json",
+        "truth": "videos",
     })  # fmt: skip
     rejected = pd.DataFrame({
         "id": ["shapes/broken", "shapes/short"], "path": ["shapes/broken.mp4", "shapes/short.mp4"],

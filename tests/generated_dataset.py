@@ -10,6 +10,7 @@ from stored import write_frames
 from rsvp.config.schema import Generated
 from rsvp.data.generated import GeneratedVideo, generate_video
 from rsvp.runtime.files import sha256_of_file, write_json
+from rsvp.stages.generate_videos import TRUTH
 
 CONTEXT, FUTURE, SIZE = 4, 8, 32
 FIELDS = ["clip", "video", "class", "group", "split", "share", "offset", "start", "stride"]
@@ -30,19 +31,15 @@ def make_dataset(
         for n, split in enumerate(splits)
     ]
     pd.DataFrame(rows, columns=FIELDS).to_csv(folder / "clips.csv", index=False)
-    tensors = {
-        f"v{n}/{name}": getattr(video, name)
-        for n, video in enumerate(videos)
-        for name in ("alpha", "positions", "background")
-    }
-    save_file(tensors, folder / "truth.safetensors")
-    write_json(folder / "truth.json", {"file": "truth.safetensors"})
+    for n, video in enumerate(videos):
+        tensors = {name: getattr(video, name) for name in TRUTH}
+        save_file(tensors, folder / f"v{n}.safetensors")
     write_json(folder / "index.json", {
         "dataset": "shapes", "resolution": SIZE, "clip_frames": length,
         "context_frames": CONTEXT, "frame_rate": 25.0, "augment": "all",
         "files": {"clips.csv": sha256_of_file(folder / "clips.csv")},
         "shares": [{"index": "frames/0/index.json",
                     "sha256": sha256_of_file(folder / "frames/0/index.json")}],
-        "truth": "truth.json" if truth else None,
+        "truth": "." if truth else None,
     })  # fmt: skip
     return folder / "index.json", videos

@@ -46,11 +46,10 @@ def make_dataset(
     names = ["clip", "video", "class", "group", "split", "share", "offset", "start", "stride"]
     names.append("stop")
     pd.DataFrame(rows, columns=names).to_csv(folder / "clips.csv", index=False)
-    truth = {f"v{n}/alpha": 255 * mask[:, None] for n, mask in enumerate(masks)}
-    truth |= {f"v{n}/positions": np.zeros((length, 1, 3), np.float32) for n in range(len(masks))}
-    truth |= {f"v{n}/background": clip[0] for n, clip in enumerate(clips)}
-    save_file(truth, folder / "truth.safetensors")
-    write_json(folder / "truth.json", {"file": "truth.safetensors"})
+    for n, (clip, mask) in enumerate(zip(clips, masks, strict=True)):
+        positions = np.zeros((length, 1, 3), np.float32)
+        truth = {"alpha": 255 * mask[:, None], "positions": positions, "background": clip[0]}
+        save_file(truth, folder / f"v{n}.safetensors")
     index = {
         "dataset": folder.name, "resolution": size,
         "clip_frames": context + future,
@@ -58,7 +57,7 @@ def make_dataset(
         "files": {"clips.csv": sha256_of_file(folder / "clips.csv")},
         "shares": [{"index": "frames/0/index.json",
                     "sha256": sha256_of_file(folder / "frames/0/index.json")}],
-        "truth": "truth.json",
+        "truth": ".",
     }  # fmt: skip
     write_json(folder / "index.json", index)
     return folder / "index.json"

@@ -156,9 +156,10 @@ def test_truth_of_a_generated_set(tmp_path):
     positions = {n: random.random((40, 2, 3), np.float32) for n in names}
     backgrounds = {n: random.integers(0, 256, (R, R, 3), np.uint8) for n in names}
     truth = {"alpha": alphas, "positions": positions, "background": backgrounds}
-    tensors = {f"{n}/{key}": values[n] for key, values in truth.items() for n in names}
-    save_file(tensors, folder / "truth.safetensors")
-    (folder / "truth.json").write_text(json.dumps({"file": "truth.safetensors", "videos": names}))
+    for name in names:
+        file = folder / f"{name}.safetensors"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        save_file({key: values[name] for key, values in truth.items()}, file)
     (folder / "index.json").write_text("{}")
     more = ["--videos-index", folder / "index.json"]
     assert split(tmp_path, *more, source="generated", frame_stride=2, clip_stride=3) == (0, [])

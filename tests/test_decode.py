@@ -78,13 +78,13 @@ def test_shares_hold_each_video_once(tmp_path, videos):
         index, frames = read_frame_cache(path)
         assert len(frames) == sum(video["frames"] for video in index["videos"])
         stored = [load_file(path.parent / part["file"])["frames"] for part in index["parts"]]
-        assert np.array_equal(np.concatenate(stored), frames.rows(range(len(frames))))
+        assert np.array_equal(np.concatenate(stored), frames.frames(range(len(frames))))
         for video in index["videos"]:
             assert share_of(video["id"], 2) == share
             assert video["frames"] == 10 + int(video["id"][-1])
             assert video["class"] == video["id"].split("/")[0]
             assert video["path"] == f"{video['id']}.avi"
-            first = frames.rows([video["offset"]])[0]
+            first = frames.frames([video["offset"]])[0]
             assert first.shape == (32, 32, 3) and first.std() > 20
         found += [video["id"] for video in index["videos"]]
     assert sorted(found) == [f"class {n % 2}/v {n}" for n in (0, 2, 4, 1, 3, 5)]
@@ -168,7 +168,7 @@ def test_frames_of_a_video_that_is_rejected_late_are_taken_back(tmp_path):
     assert "rejected b: only 3 of 4 images could be decoded" in terminal
     index, frames = read_frame_cache(path)
     assert [(video["id"], video["offset"]) for video in index["videos"]] == [("a", 0), ("c", 4)]
-    means = frames.rows(range(len(frames))).mean((1, 2, 3))
+    means = frames.frames(range(len(frames))).mean((1, 2, 3))
     assert np.array_equal(means, [0, 10, 20, 30, 100, 110, 120, 130])
 
 

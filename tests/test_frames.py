@@ -5,7 +5,7 @@ import pytest
 from safetensors.numpy import load_file
 from stored import write_frames
 
-from rsvp.data.frames import FrameReader, read_frame_cache
+from rsvp.data.frames import PartReader, read_frame_cache
 from rsvp.runtime import parts
 from rsvp.runtime.errors import UserError
 from rsvp.runtime.files import read_json
@@ -38,12 +38,12 @@ def test_safetensors_reads_what_was_written(tmp_path, count):
 
 def test_rows_in_any_order_and_repeated(tmp_path):
     frames = some_frames(30)
-    read = FrameReader(tmp_path, write(tmp_path, frames))
+    read = PartReader(tmp_path, write(tmp_path, frames))
     rows = [29, 0, 7, 6, 6, 13, 14]
-    assert np.array_equal(read.rows(rows), frames[rows])
+    assert np.array_equal(read.frames(rows), frames[rows])
     for bad in ([-1], [30], []):
         with pytest.raises(IndexError):
-            read.rows(bad)
+            read.frames(bad)
 
 
 def test_broken_files_are_named(tmp_path):
@@ -51,22 +51,22 @@ def test_broken_files_are_named(tmp_path):
     first, second = (tmp_path / shard["file"] for shard in files)
     first.write_bytes(first.read_bytes()[:600])
     second.unlink()
-    read = FrameReader(tmp_path, files)
+    read = PartReader(tmp_path, files)
     for row, path, words in ((0, first, "not a whole"), (9, second, "no such file")):
         with pytest.raises(UserError, match=words) as caught:
-            read.rows([row])
+            read.frames([row])
         assert str(path) in str(caught.value)
 
 
 def test_index_and_file_must_agree(tmp_path):
     files = write(tmp_path, some_frames(5))
     files[0]["items"] = 6
-    with pytest.raises(UserError, match="holds 5 items, its index says 6"):
-        FrameReader(tmp_path, files).rows([0])
+    with pytest.raises(UserError, match="does not hold 6 items, as its index says"):
+        PartReader(tmp_path, files).frames([0])
 
 
 def test_frame_cache_of_an_index(tmp_path):
     frames = some_frames(10)
     write(tmp_path, frames)
     _, read = read_frame_cache(tmp_path / "index.json")
-    assert np.array_equal(read.rows(range(10)), frames)
+    assert np.array_equal(read.frames(range(10)), frames)

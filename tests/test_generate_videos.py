@@ -17,7 +17,7 @@ SMALL = Generated(train_videos=3, validation_videos=1, test_videos=2, frames=6, 
 
 def make(folder, **changes):
     settings = Settings(dataset=Dataset(resolution=32, generated=SMALL.model_copy(update=changes)))
-    files = argparse.Namespace(index=folder / "index.json", truth=folder / "truth.json", jobs=2)
+    files = argparse.Namespace(index=folder / "index.json", jobs=2)
     return run(files, settings)
 
 
@@ -29,21 +29,21 @@ def decoded(path):
 def test_files_show_what_was_generated_and_truth_fits_them(tmp_path):
     assert make(tmp_path) == {"videos": 6}
     videos = {video["id"]: video for video in read_json(tmp_path / "index.json")["videos"]}
-    truth = read_json(tmp_path / "truth.json")
-    assert truth["videos"] == {name: video["frames"] for name, video in videos.items()}
-    tensors = load_file(tmp_path / truth["file"])
-    assert truth["sha256"] == sha256_of_file(tmp_path / truth["file"])
     for name, seed, frames in list_videos(SMALL):
         path = tmp_path / videos[name]["path"]
         assert videos[name]["sha256"] == sha256_of_file(path)
+        assert videos[name]["frames"] == frames
+        truth = path.with_suffix(".safetensors")
+        assert videos[name]["truth"] == sha256_of_file(truth)
+        tensors = load_file(truth)
         expected, found = generate_video(SMALL, 32, seed, frames), decoded(path)
         assert found.shape == expected.frames.shape
         # The files are nearly lossless, so that the truth stays true.
         error = np.abs(found.astype(int) - expected.frames)
         assert error.mean() < 2 and np.quantile(error, 0.999) < 16
-        assert np.array_equal(tensors[f"{name}/alpha"], expected.alpha)
-        assert np.array_equal(tensors[f"{name}/background"], expected.background)
-        assert np.array_equal(tensors[f"{name}/positions"], expected.positions)
+        assert np.array_equal(tensors["alpha"], expected.alpha)
+        assert np.array_equal(tensors["background"], expected.background)
+        assert np.array_equal(tensors["positions"], expected.positions)
 
 
 def test_more_videos_leave_the_others_as_they_are(tmp_path):
@@ -60,7 +60,7 @@ def test_fewer_videos_remove_the_others(tmp_path):
     make(tmp_path, train_videos=1)
     files = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.mp4")}
     assert files == {video["path"] for video in read_json(tmp_path / "index.json")["videos"]}
-    assert len(files) == 4
+    assert len(files) == 4 == len(list(tmp_path.rglob("*.safetensors")))
 
 
 def test_splits_and_sets_share_no_seed():

@@ -2,16 +2,14 @@
 
 import logging
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from safetensors import safe_open
 
-from rsvp.data.frames import FrameReader, read_frame_cache
+from rsvp.data.frames import PartReader, map_arrays, read_frame_cache
 from rsvp.data.splits import SIDES, clip_rows, spread
 from rsvp.runtime.errors import UserError
 from rsvp.runtime.files import read_json, sha256_of_file
@@ -53,7 +51,7 @@ class Clips:
             self.fitting = [
                 i for i in self.fitting if self.last_row(i) < self.table["stop"].iloc[i]
             ]
-        self.caches: dict[int, FrameReader] = {}
+        self.caches: dict[int, PartReader] = {}
 
     def __len__(self) -> int:
         return len(self.table)
@@ -64,20 +62,17 @@ class Clips:
 
     def frames(self, i: int, start: int = 0, stop: int | None = None) -> torch.Tensor:
         """Return frames `start` to `stop` - 1 of clip `i`: uint8 (T, R, R, 3), a copy."""
-        share, first, stride = self.places[i]
-        rows = clip_rows(self.clip_frames, stride)[start:stop]
-        return torch.from_numpy(self.cache(share).rows(first + rows))
+        return self.frames_at(i, range(self.clip_frames)[start:stop])
 
     def frames_at(self, i: int, places: Sequence[int]) -> torch.Tensor:
         """Return the frames of clip `i` at `places`, in their order: uint8 (n, R, R, 3), a copy."""
         if not places:
             return torch.empty(0, self.resolution, self.resolution, 3, dtype=torch.uint8)
         share, first, stride = self.places[i]
-        return torch.from_numpy(
-            self.cache(share).rows(first + clip_rows(self.clip_frames, stride)[list(places)])
-        )
+        rows = clip_rows(self.clip_frames, stride)[list(places)]
+        return torch.from_numpy(self.cache(share).frames(first + rows))
 
-    def cache(self, share: int) -> FrameReader:
+    def cache(self, share: int) -> PartReader:
         """Return the frames of one decode share, which must be those that were split."""
         if share not in self.caches:
             entry = self.index["shares"][share]
@@ -96,27 +91,10 @@ class Clips:
         if self.index["truth"] is None:
             return None
         video = self.table["video"].iloc[i]
+        truth = map_arrays(self.folder / self.index["truth"] / f"{video}.safetensors")
         rows = self.table["start"].iloc[i] + clip_rows(self.clip_frames, self.places[i][2])
-        first, last = int(rows[0]), int(rows[-1])
-        alpha, positions = (
-            self.truth_file.get_slice(f"{video}/{name}")[first : last + 1][rows - first]
-            for name in ("alpha", "positions")
-        )
-        return {
-            "mask": object_mask(alpha),
-            "alpha": alpha,
-            "positions": positions,
-            "background": self.truth_file.get_tensor(f"{video}/background"),
-        }
-
-    @cached_property
-    def truth_file(self) -> Any:
-        """Open the file of the truth behind the frames, mapped into memory."""
-        path = self.folder / self.index["truth"]
-        file = path.parent / read_json(path)["file"]
-        if not file.exists():
-            raise UserError(f"{file}: no such file; generate the videos again")
-        return safe_open(file, framework="numpy")
+        truth |= {name: truth[name][rows] for name in ("alpha", "positions")}
+        return truth | {"mask": object_mask(truth["alpha"])}
 
 
 def object_mask(alpha: np.ndarray) -> np.ndarray:

@@ -10,11 +10,12 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
 from rsvp.data.contexts import PREFIX
+from rsvp.data.frames import PartReader
 from rsvp.data.symmetries import turned_latents
 from rsvp.runtime.files import read_json
 from rsvp.runtime.parts import PartWriter
@@ -128,14 +129,12 @@ class Latents:
 
     def __init__(self, index: Path, split: str) -> None:
         self.metadata = metadata = read_json(index)
-        self.folder = index.parent
         self.statistics = {k: LatentStatistics(**v) for k, v in metadata["statistics"].items()}
         self.scopes = {name: TemporalScope(value) for name, value in metadata["scopes"].items()}
         self.context_frames: int = metadata["context_frames"]
         entry = metadata["splits"].get(split, {"clips": [], "parts": []})
         self.clips: list[str] = entry["clips"]
-        self.places = [(p["file"], row) for p in entry["parts"] for row in range(p["items"])]
-        self.opened: dict[str, dict[str, Tensor]] = {}
+        self.reader = PartReader(index.parent, entry["parts"])
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -158,20 +157,13 @@ class Latents:
 
     def raw(self, indices: Sequence[int], context: str) -> dict[str, Tensor]:
         """Return latents of clips in one context, by kind, as the autoencoder made them."""
-        rows = [(self.mapped(file), row) for file, row in (self.places[i] for i in indices)]
+        items = [self.reader.item(i) for i in indices]
         before = "" if context == PREFIX else f"{context}/"
         return {
-            kind: torch.stack([mapped[before + kind][row] for mapped, row in rows])
+            kind: torch.from_numpy(np.stack([part[before + kind][row] for part, row in items]))
             for kind in self.statistics
-            if before + kind in rows[0][0]
+            if before + kind in items[0][0]
         }
-
-    def mapped(self, file: str) -> dict[str, Tensor]:
-        """Map the tensors of a file into memory."""
-        if file not in self.opened:
-            opened = safe_open(self.folder / file, "pt")
-            self.opened[file] = {kind: opened.get_tensor(kind) for kind in opened.keys()}  # noqa: SIM118
-        return self.opened[file]
 
 
 @dataclass

@@ -8,7 +8,7 @@ import torch
 
 from rsvp.data.clips import Clips
 from rsvp.data.contexts import Task, prefix_task
-from rsvp.data.frames import KEY, FrameReader
+from rsvp.data.frames import KEY, PartReader
 from rsvp.data.videos import side_by_side, write_video
 from rsvp.runtime.files import fresh_folder, read_json, write_json
 from rsvp.runtime.parts import PartWriter
@@ -101,7 +101,7 @@ class Predictions:
     def __init__(self, index_path: str | Path) -> None:
         self.index: dict[str, Any] = read_json(index_path)
         self.clips: list[str] = self.index["clips"]
-        self.reader = FrameReader(Path(index_path).parent, self.index["parts"])
+        self.reader = PartReader(Path(index_path).parent, self.index["parts"])
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -112,4 +112,4 @@ class Predictions:
 
     def frames(self, i: int) -> torch.Tensor:
         """Return the prediction of the i-th clip: uint8 (K, F, R, R, 3), a copy."""
-        return torch.from_numpy(self.reader.rows([i])[0])
+        return torch.from_numpy(self.reader.frames([i])[0])

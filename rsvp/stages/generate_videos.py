@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from safetensors.numpy import save_file
 from tqdm import tqdm
 
@@ -20,6 +19,7 @@ from rsvp.runtime.main import run_stage, stage_parser
 # Files this close to lossless, with full colour resolution, keep the truth true.
 CRF, PIXEL_FORMAT = 8, "yuv444p"
 SEEDS_PER_SPLIT = 1_000_000
+TRUTH = ("alpha", "background", "positions")  # beside each video
 
 
 def main() -> None:
@@ -27,9 +27,6 @@ def main() -> None:
     parser = stage_parser(__doc__)
     parser.add_argument(
         "--index", type=Path, required=True, help="JSON to write: the videos; they lie beside it"
-    )
-    parser.add_argument(
-        "--truth", type=Path, required=True, help="JSON to write: of the truth file beside it"
     )
     parser.add_argument("--jobs", type=int, default=1, help="videos made side by side")
     run_stage(parser, run)
@@ -40,39 +37,30 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     folder = arguments.index.parent
     jobs = list_videos(generated)
     make = partial(make_video, settings, folder)
-    tensors: dict[str, np.ndarray] = {}
-    videos = []
     with ProcessPoolExecutor(arguments.jobs) as pool:
         made = pool.map(make, jobs, chunksize=8)
-        for video, truth in tqdm(made, total=len(jobs), desc="generate videos", unit="video"):
-            videos.append(video)
-            tensors |= truth
-    with atomic_path(arguments.truth.with_suffix(".safetensors")) as temporary:
-        save_file(tensors, temporary)
-    truth_file = arguments.truth.with_suffix(".safetensors")
-    truth = {"file": truth_file.name, "sha256": sha256_of_file(truth_file)}
-    write_json(arguments.truth, truth | {"videos": {v["id"]: v["frames"] for v in videos}})
+        videos = list(tqdm(made, total=len(jobs), desc="generate videos", unit="video"))
     remove_others(folder, {folder / video["path"] for video in videos})
     write_json(arguments.index, {"videos": videos})
     return {"videos": len(videos)}
 
 
-def make_video(
-    settings: Settings, folder: Path, job: tuple[str, int, int]
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Write one video; return its line of the index, and its truth."""
+def make_video(settings: Settings, folder: Path, job: tuple[str, int, int]) -> dict[str, Any]:
+    """Write one video, and beside it the truth; return its line of the index."""
     video_id, seed, frames = job
     dataset = settings.dataset
     video = generate_video(dataset.generated, dataset.resolution, seed, frames)
-    path = folder / f"{video_id}.mp4"
+    path, truth = (folder / f"{video_id}{suffix}" for suffix in (".mp4", ".safetensors"))
     write_video(path, video.frames, dataset.fps, crf=CRF, pixel_format=PIXEL_FORMAT)
-    line = {"id": video_id, "path": f"{video_id}.mp4", "sha256": sha256_of_file(path)}
-    truth = {
-        f"{video_id}/alpha": video.alpha,
-        f"{video_id}/background": video.background,
-        f"{video_id}/positions": video.positions,
+    with atomic_path(truth) as temporary:
+        save_file({name: getattr(video, name) for name in TRUTH}, temporary)
+    return {
+        "id": video_id,
+        "path": f"{video_id}.mp4",
+        "sha256": sha256_of_file(path),
+        "truth": sha256_of_file(truth),
+        "frames": frames,
     }
-    return line | {"frames": frames}, truth
 
 
 def list_videos(generated: Generated) -> list[tuple[str, int, int]]:
@@ -90,10 +78,11 @@ def list_videos(generated: Generated) -> list[tuple[str, int, int]]:
 
 
 def remove_others(folder: Path, keep: set[Path]) -> None:
-    """Delete the videos of an earlier, larger set."""
+    """Delete the videos of an earlier, larger set, and their truth."""
     for path in folder.rglob("*.mp4"):
         if path not in keep:
             path.unlink()
+            path.with_suffix(".safetensors").unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

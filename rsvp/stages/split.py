@@ -30,7 +30,7 @@ from rsvp.data.splits import SIDES, Segment, check_sides, frame_stride, split_vi
 from rsvp.runtime.files import INDEX, sha256_of_file, write_json
 from rsvp.runtime.main import run_stage, stage_parser
 
-logger = logging.getLogger("rsvp.stages.split")  # by hand: `python -m` runs this as __main__
+logger = logging.getLogger(__name__)
 
 
 def main() -> None:
@@ -40,7 +40,7 @@ def main() -> None:
         "--frames", type=Path, required=True, help="folder of the decode jobs' folders: 0, 1, …"
     )
     parser.add_argument(
-        "--videos-index", type=Path, help="index.json of a generated set, with truth.json beside it"
+        "--videos-index", type=Path, help="index.json of a generated set, whose truth lies beside"
     )
     parser.add_argument("--index", type=Path, required=True, help="dataset index to write (JSON)")
     parser.add_argument("--clips", type=Path, required=True, help="clips to write (CSV)")
@@ -89,9 +89,7 @@ def dataset_index(
     """Return what later stages need to know, with hashes of all that it stands on."""
     folder = arguments.index.parent
     rates = [s.video.fps / frame_stride(dataset, s.video.fps) for s in segments]
-    truth = arguments.videos_index and arguments.videos_index.parent / "truth.json"
-    if truth and not truth.exists():
-        truth = None
+    truth = arguments.videos_index and os.path.relpath(arguments.videos_index.parent, folder)
     tables = (arguments.clips, arguments.videos, arguments.rejected)
     return {
         "dataset": name,
@@ -106,7 +104,7 @@ def dataset_index(
             {"index": os.path.relpath(path, folder), "sha256": sha256_of_file(path)}
             for path in shares
         ],
-        "truth": os.path.relpath(truth, folder) if truth else None,
+        "truth": truth,
     }
 
 

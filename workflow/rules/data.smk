@@ -12,7 +12,6 @@ rule generate_videos:
         unpack(PLAN.handed("generate_videos")),
     output:
         index="datasets/{dataset}/videos/index.json",
-        truth="datasets/{dataset}/videos/truth.json",
         record="datasets/{dataset}/videos/run.json",
     log:
         "datasets/{dataset}/videos/log.txt",
@@ -28,7 +27,6 @@ rule generate_videos:
         " --settings {input.settings}"
         " --jobs {threads}"
         " --index {output.index}"
-        " --truth {output.truth}"
         " --record {output.record}"
         " --log {log}"
 

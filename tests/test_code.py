@@ -38,7 +38,7 @@ PROJECT = {
         "if TYPE_CHECKING:\n    from rsvp.models.net import forward\n"
         "def main(f: 'forward'): return f\n"
     ),
-    "rsvp/page.py": 'TEMPLATE = "page.html.jinja"\n',
+    "rsvp/page.py": "",
     "rsvp/page.html.jinja": "<p>{{ text }}</p><style>{{ inline('page.css') }}</style>\n",
     "rsvp/page.css": "p { margin: 0 }\n",
 }
@@ -58,8 +58,7 @@ def project(tmp_path, monkeypatch):
 
 def forget() -> None:
     """Digests are kept for the life of a process."""
-    for function in (code.read_module, code.template_digests):
-        function.cache_clear()
+    code.read_module.cache_clear()
 
 
 def digest_after(project: Path, path: str, old: str, new: str, module: str = "rsvp.train") -> str:
@@ -108,10 +107,20 @@ def test_digest_changes(project, edit):
     assert digest_after(project, *edit) != before
 
 
-def test_template_counts_for_the_module_that_names_it(project):
+@pytest.mark.parametrize("edit", [("page.html.jinja", "<p>", "<b>"), ("page.css", "0", "1")])
+def test_templates_count_for_the_module_of_their_name(project, edit):
     before = code.code_digest("rsvp.page")
-    after = digest_after(project, "rsvp/page.html.jinja", "<p>", "<b>", "rsvp.page")
-    assert after != before
+    assert digest_after(project, f"rsvp/{edit[0]}", *edit[1:], "rsvp.page") != before
+
+
+def test_every_template_counts_for_the_module_that_reads_it():
+    for module, names in {
+        "rsvp.report.page": ["page.css", "page.html.jinja", "page.js", "page.py"],
+        "rsvp.metrics.i3d": ["i3d.py", "i3d_manifest.json"],
+    }.items():
+        assert sorted(Path(path).name for path in code.read_module(module).digests) == names
+    others = {path.suffix for path in Path(code.__file__).parents[1].rglob("*.*") if path.is_file()}
+    assert others - {".py", ".pyc"} == set(code.TEMPLATES)
 
 
 def test_what_only_annotations_name_is_not_followed(project):

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import TypeGuard
+from typing import NamedTuple, TypeGuard
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = "rsvp.config"
@@ -37,6 +37,7 @@ TRAININGS = {
     "rsvp.stages.train_diffusion",
 }
 BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")  # fields that hold statements
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 TEMPLATES = (".jinja", ".css", ".js", ".json")
 
 
@@ -52,8 +53,7 @@ def file_digests(*roots: str) -> dict[str, str]:
     """Return the hex SHA-256 of each file of that code, by its path below the project."""
     digests = {}
     for name in import_closure(*roots):
-        digests[source_path(name)] = module_digest(name)
-        digests |= template_digests(name)
+        digests |= read_module(name).digests
     return dict(sorted(digests.items()))
 
 
@@ -75,27 +75,24 @@ def import_closure(*roots: str) -> set[str]:
         if name in found or name in left_out or f"{name}.".startswith(f"{CONFIG}."):
             continue
         found.add(name)
-        waiting += [*imports(name), name.rpartition(".")[0]]
+        waiting += [*read_module(name).imports, name.rpartition(".")[0]]
     return found
 
 
-def imports(module: str) -> tuple[str, ...]:
-    """The rsvp modules that a module names in its import statements, wherever they stand."""
-    return read_module(module)[0]
+class Module(NamedTuple):
+    """The imports and the digests of a module."""
 
-
-def module_digest(module: str) -> str:
-    """Hex SHA-256 of a module's syntax tree."""
-    return read_module(module)[1]
+    imports: tuple[str, ...]  # the rsvp modules in its import statements, wherever they stand
+    digests: dict[str, str]  # hex SHA-256 of its syntax tree and of its templates, by path
 
 
 @cache
-def read_module(module: str) -> tuple[tuple[str, ...], str]:
-    """The `imports` and the `module_digest` of a module.
+def read_module(name: str) -> Module:
+    """Read a module's source, and the templates beside it, which bear its name.
 
-    Its tree is dropped: kept, all trees together slow down each garbage collection of Snakemake.
+    The tree is dropped: kept, all trees together slow down each garbage collection of Snakemake.
     """
-    tree = syntax_tree(module)
+    tree = syntax_tree(name)
     names: set[str] = set()
     nodes = list(statements(tree))
     for_types = {id(inner) for node in nodes if is_type_check(node) for inner in node.body}
@@ -108,38 +105,20 @@ def read_module(module: str) -> tuple[tuple[str, ...], str]:
             names.add(node.module)
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
     found = tuple(sorted(name for name in names if module_file(name)))
-    return found, hashlib.sha256(canonical(tree).encode()).hexdigest()
+    path = module_file(name)
+    contents = {path: canonical(tree).encode()}
+    beside = [item for item in path.parent.glob(f"{path.stem}*") if item.suffix in TEMPLATES]
+    contents |= {item: item.read_bytes() for item in beside}
+    digests = {
+        item.relative_to(ROOT).as_posix(): hashlib.sha256(content).hexdigest()
+        for item, content in contents.items()
+    }
+    return Module(found, digests)
 
 
 def is_type_check(node: ast.AST) -> TypeGuard[ast.If]:
-    """Return whether a statement is `if TYPE_CHECKING:`, whose imports nothing runs."""
+    """Check whether a statement is `if TYPE_CHECKING:`, whose imports nothing runs."""
     return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
-
-
-@cache
-def template_digests(module: str) -> dict[str, str]:
-    """Hex SHA-256 by path of the templates beside a module that it, or one of them, names."""
-    path = module_file(module)
-    assert path is not None
-    beside = [item for item in path.parent.iterdir() if item.suffix in TEMPLATES]
-    named: set[Path] = set()
-    waiting = [path]
-    while waiting:
-        text = waiting.pop().read_text(encoding="utf-8")
-        new = {item for item in beside if item.name in text} - named
-        named |= new
-        waiting += new
-    return {
-        item.relative_to(ROOT).as_posix(): hashlib.sha256(item.read_bytes()).hexdigest()
-        for item in named
-    }
-
-
-def source_path(module: str) -> str:
-    """The path of a module's source file below the project."""
-    path = module_file(module)
-    assert path is not None
-    return path.relative_to(ROOT).as_posix()
 
 
 def module_file(module: str) -> Path | None:
@@ -160,14 +139,8 @@ def syntax_tree(module: str) -> ast.Module:
         raise FileNotFoundError(f"no module {module} below {ROOT}")
     tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
     for node in statements(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            first = node.body[0] if node.body else None
-            if (
-                isinstance(first, ast.Expr)
-                and isinstance(first.value, ast.Constant)
-                and isinstance(first.value.value, str)
-            ):
-                node.body = node.body[1:]
+        if isinstance(node, DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:]
     return tree
 
 

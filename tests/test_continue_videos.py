@@ -97,7 +97,7 @@ def test_videos_are_named_by_file_folder_or_place_below_a_folder(tmp_path):
     sources = named_sources(paths)
     assert list(sources) == ["a", "walk/b", "frames"]
     assert len(sources["frames"].files) == 3
-    with pytest.raises(UserError, match="another video is called a, too"):
+    with pytest.raises(UserError, match="two videos have the id 'a'"):
         named_sources([tmp_path / "a.mkv", tmp_path / "a.mkv"])
 
 

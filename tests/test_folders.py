@@ -89,7 +89,7 @@ def refusals(folder: Path) -> dict[str, tuple[Path, str]]:
         "three axes": (folder / "flat", r"is \[24, 32, 3\]; clips are \(T, H, W, 3\)"),
         "grey": (folder / "grey", "clips are"),
         "pickled": (folder / "objects", "not a plain npy array"),
-        "broken": (folder / "broken", "not safetensors"),
+        "broken": (folder / "broken", "not a whole safetensors file"),
         "one name for two": (folder / "twice", "two clips are called 'a'"),
     }
 

@@ -284,7 +284,7 @@ def test_an_own_detector_is_named_with_its_numbers(tmp_path):
                   motion_predicted=real, motion_real=real)  # fmt: skip
     own = {"computed": True, "reason": "", "minimum_frames": 4}
     write_json(path, read_json(path) | {"detectors": {"colours": own}})
-    protocol = Protocol("distribution", clips=20, columns=["predicted"], detector="colours")
+    protocol = Protocol(scores="distribution", clips=20, columns=["predicted"], detector="colours")
     rows = read_rows([path], ["p"])
     fvd = make_tables(rows, RESAMPLES, {"mine": protocol}).estimate(rows[0], FVD, protocol="mine")
     assert fvd.value == pytest.approx(3 * 1.0**2)

@@ -48,7 +48,6 @@ IMAGE_FORMATS = {"PNG": "png", "JPEG": "jpg"}
 PIPE_BYTES = 2**20
 PAUSE_SECONDS = 0.005
 KEPT_COMPLAINTS = 65536
-INPUT = "<input>"
 
 
 class Rejected(Exception):
@@ -273,21 +272,14 @@ def check_numbers(source: Source) -> None:
 def ffmpeg_command(
     name: str, images: bool, resolution: int, resize: Resize, binary: str
 ) -> list[str]:
-    """Return the command line; `name` is of a file, or an image2 pattern of images."""
-    template = command_template(images, resolution, resize, binary)
-    return [name if part == INPUT else part for part in template]
-
-
-@cache
-def command_template(images: bool, resolution: int, resize: Resize, binary: str) -> tuple[str, ...]:
-    """Return the command line with `INPUT` for the name; ffmpeg-python takes a millisecond.
+    """Return the command line; `name` is of a file, or an image2 pattern of images.
 
     The whitelist keeps playlists from the network. One thread each: the jobs are the parallelism.
     """
     if images:
-        stream = ffmpeg.input(INPUT, format="image2", start_number=0, threads=1)
+        stream = ffmpeg.input(name, format="image2", start_number=0, threads=1)
     else:
-        stream = ffmpeg.input(INPUT, protocol_whitelist="file", threads=1)
+        stream = ffmpeg.input(name, protocol_whitelist="file", threads=1)
     # V: no cover pictures. The shorter side becomes `resolution`, the longer one follows.
     wide = "gt(iw,ih)"
     stream = (
@@ -303,7 +295,7 @@ def command_template(images: bool, resolution: int, resize: Resize, binary: str)
     stream = stream.global_args(
         "-nostdin", "-hide_banner", "-loglevel", "error", "-filter_complex_threads", "1"
     )
-    return tuple(ffmpeg.compile(stream, cmd=binary))
+    return ffmpeg.compile(stream, cmd=binary)
 
 
 @contextmanager

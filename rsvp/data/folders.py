@@ -6,15 +6,16 @@ Nothing is resized or cut out: frames are scored as they are. What is read is on
 import itertools
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import av
 import numpy as np
 from PIL import Image
-from safetensors import SafetensorError, safe_open
 
 from rsvp.data.decoding import Rejected, probe_images, probe_video
-from rsvp.data.sources import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Source, frame_folder, video_file, walk
+from rsvp.data.frames import map_arrays
+from rsvp.data.sources import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Source, find_sources, video_file, walk
 from rsvp.runtime.errors import UserError
 
 ARRAY_SUFFIXES = (".npy", ".safetensors")
@@ -57,13 +58,10 @@ def readers(path: Path) -> Iterator[tuple[str, Reader]]:
     if not path.is_dir():
         raise UserError(f"{path}: no such folder, and no npy or safetensors file")
     root = os.path.abspath(path)
-    for _, files in walk(root, VIDEO_SUFFIXES):
-        for file in files:
-            source = video_file(root, file)
-            yield source.id, reader(read_video, source)
-    for folder, files in walk(root, IMAGE_SUFFIXES):
-        source = frame_folder(root, folder, files)
-        yield source.id, reader(read_images, source)
+    for source in find_sources(root, "videos"):
+        yield source.id, partial(read_video, source)
+    for source in find_sources(root, "frames"):
+        yield source.id, partial(read_images, source)
     arrays = [file for _, files in walk(root, ARRAY_SUFFIXES) for file in files]
     for file in arrays:
         prefix = "" if len(arrays) == 1 else video_file(root, file).id
@@ -77,11 +75,6 @@ def unique(path: Path, found: list[tuple[str, Reader]]) -> list[tuple[str, Reade
         if first == second:
             raise UserError(f"{path}: two clips are called '{first}'; rename or remove one")
     return found
-
-
-def reader(read: Callable[[Source, int | None], np.ndarray], source: Source) -> Reader:
-    """Bind `read` to one source."""
-    return lambda most: read(source, most)
 
 
 def read_video(source: Source, most: int | None) -> np.ndarray:
@@ -112,46 +105,28 @@ def read_images(source: Source, most: int | None) -> np.ndarray:
 
 
 def array_readers(path: Path, prefix: str) -> Iterator[tuple[str, Reader]]:
-    """Yield the clips in a file of arrays; only its headers are read here."""
-    if path.suffix == ".npy":
-        shapes = {"": npy_array(path).shape}
-    else:
-        try:
-            with safe_open(path, "np") as stream:
-                keys = sorted(stream.keys())
-                shapes = {key: tuple(stream.get_slice(key).get_shape()) for key in keys}
-        except (SafetensorError, OSError) as error:
-            raise UserError(f"{path}: not safetensors ({error})") from None
-    for key, shape in shapes.items():
-        called = "/".join(filter(None, (prefix, key if len(shapes) > 1 or len(shape) == 4 else "")))
-        if len(shape) not in (4, 5) or shape[-1] != 3:
+    """Yield the clips in a file of arrays; they are mapped into memory."""
+    arrays = {"": npy_array(path)} if path.suffix == ".npy" else map_arrays(path)
+    for key, array in sorted(arrays.items()):
+        own = key if len(arrays) > 1 or array.ndim == 4 else ""
+        called = "/".join(filter(None, (prefix, own)))
+        if array.ndim not in (4, 5) or array.shape[-1] != 3:
             raise UserError(
-                f"{path}: {key or 'its array'} is {list(shape)}; clips are (T, H, W, 3), or "
+                f"{path}: {key or 'its array'} is {list(array.shape)}; clips are (T, H, W, 3), or "
                 "(N, T, H, W, 3) of N clips"
             )
-        if len(shape) == 4:
-            yield called or path.stem, array_reader(path, key, None)
+        if array.ndim == 4:
+            yield called or path.stem, partial(read_array, array)
             continue
-        for number in range(shape[0]):
-            yield "/".join(filter(None, (called, f"{number:05d}"))), array_reader(path, key, number)
+        for number, clip in enumerate(array):
+            yield "/".join(filter(None, (called, f"{number:05d}"))), partial(read_array, clip)
 
 
-def array_reader(path: Path, key: str, number: int | None) -> Reader:
-    """Return a clip of a file of arrays: all of an array, or its entry `number`."""
-
-    def read(most: int | None) -> np.ndarray:
-        if path.suffix == ".npy":
-            array = npy_array(path)
-            part = array[:most] if number is None else array[number, :most]
-        else:
-            with safe_open(path, "np") as stream:
-                part = stream.get_slice(key)
-                part = part[:most] if number is None else part[number, :most]
-        if part.dtype != np.uint8:
-            raise Rejected(f"holds {part.dtype}; frames are uint8 from 0 to 255, RGB")
-        return np.array(part)
-
-    return read
+def read_array(array: np.ndarray, most: int | None) -> np.ndarray:
+    """Return frames of a clip that is an array (T, H, W, 3)."""
+    if array.dtype != np.uint8:
+        raise Rejected(f"holds {array.dtype}; frames are uint8 from 0 to 255, RGB")
+    return np.array(array[:most])
 
 
 def npy_array(path: Path) -> np.ndarray:

@@ -75,32 +75,31 @@ class Layout:
         observed, future = split_latents(latents, self.scopes, len(self.observed[context]))
         if len(self.contexts) == 1:
             return LatentBatch(observed, future, None)
-        device = next(iter(latents.values())).device if latents else torch.device("cpu")
+        blank = next(iter(latents.values()), torch.empty(0)).new_zeros(count, dtype=torch.float32)
+        frames, places = self.observed[context], self.observed_places
         shown = {
-            name: self.spread(name, observed.get(name), self.observed[context],
-                              self.observed_places, count, device)
-            for name, scope in self.scopes.items() if scope is not TemporalScope.future
-        }  # fmt: skip
+            name: self.spread(name, observed.get(name), frames, places, blank)
+            for name, scope in self.scopes.items()
+            if scope is not TemporalScope.future
+        }
+        frames, places = self.predicted[context], self.predicted_places
         targets = {
-            name: self.spread(name, value, self.predicted[context],
-                              self.predicted_places, count, device)[:, :, :-1]
+            name: self.spread(name, value, frames, places, blank)[:, :, :-1]
             for name, value in future.items()
-        }  # fmt: skip
+        }
         return LatentBatch(shown, targets, self.wanted(context, count))
 
     def spread(
-        self,
-        name: str,
-        value: Tensor | None,
-        frames: Sequence[int],
-        places: Sequence[int],
-        count: int,
-        device: torch.device,
+        self, name: str, value: Tensor | None, frames: list[int], places: list[int], blank: Tensor
     ) -> Tensor:
-        """Put a latent of `frames` at its places (B, T, C + 1, h, w); the last channel is 1."""
+        """Put a latent of `frames` at its places (B, T, C + 1, h, w); the last channel is 1.
+
+        blank: zeros (B,), of the result's type and device.
+        """
         channels, *grid = self.cells[name]
         timed = self.timed(name)
-        laid = torch.zeros(count, len(places) if timed else 1, channels + 1, *grid, device=device)
+        shape = (len(blank), len(places) if timed else 1, channels + 1, *grid)
+        laid = blank.new_zeros(shape)
         if value is not None and value.shape[1]:
             there = [places.index(frame) for frame in frames] if timed else [0]
             laid[:, there, :channels] = value.to(laid.dtype)

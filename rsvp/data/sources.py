@@ -5,7 +5,6 @@ call only looks at sizes and times.
 """
 
 import hashlib
-import itertools
 import json
 import os
 import re
@@ -23,6 +22,7 @@ from rsvp.runtime.files import sha256_of_file, write_text
 
 VIDEO_SUFFIXES = (".avi", ".mp4", ".mkv", ".mov", ".webm", ".gif")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+SUFFIXES = {"videos": VIDEO_SUFFIXES, "generated": VIDEO_SUFFIXES, "frames": IMAGE_SUFFIXES}
 UNREADABLE = "unreadable"
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # with all that ends a line
 # A file that was written less than this before it was hashed may change again within the
@@ -61,35 +61,38 @@ def list_sources(
     if not os.path.isdir(root):
         what = "is a file; name the folder that holds it" if os.path.exists(root) else "no folder"
         raise UserError(f"{root}: {what}; see 'path' of the dataset in the config")
-    suffixes = IMAGE_SUFFIXES if kind == "frames" else VIDEO_SUFFIXES
-    if kind == "frames":
-        found = [frame_folder(root, path, files) for path, files in walk(root, suffixes)]
-    else:
-        found = [video_file(root, file) for _, files in walk(root, suffixes) for file in files]
+    found = sources_by_id(find_sources(root, kind))
     if not found:
         what = "no folder of images" if kind == "frames" else "no video"
-        raise UserError(f"{root}: {what} in it; looked for {', '.join(suffixes)}")
-    found.sort(key=lambda source: source.id)
-    for first, second in itertools.pairwise(found):
-        if first.id == second.id:
-            names = " and ".join(os.path.basename(s.path) for s in (first, second))
+        raise UserError(f"{root}: {what} in it; looked for {', '.join(SUFFIXES[kind])}")
+    chosen = sorted(found, key=id_hash)[:max_videos]
+    return [found[name] for name in sorted(chosen)]
+
+
+def find_sources(root: str, kind: SourceKind) -> list[Source]:
+    """Return the videos below a folder, or the folders of images."""
+    found = walk(root, SUFFIXES[kind])
+    if kind == "frames":
+        return [frame_folder(root, path, files) for path, files in found]
+    return [video_file(root, file) for _, files in found for file in files]
+
+
+def sources_by_id(sources: Iterable[Source]) -> dict[str, Source]:
+    """Return sources by their ids; UserError where two have one."""
+    found: dict[str, Source] = {}
+    for source in sources:
+        other = found.setdefault(source.id, source)
+        if other is not source:
             raise UserError(
-                f"{root}: two videos have the id '{first.id}': {names}; rename or remove one"
+                f"{other.path} and {source.path}: two videos have the id '{source.id}';"
+                " rename or remove one"
             )
-    if max_videos is not None and max_videos < len(found):
-        found = sorted(found, key=lambda source: id_hash(source.id))[:max_videos]
-        found.sort(key=lambda source: source.id)
     return found
 
 
 def named_sources(paths: Iterable[Path]) -> dict[str, Source]:
     """Return the videos at some paths by their outputs' names; UserError where two have one."""
-    sources: dict[str, Source] = {}
-    for source in itertools.chain.from_iterable(map(sources_at, paths)):
-        if source.id in sources:
-            raise UserError(f"{source.path}: another video is called {source.id}, too; rename one")
-        sources[source.id] = source
-    return sources
+    return sources_by_id(source for path in paths for source in sources_at(path))
 
 
 def sources_at(path: Path) -> list[Source]:

@@ -209,12 +209,8 @@ def start_logging(log: Path | None) -> None:
     terminal.setFormatter(logging.Formatter(terminal_line("%(message)s")))
     handlers: list[logging.Handler] = [terminal]
     if log:
-        try:
-            log.parent.mkdir(parents=True, exist_ok=True)
-            file = logging.FileHandler(log, encoding="utf-8")
-        except OSError as error:
-            reason = disk_full_message(error) or f"{log}: {error.strerror}; make it writable"
-            raise UserError(reason) from None
+        log.parent.mkdir(parents=True, exist_ok=True)
+        file = logging.FileHandler(log, encoding="utf-8")
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         handlers.append(file)
     # A stage that runs as `python -m` logs under __main__.

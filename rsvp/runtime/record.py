@@ -16,22 +16,20 @@ from rsvp.runtime.code import ROOT, code_digest, short_digests
 from rsvp.runtime.errors import UserError
 from rsvp.runtime.files import read_json, write_json
 
-PACKAGES = (
-    "torch",
-    "torchvision",
-    "numpy",
-    "scipy",
-    "opencv-python-headless",
-    "lightning-fabric",
-    "snakemake",
-    "av",
-    "imageio-ffmpeg",
-    "pillow",
-    "lpips",
-    "vector-quantize-pytorch",
-)
-# Import names that are not the package's name with underscores.
-IMPORTED_AS = {"opencv-python-headless": "cv2", "pillow": "PIL"}
+PACKAGES = {  # and the names that they are imported by
+    "torch": "torch",
+    "torchvision": "torchvision",
+    "numpy": "numpy",
+    "scipy": "scipy",
+    "opencv-python-headless": "cv2",
+    "lightning-fabric": "lightning_fabric",
+    "snakemake": "snakemake",
+    "av": "av",
+    "imageio-ffmpeg": "imageio_ffmpeg",
+    "pillow": "PIL",
+    "lpips": "lpips",
+    "vector-quantize-pytorch": "vector_quantize_pytorch",
+}
 USAGE = "usage.json"  # in a folder of state: the processes that worked on it
 STARTED, CLOCK = datetime.now(UTC).isoformat(), time.perf_counter()  # of this process
 
@@ -123,8 +121,7 @@ def git_commit() -> str | None:
 
 def package_versions() -> dict[str, str]:
     """Return the versions of packages that this process has loaded and that change numbers."""
-    modules = {name: IMPORTED_AS.get(name, name.replace("-", "_")) for name in PACKAGES}
-    loaded = [name for name, module in modules.items() if module in sys.modules]
+    loaded = [name for name, module in PACKAGES.items() if module in sys.modules]
     return installed_versions([*loaded, "snakemake"])
 
 

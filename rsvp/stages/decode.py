@@ -26,7 +26,7 @@ from rsvp.runtime.journal import state_key
 from rsvp.runtime.main import resumable_parser, run_stage
 from rsvp.runtime.parts import PartWriter
 
-logger = logging.getLogger("rsvp.stages.decode")  # by hand: `python -m` runs this as __main__
+logger = logging.getLogger(__name__)
 
 
 def main() -> None:

@@ -116,7 +116,7 @@ def test_missing_empty_or_file(tmp_path, kind):
 
 def test_two_videos_of_one_id(tmp_path):
     make(tmp_path, "a.avi", "a.mp4")
-    with pytest.raises(UserError, match=r"a\.avi and a\.mp4"):
+    with pytest.raises(UserError, match=r"a\.avi and .*a\.mp4: two videos have the id 'a'"):
         ids(tmp_path)
 
 

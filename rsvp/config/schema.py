@@ -584,11 +584,6 @@ def weights_sources(weights: Weights) -> dict[str, WeightsSource]:
     return sources
 
 
-def weights_files(weights: Weights) -> dict[str, str]:
-    """Return the local file of each of `weights_sources`, there or not."""
-    return {key: source.local for key, source in weights_sources(weights).items()}
-
-
 def is_url(source: str) -> bool:
     """Check whether a config value names something to download."""
     return source.startswith(("http://", "https://"))

@@ -28,7 +28,7 @@ from rsvp.config.schema import (
     omit,
     pick,
     to_plain,
-    weights_files,
+    weights_sources,
 )
 
 
@@ -148,7 +148,7 @@ def feature_windows(config: Config, name: str) -> list[int | None]:
 
 def measuring_weights(weights: Weights) -> dict[str, Any]:
     """Return the local files that evaluation measures with; not where they are downloaded from."""
-    files = weights_files(weights)
+    files = {key: source.local for key, source in weights_sources(weights).items()}
     detectors = {
         name: {"program": detector.program, "weights": files.get(f"detectors.{name}.weights")}
         for name, detector in weights.detectors.items()

@@ -17,7 +17,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from typing import BinaryIO
@@ -99,50 +99,32 @@ def filters(resize: Resize) -> str:
     return f"shorter side, {resize}+{SCALER_FLAGS}, rgb24, centre crop"
 
 
-class Decoding:
+class Decoding(ExitStack):
     """A video that ffmpeg decodes from now on, into a pipe that holds little; then `read` it.
 
-    `fps` stands in where a video does not say (frame folders). Close it, or use it in `with`.
+    `fps` stands in where a video does not say (frame folders). Close it, or use it in `with`: this
+    stops ffmpeg if it still runs, and removes what stands for the images.
     """
 
     def __init__(
-        self,
-        source: Source,
-        resolution: int,
-        resize: Resize,
-        fps: float,
-        binary: str | None = None,
+        self, source: Source, resolution: int, resize: Resize, fps: float, binary: str | None = None
     ) -> None:
-        self.source = source
-        self.resolution = resolution
+        super().__init__()
+        self.source, self.resolution = source, resolution
         self.refusal: Rejected | None = None
-        self.held = ExitStack()
-        with ExitStack() as held:
-            try:
-                self.probe = probe_images(source, fps) if source.files else probe_video(source, fps)
-                check_size(self.probe, resolution)
-                images = bool(source.files)
-                # "file:" keeps ffmpeg from reading a protocol or an option out of a name.
-                name = (
-                    held.enter_context(linked_images(source)) if images else f"file:{source.path}"
-                )
-            except Rejected as refusal:
-                self.refusal = refusal
-            else:
-                command = ffmpeg_command(name, images, resolution, resize, find_ffmpeg(binary))
-                self.complaints = held.enter_context(tempfile.TemporaryFile())
-                self.process = held.enter_context(running(command, self.complaints))
-            self.held = held.pop_all()
-
-    def __enter__(self) -> "Decoding":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Stop ffmpeg if it still runs, and remove what stood for the images."""
-        self.held.close()
+        images = bool(source.files)
+        try:
+            self.probe = probe_images(source, fps) if images else probe_video(source, fps)
+            check_size(self.probe, resolution)
+        except Rejected as refusal:
+            self.refusal = refusal
+            return
+        # "file:" keeps ffmpeg from reading a protocol or an option out of a name.
+        links = linked_images(source) if images else nullcontext(f"file:{source.path}")
+        name = self.enter_context(links)
+        command = ffmpeg_command(name, images, resolution, resize, find_ffmpeg(binary))
+        self.complaints = self.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 (closed with this)
+        self.process = self.enter_context(running(command, self.complaints))
 
     def read(self, append: Callable[[np.ndarray], None]) -> Decoded:
         """Hand the frames to `append` in chunks (n, R, R, 3) uint8, in order, each stored one once.

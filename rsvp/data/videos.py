@@ -7,7 +7,6 @@ from pathlib import Path
 import av
 import numpy as np
 
-from rsvp.runtime.errors import UserError
 from rsvp.runtime.files import atomic_path
 
 GAP = 2  # pixels between panels, before upscaling
@@ -19,24 +18,14 @@ FUTURE_COLOUR = (245, 124, 0)  # bar while the frames are predicted: orange
 
 
 def write_video(
-    path: str | Path,
-    frames: np.ndarray,
-    fps: float,
-    crf: int = 18,
-    pixel_format: str = "yuv420p",
+    path: str | Path, frames: np.ndarray, fps: float, crf: int = 18, pixel_format: str = "yuv420p"
 ) -> None:
     """Write `frames` as an H.264 MP4, atomically; the index stands first in the file.
 
     frames: (T, H, W, 3) uint8 RGB; fps: frames per second; crf: x264's quality, 0 lossless
     to 51; pixel_format: yuv420p plays in every browser.
     Odd sizes are padded by one repeated row or column, since 4:2:0 colour needs even ones.
-    Raises UserError for other shapes or types.
     """
-    if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or not len(frames):
-        raise UserError(
-            f"{path}: frames of shape {frames.shape} and type {frames.dtype} are no video; "
-            "(T, H, W, 3) uint8 with T >= 1 is needed"
-        )
     height, width = frames.shape[1:3]
     frames = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
     with atomic_path(path) as temporary:
@@ -62,11 +51,6 @@ def side_by_side(context: np.ndarray, truth: np.ndarray, prediction: np.ndarray)
     (C + F, h, w, 3) uint8. The observed panel plays the context and then holds its last frame;
     the other two play the context and go on with their future.
     """
-    if not len(context) or truth.shape != prediction.shape or truth.shape[1:] != context.shape[1:]:
-        raise UserError(
-            f"side by side: context {context.shape}, truth {truth.shape} and prediction "
-            f"{prediction.shape} differ; all need one size, the last two one length"
-        )
     held = np.repeat(context[-1:], len(truth), axis=0)
     return panels_side_by_side(context, [held, truth, prediction])
 

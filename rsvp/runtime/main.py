@@ -120,8 +120,7 @@ def tune_malloc() -> None:
 
 
 def run_command(
-    parser: argparse.ArgumentParser,
-    run: Callable[[argparse.Namespace], None],
+    parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], None]
 ) -> NoReturn:
     """Run a command that is no stage of the workflow, with a stage's errors and exit codes."""
     parsed = parser.parse_args()

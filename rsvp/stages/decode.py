@@ -7,7 +7,6 @@ other shares as they are. Files that cannot be decoded are listed with the reaso
 import argparse
 import logging
 import os
-from collections import deque
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -118,20 +117,17 @@ def decode_videos(
 
 def one_ahead(share: Iterable[Source], dataset: Dataset) -> Generator[Decoding, None, None]:
     """Yield each video's decoding, with the next one's begun: no processor waits for a start."""
-    begun: deque[Decoding] = deque()
     options = (dataset.resolution, dataset.resize, dataset.fps, dataset.ffmpeg)
+    begun = None
     try:
-        for source in share:
-            begun.append(Decoding(source, *options))
-            if len(begun) == 2:
-                yield begun[0]
-                begun.popleft().close()
-        while begun:
-            yield begun[0]
-            begun.popleft().close()
+        for source in (*share, None):
+            decoding, begun = begun, source and Decoding(source, *options)
+            if decoding:
+                with decoding:
+                    yield decoding
     finally:
-        for decoding in begun:
-            decoding.close()
+        if begun:
+            begun.close()
 
 
 def warn(bar: tqdm, message: str) -> None:

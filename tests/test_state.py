@@ -94,7 +94,7 @@ def test_state_of_another_key_is_set_aside(folder, caplog, key, reason):
     assert not (folder.folder / USAGE).exists()  # time and memory of other work
     assert f"is of {reason}; set aside" in caplog.text
     assert steps(other) == []
-    aside = [path for path in other.folder.iterdir() if path.name.startswith("aside-")]
+    aside = list(other.folder.glob("aside-*state-*"))
     assert len(aside) == 2 and all(path.stat().st_size for path in aside)
     other.save(1, tensors(7), {"step": 1})
     assert reopened(other, key).load(10**9)[0]["count"] == 7
@@ -111,11 +111,15 @@ def test_state_of_more_steps_than_wanted_is_set_aside(folder, caplog):
 def test_states_set_aside_are_taken_up_when_their_key_is_back(folder, other):
     for step in (3, 8):
         folder.save(step, tensors(step), {"step": step})
+    usage = folder.folder / USAGE
+    usage.write_text("of this work")
     branch = reopened(folder, other)
     assert branch.load(10**9) is None
     branch.save(20, tensors(20), {"step": 20})
+    usage.write_text("of the branch")
     back = reopened(folder)
     assert back.load(10**9)[1] == {"step": 8}
+    assert usage.read_text() == "of this work"
     assert steps(back) == [3, 8]
     # A whole one before a broken one came back with it.
     truncate(back.files()[-1])

@@ -76,11 +76,17 @@ class StateFolder:
         if path == own and (reason := self.misfit(entry, most_steps)):
             key = f"{entry['work'][:8]}-{(entry['code'] or 'none')[:8]}"
             aside = path.rename(path.with_name(f"aside-{key}-{path.name}"))
-            (self.folder / USAGE).unlink(missing_ok=True)  # it is of that work
+            self.rename_usage(USAGE, f"aside-{key}-{USAGE}")  # it is of that work
             logger.warning("state %s is of %s; set aside as %s", path, reason, aside.name)
         elif path != own and not own.exists() and not self.misfit(entry, most_steps):
             path.rename(own)
+            self.rename_usage(f"{path.name.removesuffix(own.name)}{USAGE}", USAGE)
             logger.warning("state %s fits again; taken up as %s", path, own.name)
+
+    def rename_usage(self, name: str, to: str) -> None:
+        """Rename the file of time and memory that goes with some states, where there is one."""
+        if (self.folder / name).exists():
+            (self.folder / name).replace(self.folder / to)
 
     def note_broken(self, path: Path, error: Exception) -> None:
         """Rename a broken state and say so.

@@ -88,6 +88,7 @@ SECTIONS = {path or "Top level": kind for path, kind in sections(Config, "")}
 
 REFUSED = {
     "unknown top-level key": ("dataset", {}, "dataset: unknown key; did you mean 'datasets'?"),
+    "nearly the version": ("shema", 2, "shema: unknown key; did you mean 'schema'?"),
     "unknown nested key": (
         "predictors.rsvp-m.sampler.step",
         4,

@@ -29,7 +29,8 @@ def misfit(kind: type[Section], error: ErrorDetails) -> UserError:
     location, value, type_ = error["loc"], error["input"], error["type"]
     path = dotted(location)
     if type_ in ("extra_forbidden", "invalid_key"):
-        known = list(bare(hint_at(kind, location[:-1])).model_fields)
+        top = ["schema"] if len(location) == 1 else []
+        known = [*bare(hint_at(kind, location[:-1])).model_fields, *top]
         return UserError(f"config: {path}: unknown key; {nearest(location[-1], known, 'allowed')}")
     if location[-1:] == ("[key]",):  # a name, which becomes a folder
         if not isinstance(value, str):

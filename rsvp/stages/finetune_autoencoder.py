@@ -43,7 +43,7 @@ from rsvp.training.state import Stateful
 from rsvp.training.validation import ReconstructionValidator, load_perceptual, other_clips
 
 # By hand: `python -m` runs this as __main__.
-logger = logging.getLogger("rsvp.stages.finetune_autoencoder")
+logger = logging.getLogger(__name__)
 
 
 def main() -> None:

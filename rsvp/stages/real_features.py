@@ -19,7 +19,7 @@ from rsvp.runtime.journal import state_key
 from rsvp.runtime.main import resumable_parser, run_stage
 from rsvp.runtime.parts import PartWriter, batches
 
-logger = logging.getLogger("rsvp.stages.real_features")  # `python -m` runs this as __main__
+logger = logging.getLogger(__name__)
 
 
 def main() -> None:

@@ -1,21 +1,25 @@
 """Device, precision and threads of a stage."""
 
 import os
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from rsvp.config.schema import Compute
-from rsvp.runtime.device import device_name, make_fabric
+from rsvp.runtime import device
+from rsvp.runtime.device import device_name, full_precision, make_fabric
 from rsvp.runtime.errors import UserError
 
 
 @pytest.fixture(autouse=True)
-def threads():
-    """Each test leaves the number of threads as it was."""
-    before = torch.get_num_threads()
+def as_it_was():
+    """Each test leaves the number of threads, and the use of TF32, as they were."""
+    threads, products = torch.get_num_threads(), torch.backends.cuda.matmul
+    allowed = products.allow_tf32
     yield
-    torch.set_num_threads(before)
+    torch.set_num_threads(threads)
+    products.allow_tf32 = allowed
 
 
 def test_cpu_when_asked_for():
@@ -53,3 +57,26 @@ def test_missing_gpu_is_one_line(monkeypatch):
     with pytest.raises(UserError, match=r"compute.device: 'cuda'.*allowed here: auto, cpu"):
         make_fabric(Compute(device="cuda"))
     assert make_fabric(Compute(device="auto", threads=1)).device.type == "cpu"
+
+
+@pytest.mark.parametrize(("generation", "expected"), [(7, "32-true"), (8, "bf16-mixed")])
+def test_bf16_is_for_gpus_that_compute_in_it(generation, expected, monkeypatch):
+    """Those before Ampere (V100, T4, RTX 20) emulate it."""
+    properties = SimpleNamespace(major=generation, minor=5)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda *_: properties)
+    monkeypatch.setattr(torch.cuda, "_check_bf16_tensor_supported", lambda *_: True)
+    made = []
+    fabric = SimpleNamespace(launch=lambda: None)
+    monkeypatch.setattr(device, "Fabric", lambda **given: made.append(given) or fabric)
+    make_fabric(Compute(threads=1))
+    assert (made[0]["accelerator"], made[0]["precision"]) == ("cuda", expected)
+
+
+def test_full_precision_leaves_cudnn_on():
+    cudnn = torch.backends.cudnn
+    before = cudnn.enabled, cudnn.allow_tf32
+    with full_precision():
+        assert cudnn.enabled and not cudnn.allow_tf32
+    assert (cudnn.enabled, cudnn.allow_tf32) == before == (True, True)

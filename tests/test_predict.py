@@ -7,9 +7,16 @@ import torch
 
 from rsvp.data.latents import LatentStatistics
 from rsvp.data.layout import Layout
+from rsvp.diffusion import predictor
 from rsvp.diffusion.objectives import OBJECTIVES
 from rsvp.diffusion.packing import Packing
-from rsvp.diffusion.predictor import TrainedPredictor, future_noise, predict, step_noise
+from rsvp.diffusion.predictor import (
+    TrainedPredictor,
+    future_noise,
+    predict,
+    sampled_together,
+    step_noise,
+)
 from rsvp.diffusion.samplers import Sampling
 from rsvp.models.autoencoders.rsvp import RsvpAutoencoder
 from rsvp.models.denoiser import LatentDenoiser
@@ -71,7 +78,7 @@ def test_latents_are_normalised_for_the_denoiser_and_restored_for_the_decoder():
     network = TrainedPredictor(
         autoencoder, denoiser, statistics, LAYOUT, MOTION, OBJECTIVES["flow"], sampling
     )
-    trajectories = predict(network, context, noise, fresh)
+    trajectories = predict(network, context[:, None], noise, fresh)
     assert trajectories.shape == (2, 2, 6, 3, 32, 32)
     seen = autoencoder.encode_context(context)
     last = autoencoder.encode_motion(context, seen)[:, -1:]
@@ -113,7 +120,7 @@ def test_guidance_shows_zeros_in_place_of_the_context():
     network = TrainedPredictor(
         autoencoder, denoiser, statistics, LAYOUT, MOTION, objective, sampling
     )
-    predict(network, context, noise, fresh)
+    predict(network, context[:, None], noise, fresh)
     assert len(denoiser.seen) == sampling.network_evaluations(objective) == 4
     empty = [all(not part.any() for part in seen.values()) for seen in denoiser.seen]
     assert empty == [False, True, False, True]
@@ -122,7 +129,7 @@ def test_guidance_shows_zeros_in_place_of_the_context():
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 @torch.no_grad()
-def test_a_clip_is_predicted_alike_alone_and_beside_others(objective):
+def test_a_clip_is_predicted_alike_alone_and_beside_others(objective, monkeypatch):
     """With each objective, fresh noise and guidance included."""
     torch.manual_seed(0)
     shapes = {"scene": [1, 3, 4, 4], "object": [1, 4, 4, 4], "motion": [3, 4, 4, 4]}
@@ -141,8 +148,24 @@ def test_a_clip_is_predicted_alike_alone_and_beside_others(objective):
         network = TrainedPredictor(
             autoencoder, denoiser, statistics, LAYOUT, MOTION, OBJECTIVES[objective], sampling
         )
-        return predict(network, context[places], noise, fresh)
+        return predict(network, context[places][:, None], noise, fresh)
 
     together, alone = trajectories([0, 1, 2], [4, 7, 9]), trajectories([1], [7])
     assert together.isfinite().all()
     torch.testing.assert_close(together[1:2], alone, atol=1e-4, rtol=1e-4)
+    # A GPU samples several trajectories at once.
+    calls, shared = evaluations(denoiser, trajectories), sampled_together
+    monkeypatch.setattr(predictor, "sampled_together", lambda clips, device: 2)
+    assert evaluations(denoiser, trajectories) == calls / 2
+    torch.testing.assert_close(trajectories([0, 1, 2], [4, 7, 9]), together, atol=1e-4, rtol=1e-4)
+    assert shared(8, torch.device("cpu")) == shared(100, torch.device("cuda")) == 1
+    assert shared(8, torch.device("cuda")) == 8
+
+
+def evaluations(denoiser, trajectories):
+    """How often a denoiser is asked for two trajectories of two clips."""
+    asked = []
+    hook = denoiser.register_forward_hook(lambda *_: asked.append(1))
+    trajectories([0, 1], [4, 7])
+    hook.remove()
+    return len(asked)

@@ -8,12 +8,13 @@ from rsvp.models.rolling import blocks_of, roll
 BLOCK = 3
 
 
-def steady(context, number, trajectories):
+def steady(contexts, number, trajectories):
     """The first block gives trajectory k the speed k + 1 per frame; later ones read it off the
     context, so that each must see the frames of its own trajectory."""
-    last, count = context[:, -1:].long(), torch.arange(1, BLOCK + 1).view(1, -1, 1, 1, 1)
-    speeds = [last - context[:, -2:-1] if number else k + 1 for k in trajectories]
-    return torch.stack([last + count * speed for speed in speeds], 1).to(torch.uint8)
+    last, count = contexts[:, :, -1:].long(), torch.arange(1, BLOCK + 1).view(-1, 1, 1, 1)
+    first = torch.tensor(list(trajectories)).view(1, -1, 1, 1, 1, 1) + 1
+    speeds = last - contexts[:, :, -2:-1] if number else first
+    return (last + count * speeds).to(torch.uint8)
 
 
 @pytest.mark.parametrize("observed", [2, 5])
@@ -33,10 +34,10 @@ def test_each_trajectory_goes_on_from_its_own_end(observed, horizon):
 def test_blocks_are_asked_in_order_and_no_more_than_needed():
     asked = []
 
-    def block(context, number, trajectories):
-        asked.append((number, list(trajectories), context.shape[1]))
-        return context[:, -1:, None].expand(-1, len(trajectories), BLOCK, *context.shape[2:])
+    def block(contexts, number, trajectories):
+        asked.append((number, list(trajectories), contexts.shape[1:3]))
+        return contexts[:, :, -1:].expand(-1, len(trajectories), BLOCK, *contexts.shape[3:])
 
     roll(block, torch.zeros(1, 2, 3, 4, 4, dtype=torch.uint8), 2, 7)
-    assert asked == [(0, [0, 1], 2), (1, [0], 2), (1, [1], 2), (2, [0], 2), (2, [1], 2)]
+    assert asked == [(0, [0, 1], (1, 2)), (1, [0, 1], (2, 2)), (2, [0, 1], (2, 2))]
     assert [blocks_of(horizon, 3) for horizon in (1, 3, 4, 28)] == [1, 1, 2, 10]

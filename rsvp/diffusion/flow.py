@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-Velocity = Callable[[Tensor, Tensor], Tensor]  # (x, t (B,)) -> dx/dt of the shape of x
+Velocity = Callable[[Tensor, Tensor], Tensor]  # (x, t () on the CPU) -> dx/dt of the shape of x
 
 
 def logit_normal_times(

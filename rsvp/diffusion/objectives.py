@@ -96,12 +96,21 @@ class Noise(VariancePreserving):
         times = kept.sqrt() / (kept.sqrt() + (1.0 - kept).sqrt())
         self.times = torch.cat([times.flip(0), torch.ones(1, dtype=torch.float64)])
         self.shares = torch.linspace(0.0, 1.0, levels + 1, dtype=torch.float64)
+        self.kept: dict[tuple[torch.device, torch.dtype], tuple[Tensor, Tensor]] = {}
+
+    def tables(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Return times and shares as `like` is. They are kept: a copy to a GPU makes it wait."""
+        key = like.device, like.dtype
+        if key not in self.kept:
+            self.kept[key] = self.times.to(like), self.shares.to(like)
+        return self.kept[key]
 
     def path(self, share: Tensor) -> Tensor:
-        return piecewise_linear(share * self.shares[-2].item(), self.shares, self.times)
+        times, shares = self.tables(share)
+        return piecewise_linear(share * self.shares[-2].item(), shares, times)
 
     def input_time(self, t: Tensor) -> Tensor:
-        return piecewise_linear(t, self.times, self.shares)
+        return piecewise_linear(t, *self.tables(t))
 
     def coefficients(self, t: Tensor) -> tuple[Tensor, Tensor]:
         # data = (x - (1 - t) noise) / t
@@ -205,7 +214,6 @@ def denoising_loss(
 
 def piecewise_linear(x: Tensor, knots: Tensor, values: Tensor) -> Tensor:
     """Interpolate the values at rising `knots` (n,) at x, constant outside: `numpy.interp`."""
-    knots, values = knots.to(x), values.to(x)
     right = torch.searchsorted(knots, x.contiguous()).clamp(1, len(knots) - 1)
     low, high = knots[right - 1], knots[right]
     share = ((x - low) / (high - low)).clamp(0.0, 1.0)

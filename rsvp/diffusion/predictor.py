@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from rsvp.data.contexts import PREFIX
 from rsvp.data.latents import LatentStatistics
 from rsvp.data.layout import Layout
 from rsvp.data.pixels import to_bytes, to_float
-from rsvp.diffusion.condition import null_condition
+from rsvp.diffusion.condition import Condition, null_condition
 from rsvp.diffusion.objectives import OBJECTIVES, DiffusionObjective
 from rsvp.diffusion.packing import Packing
 from rsvp.diffusion.samplers import Sampling
@@ -21,6 +21,8 @@ from rsvp.models.autoencoders.kinds import load_autoencoder
 from rsvp.models.bundle import read_bundle
 from rsvp.models.denoiser import LatentDenoiser
 from rsvp.runtime.random import generator
+
+MOST_SAMPLED = 64  # samples of a GPU's batch
 
 
 @dataclass(frozen=True)
@@ -60,22 +62,22 @@ def predict_block(
     network: TrainedPredictor,
     seed: int,
     clips: list[int],
-    context: Tensor,
+    contexts: Tensor,
     block: int,
     trajectories: Sequence[int],
 ) -> Tensor:
-    """Predict `trajectories` (B, K, F, 3, H, H) of clips with the context (B, Tc, 3, H, H), uint8.
+    """Predict `trajectories` (B, K, F, 3, H, H) of clips, uint8, from contexts as `predict` takes.
 
     Noise is a function of seed, clip, trajectory and block alone.
     """
     shape = network.packing.shape
     noise = future_noise(shape, seed, clips, max(trajectories) + 1, block)[:, list(trajectories)]
-    noise = noise.to(context.device)
+    noise = noise.to(contexts.device)
 
     def fresh(place: int, step: int) -> Tensor:
         return step_noise(noise[:, 0], seed, clips, trajectories[place], step, block)
 
-    return to_bytes(predict(network, to_float(context), noise, fresh))
+    return to_bytes(predict(network, to_float(contexts), noise, fresh))
 
 
 def future_noise(
@@ -110,33 +112,74 @@ def clip_noise(
 
 def predict(
     network: TrainedPredictor,
-    context: Tensor,
+    contexts: Tensor,
     noise: Tensor,
     fresh: Callable[[int, int], Tensor],
 ) -> Tensor:
-    """Predict trajectories (B, K, F, 3, H, H) of context frames (B, Tc, 3, H, H) from packed noise
-    (B, K, …).
+    """Predict trajectories (B, K, F, 3, H, H) of contexts from packed noise (B, K, …).
 
-    The context's frames are in the order of `rsvp.data.contexts`. `fresh(trajectory, step)` returns
-    the noise (B, …) that a step may add.
+    The contexts are frames (B, 1, Tc, 3, H, H), or (B, K, …) with one for each trajectory, in the
+    order of `rsvp.data.contexts`. `fresh(trajectory, step)` returns the noise (B, …) that a step
+    may add.
     """
-    layout, packing, statistics = network.layout, network.packing, network.statistics
-    latents, seen = network.autoencoder.encode_clip(context, context.shape[1])
-    # In 32 bits, as the cache holds what the denoiser was trained on.
-    latents = {name: statistics[name].normalise(value.float()) for name, value in latents.items()}
-    observed, _, wanted = layout.arrange(latents, network.context, len(context)).to(context.device)
-    asked = None if wanted is None else packing.pack(wanted)
-    unseen = null_condition(observed)
-    trajectories = []
-    for k in range(noise.shape[1]):
-        drawn = network.sampling.sample(
-            network.objective,
-            packing.network(network.denoiser, observed, asked),
-            packing.network(network.denoiser, unseen, asked),
-            noise[:, k],
-            partial(fresh, k),
-        )
-        future = layout.take(packing.unpack(drawn), network.context)
-        future = {name: statistics[name].restore(value) for name, value in future.items()}
-        trajectories.append(network.autoencoder.decode_future(future, seen))
+    count, trajectories = noise.shape[1], []
+    shared = observe(network, contexts[:, 0]) if contexts.shape[1] == 1 else None
+    together = sampled_together(len(contexts), contexts.device)
+    for first in range(0, count, together):
+        group = range(first, min(first + together, count))
+        seen = [shared or observe(network, contexts[:, k]) for k in group]
+        drawn = draw_futures(network, seen, noise[:, first : group.stop], group, fresh)
+        for latents, one in zip(drawn, seen, strict=True):
+            future = network.layout.take(network.packing.unpack(latents), network.context)
+            future = {n: network.statistics[n].restore(value) for n, value in future.items()}
+            trajectories.append(network.autoencoder.decode_future(future, one.decoder))
     return torch.stack(trajectories, 1)
+
+
+def sampled_together(clips: int, device: torch.device) -> int:
+    """Return how many trajectories of so many clips are sampled as one batch.
+
+    A CPU samples one after the other: per sample, larger batches are no faster there.
+    """
+    return max(1, MOST_SAMPLED // clips) if device.type == "cuda" else 1
+
+
+class Observed(NamedTuple):
+    """What an autoencoder sees of contexts (B, Tc, 3, H, H)."""
+
+    latents: Condition  # normalised
+    wanted: Tensor | None  # packed, bool: what is predicted; None is all
+    decoder: Any  # the autoencoder's own context
+
+
+def observe(network: TrainedPredictor, context: Tensor) -> Observed:
+    """Encode context frames (B, Tc, 3, H, H) as the denoiser's condition."""
+    latents, decoder = network.autoencoder.encode_clip(context, context.shape[1])
+    # In 32 bits, as the cache holds what the denoiser was trained on.
+    latents = {
+        name: network.statistics[name].normalise(value.float()) for name, value in latents.items()
+    }
+    batch = network.layout.arrange(latents, network.context, len(context)).to(context.device)
+    wanted = None if batch.wanted is None else network.packing.pack(batch.wanted)
+    return Observed(batch.observed, wanted, decoder)
+
+
+def draw_futures(
+    network: TrainedPredictor,
+    seen: Sequence[Observed],
+    noise: Tensor,
+    trajectories: Sequence[int],
+    fresh: Callable[[int, int], Tensor],
+) -> Sequence[Tensor]:
+    """Draw packed latents (B, …) of each trajectory, all in one batch, from noise (B, K, …)."""
+    observed = {name: torch.cat([one.latents[name] for one in seen]) for name in seen[0].latents}
+    wanted = [one.wanted for one in seen if one.wanted is not None]
+    asked = torch.cat(wanted) if wanted else None
+    drawn = network.sampling.sample(
+        network.objective,
+        network.packing.network(network.denoiser, observed, asked),
+        network.packing.network(network.denoiser, null_condition(observed), asked),
+        noise.transpose(0, 1).flatten(0, 1),
+        lambda step: torch.cat([fresh(k, step) for k in trajectories]),
+    )
+    return drawn.split(len(noise))

@@ -1,8 +1,9 @@
 """Samplers: from noise to data along the velocity of the straight path (`rsvp.diffusion.flow`).
 
-Each takes `velocity(x, t)`, with x (B, …) and t (B,), the noise to start from, already scaled to
+Each takes `velocity(x, t)`, with x (B, …) and t (), the noise to start from, already scaled to
 the first time, and the times of its steps, which rise to 1. The straight path changes none of them
-but Heun's: the others treat x / (alpha + sigma) as they treat x.
+but Heun's: the others treat x / (alpha + sigma) as they treat x. Times are on the CPU, so that no
+step waits for a GPU to tell the time.
 """
 
 from collections.abc import Callable
@@ -24,7 +25,7 @@ def euler(velocity: Velocity, noise: Tensor, times: Tensor) -> Tensor:
     """Integrate by Euler's method: first order, one network evaluation per step."""
     x = noise
     for now, after in pairwise(times):
-        x = x + (after - now) * velocity(x, now.expand(len(x)))
+        x = x + (after - now) * velocity(x, now)
     return x
 
 
@@ -37,10 +38,10 @@ def heun(velocity: Velocity, noise: Tensor, times: Tensor) -> Tensor:
     """
     x = noise
     for now, after in pairwise(times):
-        first = velocity(x, now.expand(len(x)))
+        first = velocity(x, now)
         ahead = x + (after - now) * first
         if float(after) < 1.0:
-            second = velocity(ahead, after.expand(len(x)))
+            second = velocity(ahead, after)
             ahead = x + (after - now) * 0.5 * (first + second)
         x = ahead
     return x
@@ -58,7 +59,7 @@ def ddim(
     """
     x = noise
     for step, (now, after) in enumerate(pairwise(times)):
-        slope = velocity(x, now.expand(len(x)))
+        slope = velocity(x, now)
         data, left = x + (1.0 - now) * slope, x - now * slope
         # Equation 16 in ratios, which are the same in all units of x.
         renewed = eta**2 * (1.0 - snr_root_ratio(now, after).square())
@@ -79,7 +80,7 @@ def dpm_solver(velocity: Velocity, noise: Tensor, times: Tensor) -> Tensor:
     """
     x, before, length_before = noise, None, None
     for now, after in pairwise(times):
-        data = x + (1.0 - now) * velocity(x, now.expand(len(x)))
+        data = x + (1.0 - now) * velocity(x, now)
         ratio = snr_root_ratio(now, after)
         length = -ratio.log()  # in half the log signal-to-noise ratio; infinite from 0 and to 1
         ahead = data
@@ -108,7 +109,7 @@ def guided(
 
     def velocity(x: Tensor, t: Tensor) -> Tensor:
         with_context = conditional(x, t)
-        if not low <= 1.0 - float(t[0]) <= high:
+        if not low <= 1.0 - float(t) <= high:
             return with_context
         without = null(x, t)
         return without + scale * (with_context - without)
@@ -116,10 +117,10 @@ def guided(
     return velocity
 
 
-def sampling_times(objective: DiffusionObjective, steps: int, like: Tensor) -> Tensor:
+def sampling_times(objective: DiffusionObjective, steps: int, dtype: torch.dtype) -> Tensor:
     """Return times (steps + 1,) from the objective's noisiest level to data, at 1."""
     count = steps + 1 if objective.reaches_data else steps
-    share = torch.linspace(0.0, 1.0, count, dtype=like.dtype, device=like.device)
+    share = torch.linspace(0.0, 1.0, count, dtype=dtype, device="cpu")
     times = objective.path(share)
     return times if objective.reaches_data else torch.cat([times, torch.ones_like(times[:1])])
 
@@ -149,15 +150,16 @@ class Sampling:
         `null` is called where guidance acts, and `fresh` by DDIM with eta above 0.
         """
 
-        def velocity(x: Tensor, t: Tensor) -> Tensor:
-            return objective.velocity(conditional, x, t)
+        def velocity_of(network: Network) -> Velocity:
+            # Filled in on the device: a copy from the CPU would wait.
+            return lambda x, t: objective.velocity(network, x, x.new_full((len(x),), float(t)))
 
+        velocity = velocity_of(conditional)
         if self.guidance != 1.0:
             velocity = guided(
-                velocity, lambda x, t: objective.velocity(null, x, t),
-                self.guidance, self.guidance_low, self.guidance_high,
-            )  # fmt: skip
-        times = sampling_times(objective, self.steps, noise)
+                velocity, velocity_of(null), self.guidance, self.guidance_low, self.guidance_high
+            )
+        times = sampling_times(objective, self.steps, noise.dtype)
         start = self.temperature * noise * (1.0 - times[0])
         if self.sampler != "ddim":
             return DETERMINISTIC[self.sampler](velocity, start, times)

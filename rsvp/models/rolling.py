@@ -5,24 +5,23 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-# (context (B, Tc, 3, H, W), number of the block, trajectories) -> (B, their count, F, 3, H, W)
+# (contexts (B, 1 or K, Tc, 3, H, W), number of the block, K trajectories) -> (B, K, F, 3, H, W)
 BlockPredictor = Callable[[Tensor, int, Sequence[int]], Tensor]
 
 
 def roll(block: BlockPredictor, context: Tensor, trajectories: int, horizon: int) -> Tensor:
     """Predict trajectories (B, K, horizon, 3, H, W) of context frames (B, Tc, 3, H, W), all uint8.
 
-    Block 0 makes all K trajectories from the one context. Each further block continues one
+    Block 0 makes all K trajectories from the one context. Each further block continues each
     trajectory from the last Tc of its frames, predicted or observed, as they are stored. Surplus
     frames of the last block are dropped.
     """
-    predicted = block(context, 0, range(trajectories))
+    predicted = block(context[:, None], 0, range(trajectories))
     observed = context[:, None].expand(-1, trajectories, *context.shape[1:])
     number = 1
     while predicted.shape[2] < horizon:
         seen = torch.cat([observed, predicted], 2)[:, :, -context.shape[1] :]
-        made = [block(seen[:, k], number, [k]) for k in range(trajectories)]
-        predicted = torch.cat([predicted, torch.cat(made, 1)], 2)
+        predicted = torch.cat([predicted, block(seen, number, range(trajectories))], 2)
         number += 1
     return predicted[:, :, :horizon]
 

@@ -75,15 +75,15 @@ def reconstruct_block(
     number: int,
     trajectories: Sequence[int],
 ) -> Tensor:
-    """Reconstruct one block of the true future (B, F, 3, H, H) from the context (B, Tc, 3, H, H).
+    """Reconstruct one block of the true future (B, F, 3, H, H) from contexts (B, 1, Tc, 3, H, H).
 
     Returns (B, 1, …); all uint8. The last block ends where the future does.
     """
     true = future[:, number * block_frames :][:, :block_frames]
     # With the colours last in memory, as clips are read: other layouts round otherwise.
-    parts = [part.movedim(2, -1) for part in (context, true)]
+    parts = [part.movedim(2, -1) for part in (context[:, 0], true)]
     clip = to_float(torch.cat(parts, 1).movedim(-1, 2))
-    return to_bytes(autoencoder.reconstruct_future(clip, context.shape[1]))[:, None]
+    return to_bytes(autoencoder.reconstruct_future(clip, context.shape[2]))[:, None]
 
 
 if __name__ == "__main__":

@@ -145,7 +145,7 @@ def sampled_together(clips: int, device: torch.device) -> int:
 
 
 class Observed(NamedTuple):
-    """What an autoencoder sees of contexts (B, Tc, 3, H, H)."""
+    """The condition that context frames (B, Tc, 3, H, H) give."""
 
     latents: Condition  # normalised
     wanted: Tensor | None  # packed, bool: what is predicted; None is all

@@ -72,10 +72,12 @@ from rsvp.training.adversarial import (
 )
 from rsvp.training.batches import ClipBatches, LatentBatches, read_ahead
 from rsvp.training.cost import autoencoder_flops, forward_flops
-from rsvp.training.denoising import diffusion_step, draw_noise
+from rsvp.training.denoising import DiffusionPart, diffusion_step, divided, draw_noise
 from rsvp.training.ema import WeightAverage
+from rsvp.training.processes import Processes
 from rsvp.training.reconstruction import (
-    ReconstructionDraw,
+    ClipPart,
+    clip_parts,
     draw_reconstruction,
     reconstruction_step,
 )
@@ -296,6 +298,7 @@ class Setup:
         self.config = config_at(self.arguments, self.size)
         self.predictor = self.config.predictors[self.row]
         self.fabric = make_fabric(compute(self.arguments), SEED)
+        self.processes = Processes()
         self.clips = RandomClips(self.config, self.predictor.autoencoder)
         self.steps = WARM_UP + self.arguments.repeats + 2 * EXTRA
 
@@ -327,18 +330,19 @@ def pretraining(setup: Setup) -> Work:
     observed = clips.context_frames
     optimizer = fabric.setup_optimizers(torch.optim.AdamW(autoencoder.parameters()))
     setup.compiled(autoencoder)
-    batches = ClipBatches(clips, SEED, config.batch_size, clips.augment, "pretrain")
+    parts = setup.processes.own(config.batch_size)
+    batches = ClipBatches(clips, SEED, parts, clips.augment, "pretrain")
 
-    def batch(number: int) -> tuple[Tensor, ReconstructionDraw]:
+    def batch(number: int) -> list[ClipPart]:
         frames, random = batches[number], generator(SEED, number, "pretrain")
-        targets = torch.randperm(frames.shape[1], generator=random)[: config.target_frames]
-        drawn = draw_reconstruction(autoencoder, frames.shape, observed, targets, random)
-        return frames.to(fabric.device), drawn.to(fabric.device)
+        shape = (config.batch_size, *frames[0].shape[1:])
+        targets = torch.randperm(shape[1], generator=random)[: config.target_frames]
+        drawn = draw_reconstruction(autoencoder, shape, observed, targets, random)
+        return [part.to(fabric.device) for part in clip_parts(parts, frames, observed, drawn)]
 
-    def step(number: int, made: tuple[Tensor, ReconstructionDraw]) -> object:
-        frames, drawn = made
+    def step(number: int, made: list[ClipPart]) -> object:
         return reconstruction_step(
-            fabric, autoencoder, optimizer, to_float(frames), observed, drawn, l1=config.l1,
+            fabric, setup.processes, autoencoder, optimizer, made, l1=config.l1,
             l2=config.l2, lpips=0.0, perceptual=None,
         )  # fmt: skip
 
@@ -349,28 +353,29 @@ def finetuning(setup: Setup) -> Work:
     """Steps of adversarial fine-tuning, both sides; validations are not among them."""
     own = setup.config.autoencoders[setup.predictor.autoencoder]
     config, clips, fabric = own.finetune, setup.clips, setup.fabric
-    context, autoencoder = ObservedFrames(clips.context_frames), setup.autoencoder()
+    context, autoencoder = ObservedFrames(first=clips.context_frames), setup.autoencoder()
     discriminators = Discriminators(config.discriminator_width).to(fabric.device)
     optimizer, other = (torch.optim.Adam(x.parameters()) for x in (autoencoder, discriminators))
     average = WeightAverage(autoencoder, config.ema_decay)
     setup.compiled(autoencoder, discriminators)
-    batches = ClipBatches(clips, SEED, config.batch_size, clips.augment, "finetune")
+    parts = setup.processes.own(config.batch_size)
+    batches = ClipBatches(clips, SEED, parts, clips.augment, "finetune")
 
-    def batch(number: int) -> tuple[Tensor, ReconstructionDraw]:
+    def batch(number: int) -> list[ClipPart]:
         frames, random = batches[number], generator(SEED, number, "finetune")
-        drawn = draw_consecutive(autoencoder, frames.shape, context, config.target_frames, random)
-        return frames.to(fabric.device), drawn.to(fabric.device)
+        shape = (config.batch_size, *frames[0].shape[1:])
+        drawn = draw_consecutive(autoencoder, shape, context, config.target_frames, random)
+        return [part.to(fabric.device) for part in clip_parts(parts, frames, context.first, drawn)]
 
-    def step(number: int, made: tuple[Tensor, ReconstructionDraw]) -> object:
-        frames, drawn = made
-        fake, real, _ = generator_step(
-            fabric, autoencoder, discriminators, optimizer, to_float(frames), context.first, drawn,
+    def step(number: int, made: list[ClipPart]) -> object:
+        fakes, reals, _ = generator_step(
+            fabric, setup.processes, autoencoder, discriminators, optimizer, made,
             SEED, number, l1=own.pretrain.l1, l2=own.pretrain.l2, lpips=0.0,
             perceptual=None, patches=config.sliced_wasserstein, adversarial=config.adversarial,
             adaptive=config.adaptive_weight,
             feature_matching=config.feature_matching,
         )  # fmt: skip
-        discriminator_step(fabric, discriminators, other, fake, real)
+        discriminator_step(fabric, setup.processes, discriminators, other, made, fakes, reals)
         return average.update(autoencoder)
 
     return Work(setup.ahead(batch), step, config.batch_size)
@@ -410,11 +415,13 @@ def denoising(setup: Setup) -> Work:
             chosen, objective, generator(SEED, number, "diffusion"),
             uniform=config.times == "uniform", mean=config.time_mean, deviation=config.time_std,
         )  # fmt: skip
-        return chosen.to(fabric.device), drawn.to(fabric.device)
+        made = divided(chosen, drawn, setup.processes.own(config.batch_size))
+        return [part.to(fabric.device) for part in made]
 
-    def step(number: int, made: Any) -> object:
-        chosen, drawn = made
-        return diffusion_step(fabric, denoiser, average, optimizer, chosen, objective, drawn)
+    def step(number: int, made: list[DiffusionPart]) -> object:
+        return diffusion_step(
+            fabric, setup.processes, denoiser, average, optimizer, made, objective
+        )
 
     return Work(setup.ahead(batch), step, config.batch_size)
 

@@ -5,18 +5,21 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
+from rsvp.data.micro_batches import uncut
 from rsvp.training.adversarial import (
     MOST_WEIGHT,
     Discriminators,
     adaptive_weight,
-    discriminator_logits,
     discriminator_step,
-    generator_loss,
-    gradient_penalty,
+    generator_losses,
+    gradient_penalties,
     hinge_loss,
+    judged,
     lazy_r1,
 )
 from rsvp.training.augmentation import AdaptiveAugmentation
+from rsvp.training.processes import Processes
+from rsvp.training.reconstruction import ClipPart
 
 
 class Constant(nn.Module):
@@ -31,6 +34,21 @@ def clips(value, requires_grad=False):
     return torch.full((2, 3, 3, 16, 16), float(value), requires_grad=requires_grad)
 
 
+def hinge(discriminators, fake, real):
+    return hinge_loss(discriminators(fake), discriminators(real))
+
+
+def of_generator(discriminators, fake, real):
+    nothing = torch.zeros(())
+    return generator_losses(nothing, {}, discriminators(fake), discriminators(real))
+
+
+def weight_of(reconstruction, adversarial, layer):
+    """The adaptive weight of two losses of a whole batch."""
+    losses = [{"reconstruction": reconstruction, "adversarial": adversarial}]
+    return adaptive_weight(Processes(), [uncut(1)], losses, layer)
+
+
 @pytest.mark.parametrize(
     ("fake", "real", "expected"),
     [
@@ -43,32 +61,32 @@ def clips(value, requires_grad=False):
     ],
 )
 def test_hinge_loss_of_constant_logits(fake, real, expected):
-    loss = hinge_loss(*discriminator_logits(Constant(), clips(fake), clips(real)))
+    loss = hinge(Constant(), clips(fake), clips(real))
     assert loss.item() == pytest.approx(expected)
 
 
 def test_generator_loss_of_constant_logits():
-    adversarial, features = generator_loss(Constant(), clips(0.5), clips(0.2))
-    assert adversarial.item() == pytest.approx(-(0.5 + 1.0) / 2)
-    assert features.item() == pytest.approx((0.3 + 0.9 + 0.3) / 3, rel=1e-5)
+    losses = of_generator(Constant(), clips(0.5), clips(0.2))
+    assert losses["adversarial"].item() == pytest.approx(-(0.5 + 1.0) / 2)
+    assert losses["features"].item() == pytest.approx((0.3 + 0.9 + 0.3) / 3, rel=1e-5)
 
 
 def test_features_of_equal_clips_match():
     discriminators = Discriminators(8)
     video = torch.rand(2, 3, 3, 16, 16) * 2 - 1
-    assert generator_loss(discriminators.eval(), video, video)[1] == 0.0
-    assert generator_loss(discriminators, video, -video)[1] > 0.0
+    assert of_generator(discriminators.eval(), video, video)["features"] == 0.0
+    assert of_generator(discriminators, video, -video)["features"] > 0.0
 
 
 def test_gradients_reach_only_whom_they_should():
     """The discriminators' loss leaves the generator alone; real frames never get a gradient."""
     fake, real = clips(0.1, requires_grad=True), clips(0.2, requires_grad=True)
     discriminators = Discriminators(8)
-    hinge_loss(*discriminator_logits(discriminators, fake, real)).backward()
+    hinge(discriminators, fake.detach(), real).backward()
     assert fake.grad is None
     assert all(p.grad is not None for p in discriminators.parameters())
     real.grad = None
-    sum(generator_loss(discriminators, fake, real)).backward()
+    sum(of_generator(discriminators, fake, real.detach()).values()).backward()
     assert fake.grad.abs().sum() > 0 and real.grad is None
 
 
@@ -92,7 +110,7 @@ def test_discriminators_learn_to_tell(kind):
 
     before = gap()
     for _ in range(30):
-        loss = hinge_loss(*discriminator_logits(discriminators, *pair()))
+        loss = hinge(discriminators, *pair())
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -107,7 +125,7 @@ def two_losses(scale):
 
 @pytest.mark.parametrize("scale", [0.01, 1.0, -20.0])
 def test_adaptive_weight_is_the_ratio_of_gradient_norms(scale):
-    weight = adaptive_weight(*two_losses(scale))
+    weight = weight_of(*two_losses(scale))
     assert weight.item() == pytest.approx(5.0 / abs(scale), rel=1e-3)
     assert not weight.requires_grad
 
@@ -119,7 +137,7 @@ def test_adaptive_weight_makes_both_losses_pull_alike():
     found = network(torch.randn(5, 4))
     losses = [100.0 * found.abs().mean(), -0.1 * found.mean()]
     last = network[-1].weight
-    weight = adaptive_weight(*losses, last)
+    weight = weight_of(*losses, last)
     norms = [torch.autograd.grad(x, last, retain_graph=True)[0].norm() for x in losses]
     assert (weight * norms[1]).item() == pytest.approx(norms[0].item(), rel=0.05)
     (losses[0] + weight * losses[1]).backward()
@@ -128,9 +146,9 @@ def test_adaptive_weight_makes_both_losses_pull_alike():
 
 def test_adaptive_weight_is_finite_where_a_gradient_is_zero():
     reconstruction, adversarial, layer = two_losses(0.0)
-    assert adaptive_weight(reconstruction, adversarial, layer) == MOST_WEIGHT
-    assert adaptive_weight(adversarial, reconstruction, layer) == 0.0
-    assert adaptive_weight(adversarial, adversarial, layer) == 0.0
+    assert weight_of(reconstruction, adversarial, layer) == MOST_WEIGHT
+    assert weight_of(adversarial, reconstruction, layer) == 0.0
+    assert weight_of(adversarial, adversarial, layer) == 0.0
 
 
 class Linear(nn.Module):
@@ -151,7 +169,7 @@ def test_r1_in_closed_form():
     """The gradient of w x is w, that of x^2 / 2 is x."""
     discriminators = Linear()
     real = torch.randn(2, 5, 3, 4, 4, generator=torch.Generator().manual_seed(1))
-    penalty = gradient_penalty(discriminators, real)
+    (penalty,) = gradient_penalties(discriminators, [real])
     of_frames = 0.5 * discriminators.w.square().sum()
     of_clips = 0.5 * real.square().sum((1, 2, 3, 4)).mean()
     torch.testing.assert_close(penalty, (of_frames + of_clips) / 2)
@@ -172,11 +190,13 @@ def test_r1_is_part_of_a_step_where_it_has_a_weight(r1):
     discriminators, real = Linear(), torch.ones(1, 2, 3, 4, 4)
     before = discriminators.w.detach().clone()
     fabric = Fabric(accelerator="cpu", devices=1)
-    hinge = hinge_loss(*discriminator_logits(discriminators, real, real))
-    hinge.backward()
+    hinge(discriminators, real, real).backward()
     discriminators.augmentation, of_hinge = None, discriminators.w.grad.clone()
     optimizer = torch.optim.SGD(discriminators.parameters(), lr=1.0)
-    losses = discriminator_step(fabric, discriminators, optimizer, real, real, r1)
+    part = ClipPart(uncut(1), None, 0, None)
+    losses = discriminator_step(
+        fabric, Processes(), discriminators, optimizer, [part], [real], [real], r1
+    )
     assert ("r1" in losses) == bool(r1)
     torch.testing.assert_close(discriminators.w + of_hinge, before - r1 * before / 2)
 
@@ -186,12 +206,28 @@ def test_r1_bounds_the_gradient_of_discriminators():
     torch.manual_seed(0)
     discriminators, real = Discriminators(8), torch.rand(2, 3, 3, 16, 16)
     optimizer = torch.optim.Adam(discriminators.parameters(), lr=1e-2)
-    before = gradient_penalty(discriminators, real).item()
+    before = gradient_penalties(discriminators, [real])[0].item()
     for _ in range(20):
         optimizer.zero_grad()
-        gradient_penalty(discriminators, real).backward()
+        gradient_penalties(discriminators, [real])[0].backward()
         optimizer.step()
-    assert gradient_penalty(discriminators, real).item() < 0.5 * before
+    assert gradient_penalties(discriminators, [real])[0].item() < 0.5 * before
+
+
+def test_spectral_norm_takes_a_step_for_a_batch_however_it_is_cut():
+    torch.manual_seed(0)
+    whole, cut = Discriminators(8), Discriminators(8)
+    cut.load_state_dict(whole.state_dict())
+    video = torch.rand(4, 3, 3, 16, 16)
+    with torch.no_grad():
+        ((frames, clip),) = judged(whole, [video])
+        parts = judged(cut, video.split(1))
+    for answer, place in ((frames, 0), (clip, 1)):
+        torch.testing.assert_close(torch.cat([part[place][0] for part in parts]), answer[0])
+    for (name, value), other in zip(
+        whole.state_dict().items(), cut.state_dict().values(), strict=True
+    ):
+        assert torch.equal(value, other), name
 
 
 def test_an_augmentation_is_part_of_the_state():

@@ -3,11 +3,13 @@
 import pytest
 import torch
 
+from rsvp.data.micro_batches import MicroBatch, uncut
 from rsvp.training.augmentation import (
     MOST,
     AdaptiveAugmentation,
     Transformation,
     draw_transformation,
+    overfitting,
     reflected,
 )
 
@@ -29,7 +31,7 @@ def augmentation(p, target=0.6, clips=100):
 def test_nothing_is_done_by_default_and_at_probability_zero():
     clip = video()
     assert torch.equal(Transformation()(clip[0]), clip[0])
-    fake, real = augmentation(0.0)(clip, video(1), generator())
+    fake, real = augmentation(0.0)(clip, video(1), generator(), uncut(3))
     assert fake is clip and torch.equal(real, video(1))
     assert all(draw_transformation(0.0, 16, generator(s)) == Transformation() for s in range(50))
 
@@ -69,14 +71,16 @@ def test_reflection_is_that_of_padding(shift):
 def test_frames_of_a_clip_share_the_transformation(seed):
     """A still clip stays still; a clip and its reconstruction are transformed alike."""
     still = video(clips=4, frames=1).expand(-1, 5, -1, -1, -1)
-    fake, real = augmentation(MOST)(still.clone(), still.clone(), generator(seed))
+    fake, real = augmentation(MOST)(
+        still.clone(), still.clone(), generator(seed), uncut(len(still))
+    )
     assert torch.equal(fake, fake[:, :1].expand_as(fake))
     assert torch.equal(fake, real)
     changed = [not torch.equal(a, b) for a, b in zip(real, still, strict=True)]
     assert any(changed)
     # Other clips of a batch are transformed in other ways.
     same = video(clips=1).expand(6, -1, -1, -1, -1)
-    shown, _ = augmentation(MOST)(same, same, generator(seed))
+    shown, _ = augmentation(MOST)(same, same, generator(seed), uncut(6))
     assert not torch.equal(shown[0], shown[1]) or not torch.equal(shown[1], shown[2])
 
 
@@ -96,7 +100,9 @@ def test_each_transformation_is_as_frequent_as_p():
 
 def test_what_is_drawn_is_a_function_of_the_generator():
     clip = video()
-    first, again, other = (augmentation(0.7)(clip, clip, generator(s))[0] for s in (5, 5, 6))
+    first, again, other = (
+        augmentation(0.7)(clip, clip, generator(s), uncut(3))[0] for s in (5, 5, 6)
+    )
     assert torch.equal(first, again) and not torch.equal(first, other)
     places = []
     for p in (0.1, 0.9):
@@ -106,13 +112,22 @@ def test_what_is_drawn_is_a_function_of_the_generator():
     assert torch.equal(*places)
 
 
+def test_clips_are_transformed_alike_whichever_part_of_a_batch_they_are_in():
+    clip, other = video(), video(1)
+    whole = augmentation(0.7)(clip, other, generator(5), uncut(3))
+    for first, last in ((0, 1), (1, 3)):
+        part = MicroBatch(first, last, 3)
+        some = augmentation(0.7)(part.rows(clip), part.rows(other), generator(5), part)
+        assert all(torch.equal(a, part.rows(b)) for a, b in zip(some, whole, strict=True))
+
+
 def test_gradients_flow_through_what_is_left_visible():
     """By numbers against differences, in every transformation at once."""
     change = Transformation(True, 3, (1, -2), 0.1, 1.5, 0.5, (1, 6))
     clip = video(clips=1, frames=2, size=8)[0].double().requires_grad_()
     assert torch.autograd.gradcheck(change, clip)
     fake = video().requires_grad_()
-    shown, _ = augmentation(MOST)(fake, video(1), generator())
+    shown, _ = augmentation(MOST)(fake, video(1), generator(), uncut(3))
     shown.sum().backward()
     assert fake.grad.isfinite().all() and (fake.grad != 0).float().mean() > 0.3
 
@@ -124,18 +139,19 @@ def logits(*shares):
 
 def test_probability_rises_while_discriminators_overfit_and_falls_otherwise():
     made = augmentation(0.0, target=0.6, clips=100)
-    found = [made.adapt(logits(1.0, 0.9))["augmented"].item() for _ in range(3)]
+    found = [made.adapt(overfitting(logits(1.0, 0.9)), 10).item() for _ in range(3)]
     assert found == pytest.approx([0.1, 0.2, 0.3])  # 10 clips of 100; mean sign 0.9
     # Mean sign (1 + 0) / 2 = 0.5, below the target.
-    answer = made.adapt(logits(1.0, 0.5))
-    assert answer["overfit"].item() == pytest.approx(0.5)
+    overfit = overfitting(logits(1.0, 0.5))
+    assert overfit.item() == pytest.approx(0.5)
+    made.adapt(overfit, 10)
     assert made.p.item() == pytest.approx(0.2)
 
 
 def test_probability_stays_in_its_range():
     made = augmentation(0.0, clips=20)
-    made.adapt(logits(0.1, 0.1))
+    made.adapt(overfitting(logits(0.1, 0.1)), 10)
     assert made.p == 0.0
     for _ in range(5):
-        made.adapt(logits(1.0, 1.0))
+        made.adapt(overfitting(logits(1.0, 1.0)), 10)
     assert made.p.item() == pytest.approx(MOST)

@@ -11,6 +11,7 @@ import pytest
 import torch
 from stored import write_latents
 
+from rsvp.data.micro_batches import cut
 from rsvp.data.pixels import to_bytes, to_float
 from rsvp.data.symmetries import turned, turned_latents
 from rsvp.runtime.errors import UserError
@@ -39,8 +40,16 @@ class SomeClips:
 CLIPS = SomeClips()
 
 
+class Whole(ClipBatches):
+    """Batches of one part."""
+
+    def __getitem__(self, step):
+        (part,) = super().__getitem__(step)
+        return part
+
+
 def batches(seed=3, augment="all", purpose="pretrain", size=8):
-    return ClipBatches(CLIPS, seed, size, augment, purpose)
+    return Whole(CLIPS, seed, cut(size, 1), augment, purpose)
 
 
 def test_shape_and_type():
@@ -59,6 +68,15 @@ def test_is_a_function_of_seed_and_step():
         assert not torch.equal(one, other)
     assert not torch.equal(batches(seed=4)[0], first[0])
     assert not torch.equal(batches(purpose="finetune")[0], first[0])
+
+
+@pytest.mark.parametrize("count", [2, 3, 8])
+def test_parts_of_a_batch_are_the_batch(count):
+    parts = cut(8, count)
+    shared = ClipBatches(CLIPS, 3, parts, "all", "pretrain")[4]
+    assert torch.equal(torch.cat(shared), batches()[4])
+    some = ClipBatches(CLIPS, 3, parts[1:], "all", "pretrain")[4]
+    assert torch.equal(torch.cat(some), torch.cat(shared[1:]))
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])

@@ -8,11 +8,20 @@ import torch
 from rsvp.config.load import structured
 from rsvp.config.schema import Autoencoder
 from rsvp.data.latents import TemporalScope, split_latents
+from rsvp.data.micro_batches import uncut
+from rsvp.data.pixels import to_bytes
 from rsvp.models.autoencoders.kinds import autoencoder_arguments, load_autoencoder, make_autoencoder
 from rsvp.models.bundle import save_bundle
 from rsvp.models.denoiser import LatentDenoiser
 from rsvp.training.cost import autoencoder_flops
-from rsvp.training.reconstruction import draw_reconstruction, reconstruct, reconstruction_loss
+from rsvp.training.processes import Processes
+from rsvp.training.reconstruction import (
+    ClipPart,
+    draw_reconstruction,
+    reconstruct,
+    reconstruct_batch,
+    reconstruction_loss,
+)
 
 SMALL = {"width": 16, "channels": 4}
 KINDS = {
@@ -113,7 +122,7 @@ def test_a_step_is_of_its_frames_and_seed(kind):
     def run(seed, targets=(4, 1, 5)):
         random = torch.Generator().manual_seed(seed)
         drawn = draw_reconstruction(model, clips.shape, CONTEXT, torch.tensor(targets), random)
-        return reconstruct(model, clips, CONTEXT, drawn)
+        return reconstruct(model, clips, CONTEXT, drawn, uncut(1))
 
     first = run(0)
     assert torch.equal(first.frames, clips[:, [4, 1, 5]])
@@ -161,8 +170,15 @@ def test_names_its_last_layer(kind):
     assert any(layer is p for p in model.decoder.parameters()) and layer.shape[0] == 12
     random = torch.Generator().manual_seed(0)
     drawn = draw_reconstruction(model, clips.shape, CONTEXT, torch.tensor([4, 5]), random)
-    found = reconstruct(model, clips, CONTEXT, drawn).predicted
+    found = reconstruct(model, clips, CONTEXT, drawn, uncut(1)).predicted
     assert torch.autograd.grad(found.square().mean(), layer)[0].abs().min() > 0
+
+
+def part(model, clips, last, seed):
+    """A batch of clips, of which the first future frames, to `last`, are reconstructed."""
+    random, targets = torch.Generator().manual_seed(seed), torch.arange(CONTEXT, last)
+    drawn = draw_reconstruction(model, clips.shape, CONTEXT, targets, random)
+    return ClipPart(uncut(len(clips)), to_bytes(clips), CONTEXT, drawn)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -171,10 +187,7 @@ def test_learns_to_reconstruct_a_clip(kind):
     model, clip = autoencoder(kind).train(), smooth()
     optimizer = torch.optim.Adam(model.parameters(), lr=4e-3)
     for step in range(60):
-        random = torch.Generator().manual_seed(step)
-        targets = torch.arange(CONTEXT, 6)
-        drawn = draw_reconstruction(model, clip.shape, CONTEXT, targets, random)
-        result = reconstruct(model, clip, CONTEXT, drawn)
+        (result,) = reconstruct_batch(Processes(), model, [part(model, clip, 6, step)])
         loss, _ = reconstruction_loss(result)
         optimizer.zero_grad()
         loss.backward()
@@ -199,10 +212,7 @@ def test_soon_reconstructs_every_colour_of_new_clips(kind, seed):
     model = make_autoencoder(**arguments(kind))
     optimizer = torch.optim.Adam(model.parameters(), lr=4e-3)
     for step in range(60):
-        random = torch.Generator().manual_seed(step)
-        clips, targets = patches(step), torch.arange(CONTEXT, 4)
-        drawn = draw_reconstruction(model, clips.shape, CONTEXT, targets, random)
-        result = reconstruct(model, clips, CONTEXT, drawn)
+        (result,) = reconstruct_batch(Processes(), model, [part(model, patches(step), 4, step)])
         loss, _ = reconstruction_loss(result)
         optimizer.zero_grad()
         loss.backward()

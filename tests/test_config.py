@@ -404,6 +404,11 @@ REFUSED = {
     "no for a name": ("datasets", {False: {}}, "the name False is no text"),
     "other address": ("weights.i3d", "s3://a/b", "allowed: a path, or an http(s) address"),
     "unknown interpolation": ("report.title", "${nothing}", "report.title: "),
+    "parts without a clip": (
+        "compute.micro_batches",
+        5,
+        "autoencoders.rsvp.pretrain.batch_size: 4 is not possible; allowed: 5 or more",
+    ),
     "schema": ("schema", 3, "schema: 3 is not supported; write schema: 2, which this"),
 }
 
@@ -567,6 +572,9 @@ DEPENDS = {
     ("weights.i3d", "i3d.safetensors"): {"real_features", "evaluate", "check_memorisation"},
     ("compute.save_seconds", 7.0): set(),
     ("compute.compile", True): {"train_diffusion", "predict"},
+    ("compute.micro_batches", 2): {
+        "pretrain_autoencoder", "finetune_autoencoder", "train_diffusion"
+    },
     ("weights.lpips_backbone", "alex.safetensors"): {"evaluate", "measure_semantics"},
     ("weights.detectors.mine.program", "mine.py"): {"real_features", "evaluate"},
     ("weights.i3d", f"https://example.org/mirror#sha256={I3D}"): set(),

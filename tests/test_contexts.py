@@ -254,11 +254,11 @@ def test_each_clip_turns_by_itself_in_its_own_context(tmp_path):
 def test_stage_one_draws_a_context_by_seed_and_step():
     contexts = contexts_of(3, {name: CONTEXTS[name] for name in ("ends", "none")})
     frames = torch.arange(FRAMES).view(1, -1)
-    drawn = [in_context(frames, contexts, 0, step, "pretrain") for step in range(40)]
-    assert len({tuple(order[0].tolist()) for order, _ in drawn}) == 2
+    drawn = [in_context([frames], contexts, 0, step, "pretrain") for step in range(40)]
+    assert len({tuple(order[0][0].tolist()) for order, _ in drawn}) == 2
     assert {(c.first, c.last) for _, c in drawn} == {(3, 0), (2, 1), (0, 0)}
     for (order, context), step in zip(drawn, itertools.count()):
-        assert order[0].tolist() == clip_order(context, FRAMES)
-        assert in_context(frames, contexts, 0, step, "pretrain")[1] == context
-    alone = in_context(frames, contexts_of(3, None), 0, 0, "pretrain")
-    assert alone[0] is frames and alone[1] == Context(first=3)
+        assert order[0][0].tolist() == clip_order(context, FRAMES)
+        assert in_context([frames], contexts, 0, step, "pretrain")[1] == context
+    alone = in_context([frames], contexts_of(3, None), 0, 0, "pretrain")
+    assert alone[0][0] is frames and alone[1] == Context(first=3)

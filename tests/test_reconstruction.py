@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from rsvp.data.micro_batches import uncut
 from rsvp.models.autoencoders.rsvp import Context, DecodedFrames, RsvpAutoencoder
 from rsvp.training.reconstruction import (
     Reconstruction,
@@ -37,8 +38,9 @@ def layers_of(frames=0.0, layers=0.0, mask=0.0):
 def result(frames=0.0, layers=0.0, mask=0.0, motion=0.0):
     """A reconstruction of gray frames that is off by constants."""
     decoded, context = layers_of(frames, layers, mask)
-    losses = layer_losses(GRAY, decoded, context, full(motion, 3, 4, 2, 2), {})
-    return Reconstruction(GRAY, decoded.frames, losses)
+    losses, size = layer_losses(GRAY, decoded, context, full(motion, 3, 4, 2, 2), {})
+    losses["tracks"] = losses["tracks"] / (3.0 * size + 1.0)
+    return Reconstruction(GRAY, decoded.frames, losses, [size])
 
 
 def test_perfect_reconstruction_costs_nothing():
@@ -86,7 +88,7 @@ def test_perceptual_loss_is_of_all_frames_and_weighted():
 def plain(error):
     """Random frames reconstructed with a constant error."""
     frames = 2 * torch.rand(2, 3, 3, 16, 16, generator=torch.Generator().manual_seed(0)) - 1
-    return Reconstruction(frames, frames + error, {"regulariser": torch.tensor(0.125)})
+    return Reconstruction(frames, frames + error, {"regulariser": torch.tensor(0.125)}, [])
 
 
 @pytest.mark.parametrize("made", [result(0.5), plain(0.5)], ids=["layered", "plain"])
@@ -107,19 +109,25 @@ def test_tracks_that_follow_what_moves_cost_nothing():
     context.mask[..., 8:24, 8:24] = 1.0
     right = torch.tensor([4.0, 2.0]).view(1, 1, 2, 1, 1).expand(1, 1, 2, 16, 16)
     decoded.frames = decoded.layers = frames
+
+    def cost():
+        difference, size = track_loss(frames, decoded, context)
+        return (difference / (3.0 * size + 1.0)).item()
+
     costs, losses = [], []
     for share in (1.0, 0.5, 0.0, -1.0):
         decoded.displacement = share * right
-        costs.append(track_loss(frames, decoded, context).item())
-        own = layer_losses(frames, decoded, context, torch.zeros(1, 1, 4, 2, 2), {})
-        losses.append(reconstruction_loss(Reconstruction(frames, frames, own))[0].item())
+        costs.append(cost())
+        own, _ = layer_losses(frames, decoded, context, torch.zeros(1, 1, 4, 2, 2), {})
+        own["tracks"] = torch.tensor(costs[-1])
+        losses.append(reconstruction_loss(Reconstruction(frames, frames, own, []))[0].item())
     assert costs[0] == pytest.approx(0.0, abs=1e-5)
     assert min(costs[1:]) > 0.05
     assert min(losses[1:]) > losses[0] + 1e-3
     # What is outside of the mask may go anywhere.
     decoded.displacement = right.clone()
     decoded.displacement[..., :2, :] = 7.0
-    assert track_loss(frames, decoded, context).item() == pytest.approx(0.0, abs=1e-5)
+    assert cost() == pytest.approx(0.0, abs=1e-5)
 
 
 def test_reconstructs_the_named_frames_with_noise_of_the_step():
@@ -130,7 +138,7 @@ def test_reconstructs_the_named_frames_with_noise_of_the_step():
     def run(seed, targets=(4, 1)):
         random = torch.Generator().manual_seed(seed)
         drawn = draw_reconstruction(autoencoder, clips.shape, 2, torch.tensor(targets), random)
-        return reconstruct(autoencoder, clips, 2, drawn)
+        return reconstruct(autoencoder, clips, 2, drawn, uncut(1))
 
     first = run(0)
     assert torch.equal(first.frames, clips[:, [4, 1]])

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
+from rsvp.data.micro_batches import uncut
 from rsvp.models.regularisers import make_regulariser
 
 CHANNELS = 3
@@ -28,7 +29,11 @@ def output(kind, seed=0, scale=1.0):
 
 def train_pass(own, x, seed):
     """A training step's pass, with what is drawn by a seed."""
-    return own.train_pass(x, own.draw(own.encode(x).shape, generator(seed)))
+    drawn = own.draw(own.encode(x).shape, generator(seed))
+    shown, loss, lesson = own.train_pass(x, drawn, uncut(len(x)))
+    if lesson is not None:
+        own.learn(lesson, drawn)
+    return shown, loss
 
 
 def generator(seed):

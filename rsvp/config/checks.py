@@ -35,6 +35,7 @@ def check(config: Config) -> None:
     for path, section in sections(config):
         check_own_keys(path, section)
         check_budget(path, section)
+        check_batch(path, section, config.compute.micro_batches or 1)
     for name, dataset in config.datasets.items():
         check_dataset(f"datasets.{name}", dataset)
     for name, autoencoder in config.autoencoders.items():
@@ -71,6 +72,13 @@ def check_budget(path: str, section: Any) -> None:
     if seconds is not None and section.steps != type(section)().steps:
         reason = f"{seconds:g}, but {path}.steps is set too, to {section.steps}; remove one: steps"
         refuse(f"{path}.seconds", f"{reason} are found from seconds")
+
+
+def check_batch(path: str, section: Any, micro_batches: int) -> None:
+    """Refuse a batch that has no clip for each of its parts."""
+    size = getattr(section, "batch_size", micro_batches)
+    allowed = f"{micro_batches} or more (compute.micro_batches)"
+    check_that(size >= micro_batches, f"{path}.batch_size", size, allowed)
 
 
 def check_dataset(path: str, dataset: Dataset) -> None:

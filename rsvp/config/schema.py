@@ -203,6 +203,9 @@ class Compute(Section):
     deterministic: bool = False
     # Compile denoisers by torch.compile: for a GPU; on a CPU it brings nothing.
     compile: bool | None = None
+    # Parts of a training step's batch that are computed one at a time, by default one; as many
+    # processes, at most, share a training (docs/training.md).
+    micro_batches: Count | None = None
     # Seconds of work that are lost, at most, when a job is killed.
     save_seconds: Positive = 120.0
 

@@ -193,24 +193,29 @@ def names(kind: type[Section], *others: str) -> tuple[str, ...]:
     return tuple(key for key in kind.model_fields if key not in others)
 
 
-NETWORKS = names(Compute, "save_seconds")
-DEVICE = names(Compute, "save_seconds", "compile")
+NETWORKS = names(Compute, "save_seconds", "micro_batches")
+DEVICE = names(Compute, "save_seconds", "micro_batches", "compile")
 CLIPS = ("max_clips", "horizon")
 VIDEOS = ("source", "generated", "resolution", "fps")
 FRAMES = (*VIDEOS, "path", "resize", "max_videos", "decode_jobs", "ffmpeg")
 CUT = names(Dataset, "ffmpeg", "contexts")
-TRAINED = {"seed": True, "contexts": chosen_contexts, "compute": DEVICE}
+ENCODED = {"seed": True, "contexts": chosen_contexts, "compute": DEVICE}
+TRAINED = ENCODED | {"compute": (*DEVICE, "micro_batches"), "weights": training_weights}
 SCORED = {"windows": feature_windows, "compute": measuring}
 # By stage: by key of its settings the keys of that section, or a function of config and name.
 HANDED: dict[str, dict[str, Any]] = {
     "generate_videos": {"dataset": VIDEOS},
     "decode": {"dataset": FRAMES},
     "split": {"dataset": CUT},
-    "pretrain_autoencoder": TRAINED | {"autoencoder": pretrained, "weights": training_weights},
-    "finetune_autoencoder": TRAINED | {"autoencoder": finetuned, "weights": training_weights},
-    "cache_latents": TRAINED | {"autoencoder": ("latent_copies",)},
+    "pretrain_autoencoder": TRAINED | {"autoencoder": pretrained},
+    "finetune_autoencoder": TRAINED | {"autoencoder": finetuned},
+    "cache_latents": ENCODED | {"autoencoder": ("latent_copies",)},
     "reconstruct": {"seed": True, "evaluation": CLIPS, "compute": DEVICE},
-    "train_diffusion": {"seed": True, "predictor": denoiser, "compute": NETWORKS},
+    "train_diffusion": {
+        "seed": True,
+        "predictor": denoiser,
+        "compute": (*NETWORKS, "micro_batches"),
+    },
     "predict": {
         "seed": True,
         "predictor": (*ROW_KEYS, "same_as"),

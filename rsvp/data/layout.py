@@ -15,6 +15,7 @@ from torch import Tensor
 from rsvp.config.schema import ObservedFrames
 from rsvp.data.contexts import observed_frames, predicted_frames
 from rsvp.data.latents import TemporalScope, split_latents
+from rsvp.data.micro_batches import MicroBatch
 
 
 class LatentBatch(NamedTuple):
@@ -30,6 +31,20 @@ class LatentBatch(NamedTuple):
             part and {name: value.to(device, non_blocking=True) for name, value in part.items()}
             for part in self
         ))  # fmt: skip
+
+    def rows(self, part: MicroBatch) -> "LatentBatch":
+        """Return a part of the batch."""
+        return LatentBatch(*(
+            values and {name: part.rows(value) for name, value in values.items()}
+            for values in self
+        ))  # fmt: skip
+
+    @property
+    def counted(self) -> int:
+        """Number of the targets' values that count."""
+        if self.wanted is None:
+            return sum(value.numel() for value in self.targets.values())
+        return sum(int(value.sum()) for value in self.wanted.values())
 
     def shapes(self) -> dict[str, dict[str, list[int]]]:
         """Return the shapes (T, C, h, w) that the denoiser is made for."""

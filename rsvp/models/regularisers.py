@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rsvp.data.micro_batches import MicroBatch
+
 VARIANCE_SHARE = 0.02  # of each training step in the moving average
 ALMOST_ONE = 1.0 - 1e-6
 Drawn = Tensor | int | None  # noise of the latents' shape, or a seed
@@ -41,11 +43,17 @@ class LatentRegulariser(nn.Module, ABC):
         return None
 
     @abstractmethod
-    def train_pass(self, x: Tensor, drawn: Drawn) -> tuple[Tensor, Tensor]:
+    def train_pass(
+        self, x: Tensor, drawn: Drawn, part: MicroBatch
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return the decoder's input in training for an encoder's output, and a loss to add.
 
-        drawn: what `draw` gave for the latents' shape.
+        Also return a tensor whose sum over the batch is for `learn`, if there is anything to learn.
+        drawn: what `draw` gave for the latents' shape. part: the part of the batch that x is of.
         """
+
+    def learn(self, total: Tensor, drawn: Drawn) -> None:
+        """Learn from a batch what no gradient teaches."""
 
 
 class Noisy(LatentRegulariser):
@@ -67,9 +75,9 @@ class Tanh(Noisy):
     def encode(self, x: Tensor) -> Tensor:
         return x.tanh()
 
-    def train_pass(self, x: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
+    def train_pass(self, x: Tensor, drawn: Tensor, part: MicroBatch) -> tuple[Tensor, Tensor, None]:
         latents = x.tanh()
-        return latents + self.latent_noise * drawn.to(latents), x.new_zeros(())
+        return latents + self.latent_noise * drawn.to(latents), x.new_zeros(()), None
 
 
 class Kl(Noisy):
@@ -95,24 +103,31 @@ class Kl(Noisy):
     def encode(self, x: Tensor) -> Tensor:
         return x.chunk(2, -3)[0]
 
-    def train_pass(self, x: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
+    def train_pass(
+        self, x: Tensor, drawn: Tensor, part: MicroBatch
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         mean, log_variance = x.chunk(2, -3)
         log_variance = log_variance.clamp(
             -30.0, 20.0
         )  # as in latent diffusion, so that exp is finite
         divergence = 0.5 * (mean.square() + log_variance.exp() - 1.0 - log_variance).mean()
+        variance = None
         if self.training:
-            self.variance.lerp_(log_variance.detach().float().exp().mean(), VARIANCE_SHARE)
+            variance = part.share * log_variance.detach().float().exp().mean()
         latents = mean + (0.5 * log_variance).exp() * drawn.to(mean)
-        return latents, self.weight * divergence
+        return latents, self.weight * divergence, variance
+
+    def learn(self, total: Tensor, drawn: Tensor) -> None:
+        self.variance.lerp_(total, VARIANCE_SHARE)
 
 
 class Vq(LatentRegulariser):
     """The nearest of learnt codes, moving averages of the outputs that are nearest to them (van den
     Oord et al., "Neural discrete representation learning", 2017, equation 3 and appendix A.1).
 
-    Codes far from all outputs are replaced by some of the encoder's outputs. In evaluation mode,
-    and so in fine-tuning, codes stay as they are.
+    Codes far from all outputs are replaced by some of the encoder's outputs. Each process of a
+    training learns the same codes, from the whole batch. In evaluation mode, and so in fine-tuning,
+    codes stay as they are.
     """
 
     def __init__(self, channels: int, codes: int, decay: float, commitment: float) -> None:
@@ -123,7 +138,7 @@ class Vq(LatentRegulariser):
         self.commitment = commitment
         self.codebook = VectorQuantize(
             channels, codebook_size=codes, decay=decay, commitment_weight=0.0,
-            threshold_ema_dead_code=0.5,
+            threshold_ema_dead_code=0.5, sync_codebook=False,
         )  # fmt: skip
 
     def encode(self, x: Tensor) -> Tensor:
@@ -135,11 +150,18 @@ class Vq(LatentRegulariser):
     def draw(self, shape: Sequence[int], random: torch.Generator) -> int:
         return int(torch.randint(2**31, (1,), generator=random))
 
-    def train_pass(self, x: Tensor, drawn: int) -> tuple[Tensor, Tensor]:
+    def train_pass(
+        self, x: Tensor, drawn: int, part: MicroBatch
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        quantised = self.decode(x.detach())
+        shown = x + (quantised - x).detach()
+        outputs = part.placed(x.detach()) if self.training else None
+        return shown, self.commitment * F.mse_loss(x, quantised), outputs
+
+    def learn(self, total: Tensor, drawn: int) -> None:
         # The library draws replacements from PyTorch's global random generator.
         torch.manual_seed(drawn)
-        quantised = by_place(x.detach(), lambda x: self.codebook(x)[0])
-        return x + (quantised - x).detach(), self.commitment * F.mse_loss(x, quantised)
+        by_place(total, lambda x: self.codebook(x)[0])
 
 
 class Fsq(LatentRegulariser):
@@ -163,8 +185,8 @@ class Fsq(LatentRegulariser):
         # The library bounds by tanh as well, shifted where the number of levels is even.
         return self.quantised(latents.float().clamp(-ALMOST_ONE, ALMOST_ONE).atanh())
 
-    def train_pass(self, x: Tensor, drawn: None) -> tuple[Tensor, Tensor]:
-        return self.quantised(x), x.new_zeros(())
+    def train_pass(self, x: Tensor, drawn: None, part: MicroBatch) -> tuple[Tensor, Tensor, None]:
+        return self.quantised(x), x.new_zeros(()), None
 
     def quantised(self, x: Tensor) -> Tensor:
         """Return an encoder's output, bounded and rounded, in [-1, 1]."""

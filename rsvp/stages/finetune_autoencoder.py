@@ -16,7 +16,6 @@ from torch import Tensor
 from rsvp.config.stages import Settings
 from rsvp.data.clips import Clips, evaluation_clips
 from rsvp.data.contexts import contexts_of
-from rsvp.data.pixels import to_float
 from rsvp.models.autoencoders.kinds import load_autoencoder
 from rsvp.models.bundle import save_bundle
 from rsvp.runtime.device import device_name, make_fabric
@@ -37,7 +36,8 @@ from rsvp.training.calibration import planned_steps
 from rsvp.training.cost import autoencoder_flops
 from rsvp.training.early_stopping import DIVERGED, EarlyStopping
 from rsvp.training.ema import WeightAverage
-from rsvp.training.reconstruction import ReconstructionDraw
+from rsvp.training.processes import Processes
+from rsvp.training.reconstruction import ClipPart, clip_parts
 from rsvp.training.run import NotFinite, TrainingRun, learning_rate, set_learning_rate
 from rsvp.training.state import Stateful
 from rsvp.training.validation import ReconstructionValidator, load_perceptual, other_clips
@@ -61,7 +61,9 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     fabric = make_fabric(settings.compute, seed)
     clips, held_out = (Clips(arguments.dataset, split) for split in ("train", "validation"))
     contexts = contexts_of(clips.context_frames, settings.contexts)
-    batches = ClipBatches(clips, seed, config.batch_size, clips.augment, "finetune")
+    processes = Processes(settings.compute.micro_batches or 1)
+    parts = processes.own(config.batch_size)
+    batches = ClipBatches(clips, seed, parts, clips.augment, "finetune")
 
     # Both sides and their optimisers: low momentum, as adversarial training wants. Not fused, for
     # the reason that pretraining's is not.
@@ -91,29 +93,27 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     validator = ReconstructionValidator(held_out, watched, perceptual, fabric.device)
     r1_weight = config.r1_weight if config.regularisation == "r1" else 0.0
 
-    def batch(step: int) -> tuple[Tensor, int, ReconstructionDraw]:
+    def batch(step: int) -> list[ClipPart]:
         """Draw clips, their observed frames, and noise on the CPU, ahead of a GPU."""
         frames, context = in_context(batches[step], contexts, seed, step, "finetune")
         random = generator(seed, step, "finetune")
-        drawn = draw_consecutive(autoencoder, frames.shape, context, config.target_frames, random)
+        shape = (config.batch_size, *frames[0].shape[1:])
+        drawn = draw_consecutive(autoencoder, shape, context, config.target_frames, random)
         observed = context.first + context.last
-        return frames.to(fabric.device), observed, drawn.to(fabric.device)
+        return [part.to(fabric.device) for part in clip_parts(parts, frames, observed, drawn)]
 
-    def update(
-        step: int, rate: float, made: tuple[Tensor, int, ReconstructionDraw]
-    ) -> dict[str, Tensor]:
+    def update(step: int, rate: float, made: list[ClipPart]) -> dict[str, Tensor]:
         set_learning_rate(optimizer, rate)
-        frames, observed, drawn = made
-        fake, real, losses = generator_step(
-            fabric, autoencoder, discriminators, optimizer, to_float(frames), observed, drawn,
-            seed, step, l1=frame_losses.l1, l2=frame_losses.l2,
+        fakes, reals, losses = generator_step(
+            fabric, processes, autoencoder, discriminators, optimizer, made, seed, step,
+            l1=frame_losses.l1, l2=frame_losses.l2,
             lpips=config.lpips, perceptual=perceptual, patches=config.sliced_wasserstein,
             adversarial=config.adversarial, adaptive=config.adaptive_weight,
             feature_matching=config.feature_matching,
         )  # fmt: skip
         r1 = lazy_r1(step, r1_weight, config.r1_every)
         losses |= discriminator_step(
-            fabric, discriminators, discriminator_optimizer, fake, real, r1
+            fabric, processes, discriminators, discriminator_optimizer, made, fakes, reals, r1
         )
         average.update(autoencoder)
         return losses

@@ -10,7 +10,6 @@ from torch import Tensor
 from rsvp.config.stages import Settings
 from rsvp.data.clips import Clips, evaluation_clips
 from rsvp.data.contexts import contexts_of
-from rsvp.data.pixels import to_float
 from rsvp.models.autoencoders.kinds import autoencoder_arguments, make_autoencoder
 from rsvp.models.bundle import save_bundle, start_from
 from rsvp.runtime.device import device_name, make_fabric
@@ -21,8 +20,10 @@ from rsvp.training.batches import ClipBatches, in_context, read_ahead
 from rsvp.training.calibration import planned_steps
 from rsvp.training.cost import autoencoder_flops
 from rsvp.training.ema import WeightAverage
+from rsvp.training.processes import Processes
 from rsvp.training.reconstruction import (
-    ReconstructionDraw,
+    ClipPart,
+    clip_parts,
     draw_reconstruction,
     reconstruction_step,
 )
@@ -42,7 +43,9 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     fabric = make_fabric(settings.compute, seed)
     clips, held_out = (Clips(arguments.dataset, split) for split in ("train", "validation"))
     contexts = contexts_of(clips.context_frames, settings.contexts)
-    batches = ClipBatches(clips, seed, config.batch_size, clips.augment, "pretrain")
+    processes = Processes(settings.compute.micro_batches or 1)
+    parts = processes.own(config.batch_size)
+    batches = ClipBatches(clips, seed, parts, clips.augment, "pretrain")
 
     # The autoencoder, its optimiser and its average.
     constructor = autoencoder_arguments(settings.autoencoder)
@@ -68,21 +71,19 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         held_out, evaluation_clips(held_out, MOST_CLIPS), perceptual, fabric.device
     )
 
-    def batch(step: int) -> tuple[Tensor, int, ReconstructionDraw]:
+    def batch(step: int) -> list[ClipPart]:
         """Draw clips, their observed frames, and noise on the CPU, ahead of a GPU."""
         frames, context = in_context(batches[step], contexts, seed, step, "pretrain")
         observed, random = context.first + context.last, generator(seed, step, "pretrain")
-        targets = torch.randperm(frames.shape[1], generator=random)[: config.target_frames]
-        drawn = draw_reconstruction(autoencoder, frames.shape, observed, targets, random)
-        return frames.to(fabric.device), observed, drawn.to(fabric.device)
+        shape = (config.batch_size, *frames[0].shape[1:])
+        targets = torch.randperm(shape[1], generator=random)[: config.target_frames]
+        drawn = draw_reconstruction(autoencoder, shape, observed, targets, random)
+        return [part.to(fabric.device) for part in clip_parts(parts, frames, observed, drawn)]
 
-    def update(
-        step: int, rate: float, made: tuple[Tensor, int, ReconstructionDraw]
-    ) -> dict[str, Tensor]:
+    def update(step: int, rate: float, made: list[ClipPart]) -> dict[str, Tensor]:
         set_learning_rate(optimizer, rate)
-        frames, observed, drawn = made
         losses = reconstruction_step(
-            fabric, autoencoder, optimizer, to_float(frames), observed, drawn,
+            fabric, processes, autoencoder, optimizer, made,
             l1=config.l1, l2=config.l2, lpips=config.lpips, perceptual=perceptual,
         )  # fmt: skip
         if average is not None:

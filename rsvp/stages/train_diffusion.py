@@ -22,8 +22,15 @@ from rsvp.runtime.random import generator
 from rsvp.training.batches import LatentBatches, read_ahead
 from rsvp.training.calibration import planned_steps
 from rsvp.training.cost import forward_flops
-from rsvp.training.denoising import NoiseDraw, diffusion_loss, diffusion_step, draw_noise
+from rsvp.training.denoising import (
+    DiffusionPart,
+    diffusion_loss,
+    diffusion_step,
+    divided,
+    draw_noise,
+)
 from rsvp.training.ema import WeightAverage
+from rsvp.training.processes import Processes
 from rsvp.training.run import TrainingRun, learning_rate, set_learning_rate
 
 VALIDATE_EVERY = 100  # steps
@@ -40,6 +47,8 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     config, seed = settings.predictor, settings.seed
     fabric = make_fabric(settings.compute, seed)
     latents, held_out = (Latents(arguments.latents, split) for split in ("train", "validation"))
+    processes = Processes(settings.compute.micro_batches or 1)
+    parts = processes.own(config.batch_size)
     batches = LatentBatches(latents, seed, config.batch_size, config.augment_latents)
     contexts = len(batches.layout.contexts)
 
@@ -70,18 +79,18 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         deviation=config.time_std,
     )
 
-    def batch(step: int) -> tuple[LatentBatch, NoiseDraw]:
+    def batch(step: int) -> list[DiffusionPart]:
         """Draw latents and noise on the CPU, ahead of a GPU."""
         chosen = batches[step]
         drawn = draw(chosen, random=generator(seed, step, "diffusion"))
         random = generator(seed, step, "null condition")
         dropped = torch.rand(len(drawn.times), generator=random) < config.drop_context
-        return chosen.to(fabric.device), drawn._replace(dropped=dropped).to(fabric.device)
+        made = divided(chosen, drawn._replace(dropped=dropped), parts)
+        return [part.to(fabric.device) for part in made]
 
-    def update(step: int, rate: float, made: tuple[LatentBatch, NoiseDraw]) -> dict[str, Tensor]:
+    def update(step: int, rate: float, made: list[DiffusionPart]) -> dict[str, Tensor]:
         set_learning_rate(optimizer, rate)
-        chosen, drawn = made
-        return diffusion_step(fabric, denoiser, average, optimizer, chosen, objective, drawn)
+        return diffusion_step(fabric, processes, denoiser, average, optimizer, made, objective)
 
     @torch.no_grad()
     def averaged_loss(chosen: LatentBatch, purpose: str) -> Tensor:

@@ -6,20 +6,25 @@ import torch
 import torch.nn.functional as F
 from lightning_fabric import Fabric
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from rsvp.config.schema import ObservedFrames
+from rsvp.data.micro_batches import MicroBatch
 from rsvp.metrics.sliced_wasserstein import sliced_wasserstein
 from rsvp.models.autoencoders.base import ClipAutoencoder
 from rsvp.models.discriminators import ClipDiscriminator, ImageDiscriminator
 from rsvp.runtime.random import generator
-from rsvp.training.augmentation import AdaptiveAugmentation
+from rsvp.training.augmentation import AdaptiveAugmentation, overfitting
+from rsvp.training.processes import Processes
 from rsvp.training.reconstruction import (
+    ClipPart,
     ReconstructionDraw,
     draw_reconstruction,
-    reconstruct,
+    reconstruct_batch,
     reconstruction_loss,
 )
 
+Answer = list[tuple[Tensor, list[Tensor]]]  # logits and features of each discriminator
 MOST_WEIGHT = 1e4  # of the adaptive weight: a gradient that vanishes must not make it infinite
 
 
@@ -34,15 +39,17 @@ class Discriminators(nn.Module):
         self.image, self.clip = ImageDiscriminator(width), ClipDiscriminator(width)
         self.augmentation = augmentation
 
-    def forward(self, clips: Tensor) -> list[tuple[Tensor, list[Tensor]]]:
+    def forward(self, clips: Tensor) -> Answer:
         """Return logits and features of both discriminators."""
         return [self.image(clips.flatten(0, 1)), self.clip(clips.transpose(1, 2))]
 
-    def augment(self, fake: Tensor, real: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
+    def augment(
+        self, fake: Tensor, real: Tensor, random: torch.Generator, part: MicroBatch
+    ) -> tuple[Tensor, Tensor]:
         """Transform clips and their reconstructions alike, where there is an augmentation."""
         if self.augmentation is None:
             return fake, real
-        return self.augmentation(fake, real, random)
+        return self.augmentation(fake, real, random, part)
 
 
 def draw_consecutive(
@@ -65,12 +72,11 @@ def draw_consecutive(
 
 def generator_step(
     fabric: Fabric,
+    processes: Processes,
     autoencoder: ClipAutoencoder,
     discriminators: Discriminators,
     optimizer: torch.optim.Optimizer,
-    clips: Tensor,
-    context_frames: int,
-    drawn: ReconstructionDraw,
+    parts: Sequence[ClipPart],
     seed: int,
     step: int,
     *,
@@ -82,62 +88,94 @@ def generator_step(
     adversarial: float,
     adaptive: bool,
     feature_matching: float,
-) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-    """Update an autoencoder once on clips (B, T, 3, H, H): see `draw_consecutive`.
+) -> tuple[list[Tensor], list[Tensor], dict[str, Tensor]]:
+    """Update an autoencoder once on this process's micro-batches, drawn by `draw_consecutive`.
 
     Weights are those of `docs/training.md`; `patches` is that of the sliced Wasserstein distance.
-    Return reconstructed and real frames, as the discriminators are to see them, and the losses.
+    Return reconstructed and real frames of each micro-batch, as the discriminators are to see them,
+    and the batch's losses.
     """
     discriminators.requires_grad_(False)
     with fabric.autocast():
-        result = reconstruct(autoencoder, clips, context_frames, drawn)
-        reconstruction, parts = reconstruction_loss(result, l1, l2, lpips, perceptual)
-        fake, real = discriminators.augment(
-            result.predicted, result.frames, generator(seed, step, "augment")
+        results = reconstruct_batch(processes, autoencoder, parts)
+        found = [reconstruction_loss(result, l1, l2, lpips, perceptual) for result in results]
+        pairs = [
+            discriminators.augment(
+                result.predicted, result.frames, generator(seed, step, "augment"), part.part
+            )
+            for part, result in zip(parts, results, strict=True)
+        ]
+        fakes, reals = ([pair[side] for pair in pairs] for side in (0, 1))
+        answers = zip(
+            judged(discriminators, fakes),
+            judged(discriminators, [real.detach() for real in reals]),
+            strict=True,
         )
-        fooling, features = generator_loss(discriminators, fake, real)
-    shown = {name: parts[name] for name in ("l1", "lpips") if name in parts}
+        values = [
+            generator_losses(*reconstruction, *answer)
+            for reconstruction, answer in zip(found, answers, strict=True)
+        ]
     if patches:
         places = int(torch.randint(2**31, (1,), generator=generator(seed, step, "patches")))
-        distance = sliced_wasserstein(result.predicted.float(), result.frames, places).mean()
-        reconstruction, shown["patches"] = reconstruction + patches * distance, distance
+        for result, value in zip(results, values, strict=True):
+            distances = sliced_wasserstein(result.predicted.float(), result.frames, places)
+            value["patches"] = distances.mean()
+            value["reconstruction"] = value["reconstruction"] + patches * value["patches"]
     weight: Tensor | float = adversarial
+    ratio = {}
     if adaptive:
-        shown["adaptive_weight"] = adaptive_weight(reconstruction, fooling, autoencoder.last_layer)
-        weight = weight * shown["adaptive_weight"]
+        ratio["adaptive_weight"] = adaptive_weight(processes, parts, values, autoencoder.last_layer)
+        weight = weight * ratio["adaptive_weight"]
+    losses = [
+        value["reconstruction"]
+        + weight * value["adversarial"]
+        + feature_matching * value["features"]
+        for value in values
+    ]
     optimizer.zero_grad()
-    (reconstruction + weight * fooling + feature_matching * features).backward()
+    shown = processes.backward(autoencoder, parts, losses, values) | ratio
     torch.nn.utils.clip_grad_norm_(autoencoder.parameters(), 1.0)
     optimizer.step()
     discriminators.requires_grad_(True)
-    losses = {"reconstruction": reconstruction, "adversarial": fooling, "features": features}
-    return fake, real, losses | shown
+    return fakes, reals, shown
 
 
 def discriminator_step(
     fabric: Fabric,
+    processes: Processes,
     discriminators: Discriminators,
     optimizer: torch.optim.Optimizer,
-    fake: Tensor,
-    real: Tensor,
+    parts: Sequence[ClipPart],
+    fakes: Sequence[Tensor],
+    reals: Sequence[Tensor],
     r1: float = 0.0,
 ) -> dict[str, Tensor]:
-    """Update the discriminators once, and their augmentation; return the losses.
+    """Update the discriminators once, and their augmentation; return the batch's losses.
 
-    r1: weight of the gradient penalty in this step.
+    fakes, reals: this process's micro-batches. r1: weight of the gradient penalty in this step.
     """
     with fabric.autocast():
-        fakes, reals = discriminator_logits(discriminators, fake, real)
-        hinge = hinge_loss(fakes, reals)
-    losses = {"discriminator": hinge}
+        of_fakes = judged(discriminators, [fake.detach() for fake in fakes])
+        of_reals = judged(discriminators, reals)
+        values = [
+            {"discriminator": hinge_loss(fake, real)}
+            for fake, real in zip(of_fakes, of_reals, strict=True)
+        ]
     if r1:
-        losses["r1"] = r1 * gradient_penalty(discriminators, real)
+        for value, penalty in zip(values, gradient_penalties(discriminators, reals), strict=True):
+            value["r1"] = r1 * penalty
+    losses = [
+        sum(value.values(), start=torch.zeros_like(value["discriminator"])) for value in values
+    ]
+    if discriminators.augmentation is not None:
+        for value, real in zip(values, of_reals, strict=True):
+            value["overfit"] = overfitting([logits for logits, _ in real])
     optimizer.zero_grad()
-    sum(losses.values(), start=hinge.new_zeros(())).backward()
+    found = processes.backward(discriminators, parts, losses, values)
     optimizer.step()
     if discriminators.augmentation is not None:
-        losses |= discriminators.augmentation.adapt(reals)
-    return losses
+        found["augmented"] = discriminators.augmentation.adapt(found["overfit"], parts[0].part.size)
+    return found
 
 
 def lazy_r1(step: int, weight: float, every: int) -> float:
@@ -148,64 +186,82 @@ def lazy_r1(step: int, weight: float, every: int) -> float:
     return 0.0 if step % every else every * weight
 
 
-def discriminator_logits(
-    discriminators: nn.Module, fake: Tensor, real: Tensor
-) -> tuple[list[Tensor], list[Tensor]]:
-    """Return each discriminator's logits of fake, without a gradient to its maker, and of real."""
-    fakes, reals = discriminators(fake.detach()), discriminators(real)
-    return [logits for logits, _ in fakes], [logits for logits, _ in reals]
+def judged(discriminators: nn.Module, clips: Sequence[Tensor]) -> list[Answer]:
+    """Return the discriminators' answers to micro-batches, which see the same weights.
+
+    Spectral norm changes them at each use, so they are computed once for a batch.
+    """
+    with parametrize.cached():
+        return [discriminators(clip) for clip in clips]
 
 
-def hinge_loss(fakes: list[Tensor], reals: list[Tensor]) -> Tensor:
+def hinge_loss(fakes: Answer, reals: Answer) -> Tensor:
     """Return the discriminators' hinge loss (Lim and Ye, "Geometric GAN", 2017) from the logits."""
     losses = [
         0.5 * (F.relu(1.0 + f).mean() + F.relu(1.0 - r).mean())
-        for f, r in zip(fakes, reals, strict=True)
+        for (f, _), (r, _) in zip(fakes, reals, strict=True)
     ]
     return sum(losses, start=losses[0].new_zeros(())) / len(losses)
 
 
-def generator_loss(discriminators: nn.Module, fake: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the generator's losses: minus the logits, and the distance of features.
+def generator_losses(
+    reconstruction: Tensor, parts: dict[str, Tensor], fakes: Answer, reals: Answer
+) -> dict[str, Tensor]:
+    """Return the generator's losses by name, with those of its parts that are shown.
 
-    Feature matching (Salimans et al., "Improved techniques for training GANs", 2016, section 3.1):
-    mean absolute difference of the discriminators' features of fake and of real.
+    Adversarial: minus the logits. Feature matching (Salimans et al., "Improved techniques for
+    training GANs", 2016, section 3.1): mean absolute difference of the discriminators' features of
+    fake and of real.
     """
-    fakes, reals = discriminators(fake), discriminators(real.detach())
     adversarial = sum(-logits.mean() for logits, _ in fakes) / len(fakes)
     distances = [
         (f - r.detach()).abs().mean()
         for (_, fs), (_, rs) in zip(fakes, reals, strict=True)
         for f, r in zip(fs, rs, strict=True)
     ]
-    return adversarial, sum(distances, start=distances[0].new_zeros(())) / len(distances)
+    features = sum(distances, start=distances[0].new_zeros(())) / len(distances)
+    losses = {"reconstruction": reconstruction, "adversarial": adversarial, "features": features}
+    return losses | {name: parts[name] for name in ("l1", "lpips") if name in parts}
 
 
-def adaptive_weight(reconstruction: Tensor, adversarial: Tensor, last_layer: Tensor) -> Tensor:
+def adaptive_weight(
+    processes: Processes,
+    parts: Sequence[ClipPart],
+    losses: Sequence[dict[str, Tensor]],
+    last_layer: Tensor,
+) -> Tensor:
     """Return the weight under which both losses pull alike at the decoder's last layer.
 
-    Ratio of the norms of their gradients (Esser et al., "Taming transformers for high-resolution
-    image synthesis", 2021, equation 7), from 0 to `MOST_WEIGHT`; without a gradient of its own. The
-    losses keep their graphs.
+    Ratio of the norms of the batch's gradients (Esser et al., "Taming transformers for
+    high-resolution image synthesis", 2021, equation 7), from 0 to `MOST_WEIGHT`; without a gradient
+    of its own. The losses, of this process's micro-batches, keep their graphs.
     """
-    norms = [
-        torch.autograd.grad(loss, last_layer, retain_graph=True)[0].norm()
-        for loss in (reconstruction, adversarial)
+    gradients = [
+        [
+            torch.autograd.grad(part.share * value[name], last_layer, retain_graph=True)[0]
+            for name in ("reconstruction", "adversarial")
+        ]
+        for part, value in zip(parts, losses, strict=True)
     ]
+    norms = [gradient.norm() for gradient in processes.totals(gradients)]
     return (norms[0] / (norms[1] + 1e-6)).clamp(max=MOST_WEIGHT).detach()
 
 
-def gradient_penalty(discriminators: nn.Module, real: Tensor) -> Tensor:
+def gradient_penalties(discriminators: nn.Module, reals: Sequence[Tensor]) -> list[Tensor]:
     """Return half the squared norm of the logits' gradient at real clips (B, T, 3, H, H).
 
-    Mean over the items of a discriminator (frames or clips), then over discriminators.
+    One for each micro-batch: mean over the items of a discriminator (frames or clips), then over
+    discriminators.
 
     R1 (Mescheder et al., "Which training methods for GANs do actually converge?", 2018, equation 9)
     without its weight; a patch discriminator's logits are summed over the patches.
     """
-    real = real.detach().float().requires_grad_()
+    reals = [real.detach().float().requires_grad_() for real in reals]
     penalties = []
-    for logits, _ in discriminators(real):
-        (gradient,) = torch.autograd.grad(logits.sum(), real, create_graph=True)
-        penalties.append(0.5 * gradient.square().sum() / len(logits))
-    return torch.stack(penalties).mean()
+    for real, answer in zip(reals, judged(discriminators, reals), strict=True):
+        own = []
+        for logits, _ in answer:
+            (gradient,) = torch.autograd.grad(logits.sum(), real, create_graph=True)
+            own.append(0.5 * gradient.square().sum() / len(logits))
+        penalties.append(torch.stack(own).mean())
+    return penalties

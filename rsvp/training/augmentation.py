@@ -6,10 +6,13 @@ The transformations are those of the paper's appendix B that suit small frames, 
 and each is differentiable, since the generator learns through them.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+
+from rsvp.data.micro_batches import MicroBatch
 
 MOST = 0.8  # of p: above it transformations may show in what is generated (section 2)
 
@@ -84,7 +87,9 @@ class AdaptiveAugmentation(nn.Module):
         self.target, self.clips = target, clips
         self.register_buffer("p", torch.zeros(()))
 
-    def forward(self, fake: Tensor, real: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, fake: Tensor, real: Tensor, random: torch.Generator, part: MicroBatch
+    ) -> tuple[Tensor, Tensor]:
         """Return both (B, T, 3, H, H), each clip and its reconstruction transformed alike.
 
         Alike, so that the features of the two can still be matched.
@@ -92,7 +97,8 @@ class AdaptiveAugmentation(nn.Module):
         p = float(self.p)
         if p == 0.0:
             return fake, real
-        drawn = [draw_transformation(p, real.shape[-1], random) for _ in real]
+        size = real.shape[-1]
+        drawn = [draw_transformation(p, size, random) for _ in range(part.last)][part.first :]
         fake, real = (
             torch.stack([change(clip) for change, clip in zip(drawn, clips, strict=True)])
             for clips in (fake, real)
@@ -100,15 +106,16 @@ class AdaptiveAugmentation(nn.Module):
         return fake, real
 
     @torch.no_grad()
-    def adapt(self, reals: list[Tensor]) -> dict[str, Tensor]:
-        """Move `p` by the sign heuristic r_t = E[sign(D(real))] (equation 1); return both.
-
-        reals: logits of real clips of each discriminator, the last one's a row per clip.
-        """
-        overfit = torch.stack([logits.sign().float().mean() for logits in reals]).mean()
-        change = (overfit - self.target).sign() * len(reals[-1]) / self.clips
+    def adapt(self, overfit: Tensor, clips: int) -> Tensor:
+        """Move `p` by the batch's `overfitting` and its number of clips; return it."""
+        change = (overfit - self.target).sign() * clips / self.clips
         self.p.add_(change.to(self.p)).clamp_(0.0, MOST)
-        return {"overfit": overfit, "augmented": self.p.clone()}
+        return self.p.clone()
+
+
+def overfitting(reals: Sequence[Tensor]) -> Tensor:
+    """Return the sign heuristic r_t = E[sign(D(real))] (equation 1) from discriminators' logits."""
+    return torch.stack([logits.detach().sign().float().mean() for logits in reals]).mean()
 
 
 def reflected(size: int, shift: int, device: torch.device) -> Tensor:

@@ -15,6 +15,7 @@ from rsvp.data.clips import Clips
 from rsvp.data.contexts import PREFIX, clip_order
 from rsvp.data.latents import Latents
 from rsvp.data.layout import LatentBatch, Layout, joined
+from rsvp.data.micro_batches import MicroBatch
 from rsvp.data.symmetries import turned
 from rsvp.runtime.random import generator
 
@@ -48,21 +49,26 @@ def read_ahead(
 class ClipBatches:
     """Clips of training, uint8 (B, T, 3, H, W), drawn with replacement, under random symmetries.
 
-    Item `step` is the batch of that step.
+    Item `step` is those `parts` of that step's batch.
     """
 
     def __init__(
-        self, clips: Clips, seed: int, batch_size: int, augment: Augment, purpose: str
+        self, clips: Clips, seed: int, parts: Sequence[MicroBatch], augment: Augment, purpose: str
     ) -> None:
-        self.clips, self.seed, self.batch_size = clips, seed, batch_size
+        self.clips, self.seed, self.parts = clips, seed, parts
         self.augment, self.purpose = augment, purpose
 
-    def __getitem__(self, step: int) -> Tensor:
+    def __getitem__(self, step: int) -> list[Tensor]:
         random = generator(self.seed, step, f"{self.purpose} clips")
-        drawn = torch.randint(len(self.clips), (self.batch_size,), generator=random)
+        size = self.parts[0].size
+        drawn = torch.randint(len(self.clips), (size,), generator=random)
+        turns = torch.randint(0, 8, (size,), generator=random)
+        return [self.batch(part.rows(drawn), part.rows(turns)) for part in self.parts]
+
+    def batch(self, drawn: Tensor, turns: Tensor) -> Tensor:
+        """Return the clips of these numbers, each turned so."""
         frames = torch.stack([self.clips.frames(int(i)) for i in drawn])
         batch = rearrange(frames, "b t h w c -> b t c h w")
-        turns = torch.randint(0, 8, (self.batch_size,), generator=random)
         return torch.stack(
             [turned(c, int(k), self.augment) for c, k in zip(batch, turns, strict=True)]
         )
@@ -112,15 +118,17 @@ def layout_of(latents: Latents) -> Layout:
 
 
 def in_context(
-    clips: Tensor,
+    parts: Sequence[Tensor],
     contexts: Mapping[str, ObservedFrames],
     seed: int,
     step: int,
     purpose: str,
-) -> tuple[Tensor, ObservedFrames]:
+) -> tuple[list[Tensor], ObservedFrames]:
     """Draw a context by (seed, step); return clips (B, T, …) in its order of frames, and itself."""
     random = generator(seed, step, f"{purpose} context")
     names = list(contexts)
     name = names[int(torch.randint(len(names), (1,), generator=random))]
     context = contexts[name]
-    return (clips if name == PREFIX else clips[:, clip_order(context, clips.shape[1])]), context
+    if name == PREFIX:
+        return list(parts), context
+    return [clips[:, clip_order(context, clips.shape[1])] for clips in parts], context

@@ -1,5 +1,6 @@
 """Stage two: random draws and loss of a denoiser's training step."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -7,10 +8,12 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from rsvp.data.layout import LatentBatch
+from rsvp.data.micro_batches import MicroBatch
 from rsvp.diffusion.condition import drop_condition
 from rsvp.diffusion.objectives import DiffusionObjective, denoising_loss, training_times
 from rsvp.diffusion.packing import Packing
 from rsvp.training.ema import WeightAverage
+from rsvp.training.processes import Processes
 
 
 class NoiseDraw(NamedTuple):
@@ -23,6 +26,10 @@ class NoiseDraw(NamedTuple):
     def to(self, device: torch.device) -> "NoiseDraw":
         """Return the same draws on another device."""
         return NoiseDraw(*(x if x is None else x.to(device) for x in self))
+
+    def rows(self, part: MicroBatch) -> "NoiseDraw":
+        """Return the draws of a part of the batch."""
+        return NoiseDraw(*(x if x is None else part.rows(x) for x in self))
 
 
 def draw_noise(
@@ -71,21 +78,43 @@ def diffusion_loss(
     )
 
 
+class DiffusionPart(NamedTuple):
+    """A micro-batch of a step of stage two."""
+
+    latents: LatentBatch
+    draw: NoiseDraw
+    share: float  # of the values that the loss counts in the batch's
+
+    def to(self, device: torch.device) -> "DiffusionPart":
+        """Return the same on another device."""
+        return DiffusionPart(self.latents.to(device), self.draw.to(device), self.share)
+
+
+def divided(
+    batch: LatentBatch, draw: NoiseDraw, parts: Sequence[MicroBatch]
+) -> list[DiffusionPart]:
+    """Return these parts of a batch and of its draws."""
+    return [
+        DiffusionPart(latents := batch.rows(part), draw.rows(part), latents.counted / batch.counted)
+        for part in parts
+    ]
+
+
 def diffusion_step(
     fabric: Fabric,
+    processes: Processes,
     denoiser: nn.Module,
     average: WeightAverage,
     optimizer: torch.optim.Optimizer,
-    batch: LatentBatch,
+    parts: Sequence[DiffusionPart],
     objective: DiffusionObjective,
-    draw: NoiseDraw,
 ) -> dict[str, Tensor]:
-    """Update a denoiser once, and its average; return the loss."""
+    """Update a denoiser once on this process's micro-batches, and its average; return the loss."""
     with fabric.autocast():
-        loss = diffusion_loss(denoiser, batch, objective, draw)
+        losses = [diffusion_loss(denoiser, p.latents, objective, p.draw) for p in parts]
     optimizer.zero_grad()
-    fabric.backward(loss)
+    found = processes.backward(denoiser, parts, losses, [{"loss": loss} for loss in losses])
     fabric.clip_gradients(denoiser, optimizer, max_norm=1.0, error_if_nonfinite=False)
     optimizer.step()
     average.update(denoiser)
-    return {"loss": loss}
+    return found

@@ -10,9 +10,12 @@ from einops import repeat
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from rsvp.data.micro_batches import MicroBatch
+from rsvp.data.pixels import to_float
 from rsvp.models.autoencoders.base import ClipAutoencoder, PlainAutoencoder
 from rsvp.models.regularisers import Drawn
 from rsvp.models.warping import sample
+from rsvp.training.processes import Processes
 
 if TYPE_CHECKING:  # a kind that is not trained is no part of a training's code
     from rsvp.models.autoencoders.rsvp import Context, DecodedFrames, RsvpAutoencoder
@@ -38,6 +41,11 @@ class ReconstructionDraw(NamedTuple):
         noise = [x.to(device) if isinstance(x, Tensor) else x for x in self.noise]
         return ReconstructionDraw(self.targets.to(device), noise)
 
+    def rows(self, part: MicroBatch) -> "ReconstructionDraw":
+        """Return the draws of a part of the batch."""
+        noise = [part.rows(x) if isinstance(x, Tensor) else x for x in self.noise]
+        return ReconstructionDraw(self.targets, noise)
+
 
 def draw_reconstruction(
     autoencoder: ClipAutoencoder,
@@ -51,6 +59,38 @@ def draw_reconstruction(
     return ReconstructionDraw(targets, noise)
 
 
+class ClipPart(NamedTuple):
+    """A micro-batch of a step of stage one."""
+
+    part: MicroBatch
+    clips: Tensor  # (B, T, 3, H, H), uint8
+    context_frames: int
+    drawn: ReconstructionDraw
+
+    @property
+    def share(self) -> float:
+        """Share of the batch's clips."""
+        return self.part.share
+
+    def to(self, device: torch.device) -> "ClipPart":
+        """Return the same on another device."""
+        drawn = self.drawn.to(device)
+        return self._replace(clips=self.clips.to(device), drawn=drawn)
+
+
+def clip_parts(
+    parts: Sequence[MicroBatch],
+    clips: Sequence[Tensor],
+    context_frames: int,
+    drawn: ReconstructionDraw,
+) -> list[ClipPart]:
+    """Return these parts of a batch: the clips of each, and its share of what was drawn for all."""
+    return [
+        ClipPart(part, own, context_frames, drawn.rows(part))
+        for part, own in zip(parts, clips, strict=True)
+    ]
+
+
 @dataclass
 class Reconstruction:
     """Frames of one training step and their reconstruction."""
@@ -58,6 +98,26 @@ class Reconstruction:
     frames: Tensor  # (B, T, 3, H, H) in [-1, 1]
     predicted: Tensor  # the same shape
     own_losses: dict[str, Tensor]  # of the kind, by their names in `OWN_WEIGHTS`
+    sums: list[Tensor]  # whose sums over the batch are needed
+
+
+def reconstruct_batch(
+    processes: Processes, autoencoder: ClipAutoencoder, parts: Sequence[ClipPart]
+) -> list[Reconstruction]:
+    """Reconstruct this process's micro-batches as parts of one batch."""
+    results = [
+        reconstruct(autoencoder, to_float(p.clips), p.context_frames, p.drawn, p.part)
+        for p in parts
+    ]
+    totals = processes.totals([result.sums for result in results])
+    if isinstance(autoencoder, PlainAutoencoder):
+        for total, drawn in zip(totals, parts[0].drawn.noise, strict=False):
+            autoencoder.regulariser.learn(total, drawn)
+    else:
+        for part, result in zip(parts, results, strict=True):
+            loss = result.own_losses["tracks"] / (3.0 * totals[0] + 1.0)
+            result.own_losses["tracks"] = loss / part.share  # by which each part's loss counts
+    return results
 
 
 def reconstruct(
@@ -65,11 +125,15 @@ def reconstruct(
     clips: Tensor,
     context_frames: int,
     drawn: ReconstructionDraw,
+    part: MicroBatch,
 ) -> Reconstruction:
-    """Encode clips (B, T, 3, H, H) and decode the targets that were drawn (any of their frames)."""
+    """Encode clips (B, T, 3, H, H) and decode the targets that were drawn (any of their frames).
+
+    The loss of tracks is left to be divided.
+    """
     if isinstance(autoencoder, PlainAutoencoder):
-        predicted, loss = autoencoder.train_pass(clips, context_frames, *drawn)
-        return Reconstruction(clips[:, drawn.targets], predicted, {"regulariser": loss})
+        predicted, loss, sums = autoencoder.train_pass(clips, context_frames, *drawn, part)
+        return Reconstruction(clips[:, drawn.targets], predicted, {"regulariser": loss}, sums)
     return reconstruct_layers(autoencoder, clips, context_frames, drawn)
 
 
@@ -96,8 +160,8 @@ def reconstruct_layers(
         future = autoencoder.encode_future(clips[:, context_frames:])
         seen = autoencoder.with_future(context, {k: noisy(v) for k, v in future.items()})
     decoded = autoencoder.decode(shown, seen)
-    losses = layer_losses(frames, decoded, context, motion, future)
-    return Reconstruction(frames, decoded.frames, losses)
+    losses, size = layer_losses(frames, decoded, context, motion, future)
+    return Reconstruction(frames, decoded.frames, losses, [size])
 
 
 def layer_losses(
@@ -106,12 +170,13 @@ def layer_losses(
     context: "Context",
     motion: Tensor,
     future: dict[str, Tensor],
-) -> dict[str, Tensor]:
+) -> tuple[dict[str, Tensor], Tensor]:
     """Return the losses of scene, object and motion beside those of the frames.
 
     L1 of the layers without the residual, also at a quarter of the resolution, where what moved too
     far still overlaps; tracks; the sizes of the mask and of latents: motion (B, T, Cm, h, h), and
-    those of the future (B, C, h, h) by name.
+    those of the future (B, C, h, h) by name. Tracks are left to be divided by the batch's sum of
+    what is also returned: see `track_loss`.
     """
     layers = decoded.layers - frames
     coarse = F.avg_pool2d(layers.flatten(0, 1), 4)
@@ -119,19 +184,24 @@ def layer_losses(
     content = motion[:, :, 2:].square().sum() / motion.numel()
     for latents in future.values():
         content = content + latents.square().mean()
-    return {
+    tracks, size = track_loss(frames, decoded, context)
+    losses = {
         "layers": layers.abs().mean() + coarse.abs().mean(),
-        "tracks": track_loss(frames, decoded, context),
+        "tracks": tracks,
         "mask": context.mask.mean(),
         "content": content,
     }
+    return losses, size
 
 
-def track_loss(frames: Tensor, decoded: "DecodedFrames", context: "Context") -> Tensor:
-    """Return the mean absolute difference of colours at both ends of displacements.
+def track_loss(
+    frames: Tensor, decoded: "DecodedFrames", context: "Context"
+) -> tuple[Tensor, Tensor]:
+    """Return the difference of colours at both ends of displacements, and the size of the mask.
 
-    They begin in the mask of the reference; half the resolution counts. The loss reaches
-    displacements directly, where the image's losses come through splatting.
+    Both are sums; the loss is a ratio of their sums over the batch. Displacements begin in the mask
+    of the reference; half the resolution counts. The loss reaches displacements directly, where the
+    image's losses come through splatting.
     """
     count = frames.shape[1]
     mask = F.avg_pool2d(context.mask.detach(), 2)
@@ -139,7 +209,7 @@ def track_loss(frames: Tensor, decoded: "DecodedFrames", context: "Context") -> 
     mask, reference = (repeat(x, "b c h w -> (b t) c h w", t=count) for x in (mask, reference))
     small = F.avg_pool2d(frames.flatten(0, 1), 2)
     found = sample(small, decoded.displacement.flatten(0, 1) / 2.0)
-    return (mask * (found - reference).abs()).sum() / (3.0 * mask.sum() + 1.0)
+    return (mask * (found - reference).abs()).sum(), mask.sum()
 
 
 def reconstruction_loss(
@@ -165,23 +235,23 @@ def reconstruction_loss(
 
 def reconstruction_step(
     fabric: Fabric,
+    processes: Processes,
     autoencoder: ClipAutoencoder,
     optimizer: torch.optim.Optimizer,
-    clips: Tensor,
-    context_frames: int,
-    drawn: ReconstructionDraw,
+    parts: Sequence[ClipPart],
     *,
     l1: float,
     l2: float,
     lpips: float,
     perceptual: nn.Module | None,
 ) -> dict[str, Tensor]:
-    """Update an autoencoder once on clips (B, T, 3, H, H); return the losses."""
+    """Update an autoencoder once on this process's micro-batches; return the batch's losses."""
     with fabric.autocast():
-        result = reconstruct(autoencoder, clips, context_frames, drawn)
-        loss, losses = reconstruction_loss(result, l1, l2, lpips, perceptual)
+        results = reconstruct_batch(processes, autoencoder, parts)
+        found = [reconstruction_loss(result, l1, l2, lpips, perceptual) for result in results]
+    values = [{"loss": loss, **losses} for loss, losses in found]
     optimizer.zero_grad()
-    fabric.backward(loss)
+    shown = processes.backward(autoencoder, parts, [loss for loss, _ in found], values)
     fabric.clip_gradients(autoencoder, optimizer, max_norm=1.0, error_if_nonfinite=False)
     optimizer.step()
-    return {"loss": loss, **losses}
+    return shown

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from rsvp.data.latents import TemporalScope, split_latents
+from rsvp.data.micro_batches import MicroBatch
 from rsvp.models.regularisers import Drawn, LatentRegulariser
 
 
@@ -93,8 +94,10 @@ class PlainAutoencoder(ClipAutoencoder):
         context_frames: int,
         targets: Tensor,
         drawn: Sequence[Drawn],
-    ) -> tuple[Tensor, Tensor]:
-        """Reconstruct frames of clips (B, T, 3, H, H) at `targets`; also return a loss to add.
+        part: MicroBatch,
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Reconstruct frames of clips (B, T, 3, H, H) at `targets`.
 
-        drawn: what `draw` gave.
+        Also return a loss to add, and what the regulariser learns from, each to be summed over the
+        batch. drawn: what `draw` gave. part: the part of the batch that the clips are.
         """

@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from rsvp.data.latents import TemporalScope
+from rsvp.data.micro_batches import MicroBatch
 from rsvp.models.autoencoders.base import PlainAutoencoder
 from rsvp.models.layers import FACTOR, ImageDecoder, ImageEncoder
 from rsvp.models.regularisers import Drawn, make_regulariser
@@ -45,9 +46,11 @@ class FrameAutoencoder(PlainAutoencoder):
         context_frames: int,
         targets: Tensor,
         drawn: Sequence[Drawn],
-    ) -> tuple[Tensor, Tensor]:
-        latents, loss = self.regulariser.train_pass(self.encode(clips[:, targets]), drawn[0])
-        return self.decode(latents), loss
+        part: MicroBatch,
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        x = self.encode(clips[:, targets])
+        latents, loss, lesson = self.regulariser.train_pass(x, drawn[0], part)
+        return self.decode(latents), loss, [] if lesson is None else [lesson]
 
     def encode(self, frames: Tensor) -> Tensor:
         """Return the encoder's output for frames (B, T, 3, H, W)."""

@@ -15,6 +15,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from rsvp.data.latents import TemporalScope
+from rsvp.data.micro_batches import MicroBatch
 from rsvp.models.autoencoders.base import PlainAutoencoder
 from rsvp.models.layers import (
     FACTOR,
@@ -180,18 +181,20 @@ class TriplaneAutoencoder(PlainAutoencoder):
         context_frames: int,
         targets: Tensor,
         drawn: Sequence[Drawn],
-    ) -> tuple[Tensor, Tensor]:
-        features, losses, left = [], [], iter(drawn)
+        part: MicroBatch,
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        features, losses, lessons, left = [], [], [], iter(drawn)
         for clip in (clips[:, :context_frames], clips[:, context_frames:]):
             if not clip.shape[1]:
                 continue
             shown = {}
             for name, plane in self.encoder(clip).items():
-                shown[name], loss = self.regulariser.train_pass(plane, next(left))
+                shown[name], loss, lesson = self.regulariser.train_pass(plane, next(left), part)
                 losses.append(loss)
+                lessons += [] if lesson is None else [lesson]
             features.append(self.decoder.features(shown))
         frames = self.decoder.images(torch.cat(features, 1)[:, targets])
-        return frames, torch.stack(losses).mean()
+        return frames, torch.stack(losses).mean(), lessons
 
 
 def coordinates(features: Tensor) -> Tensor:

@@ -124,6 +124,7 @@ def test_the_page_has_a_section_of_contexts(page):
     text = page.read_text().split('<section id="contexts">')[1].split("</section>")[0]
     assert "<h3>Frames 1, 2, 11, 12 of 12 observed</h3>" in text and "Nothing observed" in text
     assert "linear-blend" in text and "linear-blend_ends</th>" not in text
+    assert text.count("Not computed: LPIPS, LPIPS diversity") == 2, "why a context lacks numbers"
     markdown = (page.parent / "tables/results.md").read_text()
     assert "linear-blend\\_ends" in markdown
 

@@ -107,10 +107,9 @@ def test_page_names_the_code_that_made_it_beside_that_of_the_stages(tmp_path, mo
 
 
 def test_page_says_what_was_not_computed(page, poor):
-    said = r"</b>: not computed; weights\.{} is not set\."
-    assert re.search(r"<b>FVD[^<]*" + said.format("i3d"), page.read_text())
-    lpips = said.format("lpips_backbone")
-    assert re.search(r"<b>LPIPS[^<]*" + lpips, poor.read_text())
+    said = r"Not computed: {}[^<]*: weights\.{} is not set"
+    assert re.search(said.format("FVD", "i3d"), page.read_text())
+    assert re.search(said.format("LPIPS", "lpips_backbone"), poor.read_text())
     assert "No predictions of this row are at hand" in poor.read_text()
 
 

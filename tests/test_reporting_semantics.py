@@ -96,16 +96,17 @@ def test_grids_for_people(indexes):
     assert ablated.lines[0][2].interval.startswith("[+10.")
 
 
-def test_two_autoencoders_stand_side_by_side_each_with_its_protocol(indexes):
+def test_each_autoencoder_has_its_tables_with_its_protocol(indexes):
     index = read_json(indexes[1])
     index["protocol"]["scene_and_object"] = "of the true future"
     write_json(indexes[1], index | {"autoencoder": "joint"})
-    truth, ablated = decomposition(read_semantics(indexes, 200)).tables
-    for grid in (truth, ablated):
-        assert [cells[0].text for cells in grid.lines[:: len(grid.lines) // 2]] == ["rsvp", "joint"]
-        assert "rsvp: semantics: fake test split, 8 clips; joint: semantics" in grid.caption
-        assert "8 clips, scene and object of the true future." in grid.caption
-        assert len(set(grid.notes)) == len(grid.notes) > 0
+    tables = decomposition(read_semantics(indexes, 200)).tables
+    names = ["decomposition-rsvp", "ablations-rsvp", "decomposition-joint", "ablations-joint"]
+    assert [table.name for table in tables] == names
+    for table, name in zip(tables, ("rsvp", "rsvp", "joint", "joint"), strict=True):
+        future = "8 clips, scene and object of the true future." in table.caption
+        assert table.caption.startswith(f"{name}. ") and future == (name == "joint")
+        assert "semantics: fake test split, 8 clips" in table.caption and table.notes
 
 
 def test_what_idle_latents_mean_is_said(indexes):

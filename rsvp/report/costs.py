@@ -1,102 +1,171 @@
-"""The cost of the run, from the run records: one line per stage and thing that it made.
+"""The cost of the run and of each row, from the run records."""
 
-The page lays the same lines out by hand, in page.html.jinja.
-"""
+from collections.abc import Mapping, Sequence
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+import pandas as pd
 
 from rsvp.report.printing import UNKNOWN, Cell, TableFile, frame_of, table_of
-from rsvp.report.records import count, duration
+from rsvp.report.records import Record, count, duration
 
 SMALL_JOBS = ("evaluate", "predict_baseline", "decode")  # too many to list one by one
 MAGNITUDES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"))
+# The columns of the table of costs, and what the jobs of one line come to.
+MERGED = {
+    "seconds": "sum", "peak_memory_mb": "max", "gpu_peak_memory_mb": "max", "parameters": "last",
+    "flops_forward": "last", "samples_per_second": "last", "network_evaluations": "last",
+    "steps": "last", "clips": lambda clips: clips.sum(min_count=1), "device": "last",
+}  # fmt: skip
+COST_CAPTION = (
+    "Cost of every stage, from the run records; {} in all. Time is summed over jobs and over all "
+    "processes of each, memory is the largest job’s, its child processes included. FLOPs: one clip "
+    "forward (autoencoder: encode and decode; denoiser: one evaluation; predict: one trajectory), "
+    "a multiply-add counted as two, element-wise operations left out. Memory on the GPU is that of "
+    "tensors. NFE: network evaluations per trajectory."
+)
+EARLY = ("patience", "diverged")  # why fine-tuning ends before its steps are made
+TRAININGS = {
+    "pretraining": "pretrain_autoencoder", "finetuning": "finetune_autoencoder",
+    "diffusion": "train_diffusion",
+}  # fmt: skip
 
 
-@dataclass
-class Cost:
-    """The cost of one stage's work on one thing; None is what its records do not say."""
-
-    stage: str
-    of: str  # what was made; empty where jobs are summed up
-    jobs: int = 0
-    seconds: float = 0.0  # summed over jobs and over all processes of each
-    peak_memory_mb: float = 0.0  # resident memory of the largest job, its children included
-    gpu_peak_memory_mb: float | None = None  # its tensors on the GPU; None where it used none
-    parameters: int | None = None
-    flops_forward: int | None = None  # one clip forward; for predict, one trajectory
-    samples_per_second: float | None = None  # clips in training, trajectories in prediction
-    network_evaluations: int | None = None  # per trajectory
-    steps: int | None = None
-    clips: int | None = None  # summed over jobs
-    device: str | None = None
-
-    @property
-    def work(self) -> str:
-        """The amount of work, in its own unit."""
-        if self.steps:
-            return f"{count(self.steps)} steps"
-        return f"{count(self.clips)} clips" if self.clips else ""
-
-    @property
-    def operations(self) -> str:
-        """The operations of one clip with a unit: 1.52 G."""
-        return "" if self.flops_forward is None else magnitude(self.flops_forward)
-
-    @property
-    def rate(self) -> str:
-        """Samples per second, three digits, with what they are: 18.6 trajectories/s."""
-        unit = "trajectories" if self.stage == "predict" else "clips"
-        return (
-            "" if self.samples_per_second is None
-            else f"{self.samples_per_second:.3g}\N{NO-BREAK SPACE}{unit}/s"
-        )  # fmt: skip
-
-
-def costs(records: Sequence[dict[str, Any]]) -> list[Cost]:
-    """The costs in the order of `records`; jobs of several seeds are one line."""
-    lines: dict[tuple[str, str], Cost] = {}
-    for record in records:
-        stage = record.get("stage", "unknown")
-        of = "" if stage in SMALL_JOBS else record["label"]
-        line = lines.setdefault((stage, of), Cost(stage, of))
-        line.jobs += 1
-        line.seconds += record.get("seconds") or 0
-        line.peak_memory_mb = max(line.peak_memory_mb, record.get("peak_memory_mb") or 0)
-        if on_gpu := record.get("gpu_peak_memory_mb"):
-            line.gpu_peak_memory_mb = max(line.gpu_peak_memory_mb or 0, on_gpu)
-        if isinstance(record.get("clips"), int):
-            line.clips = (line.clips or 0) + record["clips"]
-        for name in ("parameters", "flops_forward", "samples_per_second", "network_evaluations",
-                     "steps", "device"):  # fmt: skip
-            if record.get(name) is not None and not isinstance(record[name], dict):
-                setattr(line, name, record[name])
-    return list(lines.values())
-
-
-def cost_file(lines: Sequence[Cost]) -> TableFile:
-    """One line per stage and thing."""
+def cost(records: Sequence[Record]) -> TableFile:
+    """One line per stage and thing that it made: jobs of several seeds, and small jobs, are one."""
+    frame = pd.DataFrame([
+        {
+            "stage": (stage := record.get("stage", "unknown")),
+            "of": "" if stage in SMALL_JOBS else record["label"],
+            **{name: record[name] for name in MERGED
+               if isinstance(record.get(name), int | float | str)},
+        }
+        for record in records
+    ], columns=["stage", "of", *MERGED])  # fmt: skip
+    numbers = dict.fromkeys(MERGED.keys() - {"device"}, float)
+    groups = frame.astype(numbers).groupby(["stage", "of"], sort=False)
+    merged = groups.agg(MERGED)
+    merged.insert(0, "jobs", groups.size())
+    merged = merged.reset_index()
     columns = {
-        "stage": lambda line: line.stage.replace("_", " "),
-        "of": lambda line: line.of,
-        "jobs": lambda line: Cell(count(line.jobs)),
-        "time": lambda line: Cell(duration(line.seconds)),
-        "peak memory (MB)": lambda line: Cell(count(line.peak_memory_mb)),
-        "parameters": lambda line: Cell(count(line.parameters)),
-        "FLOPs per clip": lambda line: Cell(line.operations or UNKNOWN),
-        "samples per second": lambda line: Cell(line.rate or UNKNOWN),
-        "NFE": lambda line: Cell(count(line.network_evaluations)),
-        "device": lambda line: line.device or UNKNOWN,
+        "stage": lambda line: line["stage"].replace("_", " ") + (line["of"] and f": {line['of']}"),
+        "jobs": lambda line: counted(line, "jobs"),
+        "time": lambda line: Cell(duration(line["seconds"])),
+        "peak memory (MB)": lambda line: counted(line, "peak_memory_mb"),
+        "on the GPU (MB)": lambda line: counted(line, "gpu_peak_memory_mb"),
+        "parameters": lambda line: counted(line, "parameters"),
+        "FLOPs per clip": lambda line: Cell(magnitude(line["flops_forward"])),
+        "samples per second": rate,
+        "NFE": lambda line: counted(line, "network_evaluations"),
+        "work": work,
+        "device": lambda line: line["device"] or UNKNOWN,
     }
-    frame = frame_of([asdict(line) for line in lines], [f.name for f in fields(Cost)])
-    table = table_of("cost", "Cost of every stage, from the run records.", columns, lines)
-    return TableFile("cost", frame, [table])
+    if merged["gpu_peak_memory_mb"].isna().all():
+        del columns["on the GPU (MB)"]
+    caption = COST_CAPTION.format(duration(merged["seconds"].sum()))
+    lines = merged.astype(object).where(merged.notna(), None).to_dict("records")
+    return TableFile("cost", merged, [table_of("cost", caption, columns, lines)])
 
 
-def magnitude(number: float) -> str:
+def counted(line: Record, name: str) -> Cell:
+    """A count of a line."""
+    return Cell(count(line[name]))
+
+
+def work(line: Record) -> str:
+    """The amount of work of a line, in its own unit."""
+    if line["steps"]:
+        return f"{count(line['steps'])} steps"
+    return f"{count(line['clips'])} clips" if line["clips"] else ""
+
+
+def rate(line: Record) -> Cell:
+    """Samples per second, three digits, with what they are: 18.6 trajectories/s."""
+    if line["samples_per_second"] is None:
+        return Cell(UNKNOWN)
+    unit = "trajectories" if line["stage"] == "predict" else "clips"
+    return Cell(f"{line['samples_per_second']:.3g} {unit}/s")
+
+
+def magnitude(number: float | None) -> str:
     """A large number with three digits and a decimal prefix: 1.52 G."""
     for size, prefix in MAGNITUDES:
-        if number >= size:
+        if number is not None and number >= size:
             return f"{number / size:.3g}\N{NO-BREAK SPACE}{prefix}"
-    return f"{number:.0f}"
+    return UNKNOWN if number is None else f"{number:.0f}"
+
+
+def budgets(records: Sequence[Record]) -> TableFile:
+    """One line for each predictor and seed, in the order of `records`; times in seconds.
+
+    An autoencoder that several rows share counts in full for each: it is what the row would cost
+    alone. A row that is the `same_as` another costs as much as that one's training.
+    """
+    made = {(r.get("stage"), name_of(r), r.get("seed")): r for r in records}
+    lines = {(name, seed or 0): budget(name, seed, made)
+             for stage, name, seed in made if stage == "train_diffusion"}  # fmt: skip
+    for (stage, name, seed), record in made.items():
+        shared = ((record.get("settings") or {}).get("predictor") or {}).get("same_as")
+        if stage == "predict" and (shared, seed or 0) in lines:
+            lines[name, seed or 0] = lines[shared, seed or 0] | {"row": name}
+    columns = {
+        "row": lambda line: line["row"],
+        "seed": lambda line: str(line["seed"]),
+        "autoencoder": lambda line: line["autoencoder"] or UNKNOWN,
+        "pretraining": lambda line: training(line, "pretraining"),
+        "fine-tuning": lambda line: training(line, "finetuning") + early(line["stopped_by"]),
+        "stage one": lambda line: time(line["stage_one_seconds"]),
+        "stage two": lambda line: training(line, "diffusion"),
+        "sum": lambda line: time(line["seconds"]),
+    }
+    caption = (
+        "Budget of each row: time of training, validations included, from the run records. A shared"
+        " autoencoder counts in full for each of its rows."
+    )
+    found = list(lines.values())
+    tables = [table_of("budgets", caption, columns, found)] if found else []
+    return TableFile("budgets", frame_of(found, budget("", 0, {})), tables)
+
+
+def budget(name: str, seed: int | None, made: Mapping[tuple, Record]) -> Record:
+    """The line of a predictor's training; None is what no record says."""
+    own = made.get(("train_diffusion", name, seed), {})
+    autoencoder = (own.get("settings") or {}).get("predictor", {}).get("autoencoder", "")
+    line = {"row": name, "seed": seed or 0, "autoencoder": autoencoder}
+    for part, stage in TRAININGS.items():
+        record = own if part == "diffusion" else made.get((stage, autoencoder, seed), {})
+        line |= {f"{part}_seconds": record.get("training_seconds"),
+                 f"{part}_steps": record.get("steps"),
+                 f"{part}_asked": (record.get("calibration") or {}).get("seconds")}  # fmt: skip
+    one = total(line["pretraining_seconds"], line["finetuning_seconds"])
+    two = line["diffusion_seconds"]
+    stopped_by = made.get((TRAININGS["finetuning"], autoencoder, seed), {}).get("stopped_by")
+    return line | {"stage_one_seconds": one, "stage_two_seconds": two, "seconds": total(one, two),
+                   "stopped_by": stopped_by or ""}  # fmt: skip
+
+
+def total(*values: float | None) -> float | None:
+    """The sum; None where a part is not known."""
+    return None if None in values else sum(values)
+
+
+def name_of(record: Record) -> str:
+    """The name of the dataset, autoencoder or predictor that a stage made."""
+    return (record.get("settings") or {}).get("name", "")
+
+
+def training(line: Record, part: str) -> str:
+    """The time of a training, of how much, and its steps: "9 min 58 s of 10 min 00 s, 4 steps"."""
+    seconds, steps, asked = (line[f"{part}_{key}"] for key in ("seconds", "steps", "asked"))
+    if seconds is None:
+        return UNKNOWN
+    of = f" of {duration(asked)}" if asked is not None else ""
+    return f"{duration(seconds)}{of}, {count(steps)} steps"
+
+
+def early(stopped_by: str) -> str:
+    """A remark where fine-tuning ended before its steps were made."""
+    return f" (stopped early: {stopped_by})" if stopped_by in EARLY else ""
+
+
+def time(seconds: float | None) -> Cell:
+    """A time, or that it is not known."""
+    return Cell(UNKNOWN if seconds is None else duration(seconds))

@@ -1,7 +1,7 @@
 """The page: one HTML file that carries its tables, plots and videos, and names no address."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
@@ -9,7 +9,6 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
-from rsvp.report.costs import Cost
 from rsvp.report.estimates import Estimate
 from rsvp.report.examples import Gallery
 from rsvp.report.measures import EXPLAINED_ROWS, MEASURES, PSNR, SAMPLINGS, SPREAD_SKILL
@@ -20,18 +19,18 @@ from rsvp.report.plots import (
     inline_svg,
     learning_plot,
 )
-from rsvp.report.printing import Table, TableFile, number
+from rsvp.report.printing import Table, number
 from rsvp.report.records import (
-    DatasetMetadata,
+    SPLITS,
+    Record,
     StageHistory,
     autoencoder_of,
     count,
-    duration,
     made_by,
     provenance,
     sampler_of,
 )
-from rsvp.report.results import absent, curves_basis, details, headline, sampled
+from rsvp.report.results import curves_basis, details, headline, sampled
 from rsvp.report.rows import ResultRow
 from rsvp.report.tables import Comparison, Tables, basis, protocol_text, sample_text, scored_cells
 
@@ -62,31 +61,19 @@ CURVES = {  # columns of histories
 
 
 @dataclass(frozen=True)
-class ContextResults:
-    """The results in a context beside the first frames of clips."""
-
-    title: str
-    rows: Sequence[ResultRow]
-    results: TableFile
-    comparisons: TableFile
-
-
-@dataclass(frozen=True)
 class PageContent:
     """All that the page shows."""
 
     title: str
-    tables: Tables
+    tables: Tables  # of the predictions from the first frames
+    rows: Sequence[ResultRow]  # of all contexts
     printed: Mapping[str, Sequence[Table]]  # by the name of their file
-    contexts: Sequence[ContextResults]
     histories: Sequence[StageHistory]
-    records: Sequence[dict[str, Any]]
-    costs: Sequence[Cost]
+    records: Sequence[Record]
     galleries: Sequence[Gallery]
     conclusions: Sequence[str]  # of the decomposition, in sentences
     nearest: str  # SVG of predictions above their nearest training clips
-    datasets: Sequence[DatasetMetadata]
-    resamples: int
+    datasets: Sequence[dict[str, Any]]  # their indexes: `read_dataset`
 
 
 def render(report: PageContent) -> str:
@@ -98,53 +85,44 @@ def render(report: PageContent) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"duration": duration, "count": count}
+    environment.filters |= {"count": count, "json": json_text, "figure": figure}
     environment.globals["inline"] = lambda name: Markup(
         environment.loader.get_source(environment, name)[0]
     )
-    tables = report.tables
-    rows = [*tables.rows, *(row for context in report.contexts for row in context.rows)]
+    tables, rows = report.tables, report.rows
+    main, contexts = by_context(report.printed)
     drawn = drawn_over_horizon(tables)
     return environment.get_template("page.html.jinja").render(
         report=report,
         tables=tables,
+        main=main,
+        contexts=contexts,
         introduction=introduction(tables),
         summary=summary(tables),
         findings=findings(tables, report.records),
-        absent=absent(tables),
-        horizon=[
-            (key.measure.meaning, figure(
-                horizon_plot(tables, [key]),
-                f"{key.measure.label} per future frame, one line per row",
-                f"horizon-{key.measure.key}",
-            ))
-            for key in drawn
-        ],
+        horizon=[(key.measure, horizon_plot(tables, [key])) for key in drawn],
         horizon_basis=basis(tables, drawn),
-        curves=figure(
-            curves_plot(tables),
-            "Distances between sets of videos by the number of clips, one line per row", "curves",
-        ) if tables.curves else "",
+        curves=curves_plot(tables) if tables.curves else "",
         curves_basis=curves_basis(tables),
-        nearest=figure(report.nearest, "Predictions above the training clips that are nearest to "
-                       "them", "copies") if report.printed["memorisation"] else "",
         learning=learning_figures(report.histories),
         several_seeds=any(len(row.runs) > 1 for row in tables.rows),
-        on_gpu=any(cost.gpu_peak_memory_mb for cost in report.costs),
         curve_names=curve_names(report.histories),
         sample=sample_text(tables),
         protocol_texts=[(name, protocol_text(name, tables)) for name in tables.protocols],
-        protocols=protocols(rows),
+        protocols=distinct((json_text(row.index["protocol"]), row.label) for row in rows),
         samplers=[(row.label, text) for row in rows if row.kind == "predictor"
                   if (text := sampler_of(row.name, report.records))],
-        provenance=provenance(list(report.records)),
+        provenance=provenance(report.records),
         made_by=made_by(),
-        settings=stage_settings(report.records),
+        settings=distinct(
+            ((record.get("stage", "unknown"), json_text(record.get("settings"))), record["label"])
+            for record in report.records
+        ),
         measures=sorted(MEASURES, key=lambda measure: not tables.known(measure)),
         samplings=explained_samplings(tables),
-        explained_rows=[(method, EXPLAINED_ROWS[method])
-                        for method in dict.fromkeys(row.method for row in rows)
-                        if method in EXPLAINED_ROWS],
+        explained_rows={row.method: EXPLAINED_ROWS[row.method] for row in rows
+                        if row.method in EXPLAINED_ROWS},
+        splits=SPLITS,
         version=metadata.version("rsvp"),
     )  # fmt: skip
 
@@ -256,30 +234,36 @@ def figure(svg: str, title: str, prefix: str) -> Markup:
     return Markup(inline_svg(svg, title, prefix))
 
 
-def learning_figures(histories: Sequence[StageHistory]) -> list[tuple[str, Markup]]:
+def learning_figures(histories: Sequence[StageHistory]) -> list[tuple[str, str]]:
     """(stage, SVG) of each training stage."""
-    figures = []
-    for place, stage in enumerate(dict.fromkeys(history.stage for history in histories)):
-        mine = [history for history in histories if history.stage == stage]
-        if any(history.curves for history in mine):
-            title = f"Learning curves of {stage}"
-            figures.append((stage, figure(learning_plot(mine), title, f"learning-{place}")))
-    return figures
+    stages: dict[str, list[StageHistory]] = {}
+    for history in histories:
+        if history.curves:
+            stages.setdefault(history.stage, []).append(history)
+    return [(stage, learning_plot(mine)) for stage, mine in stages.items()]
 
 
-def protocols(rows: Sequence[ResultRow]) -> list[tuple[str, str]]:
-    """(rows, protocol as JSON), each different protocol once."""
-    found: dict[str, list[str]] = {}
-    for row in rows:
-        text = json.dumps(row.index["protocol"], indent=2, ensure_ascii=False)
-        found.setdefault(text, []).append(row.label)
-    return [(", ".join(labels), text) for text, labels in found.items()]
+def by_context(
+    printed: Mapping[str, Sequence[Table]],
+) -> tuple[dict[str, list[Table]], dict[str, list[Table]]]:
+    """The tables of the first frames by file, and those of other contexts by context."""
+    main, others = {}, {}
+    for name, tables in printed.items():
+        main[name] = [table for table in tables if not table.context]
+        for table in tables:
+            if table.context:
+                others.setdefault(table.context, []).append(table)
+    return main, others
 
 
-def stage_settings(records: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
-    """(stage and what it made, its settings as JSON), the same settings of a stage once."""
-    found: dict[tuple[str, str], str] = {}
-    for record in records:
-        text = json.dumps(record.get("settings"), indent=2, ensure_ascii=False)
-        found.setdefault((record.get("stage", "unknown"), text), record["label"])
-    return [(f"{stage}: {label}", text) for (stage, text), label in found.items()]
+def json_text(value: Any) -> str:
+    """`value` as people read JSON."""
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def distinct(items: Iterable[tuple[Hashable, str]]) -> dict[Hashable, list[str]]:
+    """Each different item once, with the labels of all that have it."""
+    found: dict[Hashable, list[str]] = {}
+    for item, label in items:
+        found.setdefault(item, []).append(label)
+    return found

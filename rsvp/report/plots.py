@@ -4,8 +4,9 @@ import io
 import itertools
 import re
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from html import escape
 
 import matplotlib
@@ -13,7 +14,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rsvp.report.estimates import Estimate
 from rsvp.report.measures import DRAWN
 from rsvp.report.records import StageHistory
 from rsvp.report.rows import ResultRow
@@ -52,6 +52,24 @@ CHARACTERS = 15  # of a caption, per inch
 LEAST_DISTANCE = 1e-6  # a logarithmic axis has no 0
 
 
+def plot(
+    name: str, panels: Sequence[Callable[[Axes], None]], caption: str = "", columns: int = 2,
+    size: tuple[float, float] = PANEL,
+) -> str:  # fmt: skip
+    """SVG: panels of `size` inches, each drawn by a function, row by row; a caption below."""
+    columns = max(min(columns, len(panels)), 1)
+    rows = max(-(-len(panels) // columns), 1)
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(size[0] * columns, size[1] * rows), layout="constrained")
+        figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
+        for place, draw in enumerate(panels, start=1):
+            draw(figure.add_subplot(rows, columns, place))
+        if caption:
+            lines = textwrap.fill(caption, int(figure.get_figwidth() * CHARACTERS))
+            figure.supxlabel(lines, x=0.01, ha="left", fontsize=8, color=QUIET)
+        return svg(figure, name)
+
+
 def drawn_over_horizon(tables: Tables) -> list[Quantity]:
     """The quantities that have curves over the future frames."""
     keys = {key.measure: key for _, key in tables.horizon if key.sampling == key.measure.sampling}
@@ -63,62 +81,30 @@ def horizon_plot(tables: Tables, keys: Sequence[Quantity], caption: str = "") ->
 
     caption: what stands below, where nothing beside the figure says it.
     """
-    with matplotlib.rc_context(STYLE):
-        figure, panels = grid(len(keys), columns=2, panel=PANEL)
-        for axes, key in zip(panels, keys, strict=True):
-            draw_horizon(axes, tables, key)
-        write_below(figure, caption)
-        return svg(figure, "horizon-" + "-".join(key.measure.key for key in keys))
+    name = "horizon-" + "-".join(key.measure.key for key in keys)
+    return plot(name, [partial(draw_horizon, tables, key) for key in keys], caption)
 
 
-def colours(rows: Iterable[ResultRow], hardest: ResultRow | None) -> dict[str, str]:
-    """The colour of each row's line, by name: only predictors and the best baseline stand out."""
-    found, series = {}, itertools.cycle(PREDICTORS)
-    for row in rows:
-        plain = BEST_BASELINE if row is hardest else QUIET
-        found[row.name] = next(series) if row.kind == "predictor" else plain
-    return found
-
-
-def draw_horizon(axes: Axes, tables: Tables, key: Quantity) -> None:
-    """Draw one quantity over the horizon, with a label at the end of each line."""
-    labels, measure, markers = [], key.measure, itertools.cycle(MARKERS)
-    rows = [row for row in tables.rows if (row, key) in tables.horizon]
-    colour_of = colours(rows, tables.best(key, "baseline"))
-    for row in rows:
-        estimates, colour = tables.horizon[row, key], colour_of[row.name]
-        marker = next(markers) if row.kind == "baseline" and colour == QUIET else ""
-        draw_line(axes, row, estimates, colour, marker)
-        last = [item.value for item in estimates if item.known][-1]
-        labels.append(Label(last, row.label, colour, marker))
-    future = tables.rows[0].index["future_frames"]
+def draw_horizon(tables: Tables, key: Quantity, axes: Axes) -> None:
+    """Draw one quantity over the horizon."""
+    lines = []
+    for row in tables.rows:
+        if estimates := tables.horizon.get((row, key)):
+            frames = range(1, len(estimates) + 1)
+            values, low, high = (np.array([getattr(item, name) for item in estimates])
+                                 for name in ("value", "low", "high"))  # fmt: skip
+            band = (low, high) if row.kind == "predictor" else None
+            lines.append(Line(row, row.label, frames, values, band))
+    future, measure, network = tables.index["future_frames"], key.measure, tables.network(key)
     axes.set_xlim(0.6, future + 0.2)
     ticks = range(1, future + 1) if future <= 16 else range(0, future + 1, max(future // 8, 1))
     axes.set_xticks([tick for tick in ticks if tick])
     axes.set_xlabel("future frame")
-    network = tables.network(key)
     name = f"{measure.label} of {network}" if network else measure.label
     name += f" ({measure.unit})" if measure.unit else ""
-    axes.set_title(
-        f"{name}, {measure.better} is better" if measure.better else f"{name}, 1 is right"
-    )
+    axes.set_title(f"{name}, {f'{measure.better} is better' if measure.better else '1 is right'}")
+    labels = draw_lines(axes, lines, tables.best(key, "baseline"))
     label_ends(axes, labels, future + 0.05, future + 0.06 * future)
-
-
-def draw_line(
-    axes: Axes, row: ResultRow, estimates: list[Estimate], colour: str, marker: str
-) -> None:
-    """One row's curve; predictors get a band of their 95 % interval."""
-    frames = np.arange(1, len(estimates) + 1)
-    values = np.array([item.value for item in estimates])
-    axes.plot(
-        frames, values, color=colour, linewidth=0.9 if colour == QUIET else 1.8,
-        marker=marker or None, markersize=3.5,
-    )  # fmt: skip
-    if row.kind == "predictor":
-        low = np.array([item.low for item in estimates])
-        high = np.array([item.high for item in estimates])
-        axes.fill_between(frames, low, high, color=colour, alpha=0.16, linewidth=0)
 
 
 def curves_plot(tables: Tables, caption: str = "") -> str:
@@ -127,61 +113,50 @@ def curves_plot(tables: Tables, caption: str = "") -> str:
     Bands are ± one standard deviation over subsets; all clips have a bar, their 95 % interval.
     caption: what stands below, where nothing beside the figure says it.
     """
-    keys = list(dict.fromkeys(key for _, key in tables.curves))
-    with matplotlib.rc_context(STYLE):
-        figure, all_axes = grid(len(keys), columns=2, panel=PANEL)
-        for axes, key in zip(all_axes, keys, strict=True):
-            draw_curves(axes, tables, key)
-        write_below(figure, caption)
-        return svg(figure, "curves")
+    keys = dict.fromkeys(key for _, key in tables.curves)
+    return plot("curves", [partial(draw_curves, tables, key) for key in keys], caption)
 
 
-def draw_curves(axes: Axes, tables: Tables, key: Quantity) -> None:
-    """Draw one distance against the number of clips, with a label at the end of each line.
+def draw_curves(tables: Tables, key: Quantity, axes: Axes) -> None:
+    """Draw one distance against the number of clips.
 
     Rows of the same values, which stand still, share a line.
     """
-    labels: list[Label] = []
-    sizes = {1}
-    found = distinct_curves(tables, key)
-    hardest = tables.best(key, "baseline")
-    colour_of = colours([row for _, row, _ in found], hardest)
-    for names, row, curve in found:
-        colour = colour_of[row.name]
-        clips = np.array([point.clips for point in curve])
-        values = np.array([point.value for point in curve])
-        deviations = np.array([point.seed_std for point in curve])
-        values = np.maximum(values, LEAST_DISTANCE)
-        axes.plot(clips, values, color=colour, linestyle=DOTTED if row.kind == "floor" else "-")
-        low, high = np.maximum(values - deviations, values / 10), values + deviations
-        axes.fill_between(clips, low, high, color=colour, alpha=0.14, linewidth=0)
-        if curve[-1].has_interval:
-            ends = [max(curve[-1].low, values[-1] / 10), curve[-1].high]
-            axes.plot(clips[[-1, -1]], ends, color=colour, linewidth=2.5, alpha=0.45)
-        labels.append(Label(values[-1], names, colour))
-        sizes |= {point.clips for point in curve}
-    last = max(sizes)
-    axes.set_xscale("log", base=2)
-    axes.set_yscale("log")
-    axes.set_xticks(sorted(sizes - {1}), [str(size) for size in sorted(sizes - {1})])
-    axes.set_xlim(min(sizes - {1}, default=1) * 0.95, last * 1.02)
-    axes.set_xlabel("clips")
-    axes.set_title(f"{key.measure.label}, {key.protocol}, lower is better")
-    label_ends(axes, labels, last * 1.01, last * 1.1)
-
-
-def distinct_curves(tables: Tables, key: Quantity) -> list[tuple[str, ResultRow, list[Estimate]]]:
-    """(labels, first row, curve) of each different curve."""
-    found: dict[str, list[ResultRow]] = {}
+    equal: dict[tuple, list[ResultRow]] = {}
     for row in tables.rows:
         if curve := tables.curves.get((row, key)):
-            values = repr([(point.clips, point.value, point.seed_std) for point in curve])
-            found.setdefault(values, []).append(row)
-    return [
-        (rows[0].label + (f" and {len(rows) - 1} like it" if rows[1:] else ""), rows[0],
-         tables.curves[rows[0], key])
-        for rows in found.values()
-    ]  # fmt: skip
+            equal.setdefault(tuple((p.clips, p.value) for p in curve), []).append(row)
+    lines = []
+    for points, rows in equal.items():
+        name = rows[0].label + (f" and {len(rows) - 1} like it" if rows[1:] else "")
+        whole = tables.curves[rows[0], key][-1]
+        sizes, values = np.array(points).T
+        values = np.maximum(values, LEAST_DISTANCE)
+        deviations = np.array([point.seed_std for point in tables.curves[rows[0], key]])
+        band = np.maximum(values - deviations, values / 10), values + deviations
+        bar = (max(whole.low, values[-1] / 10), whole.high) if whole.has_interval else None
+        lines.append(Line(rows[0], name, sizes, values, band, bar))
+    ticks = sorted({int(size) for line in lines for size in line.x})
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.set_xticks(ticks, [str(size) for size in ticks])
+    axes.set_xlim(ticks[0] * 0.95, ticks[-1] * 1.02)
+    axes.set_xlabel("clips")
+    axes.set_title(f"{key.measure.label}, {key.protocol}, lower is better")
+    labels = draw_lines(axes, lines, tables.best(key, "baseline"))
+    label_ends(axes, labels, ticks[-1] * 1.01, ticks[-1] * 1.1)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row's curve, with a band around it, and an interval at its end."""
+
+    row: ResultRow
+    label: str
+    x: Sequence[float]
+    values: np.ndarray
+    band: tuple[np.ndarray, np.ndarray] | None
+    bar: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, order=True)
@@ -194,10 +169,29 @@ class Label:
     marker: str = ""  # of the line
 
 
+def draw_lines(axes: Axes, lines: Sequence[Line], hardest: ResultRow | None) -> list[Label]:
+    """Draw curves, and return their labels; only predictors and the best baseline stand out."""
+    series, markers, labels = itertools.cycle(PREDICTORS), itertools.cycle(MARKERS), []
+    for line in lines:
+        colour = BEST_BASELINE if line.row is hardest else QUIET
+        colour = next(series) if line.row.kind == "predictor" else colour
+        marker = next(markers) if line.row.kind == "baseline" and colour == QUIET else ""
+        axes.plot(
+            line.x, line.values, color=colour, linewidth=0.9 if colour == QUIET else 1.8,
+            linestyle=DOTTED if line.row.kind == "floor" else "-", marker=marker or None,
+            markersize=3.5,
+        )  # fmt: skip
+        if line.band:
+            axes.fill_between(line.x, *line.band, color=colour, alpha=0.16, linewidth=0)
+        if line.bar:
+            axes.plot([line.x[-1]] * 2, line.bar, color=colour, linewidth=2.5, alpha=0.45)
+        last = line.values[~np.isnan(line.values)][-1]
+        labels.append(Label(last, line.label, colour, marker))
+    return labels
+
+
 def label_ends(axes: Axes, labels: list[Label], end: float, x: float) -> None:
     """Write labels at `x`, moved apart where they would touch; `end` is where the lines end."""
-    if not labels:
-        return
     scale = axes.yaxis.get_transform()  # what is linear on paper
     low, high = scale.transform(np.array(axes.get_ylim()))
     spacing = (high - low) * 0.067
@@ -205,45 +199,38 @@ def label_ends(axes: Axes, labels: list[Label], end: float, x: float) -> None:
     places = list(scale.transform(np.array([label.value for label in labels])))
     for _ in range(200):  # push neighbours apart, a little at a time
         for i in range(len(places) - 1):
-            overlap = spacing - (places[i + 1] - places[i])
-            if overlap > 1e-9:
-                places[i] -= overlap / 2
-                places[i + 1] += overlap / 2
+            overlap = max(spacing - (places[i + 1] - places[i]), 0.0)
+            places[i] -= overlap / 2
+            places[i + 1] += overlap / 2
     for place, label in zip(scale.inverted().transform(np.array(places)), labels, strict=True):
-        tip = x - 0.2 * (x - end)
+        tip, colour = x - 0.2 * (x - end), label.colour
         axes.plot([end, tip], [label.value, place], color=LINE, linewidth=0.8, clip_on=False)
         if label.marker:
-            axes.plot(
-                [x], [place], color=label.colour, marker=label.marker, markersize=3.5, clip_on=False
-            )
+            axes.plot([x], [place], label.marker, color=colour, markersize=3.5, clip_on=False)
         axes.annotate(
-            label.text, (x, place), xytext=(6 if label.marker else 0, 0), color=label.colour,
+            label.text, (x, place), xytext=(6 if label.marker else 0, 0), color=colour,
             textcoords="offset points", va="center", fontsize=8.5, annotation_clip=False,
         )  # fmt: skip
 
 
 def learning_plot(histories: Sequence[StageHistory]) -> str:
     """SVG: the curves of all given training stages, a small panel for each; seeds overlaid."""
-    pairs = ((history.stage, curve) for history in histories for curve in history.curves)
-    stages = list(dict.fromkeys(history.stage for history in histories))
-    panels = sorted(dict.fromkeys(pairs), key=lambda panel: stages.index(panel[0]))
-    with matplotlib.rc_context(STYLE):
-        figure, all_axes = grid(len(panels), columns=4, panel=(3.0, 2.1))
-        used = list(dict.fromkeys(stage for stage, _ in panels))
-        for axes, (stage, curve) in zip(all_axes, panels, strict=True):
-            mine = [history for history in histories if history.stage == stage]
-            draw_learning(axes, mine, curve)
-            name = curve.replace("_", " ")
-            axes.set_title(f"{stage}\n{name}" if len(used) > 1 else name, fontsize=9)
-        return svg(figure, "learning-" + "-".join(used))
+    stages: dict[str, list[StageHistory]] = {}
+    for history in histories:
+        stages.setdefault(history.stage, []).append(history)
+    panels = {
+        (stage, curve): partial(draw_learning, mine, curve, stage if len(stages) > 1 else "")
+        for stage, mine in stages.items() for history in mine for curve in history.curves
+    }  # fmt: skip
+    name = "learning-" + "-".join(dict.fromkeys(stage for stage, _ in panels))
+    return plot(name, list(panels.values()), columns=4, size=(3.0, 2.1))
 
 
-def draw_learning(axes: Axes, histories: list[StageHistory], curve: str) -> None:
+def draw_learning(histories: list[StageHistory], curve: str, stage: str, axes: Axes) -> None:
     """One curve of one stage: dense ones smoothed over their trace, sparse ones with points."""
-    for number, history in enumerate(histories):
+    for history, colour in zip(histories, itertools.cycle(SERIES)):
         if curve not in history.table:
             continue
-        colour = SERIES[number % len(SERIES)]
         points = history.table[["step", curve]].dropna()
         if len(points) > 40:
             axes.plot(points["step"], points[curve], color=colour, alpha=0.25, linewidth=0.6)
@@ -254,35 +241,22 @@ def draw_learning(axes: Axes, histories: list[StageHistory], curve: str) -> None
             axes.set_ylim(low - margin, high + margin)
         else:
             axes.plot(points["step"], points[curve], color=colour, marker="o", markersize=2.5)
+    axes.set_title(f"{stage}\n{curve.replace('_', ' ')}".lstrip(), fontsize=9)
     axes.set_xlabel("step", fontsize=8)
     axes.tick_params(labelsize=8)
 
 
 def pictures_plot(pictures: Sequence[tuple[str, np.ndarray]]) -> str:
     """SVG: titled pictures, uint8 RGB, as they are."""
-    with matplotlib.rc_context(STYLE):
-        figure, all_axes = grid(len(pictures), columns=2, panel=(5.6, 3.4))
-        for axes, (title, picture) in zip(all_axes, pictures, strict=True):
-            axes.imshow(picture, interpolation="none")
-            axes.set_title(title, fontsize=8.5, fontweight="normal")
-            axes.set_axis_off()
-        return svg(figure, "pictures")
+    panels = [partial(draw_picture, *picture) for picture in pictures]
+    return plot("pictures", panels, size=(5.6, 3.4))
 
 
-def grid(count: int, columns: int, panel: tuple[float, float]) -> tuple[Figure, list[Axes]]:
-    """A figure of `count` panels, each `panel` inches, filled row by row."""
-    columns = max(min(columns, count), 1)
-    rows = max(-(-count // columns), 1)
-    figure = Figure(figsize=(panel[0] * columns, panel[1] * rows), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
-    return figure, [figure.add_subplot(rows, columns, i + 1) for i in range(count)]
-
-
-def write_below(figure: Figure, text: str) -> None:
-    """Write a caption below all panels, in lines as wide as the figure."""
-    if text:
-        lines = textwrap.fill(text, int(figure.get_figwidth() * CHARACTERS))
-        figure.supxlabel(lines, x=0.01, ha="left", fontsize=8, color=QUIET)
+def draw_picture(title: str, picture: np.ndarray, axes: Axes) -> None:
+    """Draw a picture as it is."""
+    axes.imshow(picture, interpolation="none")
+    axes.set_title(title, fontsize=8.5, fontweight="normal")
+    axes.set_axis_off()
 
 
 def svg(figure: Figure, name: str) -> str:

@@ -109,7 +109,8 @@ class Table:
     starts: Sequence[int] = ()  # lines that begin a new part
     title: str = ""
     protocols: Sequence[str] = ()  # in words, all that the numbers depend on
-    basis: str = ""  # protocols, and how many clips, groups and seeds
+    basis: str = ""  # of comparisons: protocols, and how many clips, groups and seeds
+    context: str = ""  # the observed frames, where they are not the first ones
 
     @property
     def numeric(self) -> list[bool]:

@@ -63,6 +63,11 @@ def result_label(path: Path) -> tuple[str, int]:
 
 def read_histories(paths: Iterable[Path]) -> list[StageHistory]:
     """Training histories, autoencoders before predictors, in the order of training."""
+
+    def place(history: StageHistory) -> tuple[bool, str, bool, int]:
+        name = history.stage.split(",")[0]
+        return name.startswith("predictor"), name, "finetuned" in history.stage, history.seed
+
     histories = []
     for path in paths:
         try:
@@ -70,11 +75,6 @@ def read_histories(paths: Iterable[Path]) -> list[StageHistory]:
         except (OSError, KeyError, EmptyDataError, pd.errors.ParserError) as error:
             raise UserError(f"{path}: no table of losses ({error}); train again") from None
         histories.append(StageHistory(*result_label(path), table))
-
-    def place(history: StageHistory) -> tuple[bool, str, bool, int]:
-        name = history.stage.split(",")[0]
-        return name.startswith("predictor"), name, "finetuned" in history.stage, history.seed
-
     return sorted(histories, key=place)
 
 
@@ -82,75 +82,73 @@ def read_records(paths: Iterable[Path]) -> list[Record]:
     """Run records in the order of the pipeline, each with "label" and its seed."""
 
     def place(record: Record) -> tuple[int, str, int]:
-        places = {stage: i for i, stage in enumerate(ORDER)}
-        stage = places.get(record.get("stage", ""), len(ORDER))
-        return stage, record["label"], record["label_seed"]
+        stage = record.get("stage", "")
+        place = ORDER.index(stage) if stage in ORDER else len(ORDER)
+        return place, record["label"], record["label_seed"]
 
-    records = [
-        read_json(path) | dict(zip(("label", "label_seed"), result_label(path), strict=True))
-        for path in paths
-    ]
+    records = []
+    for path in paths:
+        label, seed = result_label(path)
+        records.append(read_json(path) | {"label": label, "label_seed": seed})
     return sorted(records, key=place)
 
 
-def settings_of(records: Iterable[Record], stage: str, name: str) -> Record:
-    """The settings of a stage for a dataset, autoencoder or predictor; empty where none say so."""
+def record_of(records: Iterable[Record], stage: str, name: str) -> Record:
+    """The first record of a stage for a dataset, autoencoder or predictor; empty without one.
+
+    Its settings are there, if empty.
+    """
     for record in records:
         settings = record.get("settings") or {}
         if record.get("stage") == stage and settings.get("name") == name:
-            return settings
-    return {}
+            return record
+    return {"settings": {}}
 
 
 def autoencoder_of(predictor: str, records: Iterable[Record]) -> str:
     """The autoencoder that a predictor was trained on; empty where no record says so."""
-    own = settings_of(records, "predict", predictor).get("predictor", {})
-    trained = settings_of(records, "train_diffusion", own.get("same_as", predictor))
+    own = record_of(records, "predict", predictor)["settings"].get("predictor", {})
+    trained = record_of(records, "train_diffusion", own.get("same_as", predictor))["settings"]
     return trained.get("predictor", {}).get("autoencoder", "")
 
 
 def resize_of(dataset: str, records: Iterable[Record]) -> str:
     """The filter by which a dataset's frames were resized; empty where no record says so."""
-    return settings_of(records, "decode", dataset).get("dataset", {}).get("resize", "")
+    settings = record_of(records, "decode", dataset)["settings"]
+    return settings.get("dataset", {}).get("resize", "")
 
 
 def sampler_of(predictor: str, records: Iterable[Record]) -> str:
     """The way in which a predictor was sampled, in words; empty where no record says so."""
-    for record in records:
-        settings = record.get("settings") or {}
-        if record.get("stage") == "predict" and settings.get("name") == predictor:
-            sampler = settings.get("predictor", {}).get("sampler", {})
-            guidance = settings.get("predictor", {}).get("guidance", {}).get("scale")
-            said = [f"{sampler.get('name')} sampler of {sampler.get('steps')} steps"]
-            if record.get("network_evaluations"):
-                said.append(f"{record['network_evaluations']} network evaluations per trajectory")
-            values = {"temperature": sampler.get("temperature"), "guidance": guidance}
-            said += [f"{name} {value}" for name, value in values.items() if value is not None]
-            return ", ".join(said)
-    return ""
+    record = record_of(records, "predict", predictor)
+    settings = record["settings"].get("predictor", {})
+    if not record["settings"]:
+        return ""
+    sampler, guidance = settings.get("sampler", {}), settings.get("guidance", {})
+    said = [f"{sampler.get('name')} sampler of {sampler.get('steps')} steps"]
+    if record.get("network_evaluations"):
+        said.append(f"{record['network_evaluations']} network evaluations per trajectory")
+    values = {"temperature": sampler.get("temperature"), "guidance": guidance.get("scale")}
+    said += [f"{name} {value}" for name, value in values.items() if value is not None]
+    return ", ".join(said)
 
 
-def provenance(records: list[Record]) -> dict[str, list[str]]:
+def provenance(records: Iterable[Record]) -> dict[str, list[str]]:
     """Every commit, machine and package version that had a part, normally one of each."""
-
-    def distinct(values: Iterable[Any]) -> list[str]:
-        return sorted({str(value) for value in values if value})
-
-    def machine(parts: Record) -> str:
-        cores = f"{parts['cores']} cores" if parts.get("cores") else ""
-        names = (parts.get(key) for key in ("processor", "system", "machine"))
-        return ", ".join(filter(None, (*names, cores)))
-
-    found = {
-        "commit": distinct(record.get("commit") for record in records),
-        "machine": distinct(machine(record.get("hardware") or {}) for record in records),
-        "GPU": distinct(record.get("gpu") for record in records),
-        "threads": distinct(record.get("threads") for record in records),
-        "started": distinct(record.get("started") for record in records)[:1],
-    }
-    for name in sorted({name for record in records for name in record.get("versions") or {}}):
-        found[name] = distinct((record.get("versions") or {}).get(name) for record in records)
-    return {name: values for name, values in found.items() if values}
+    found: dict[str, set[str]] = {}
+    for record in records:
+        hardware = record.get("hardware") or {}
+        cores = f"{hardware['cores']} cores" if hardware.get("cores") else ""
+        names = (hardware.get(key) for key in ("processor", "system", "machine"))
+        values = {
+            "commit": record.get("commit"), "machine": ", ".join(filter(None, (*names, cores))),
+            "GPU": record.get("gpu"), "threads": record.get("threads"),
+            "started": record.get("started"), **(record.get("versions") or {}),
+        }  # fmt: skip
+        for name, value in values.items():
+            found.setdefault(name, set()).update([str(value)] if value else [])
+    first = {"started": sorted(found.get("started", ()))[:1]}
+    return {name: values for name in found if (values := first.get(name, sorted(found[name])))}
 
 
 def made_by() -> str:
@@ -168,29 +166,17 @@ SPLITS = {  # how a dataset was divided, by its index's "split"
 }
 
 
-@dataclass(frozen=True)
-class DatasetMetadata:
-    """One dataset as the page describes it."""
+def read_dataset(path: Path) -> dict[str, Any]:
+    """A dataset's index as the page describes it, with what the tables beside it say.
 
-    index: dict[str, Any]
-    groups: dict[str, int]  # per split, where videos.csv names groups
-    rejected: list[dict[str, str]]
-
-    @property
-    def split(self) -> str:
-        """The way in which it was divided, in a sentence."""
-        return SPLITS.get(self.index.get("split", ""), "")
-
-
-def read_dataset(path: Path) -> DatasetMetadata:
-    """A dataset's index with the tables of videos and of rejected files beside it."""
-    index = read_json(path)
-    rejected = read_table(Path(path).with_name("rejected.csv")).astype(str)
+    That is "groups", their number by split where videos.csv names any, and the "rejected" files.
+    """
     videos = read_table(Path(path).with_name("videos.csv"))
     groups = {}
     if {"split", "group"} <= set(videos.columns):
-        groups = {str(k): int(v) for k, v in videos.groupby("split")["group"].nunique().items()}
-    return DatasetMetadata(index, groups, rejected.to_dict("records"))
+        groups = videos.groupby("split")["group"].nunique().to_dict()
+    rejected = read_table(Path(path).with_name("rejected.csv")).to_dict("records")
+    return read_json(path) | {"groups": groups, "rejected": rejected}
 
 
 def read_table(path: Path) -> pd.DataFrame:

@@ -1,6 +1,6 @@
 """The results as tables: the headline, what stands below it, comparisons, horizon and curves."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -100,7 +100,8 @@ def result_table(tables: Tables, name: str, title: str, keys: list[Quantity]) ->
     heads = [column(tables, key, protocol=len(protocols) > 1) for key in keys]
     starts = [i for i in range(1, len(lines)) if lines[i][1] != lines[i - 1][1]]
     return Table(name, caption, [Column("row"), Column("kind"), *heads], lines,
-                 notes(tables, keys), starts, title, protocols)  # fmt: skip
+                 notes(tables, keys), starts, title, protocols,
+                 context=tables.rows[0].context)  # fmt: skip
 
 
 def results(tables: Tables) -> TableFile:
@@ -117,16 +118,15 @@ def results(tables: Tables) -> TableFile:
                      [replace(top, notes=[*top.notes, *missing]), *below])  # fmt: skip
 
 
-def with_contexts(main: TableFile, others: Sequence[TableFile]) -> TableFile:
-    """The same subject of all contexts in one file."""
-    if not others:
-        return main
-    frame = pd.concat([main.frame, *(file.frame for file in others)], ignore_index=True)
-    tables = [
-        replace(table, name=f"{table.name}-context{number}")
-        for number, file in enumerate(others, start=1) for table in file.tables
+def of_contexts(subject: Callable[[Tables], TableFile], contexts: Sequence[Tables]) -> TableFile:
+    """A subject of several contexts in one file."""
+    files = [subject(tables) for tables in contexts]
+    printed = [
+        replace(table, name=table.name + (f"-context{number}" if number else ""))
+        for number, file in enumerate(files) for table in file.tables
     ]  # fmt: skip
-    return TableFile(main.name, frame, [*main.tables, *tables])
+    frame = pd.concat([file.frame for file in files], ignore_index=True)
+    return TableFile(files[0].name, frame, printed)
 
 
 def line(
@@ -181,7 +181,7 @@ def compared(tables: Tables, first: ResultRow) -> Table:
         [Column(f"{first.name} against"), *(column(tables, key) for key in keys)],
         [[text(other.name, other.label, other.kind), *map(cells.get, keys)]
          for other, cells in lines.items()],
-        title=first.label, basis=basis(tables, shown),
+        title=first.label, basis=basis(tables, shown), context=first.context,
     )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """The table of scene, object and motion: their meaning in each autoencoder."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +10,7 @@ import pandas as pd
 from rsvp.metrics.intervals import verdict
 from rsvp.report.estimates import Estimate, estimate_mean
 from rsvp.report.measures import LPIPS, PSNR, SSIM, Measure
-from rsvp.report.printing import (
-    UNKNOWN,
-    Cell,
-    Column,
-    Table,
-    TableFile,
-    frame_of,
-    number,
-    table_of,
-    text,
-)
+from rsvp.report.printing import UNKNOWN, Cell, Table, TableFile, frame_of, number, table_of
 from rsvp.runtime.files import read_json
 
 AGAINST_TRUTH = (
@@ -77,9 +67,14 @@ class SemanticsScore:
     replaced_by: str = ""  # mean, frozen or other
     how: str = ""  # the ablation in words
     goal: float | None = None
-    verdict: str = ""
     protocol: str = ""  # what it depends on, in one line
     seed_numbers: str = ""
+
+    @property
+    def verdict(self) -> str:
+        """Judge the goal by the interval; empty where there is none."""
+        found = self.estimate
+        return "" if self.goal is None else verdict(found.low, found.high, self.goal)
 
 
 def read_semantics(paths: Iterable[Path], resamples: int) -> list[SemanticsScore]:
@@ -94,7 +89,8 @@ def read_semantics(paths: Iterable[Path], resamples: int) -> list[SemanticsScore
         if not index.get("reason"):
             table = pd.read_parquet(Path(path).with_name("scores.parquet")).set_index("clip")
             runs.setdefault(index["autoencoder"], []).append((index, table))
-    return [score for those in runs.values() for score in semantics_scores(those, resamples)]
+    scores = [score for those in runs.values() for score in semantics_scores(those, resamples)]
+    return [score for score in scores if score.estimate.known]
 
 
 def semantics_scores(
@@ -106,26 +102,19 @@ def semantics_scores(
     """
     index, first = runs[0]
     seeds = ", ".join(str(own["seed"]) for own, _ in runs)
-
-    def score(measure: Measure, column: str, **more: Any) -> Iterator[SemanticsScore]:
-        having = {own["seed"]: table[column] for own, table in runs if column in table}
-        values = pd.DataFrame(having)
-        if values.isna().all(axis=None):
-            return
-        estimate, goal = estimate_mean(values, first["group"], resamples), more.get("goal")
-        held = "" if goal is None else verdict(estimate.low, estimate.high, goal)
+    columns = [(m, m.key, {"goal": index["goals"].get(m.key)}) for m in AGAINST_TRUTH]
+    columns += [
+        (measure, f"{entry['latent']}_{entry['replaced_by']}_{measure.key}",
+         {key: entry[key] for key in ("latent", "replaced_by", "how")})
+        for entry in index["ablations"] for measure in ABLATED
+    ]  # fmt: skip
+    for measure, column, more in columns:
+        values = {own["seed"]: table[column] for own, table in runs if column in table}
         yield SemanticsScore(
-            index["autoencoder"], measure, estimate, verdict=held, protocol=protocol_text(index),
-            seed_numbers=seeds, **more,
+            index["autoencoder"], measure,
+            estimate_mean(pd.DataFrame(values), first["group"], resamples),
+            protocol=protocol_text(index), seed_numbers=seeds, **more,
         )  # fmt: skip
-
-    for measure in AGAINST_TRUTH:
-        yield from score(measure, measure.key, goal=index["goals"].get(measure.key))
-    for entry in index["ablations"]:
-        replaced = {key: entry[key] for key in ("latent", "replaced_by", "how")}
-        for measure in ABLATED:
-            column = f"{entry['latent']}_{entry['replaced_by']}_{measure.key}"
-            yield from score(measure, column, **replaced)
 
 
 def protocol_text(index: dict[str, Any]) -> str:
@@ -138,7 +127,8 @@ def protocol_text(index: dict[str, Any]) -> str:
 
 
 def decomposition(scores: Sequence[SemanticsScore]) -> TableFile:
-    """One line per score; people get what is against the truth, and what replaced latents cost."""
+    """One line per score; people get, of each autoencoder, what is against the truth, and what
+    replaced latents cost."""
     frame = [
         {
             "protocol": score.protocol, "autoencoder": score.autoencoder,
@@ -148,21 +138,16 @@ def decomposition(scores: Sequence[SemanticsScore]) -> TableFile:
         }
         for score in scores
     ]  # fmt: skip
-    tables = [table for table in (truth_table(scores), ablation_table(scores)) if table.lines]
-    names = {score.autoencoder for score in scores}
-    if len(names) == 1:  # the first column says the same in each line
-        tables = [
-            replace(table, caption=f"{min(names)}. {table.caption}", columns=table.columns[1:],
-                    lines=[line[1:] for line in table.lines])
-            for table in tables
-        ]  # fmt: skip
-    return TableFile("decomposition", frame_of(frame, ["autoencoder", "measure", "value"]), tables)
+    names = dict.fromkeys(score.autoencoder for score in scores)
+    own = [[score for score in scores if score.autoencoder == name] for name in names]
+    tables = [make(those) for those in own for make in (truth_table, ablation_table)]
+    return TableFile("decomposition", frame_of(frame, ["autoencoder", "measure", "value"]),
+                     [table for table in tables if table.lines])  # fmt: skip
 
 
 def truth_table(scores: Sequence[SemanticsScore]) -> Table:
-    """The measures against the truth."""
+    """The measures of one autoencoder against the truth."""
     columns = {
-        "autoencoder": lambda score: score.autoencoder,
         "measure": lambda score: with_unit(score.measure),
         "value": lambda score: number(score.measure, score.estimate),
         "clips": lambda score: Cell(str(score.estimate.clips)),
@@ -170,33 +155,35 @@ def truth_table(scores: Sequence[SemanticsScore]) -> Table:
         "": lambda score: score.verdict,
     }
     truth = [score for score in scores if not score.latent]
-    notes = list(dict.fromkeys(f"{s.measure.label}: {s.measure.meaning}" for s in truth))
+    notes = [f"{score.measure.label}: {score.measure.meaning}" for score in truth]
+    name = scores[0].autoencoder
     caption = (
-        "Scene, object and motion against the truth behind generated videos."
-        f" {protocols_text(scores)}."
+        f"{name}. Scene, object and motion against the truth behind generated videos. "
+        f"{scores[0].protocol}."
     )
-    return table_of("decomposition", caption, columns, truth, notes)
+    return table_of(f"decomposition-{name}", caption, columns, truth, notes)
 
 
 def ablation_table(scores: Sequence[SemanticsScore]) -> Table:
-    """The loss of each replaced latent in each measure."""
-    losses: dict[tuple[str, str, str], dict[Measure, Cell]] = {}
+    """The loss of each replaced latent of one autoencoder in each measure."""
+    losses: dict[tuple[str, str], dict[Measure, Cell]] = {}
     for score in scores:
         if score.latent:
-            cell = number(score.measure, score.estimate, sign=True)
-            name = (score.autoencoder, score.latent, score.replaced_by)
-            losses.setdefault(name, {})[score.measure] = cell
+            line = losses.setdefault((score.latent, score.replaced_by), {})
+            line[score.measure] = number(score.measure, score.estimate, sign=True)
     measures = [m for m in ABLATED if any(m in line for line in losses.values())]
-    unknown = text(UNKNOWN)
-    lines = [[*map(text, name), *(line.get(measure, unknown) for measure in measures)]
-             for name, line in losses.items()]  # fmt: skip
-    heads = ["autoencoder", "latent", "replaced by", *map(with_unit, measures)]
+    columns = {
+        "latent": lambda line: line[0][0],
+        "replaced by": lambda line: line[0][1],
+        **{with_unit(m): lambda line, m=m: line[1].get(m, UNKNOWN) for m in measures},
+    }
+    notes = dict.fromkeys(f"{s.latent}, {s.replaced_by}: {s.how}" for s in scores if s.latent)
+    name = scores[0].autoencoder
     caption = (
-        f"What the reconstruction loses when a latent is replaced; more is worse."
-        f" {protocols_text(scores)}."
+        f"{name}. What the reconstruction loses when a latent is replaced; more is worse. "
+        f"{scores[0].protocol}."
     )
-    notes = list(dict.fromkeys(f"{s.latent}, {s.replaced_by}: {s.how}" for s in scores if s.latent))
-    return Table("ablations", caption, [Column(head) for head in heads], lines, notes)
+    return table_of(f"ablations-{name}", caption, columns, list(losses.items()), list(notes))
 
 
 def with_unit(measure: Measure) -> str:
@@ -204,33 +191,22 @@ def with_unit(measure: Measure) -> str:
     return f"{measure.label} ({measure.unit})" if measure.unit else measure.label
 
 
-def protocols_text(scores: Sequence[SemanticsScore]) -> str:
-    """The protocol of all scores, or those that there are, each with its autoencoders."""
-    names: dict[str, dict[str, None]] = {}
-    for score in scores:
-        names.setdefault(score.protocol, {})[score.autoencoder] = None
-    if len(names) < 2:
-        return "".join(names)
-    return "; ".join(f"{', '.join(having)}: {protocol}" for protocol, having in names.items())
-
-
 def conclusions(scores: Sequence[SemanticsScore]) -> list[str]:
     """Conclusions from the numbers, in sentences."""
     sentences = []
     for name in dict.fromkeys(score.autoencoder for score in scores):
         losses = {
-            score.latent: score.estimate.value
+            score.latent: (score.estimate.value, f"{PSNR.text(score.estimate.value)} dB")
             for score in scores
             if score.autoencoder == name and score.measure is PSNR and score.replaced_by == "mean"
         }
-        idle = [latent for latent, loss in losses.items() if loss < IDLE_DB]
-        used = [latent for latent in losses if latent not in idle]
+        idle = {latent: text for latent, (loss, text) in losses.items() if loss < IDLE_DB}
+        used = {latent: text for latent, (loss, text) in losses.items() if loss >= IDLE_DB}
         if idle and used:
-            costs = ", ".join(f"{PSNR.text(losses[latent])} dB" for latent in idle)
             sentences.append(
                 f"{name}: to put the training mean in the place of the {' or '.join(idle)} latent "
-                f"costs next to nothing ({costs}), of the {' or '.join(used)} latent "
-                f"{', '.join(f'{PSNR.text(losses[latent])} dB' for latent in used)}. So what those "
+                f"costs next to nothing ({', '.join(idle.values())}), of the {' or '.join(used)} "
+                f"latent {', '.join(used.values())}. So what those "
                 "look like reaches the decoder through the observed frames themselves, which it "
                 "may copy from, and hardly through their latents."
             )

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from rsvp.config.stages import Settings
-from rsvp.report.budgets import budgets
-from rsvp.report.costs import cost_file, costs
+from rsvp.report.costs import budgets, cost
 from rsvp.report.examples import Gallery, examples
 from rsvp.report.measures import PSNR
 from rsvp.report.memorisation import memorisation, nearest_pictures, read_memorisation
-from rsvp.report.page import ContextResults, PageContent, render
+from rsvp.report.page import PageContent, render
 from rsvp.report.panels import read_views
 from rsvp.report.plots import (
     curves_plot,
@@ -32,7 +31,7 @@ from rsvp.report.records import (
     read_records,
     resize_of,
 )
-from rsvp.report.results import comparisons, curves, curves_basis, horizon, results, with_contexts
+from rsvp.report.results import comparisons, curves, curves_basis, horizon, of_contexts, results
 from rsvp.report.rows import read_rows
 from rsvp.report.semantics import conclusions, decomposition, read_semantics
 from rsvp.report.tables import Tables, basis, by_context
@@ -75,20 +74,14 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     found = read_rows(inputs["evaluations"], config.predictors)
     histories, records = read_histories(inputs["histories"]), read_records(inputs["records"])
     resize, resamples = resize_of(found[0].index["dataset"], records), settings.evaluation.bootstrap
-    tables, *others = by_context(found, settings.protocols, resamples, resize)
-    contexts = [
-        ContextResults(other.rows[0].context, other.rows, results(other), comparisons(other))
-        for other in others
-    ]
-    lines, nearest = costs(records), read_memorisation(inputs["copies"])
+    contexts = by_context(found, settings.protocols, resamples, resize)
+    tables, nearest = contexts[0], read_memorisation(inputs["copies"])
     scores = read_semantics(inputs["semantics"], resamples)
     files = [
-        *(subject(tables) for subject in (results, horizon, comparisons, curves)),
-        decomposition(scores), memorisation(nearest), budgets(records), cost_file(lines),
+        of_contexts(results, contexts), horizon(tables), of_contexts(comparisons, contexts),
+        curves(tables), decomposition(scores), memorisation(nearest), budgets(records),
+        cost(records),
     ]  # fmt: skip
-    printed = {file.name: file.tables for file in files}
-    of_contexts = {name: [getattr(context, name) for context in contexts]
-                   for name in ("results", "comparisons")}  # fmt: skip
     drawn = drawn_over_horizon(tables)
     plots = {
         "horizon": horizon_plot(tables, drawn, basis(tables, drawn)),
@@ -100,20 +93,17 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         PageContent(
             title=config.title,
             tables=tables,
-            printed=printed,
-            contexts=contexts,
+            rows=found,
+            printed={file.name: file.tables for file in files},
             histories=histories,
             records=records,
-            costs=lines,
             galleries=galleries(inputs, tables, records, config.examples),
             conclusions=conclusions(scores),
             nearest=plots["copies"],
             datasets=[read_dataset(path) for path in inputs["datasets"]],
-            resamples=resamples,
         )
     )
     for file in files:
-        file = with_contexts(file, of_contexts.get(file.name, []))
         file.write(arguments.folder / "tables", config.title)
     for name, plot in plots.items():
         write_text(arguments.folder / f"plots/{name}.svg", plot)

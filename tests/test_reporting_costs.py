@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from rsvp.report.budgets import budgets
+from rsvp.report.costs import budgets, cost
 
 
 def record(stage, name, seed=0, seconds=10.0, **more):
@@ -78,6 +78,28 @@ def test_what_is_not_known_is_not_summed():
     (table,) = budgets(RECORDS[-1:]).tables
     assert [cell.text for cell in table.lines[0]][4:6] == ["–", "–"]
     assert table.lines[0][-1].text == "–"
+
+
+def test_jobs_of_one_thing_are_one_line():
+    jobs = [
+        {"stage": "predict", "label": "of p", "seconds": 90.0, "peak_memory_mb": 5.0, "clips": 3,
+         "samples_per_second": 2.5, "flops_forward": 1_520_000_000, "device": "cuda"},
+        {"stage": "predict", "label": "of p", "seconds": 30.0, "peak_memory_mb": 7.0, "clips": 4},
+        {"stage": "evaluate", "label": "row a", "clips": {"test": 4}, "parameters": 0},
+        {"stage": "evaluate", "label": "row b"},
+    ]  # fmt: skip
+    file = cost(jobs)
+    frame = file.frame.set_index("stage")
+    assert frame["jobs"].to_dict() == {"predict": 2, "evaluate": 2}
+    assert frame.loc["predict", ["seconds", "peak_memory_mb", "clips"]].tolist() == [120, 7, 7]
+    assert pd.isna(frame.loc["evaluate", "clips"]), "no number of all"
+    heads = [column.head for column in file.tables[0].columns]
+    first = dict(zip(heads, file.tables[0].lines[0], strict=True))
+    assert [first[head].text for head in ("time", "FLOPs per clip", "samples per second")] == [
+        "2 min 00 s", "1.52\N{NO-BREAK SPACE}G", "2.5 trajectories/s"
+    ]  # fmt: skip
+    assert first["work"].text == "7 clips" and "on the GPU (MB)" not in heads
+    assert "2 min 00 s in all" in file.tables[0].caption
 
 
 @pytest.mark.parametrize("records", [[], RECORDS[:3]])

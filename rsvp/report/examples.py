@@ -1,31 +1,47 @@
-"""The playing examples: clips chosen by rule and not by hand."""
+"""The playing examples: clips chosen by rule and not by hand, in panels that play together.
 
+All frames are uint8 RGB, (T, R, R, 3) for R pixels; panels are frames by label.
+"""
+
+import base64
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 from tqdm import tqdm
 
 from rsvp.data.clips import Clips
 from rsvp.data.predictions import Predictions
+from rsvp.data.videos import GAP, draw_panels, upscale, write_video
 from rsvp.report.estimates import clip_values
 from rsvp.report.measures import LPIPS, PSNR
-from rsvp.report.panels import (
-    ERROR_GAIN,
-    Panel,
-    PlayingClip,
-    Views,
-    error_frames,
-    playing_clip,
-    stills,
-)
 from rsvp.report.rows import ResultRow
+from rsvp.runtime.errors import UserError
 from rsvp.runtime.files import read_json
 
 PLACES = ("best", "median", "worst")
 SAMPLES = 4  # trajectories that play side by side, at most
 COLUMNS = 4  # panels side by side
+PAPER = (32, 36, 43)  # behind the panels and their labels; reads on a light and on a dark page
+PANEL_PIXELS = 128  # a panel of fewer pixels is enlarged to about this size
+RATE = 6.0  # frames per second: slow enough to compare
+QUALITY = 22  # x264's crf
+ERROR_GAIN = 2  # factor by which an error is drawn brighter than it is
+STILLS = 6  # future frames of a strip of stills, at most
+
+
+@dataclass(frozen=True)
+class PlayingClip:
+    """A grid of panels that plays, and the places where the page writes their labels."""
+
+    uri: str
+    width: int  # pixels
+    height: int
+    labels: list[tuple[str, float, float, float, float]]  # text; left, top, width, height in %
 
 
 @dataclass(frozen=True)
@@ -39,9 +55,33 @@ class Example:
     playing: PlayingClip
     strip: str  # data URI of the still picture
     strip_frames: list[int]  # future frames that it shows
-    psnr: float  # dB, mean over the trajectories of the clip
     lpips: float  # NaN where not computed
-    others: list[tuple[str, float]]  # label and PSNR of other rows on the same clip
+    psnr: dict[str, float]  # dB, mean over the trajectories, by label: this row, then others
+
+
+@dataclass(frozen=True)
+class Views:
+    """Scene, object and motion of test clips by one autoencoder, or the reason why none are known.
+
+    folder: of the pictures. clips: their names by clip. legend: data URI of the colours of motion.
+    """
+
+    reason: str = ""
+    folder: Path = Path()
+    clips: Mapping[str, dict[str, Any]] | None = None
+    legend: str = ""
+
+    def panels(self, clip: str, frames: int) -> dict[str, np.ndarray]:
+        """Return three still panels: scene image, object mask and motion; none if not known."""
+        view = (self.clips or {}).get(clip)
+        if view is None:
+            return {}
+        motion = f"motion, max {view['motion_pixels']:.0f} px"
+        names = {"scene": "scene", "object mask": "mask", motion: "motion"}
+        return {
+            label: read_picture(self.folder / view[name])[None].repeat(frames, axis=0)
+            for label, name in names.items()
+        }
 
 
 @dataclass(frozen=True)
@@ -64,38 +104,33 @@ def examples(
     others: rows to hold a clip's PSNR against. datasets: their index files by name. views: scene,
     object and motion of the clips.
     """
-    first_seeds = {(row.name, row.index["seed"]): row for row in (row, *others)}
-    found = {index: Predictions(path) for path in predictions
-             if (index := prediction_key(path)) in first_seeds}  # fmt: skip
-    predicted = found.pop((row.name, row.index["seed"]), None)
-    scores = row.runs[0].scores
-    if predicted is None or scores is None:
+    paths = {prediction_key(path): path for path in predictions}
+    predicted = {
+        each: Predictions(paths[key]) for each in (row, *others)
+        if each.kind != "ceiling" and (key := (each.name, each.index["seed"])) in paths
+    }  # fmt: skip
+    if row not in predicted or row.runs[0].scores is None:
         return []
-    psnr = clip_values(scores, PSNR, "single").sort_values(ascending=False, kind="stable")
-    lpips = clip_values(scores, LPIPS, "single")
-    theirs = [(other.label, clip_values(other.runs[0].scores, PSNR, "single")) for other in others]
-    rivals = {first_seeds[key].label: rows for key, rows in found.items()
-              if first_seeds[key].kind == "baseline"}  # fmt: skip
+    psnr = {each: clip_values(each.runs[0].scores, PSNR, "single") for each in (row, *others)}
+    lpips = clip_values(row.runs[0].scores, LPIPS, "single")
+    ranked = list(psnr[row].sort_values(ascending=False, kind="stable").index)
     clips = Clips(datasets[row.index["dataset"]], "test", row.index["future_frames"])
-    context = clips.context_frames
-    places = {clip: i for i, clip in enumerate(clips.table["clip"])}
+    places, context = list(clips.table["clip"]), clips.context_frames
     shown = []
-    chosen = tqdm(pick(list(psnr.index), wanted), desc="examples", unit="clip", delay=2)
-    for place, clip in chosen:
-        truth = clips.frames(places[clip]).numpy()
-
-        def whole(rows: Predictions, most: int) -> list[np.ndarray]:
-            made = rows.frames(rows.clips.index(clip))[:most].numpy()  # noqa: B023
-            return [np.concatenate([truth[:context], frames]) for frames in made]  # noqa: B023
-
-        samples = whole(predicted, SAMPLES)
-        beside = {label: whole(rows, 1)[0] for label, rows in rivals.items()}
-        panels = clip_panels(truth, samples, beside, context) + views.panels(clip, len(truth))
+    for place, clip in tqdm(pick(ranked, wanted), desc="examples", unit="clip", delay=2):
+        truth = clips.frames(places.index(clip)).numpy()
+        wholes = {
+            each: [np.concatenate([truth[:context], frames])
+                   for frames in rows.frames(rows.clips.index(clip))[:SAMPLES].numpy()]
+            for each, rows in predicted.items()
+        }  # fmt: skip
+        samples = wholes.pop(row)
+        beside = {each.label: first for each, (first, *_) in wholes.items()}
+        panels = clip_panels(truth, samples, beside, context) | views.panels(clip, len(truth))
         strip = stills([truth, samples[0], error_frames(samples[0], truth)], context)
         shown.append(Example(
-            place, list(psnr.index).index(clip) + 1, len(psnr), clip,
-            playing_clip(in_rows(panels), context), *strip, psnr[clip], lpips[clip],
-            [(label, values[clip]) for label, values in theirs],
+            place, ranked.index(clip) + 1, len(ranked), clip, playing_clip(panels, context),
+            *strip, lpips[clip], {each.label: values[clip] for each, values in psnr.items()},
         ))  # fmt: skip
     return shown
 
@@ -104,30 +139,6 @@ def prediction_key(path: Path) -> tuple[str, int]:
     """Return the row and the seed of an index of predictions."""
     index = read_json(path)
     return index["row"], index["seed"]
-
-
-def clip_panels(
-    truth: np.ndarray, samples: list[np.ndarray], others: Mapping[str, np.ndarray], context: int
-) -> list[Panel]:
-    """Return panels of the context, the truth, the predictions of this and other rows, the error.
-
-    truth, samples and others: whole clips (T, R, R, 3) uint8 that share `context` frames.
-    """
-    held = truth[context - 1 : context].repeat(len(truth) - context, axis=0)
-    several = len(samples) > 1
-    names = [f"sample {number + 1}" for number in range(len(samples))] if several else ["sample"]
-    return [
-        Panel("observed", np.concatenate([truth[:context], held])),
-        Panel("truth", truth),
-        *(Panel(name, frames) for name, frames in others.items()),
-        *map(Panel, names, samples),
-        Panel(f"error{' of 1' if several else ''} ×{ERROR_GAIN}", error_frames(samples[0], truth)),
-    ]
-
-
-def in_rows(panels: Sequence[Panel]) -> list[list[Panel]]:
-    """The panels in rows of `COLUMNS`."""
-    return [list(panels[first : first + COLUMNS]) for first in range(0, len(panels), COLUMNS)]
 
 
 def pick(ranked: list[str], wanted: int) -> list[tuple[str, str]]:
@@ -142,3 +153,91 @@ def pick(ranked: list[str], wanted: int) -> list[tuple[str, str]]:
         for place, start, size in zip(PLACES, starts, sizes, strict=True)
         for clip in ranked[start : start + size]
     ]
+
+
+def clip_panels(
+    truth: np.ndarray, samples: list[np.ndarray], others: Mapping[str, np.ndarray], context: int
+) -> dict[str, np.ndarray]:
+    """Return panels of the context, the truth, the predictions of this and other rows, the error.
+
+    truth, samples and others: whole clips (T, R, R, 3) uint8 that share `context` frames.
+    """
+    held = truth[context - 1 : context].repeat(len(truth) - context, axis=0)
+    several = len(samples) > 1
+    names = [f"sample {number + 1}" for number in range(len(samples))] if several else ["sample"]
+    error = f"error{' of 1' if several else ''} ×{ERROR_GAIN}"
+    return {
+        "observed": np.concatenate([truth[:context], held]), "truth": truth, **others,
+        **dict(zip(names, samples, strict=True)), error: error_frames(samples[0], truth),
+    }  # fmt: skip
+
+
+def error_frames(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Return the absolute error, mean over colours, in grey and `ERROR_GAIN` times as bright."""
+    error = np.abs(predicted.astype(np.int16) - truth.astype(np.int16)).mean(-1, keepdims=True)
+    return np.repeat((ERROR_GAIN * error).clip(0, 255).astype(np.uint8), 3, axis=-1)
+
+
+def playing_clip(
+    panels: Mapping[str, np.ndarray], context: int, columns: int = COLUMNS
+) -> PlayingClip:
+    """Return the panels row by row; a bar at the foot turns orange after `context` frames."""
+    names, size = list(panels), next(iter(panels.values())).shape[1]
+    rows = [names[first : first + columns] for first in range(0, len(names), columns)]
+    scale = max(1, PANEL_PIXELS // size)
+    strip = max(6, size // 8)  # above each panel, for its label
+    grid = [[panels[name] for name in row] for row in rows]
+    frames = draw_panels(grid, context, strip, PAPER)
+    height, width = frames.shape[1:3]
+    labels = []
+    for number, name in enumerate(names):
+        y, x = divmod(number, columns)
+        left, top = x * (size + GAP) / width, y * (strip + size + GAP) / height
+        place = (left, top, size / width, strip / height)
+        labels.append((name, *(round(100 * part, 2) for part in place)))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "clip.mp4")
+        write_video(path, upscale(frames, scale), RATE, crf=QUALITY)
+        uri = data_uri("video/mp4", path.read_bytes())
+    return PlayingClip(uri, scale * width, scale * height, labels)
+
+
+def stills(rows: Sequence[np.ndarray], context: int) -> tuple[str, list[int]]:
+    """Return a picture as a data URI: the last observed frame and some future ones, row by row.
+
+    The future frames that it shows follow, counted from 1: evenly spread, with the last.
+    """
+    future = len(rows[0]) - context
+    shown = min(future, STILLS)
+    chosen = [round(future * (place + 1) / shown) for place in range(shown)]
+    frames = [context - 1, *(context + number - 1 for number in chosen)]
+    picture = np.concatenate([np.concatenate(list(row[frames]), axis=1) for row in rows])
+    colours = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+    encoded = cv2.imencode(".webp", colours, [cv2.IMWRITE_WEBP_QUALITY, 85])[1]
+    return data_uri("image/webp", encoded.tobytes()), chosen
+
+
+def read_views(semantics: Iterable[Path], autoencoder: str, seed: int) -> Views:
+    """Return the views of one autoencoder under one seed, of the indexes semantics/…/index.json."""
+    for path in semantics:
+        index = read_json(path)
+        if (index["autoencoder"], index["seed"]) != (autoencoder, seed):
+            continue
+        if not index.get("views"):
+            return Views(index.get("reason") or "its autoencoder has no such latents")
+        legend = data_uri("image/png", (path.parent / index["legend"]).read_bytes())
+        return Views("", path.parent, {view["clip"]: view for view in index["views"]}, legend)
+    return Views("they were not computed in this run")
+
+
+def read_picture(path: Path) -> np.ndarray:
+    """Return a picture file as uint8 RGB (H, W, 3)."""
+    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if picture is None:
+        raise UserError(f"{path}: no picture; run the stage that made it again")
+    return picture[..., ::-1]
+
+
+def data_uri(kind: str, content: bytes) -> str:
+    """Return `content` of a media type as an address that holds it whole."""
+    return f"data:{kind};base64," + base64.b64encode(content).decode("ascii")

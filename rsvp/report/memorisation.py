@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rsvp.report.estimates import NO_SPREAD, ONE_GROUP
-from rsvp.report.panels import read_picture
+from rsvp.report.examples import read_picture
 from rsvp.report.printing import UNKNOWN, Cell, TableFile, frame_of, table_of
 from rsvp.runtime.files import read_json
 

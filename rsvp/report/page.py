@@ -90,13 +90,10 @@ def render(report: PageContent) -> str:
         environment.loader.get_source(environment, name)[0]
     )
     tables, rows = report.tables, report.rows
-    main, contexts = by_context(report.printed)
     drawn = drawn_over_horizon(tables)
     return environment.get_template("page.html.jinja").render(
         report=report,
         tables=tables,
-        main=main,
-        contexts=contexts,
         introduction=introduction(tables),
         summary=summary(tables),
         findings=findings(tables, report.records),
@@ -241,19 +238,6 @@ def learning_figures(histories: Sequence[StageHistory]) -> list[tuple[str, str]]
         if history.curves:
             stages.setdefault(history.stage, []).append(history)
     return [(stage, learning_plot(mine)) for stage, mine in stages.items()]
-
-
-def by_context(
-    printed: Mapping[str, Sequence[Table]],
-) -> tuple[dict[str, list[Table]], dict[str, list[Table]]]:
-    """The tables of the first frames by file, and those of other contexts by context."""
-    main, others = {}, {}
-    for name, tables in printed.items():
-        main[name] = [table for table in tables if not table.context]
-        for table in tables:
-            if table.context:
-                others.setdefault(table.context, []).append(table)
-    return main, others
 
 
 def json_text(value: Any) -> str:

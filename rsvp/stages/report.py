@@ -11,11 +11,10 @@ from typing import Any
 
 from rsvp.config.stages import Settings
 from rsvp.report.costs import budgets, cost
-from rsvp.report.examples import Gallery, examples
+from rsvp.report.examples import Gallery, examples, read_views
 from rsvp.report.measures import PSNR
 from rsvp.report.memorisation import memorisation, nearest_pictures, read_memorisation
 from rsvp.report.page import PageContent, render
-from rsvp.report.panels import read_views
 from rsvp.report.plots import (
     curves_plot,
     drawn_over_horizon,

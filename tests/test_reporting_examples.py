@@ -8,8 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from rsvp.report.examples import clip_panels, in_rows
-from rsvp.report.panels import Panel, error_frames, playing_clip, stills
+from rsvp.report.examples import COLUMNS, clip_panels, error_frames, playing_clip, stills
 
 R, CONTEXT, FUTURE = 32, 2, 6
 RED, GREEN, BLUE = (200, 30, 30), (30, 200, 30), (30, 30, 200)
@@ -27,9 +26,7 @@ def decode(uri: str) -> np.ndarray:
 
 
 def test_each_panel_plays_below_its_label():
-    made = playing_clip(
-        [[Panel("a", still(RED)), Panel("b", still(GREEN))], [Panel("c", still(BLUE))]], 2
-    )
+    made = playing_clip({"a": still(RED), "b": still(GREEN), "c": still(BLUE)}, 2, columns=2)
     frames = decode(made.uri)
     assert frames.shape == (CONTEXT + FUTURE, made.height, made.width, 3)
     for (text, left, top, width, height), colour in zip(
@@ -44,7 +41,7 @@ def test_each_panel_plays_below_its_label():
 
 
 def test_the_bar_turns_when_the_future_begins():
-    frames = decode(playing_clip([[Panel("a", still(RED))]], CONTEXT).uri)
+    frames = decode(playing_clip({"a": still(RED)}, CONTEXT).uri)
     bar = frames[:, -3]
     orange = (bar[..., 0] > 180) & (bar[..., 2] < 90)
     assert not orange[CONTEXT - 1].any() and orange[CONTEXT].any()
@@ -61,16 +58,18 @@ def test_error_is_grey_doubled_and_zero_where_equal():
     assert not error.any()
 
 
-@pytest.mark.parametrize(("count", "others", "rows"), [(1, 0, [4]), (1, 1, [4, 1]), (4, 1, [4, 4])])
-def test_panels_hold_what_was_observed_the_samples_and_other_rows(count, others, rows):
+@pytest.mark.parametrize(("count", "others", "panes"), [(1, 0, 4), (1, 1, 5), (4, 1, 8)])
+def test_panels_hold_what_was_observed_the_samples_and_other_rows(count, others, panes):
     truth = np.random.default_rng(0).integers(0, 256, (CONTEXT + FUTURE, R, R, 3), np.uint8)
     samples = [np.concatenate([truth[:CONTEXT], still(RED, FUTURE)]) for _ in range(count)]
     beside = {"copy-last": samples[0]} if others else {}
     panels = clip_panels(truth, samples, beside, CONTEXT)
-    assert [len(row) for row in in_rows(panels)] == rows
-    labels = [panel.label for panel in panels]
+    labels = list(panels)
+    places = [label[1:3] for label in playing_clip(panels, CONTEXT).labels]
+    assert len(labels) == panes and len(set(places)) == panes
+    assert len({top for _, top in places}) == -(-panes // COLUMNS)
     assert labels[:2] == ["observed", "truth"] and ("copy-last" in labels) == bool(others)
-    observed = panels[0].frames
+    observed = panels["observed"]
     assert (observed[CONTEXT:] == truth[CONTEXT - 1]).all(), "nothing of the future is shown"
 
 

@@ -7,6 +7,7 @@ import itertools
 import os
 from collections.abc import Callable, Iterator
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 
 import av
@@ -32,7 +33,11 @@ class ClipFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.readers = dict(sorted(unique(path, list(readers(path)))))
+        self.readers: dict[str, Reader] = {}
+        for name, read in sorted(readers(path), key=itemgetter(0)):
+            if name in self.readers:
+                raise UserError(f"{path}: two clips are called '{name}'; rename or remove one")
+            self.readers[name] = read
         if not self.readers:
             looked = ", ".join((*VIDEO_SUFFIXES, *IMAGE_SUFFIXES, *ARRAY_SUFFIXES))
             raise UserError(f"{path}: no clip in it; looked for {looked}")
@@ -66,15 +71,6 @@ def readers(path: Path) -> Iterator[tuple[str, Reader]]:
     for file in arrays:
         prefix = "" if len(arrays) == 1 else video_file(root, file).id
         yield from array_readers(Path(file), prefix)
-
-
-def unique(path: Path, found: list[tuple[str, Reader]]) -> list[tuple[str, Reader]]:
-    """Return the found clips; UserError where two have one name."""
-    names = sorted(name for name, _ in found)
-    for first, second in itertools.pairwise(names):
-        if first == second:
-            raise UserError(f"{path}: two clips are called '{first}'; rename or remove one")
-    return found
 
 
 def read_video(source: Source, most: int | None) -> np.ndarray:

@@ -43,12 +43,7 @@ def generate_video(settings: Generated, size: int, seed: int, frames: int) -> Ge
         radius = size * random.uniform(0.13, 0.19)
         positions[:, index] = trajectory(random, settings, size, radius, frames)
         alpha[:, index] = paint_object(random, video, positions[:, index], radius, (x, y))
-    return GeneratedVideo(
-        frames=to_bytes(video),
-        alpha=alpha,
-        background=to_bytes(background),
-        positions=positions,
-    )
+    return GeneratedVideo(to_bytes(video), alpha, to_bytes(background), positions)
 
 
 def to_bytes(image: np.ndarray) -> np.ndarray:

@@ -113,38 +113,24 @@ def walk(root: str, suffixes: tuple[str, ...]) -> Iterable[tuple[str, list[str]]
     and by a link comes by its own path.
     """
     seen: set[tuple[int, int]] = set()
-    folders, links = [root], []
-    while folders or links:
-        folder = folders.pop() if folders else links.pop(0)
-        try:
+    tops = [root]
+    for top in tops:  # links to folders are added on the way, and so come last
+        for folder, folders, files in os.walk(top, onerror=refuse_unreadable):
             status = os.stat(folder)
-            with os.scandir(folder) as entries:
-                entries = sorted(entries, key=lambda entry: entry.name)
-        except OSError as error:
-            if isinstance(error, FileNotFoundError):
-                continue  # removed while we looked
-            raise UserError(f"{folder}: {error.strerror}; make it readable") from None
-        if (status.st_dev, status.st_ino) in seen:
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        files = []
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if leads_to_folder(entry):
-                (links if entry.is_symlink() else folders).append(entry.path)
-            elif entry.name.lower().endswith(suffixes):
-                files.append(entry.path)
-        if files:
-            yield folder, files
+            known = (status.st_dev, status.st_ino) in seen
+            seen.add((status.st_dev, status.st_ino))
+            folders[:] = [] if known else sorted(n for n in folders if not n.startswith("."))
+            below = [os.path.join(folder, name) for name in folders]
+            tops += filter(os.path.islink, below)  # which os.walk names, and does not enter
+            names = sorted(n for n in files if n.lower().endswith(suffixes) and n[0] != ".")
+            if names and not known:
+                yield folder, [os.path.join(folder, name) for name in names]
 
 
-def leads_to_folder(entry: os.DirEntry[str]) -> bool:
-    """Check whether an entry is a folder or links to one; False for a link to itself."""
-    try:
-        return entry.is_dir()
-    except OSError:
-        return False
+def refuse_unreadable(error: OSError) -> None:
+    """Raise UserError for a folder that cannot be read, but not for one that was just removed."""
+    if not isinstance(error, FileNotFoundError):
+        raise UserError(f"{error.filename}: {error.strerror}; make it readable") from None
 
 
 def video_file(root: str, path: str) -> Source:

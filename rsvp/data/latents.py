@@ -4,7 +4,7 @@ Files hold tensors as the autoencoder made them. The index holds per-channel sta
 training split, by which readers normalise, and the temporal scope of each latent.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -53,67 +53,62 @@ def split_latents(
     return observed, future
 
 
-class Statistics:
-    """Streaming mean and standard deviation per channel, float64."""
+def channel_sums(latents: Tensor, before: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the count, sums and sums of squares of latents (…, C, h, w) by channel, with `before`.
 
-    def __init__(self, sums: dict[str, Any] | None = None) -> None:
-        sums = sums or {"count": 0, "total": [], "squares": []}
-        self.count = sums["count"]
-        self.total = torch.tensor(sums["total"], dtype=torch.float64)
-        self.squares = torch.tensor(sums["squares"], dtype=torch.float64)
+    As JSON values, which keep float64 exactly; `before` may be empty.
+    """
+    values = latents.double().flatten(-2).transpose(-1, -2).flatten(0, -2).cpu()  # (n, C)
+    sums = {"total": values.sum(0), "squares": values.square().sum(0)}
+    for name in before.keys() & sums.keys():
+        sums[name] = torch.tensor(before[name], dtype=torch.float64) + sums[name]
+    lists = {name: value.tolist() for name, value in sums.items()}
+    return {"count": before.get("count", 0) + len(values), **lists}
 
-    def add(self, latents: Tensor) -> None:
-        """Take in latents (…, C, h, w)."""
-        values = latents.double().flatten(-2).transpose(-1, -2).flatten(0, -2).cpu()  # (n, C)
-        total, squares = values.sum(0), values.square().sum(0)
-        self.total = self.total + total if self.count else total
-        self.squares = self.squares + squares if self.count else squares
-        self.count += len(values)
 
-    def sums(self) -> dict[str, Any]:
-        """Return the sums as JSON values, which keep float64 exactly."""
-        squares = self.squares.tolist()
-        return {"count": self.count, "total": self.total.tolist(), "squares": squares}
+def channel_statistics(sums: Mapping[str, Any], noise: float) -> dict[str, list[float]]:
+    """Return the mean and the standard deviation of each channel, with `noise` added to it.
 
-    def result(self, noise: float) -> dict[str, list[float]]:
-        """Return the mean and the standard deviation of each channel, with `noise` added to it.
-
-        The decoder was trained on latents with that much noise, in latent units. A channel that
-        holds less carries nothing; scaled to one it would be something to learn.
-        """
-        mean = self.total / self.count
-        variance = (self.squares / self.count - mean.square()).clamp(min=0.0)
-        deviation = (variance + noise**2).sqrt().clamp(min=CONSTANT)
-        return {"mean": mean.tolist(), "deviation": deviation.tolist()}
+    The decoder was trained on latents with that much noise, in latent units. A channel that
+    holds less carries nothing; scaled to one it would be something to learn.
+    """
+    total, squares = torch.tensor([sums["total"], sums["squares"]], dtype=torch.float64)
+    mean = total / sums["count"]
+    variance = (squares / sums["count"] - mean.square()).clamp(min=0.0)
+    deviation = (variance + noise**2).sqrt().clamp(min=CONSTANT)
+    return {"mean": mean.tolist(), "deviation": deviation.tolist()}
 
 
 class LatentWriter:
     """Writes the latents of one split clip by clip, with their statistics.
 
-    `parts`: the writer of the files. Their statistics are in its note: so a later run goes on with
-    the same sums.
+    `parts`: the writer of the files. The clips and the sums of each latent's channels are in its
+    note: so a later run goes on with the same sums.
     """
 
     def __init__(self, parts: PartWriter) -> None:
         self.parts = parts
-        sums = parts.note.get("statistics", {})
-        self.clips: list[str] = parts.note.get("clips", [])
-        self.statistics = {kind: Statistics(values) for kind, values in sums.items()}
+        self.note = parts.note = parts.note or {"clips": [], "sums": {}}
+
+    @property
+    def clips(self) -> list[str]:
+        """Return the ids of the clips that were added, those of earlier runs too."""
+        return self.note["clips"]
 
     def add(self, clips: Sequence[str], latents: dict[str, Tensor]) -> None:
         """Append a batch: each kind (B, …, C, h, w); the ids name the B clips.
 
         A kind is called as its latent, in another context than the prefix "context/latent".
         """
+        sums = self.note["sums"]
         for kind, values in latents.items():
             # A latent is normalised alike in all contexts that it is made in.
-            self.statistics.setdefault(kind.rpartition("/")[2], Statistics()).add(values)
+            name = kind.rpartition("/")[2]
+            sums[name] = channel_sums(values, sums.get(name, {}))
         arrays = {kind: values.float().cpu().numpy() for kind, values in latents.items()}
-        for row, clip in enumerate(clips):
+        for row in range(len(clips)):
             self.parts.append({kind: values[row : row + 1] for kind, values in arrays.items()})
-            self.clips.append(clip)
-        sums = {kind: statistics.sums() for kind, statistics in self.statistics.items()}
-        self.parts.note = {"clips": self.clips, "statistics": sums}
+        self.clips.extend(clips)
 
     def finish(self) -> dict[str, Any]:
         """Write what is left; return the split's entry of the index."""
@@ -121,7 +116,7 @@ class LatentWriter:
 
     def results(self, noise: float) -> dict[str, Any]:
         """Return the statistics by kind, as the index holds those of the training split."""
-        return {kind: values.result(noise) for kind, values in self.statistics.items()}
+        return {kind: channel_statistics(sums, noise) for kind, sums in self.note["sums"].items()}
 
 
 class Latents:

@@ -25,11 +25,31 @@ from rsvp.runtime.record import run_record, save_usage, total_usage
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
 STARTED = "started"  # begins what each run appends to the log
 STOPPED = "stopped"  # before the reason why it ended
+FILES = {  # that stages read and write, by their flag
+    "dataset": "index.json of a dataset",
+    "frames": "folder of the decode jobs' folders: 0, 1, …",
+    "pretrained": "index.json of a pretrained autoencoder",
+    "autoencoder": "index.json of a fine-tuned autoencoder",
+    "latents": "index.json of cached latents",
+    "denoiser": "index.json of a trained predictor",
+    "predictions": "index.json of predictions",
+    "real": "index.json of the features of real clips",
+    "state": "folder of what resumes this",
+    "index": "index to write (JSON); all else is beside it",
+    "weights": "weights to write (safetensors)",
+    "history": "losses to write (CSV)",
+    "scores": "scores to write (Parquet)",
+    "features": "features to write (safetensors)",
+    "clips": "clips to write (CSV)",
+    "videos": "manifest to write (CSV)",
+    "rejected": "rejected videos to write (CSV)",
+}
+TRAINING = ("state", "weights", "index", "history")  # files of all trainings
 logger = logging.getLogger(__name__)
 
 
-def stage_parser(description: str | None) -> argparse.ArgumentParser:
-    """Return a parser with the flags that all stages share; each file is one named flag."""
+def stage_parser(description: str | None, *files: str) -> argparse.ArgumentParser:
+    """Return a parser with the flags that all stages share, and one for each of the files."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument(
         "--settings",
@@ -38,24 +58,10 @@ def stage_parser(description: str | None) -> argparse.ArgumentParser:
         help="JSON: the part of the config that this stage depends on; in `job` the workflow adds"
         " digests of the code and of files, which go into the run record",
     )
+    for name in files:
+        parser.add_argument(f"--{name}", type=Path, required=True, help=FILES[name])
     parser.add_argument("--record", type=Path, required=True, help="run record to write (JSON)")
     parser.add_argument("--log", type=Path, help="log file to append to")
-    return parser
-
-
-def resumable_parser(description: str | None) -> argparse.ArgumentParser:
-    """Return `stage_parser` for a stage that goes on where it was killed."""
-    parser = stage_parser(description)
-    parser.add_argument("--state", type=Path, required=True, help="folder of what resumes this")
-    return parser
-
-
-def training_parser(description: str | None) -> argparse.ArgumentParser:
-    """Return `resumable_parser` with the files that all training stages write."""
-    parser = resumable_parser(description)
-    parser.add_argument("--weights", type=Path, required=True, help="safetensors to write")
-    parser.add_argument("--index", type=Path, required=True, help="JSON to write")
-    parser.add_argument("--history", type=Path, required=True, help="CSV of losses to write")
     return parser
 
 

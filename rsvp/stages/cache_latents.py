@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,7 +19,7 @@ from rsvp.models.autoencoders.kinds import load_autoencoder
 from rsvp.runtime.device import device_name, make_fabric
 from rsvp.runtime.files import sha256_of_file, write_json
 from rsvp.runtime.journal import state_key
-from rsvp.runtime.main import resumable_parser, run_stage
+from rsvp.runtime.main import run_stage, stage_parser
 from rsvp.runtime.parts import PartWriter, batches
 
 BATCH = 16
@@ -28,11 +27,7 @@ BATCH = 16
 
 def main() -> None:
     """Read the command line and run the stage."""
-    parser = resumable_parser(__doc__)
-    parser.add_argument("--dataset", type=Path, required=True, help="dataset index.json")
-    parser.add_argument("--autoencoder", type=Path, required=True, help="autoencoder index.json")
-    parser.add_argument("--index", type=Path, required=True, help="JSON to write; files beside it")
-    run_stage(parser, run)
+    run_stage(stage_parser(__doc__, "dataset", "autoencoder", "state", "index"), run)
 
 
 @torch.no_grad()

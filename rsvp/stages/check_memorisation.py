@@ -36,14 +36,13 @@ from rsvp.metrics.memorisation import Nearest
 from rsvp.metrics.networks import load_detectors, start_measuring
 from rsvp.runtime.files import fresh_folder, read_json, write_json
 from rsvp.runtime.journal import StateKey, state_key
-from rsvp.runtime.main import resumable_parser, run_stage
+from rsvp.runtime.main import run_stage, stage_parser
 from rsvp.runtime.parts import PartWriter, batches
 
 
 def main() -> None:
     """Read the command line and run the stage."""
-    parser = resumable_parser(__doc__)
-    parser.add_argument("--dataset", type=Path, required=True, help="dataset index.json")
+    parser = stage_parser(__doc__, "dataset", "state", "index")
     parser.add_argument(
         "--inputs",
         dest="predictions",
@@ -51,7 +50,6 @@ def main() -> None:
         required=True,
         help="JSON: `predictions` lists the index.json of each predictor and reconstruction",
     )
-    parser.add_argument("--index", type=Path, required=True, help="JSON to write")
     run_stage(parser, run)
 
 

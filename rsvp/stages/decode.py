@@ -22,7 +22,7 @@ from rsvp.data.sources import Source, content_hash, list_sources, plain, share_o
 from rsvp.runtime.errors import UserError, one_line
 from rsvp.runtime.files import write_json
 from rsvp.runtime.journal import state_key
-from rsvp.runtime.main import resumable_parser, run_stage
+from rsvp.runtime.main import run_stage, stage_parser
 from rsvp.runtime.parts import PartWriter
 
 logger = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 def main() -> None:
     """Read the command line and run the stage."""
-    parser = resumable_parser(__doc__)
+    parser = stage_parser(__doc__, "state", "index")
     parser.add_argument("--share", type=int, required=True, help="which share, from 0")
     parser.add_argument(
         "--sources-digest",
@@ -41,7 +41,6 @@ def main() -> None:
         type=Path,
         help="index.json of a generated set; its folder holds the videos",
     )
-    parser.add_argument("--index", type=Path, required=True, help="index to write (JSON)")
     run_stage(parser, run)
 
 

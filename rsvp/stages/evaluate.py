@@ -22,22 +22,14 @@ from rsvp.metrics.row import RealSide, RowScorer, group_codes, write_row
 from rsvp.runtime.errors import UserError
 from rsvp.runtime.files import read_json, sha256_of_file
 from rsvp.runtime.journal import state_key
-from rsvp.runtime.main import resumable_parser, run_stage
+from rsvp.runtime.main import run_stage, stage_parser
 from rsvp.runtime.parts import PartWriter, batches
 
 
 def main() -> None:
     """Read the command line and run the stage."""
-    parser = resumable_parser(__doc__)
-    parser.add_argument("--dataset", type=Path, required=True, help="index of the dataset")
-    parser.add_argument("--predictions", type=Path, required=True, help="index of the predictions")
-    parser.add_argument("--real", type=Path, required=True, help="index of the real features")
-    parser.add_argument("--scores", type=Path, required=True, help="score table to write (Parquet)")
-    parser.add_argument(
-        "--features", type=Path, required=True, help="features to write (safetensors)"
-    )
-    parser.add_argument("--index", type=Path, required=True, help="index to write (JSON)")
-    run_stage(parser, run)
+    files = ("dataset", "predictions", "real", "state", "scores", "features", "index")
+    run_stage(stage_parser(__doc__, *files), run)
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:

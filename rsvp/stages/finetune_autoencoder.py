@@ -7,7 +7,6 @@ says why it stopped. The gain is measured on other validation clips.
 import argparse
 import copy
 import logging
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,7 +20,7 @@ from rsvp.models.bundle import save_bundle
 from rsvp.runtime.device import device_name, make_fabric
 from rsvp.runtime.files import read_json
 from rsvp.runtime.journal import state_key
-from rsvp.runtime.main import run_stage, training_parser
+from rsvp.runtime.main import TRAINING, run_stage, stage_parser
 from rsvp.runtime.random import generator
 from rsvp.training.adversarial import (
     Discriminators,
@@ -47,12 +46,7 @@ logger = logging.getLogger(__name__)
 
 
 def main() -> None:
-    parser = training_parser(__doc__)
-    parser.add_argument("--dataset", type=Path, required=True, help="dataset index.json")
-    parser.add_argument(
-        "--pretrained", type=Path, required=True, help="index.json of the pretrained autoencoder"
-    )
-    run_stage(parser, run)
+    run_stage(stage_parser(__doc__, "dataset", "pretrained", *TRAINING), run)
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:

@@ -24,10 +24,7 @@ TRUTH = ("alpha", "background", "positions")  # beside each video
 
 def main() -> None:
     """Read the command line and run the stage."""
-    parser = stage_parser(__doc__)
-    parser.add_argument(
-        "--index", type=Path, required=True, help="JSON to write: the videos; they lie beside it"
-    )
+    parser = stage_parser(__doc__, "index")
     parser.add_argument("--jobs", type=int, default=1, help="videos made side by side")
     run_stage(parser, run)
 

@@ -45,13 +45,7 @@ MEASURED_CLIPS = 32  # of the test split, at most, spread evenly
 
 def main() -> None:
     """Read the command line and run the stage."""
-    parser = stage_parser(__doc__)
-    parser.add_argument("--dataset", type=Path, required=True, help="dataset index.json")
-    parser.add_argument("--autoencoder", type=Path, required=True, help="autoencoder index.json")
-    parser.add_argument("--latents", type=Path, required=True, help="latents index.json")
-    parser.add_argument("--scores", type=Path, required=True, help="table to write (Parquet)")
-    parser.add_argument("--index", type=Path, required=True, help="JSON to write")
-    run_stage(parser, run)
+    run_stage(stage_parser(__doc__, "dataset", "autoencoder", "latents", "scores", "index"), run)
 
 
 @torch.no_grad()

@@ -6,7 +6,6 @@ A horizon beyond that of training rolls forward, block by block (`rsvp.models.ro
 import argparse
 import time
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,7 +19,7 @@ from rsvp.diffusion.samplers import sampling_of
 from rsvp.models.rolling import blocks_of, roll
 from rsvp.runtime.device import device_name, make_fabric
 from rsvp.runtime.journal import state_key
-from rsvp.runtime.main import resumable_parser, run_stage
+from rsvp.runtime.main import run_stage, stage_parser
 from rsvp.runtime.parts import PartWriter, batches
 from rsvp.training.cost import forward_flops, per_second
 
@@ -29,12 +28,8 @@ BATCH = 8
 
 def main() -> None:
     """Read the command line and run the stage."""
-    parser = resumable_parser(__doc__)
-    parser.add_argument("--dataset", type=Path, required=True, help="dataset index.json")
-    parser.add_argument("--autoencoder", type=Path, required=True, help="autoencoder index.json")
-    parser.add_argument("--denoiser", type=Path, required=True, help="predictor index.json")
-    parser.add_argument("--predictions", type=Path, required=True, help="JSON to write")
-    run_stage(parser, run)
+    files = ("dataset", "autoencoder", "denoiser", "state", "predictions")
+    run_stage(stage_parser(__doc__, *files), run)
 
 
 @torch.no_grad()

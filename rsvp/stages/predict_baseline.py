@@ -5,7 +5,6 @@ that each distance between distributions stands beside the value that a perfect 
 """
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from rsvp.data.predictions import STEM, RowWriter
 from rsvp.models.baselines import interpolate, predict
 from rsvp.runtime.errors import UserError
 from rsvp.runtime.journal import state_key
-from rsvp.runtime.main import resumable_parser, run_stage
+from rsvp.runtime.main import run_stage, stage_parser
 from rsvp.runtime.parts import PartWriter, batches
 
 FLOOR = "real"
@@ -27,15 +26,13 @@ FLOOR = "real"
 
 def main() -> None:
     """Read the command line and run the stage."""
-    parser = resumable_parser(__doc__)
-    parser.add_argument("--dataset", type=Path, required=True, help="index of the dataset")
+    parser = stage_parser(__doc__, "dataset", "state", "predictions")
     parser.add_argument(
         "--baseline",
         required=True,
         help=f"one of {', '.join((*BASELINES, *BETWEEN_BASELINES))}, or {FLOOR};"
         " in a context beside the prefix with its name: linear-blend_ends",
     )
-    parser.add_argument("--predictions", type=Path, required=True, help="index.json to write")
     run_stage(parser, run)
 
 

@@ -1,7 +1,6 @@
 """Stage one: train an autoencoder, of any kind, to reconstruct videos."""
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from rsvp.models.autoencoders.kinds import autoencoder_arguments, make_autoencod
 from rsvp.models.bundle import save_bundle, start_from
 from rsvp.runtime.device import device_name, make_fabric
 from rsvp.runtime.journal import state_key
-from rsvp.runtime.main import run_stage, training_parser
+from rsvp.runtime.main import TRAINING, run_stage, stage_parser
 from rsvp.runtime.random import generator
 from rsvp.training.batches import ClipBatches, in_context, read_ahead
 from rsvp.training.calibration import planned_steps
@@ -33,9 +32,7 @@ from rsvp.training.validation import MOST_CLIPS, ReconstructionValidator, load_p
 
 
 def main() -> None:
-    parser = training_parser(__doc__)
-    parser.add_argument("--dataset", type=Path, required=True, help="dataset index.json")
-    run_stage(parser, run)
+    run_stage(stage_parser(__doc__, "dataset", *TRAINING), run)
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:

@@ -5,7 +5,6 @@ Distances between sets of videos need them, and each row would compute the same 
 
 import argparse
 import logging
-from pathlib import Path
 from typing import Any
 
 from safetensors.numpy import save_file
@@ -16,7 +15,7 @@ from rsvp.metrics.features import clip_features, protocol
 from rsvp.metrics.networks import load_detectors, start_measuring
 from rsvp.runtime.files import atomic_path, sha256_of_file, write_json
 from rsvp.runtime.journal import state_key
-from rsvp.runtime.main import resumable_parser, run_stage
+from rsvp.runtime.main import run_stage, stage_parser
 from rsvp.runtime.parts import PartWriter, batches
 
 logger = logging.getLogger(__name__)
@@ -24,13 +23,7 @@ logger = logging.getLogger(__name__)
 
 def main() -> None:
     """Read the command line and run the stage."""
-    parser = resumable_parser(__doc__)
-    parser.add_argument("--dataset", type=Path, required=True, help="index of the dataset")
-    parser.add_argument(
-        "--features", type=Path, required=True, help="features to write (safetensors)"
-    )
-    parser.add_argument("--index", type=Path, required=True, help="index to write (JSON)")
-    run_stage(parser, run)
+    run_stage(stage_parser(__doc__, "dataset", "state", "features", "index"), run)
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:

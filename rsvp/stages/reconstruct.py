@@ -8,7 +8,6 @@ latent, and not for one that is shown true frames again.
 import argparse
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,7 +22,7 @@ from rsvp.models.autoencoders.kinds import load_autoencoder
 from rsvp.models.rolling import roll
 from rsvp.runtime.device import device_name, make_fabric
 from rsvp.runtime.journal import state_key
-from rsvp.runtime.main import resumable_parser, run_stage
+from rsvp.runtime.main import run_stage, stage_parser
 from rsvp.runtime.parts import PartWriter, batches
 
 BATCH = 8
@@ -31,11 +30,7 @@ BATCH = 8
 
 def main() -> None:
     """Read the command line and run the stage."""
-    parser = resumable_parser(__doc__)
-    parser.add_argument("--dataset", type=Path, required=True, help="dataset index.json")
-    parser.add_argument("--autoencoder", type=Path, required=True, help="autoencoder index.json")
-    parser.add_argument("--predictions", type=Path, required=True, help="JSON to write")
-    run_stage(parser, run)
+    run_stage(stage_parser(__doc__, "dataset", "autoencoder", "state", "predictions"), run)
 
 
 @torch.no_grad()

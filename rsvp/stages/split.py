@@ -35,17 +35,10 @@ logger = logging.getLogger(__name__)
 
 def main() -> None:
     """Read the command line and run the stage."""
-    parser = stage_parser(__doc__)
-    parser.add_argument(
-        "--frames", type=Path, required=True, help="folder of the decode jobs' folders: 0, 1, …"
-    )
+    parser = stage_parser(__doc__, "frames", "index", "clips", "videos", "rejected")
     parser.add_argument(
         "--videos-index", type=Path, help="index.json of a generated set, whose truth lies beside"
     )
-    parser.add_argument("--index", type=Path, required=True, help="dataset index to write (JSON)")
-    parser.add_argument("--clips", type=Path, required=True, help="clips to write (CSV)")
-    parser.add_argument("--videos", type=Path, required=True, help="manifest to write (CSV)")
-    parser.add_argument("--rejected", type=Path, required=True, help="rejected to write (CSV)")
     run_stage(parser, run)
 
 

@@ -2,7 +2,6 @@
 
 import argparse
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,7 +16,7 @@ from rsvp.models.bundle import save_bundle, start_from
 from rsvp.models.denoiser import LatentDenoiser
 from rsvp.runtime.device import device_name, make_fabric
 from rsvp.runtime.journal import state_key
-from rsvp.runtime.main import run_stage, training_parser
+from rsvp.runtime.main import TRAINING, run_stage, stage_parser
 from rsvp.runtime.random import generator
 from rsvp.training.batches import LatentBatches, read_ahead
 from rsvp.training.calibration import planned_steps
@@ -38,9 +37,7 @@ VALIDATION_CLIPS = 64
 
 
 def main() -> None:
-    parser = training_parser(__doc__)
-    parser.add_argument("--latents", type=Path, required=True, help="index.json of the cache")
-    run_stage(parser, run)
+    run_stage(stage_parser(__doc__, "latents", *TRAINING), run)
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:

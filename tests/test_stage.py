@@ -15,11 +15,17 @@ import pytest
 import scipy  # noqa: F401
 import torch
 
-from rsvp.runtime.record import package_versions, run_record, save_usage, torch_metadata
+from rsvp.runtime.record import (
+    loaded_packages,
+    run_record,
+    running_versions,
+    save_usage,
+    torch_metadata,
+)
 
 
 def test_packages_that_make_numbers_are_recorded() -> None:
-    assert {"torch", "numpy", "scipy", "opencv-python-headless"} <= set(package_versions())
+    assert {"torch", "numpy", "scipy", "opencv-python-headless"} <= set(loaded_packages())
 
 
 @pytest.mark.parametrize(
@@ -30,9 +36,9 @@ def test_packages_that_some_stages_load_are_recorded_there(
     monkeypatch: pytest.MonkeyPatch, module: str, package: str
 ) -> None:
     monkeypatch.delitem(sys.modules, module, raising=False)
-    assert package not in package_versions()
+    assert package not in loaded_packages()
     monkeypatch.setitem(sys.modules, module, SimpleNamespace())
-    assert package_versions()[package] == metadata.version(package)
+    assert running_versions(loaded_packages())[package] == metadata.version(package)
 
 
 def test_threads_are_those_that_were_used() -> None:

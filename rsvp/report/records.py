@@ -1,7 +1,6 @@
 """Metadata of the run: training histories, run records in the order of stages, data, provenance."""
 
 import math
-import platform
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from pandas.errors import EmptyDataError
 
 from rsvp.runtime.errors import UserError
 from rsvp.runtime.files import read_json
-from rsvp.runtime.record import git_commit, installed_versions
+from rsvp.runtime.record import git_commit, running_versions
 
 Record = dict[str, Any]
 # By folder of the results, the kind of thing in it.
@@ -153,7 +152,7 @@ def provenance(records: Iterable[Record]) -> dict[str, list[str]]:
 
 def made_by() -> str:
     """The commit and the package versions that make the report itself, in one line."""
-    versions = {"python": platform.python_version()} | installed_versions(MAKING)
+    versions = running_versions(MAKING)
     named = ", ".join(f"{name} {version}" for name, version in versions.items())
     return f"commit {git_commit() or 'not known (no git checkout)'}; {named}"
 

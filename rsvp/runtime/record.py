@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -48,7 +49,7 @@ def run_record(values: dict[str, Any], job: Mapping[str, Any]) -> dict[str, Any]
         "contents": job.get("contents", {}),
         "planned": job.get("planned", ""),
         "commit": git_commit(),
-        "versions": {"python": platform.python_version()} | package_versions(),
+        "versions": running_versions(loaded_packages()),
         "seed": values.get("seed"),
         "hardware": {
             "machine": platform.machine(),
@@ -119,23 +120,6 @@ def git_commit() -> str | None:
     return answer.stdout.strip() or None if answer.returncode == 0 else None
 
 
-def package_versions() -> dict[str, str]:
-    """Return the versions of packages that this process has loaded and that change numbers."""
-    loaded = [name for name, module in PACKAGES.items() if module in sys.modules]
-    return installed_versions([*loaded, "snakemake"])
-
-
-def installed_versions(names: Iterable[str]) -> dict[str, str]:
-    """Return the versions of those packages that are installed."""
-    versions = {}
-    for name in names:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return versions
-
-
 def version_changes(
     ran: Mapping[str, str], running: Mapping[str, str]
 ) -> Iterator[tuple[str, str, str]]:
@@ -151,9 +135,19 @@ def version_changes(
             yield name, version, now
 
 
-def running_versions() -> dict[str, str]:
-    """Return the versions that a stage would run with now."""
-    return {"python": platform.python_version()} | installed_versions(PACKAGES)
+def running_versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
+    """Return the versions of Python and of those packages that are installed."""
+    versions = {"python": platform.python_version()}
+    for name in packages:
+        with suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    return versions
+
+
+def loaded_packages() -> list[str]:
+    """Return the packages that this process has loaded and that change numbers, and Snakemake."""
+    loaded = [name for name, module in PACKAGES.items() if module in sys.modules]
+    return [*loaded, "snakemake"]
 
 
 def minor(version: str) -> str:

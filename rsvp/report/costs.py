@@ -15,12 +15,12 @@ MERGED = {
     "flops_forward": "last", "samples_per_second": "last", "network_evaluations": "last",
     "steps": "last", "clips": lambda clips: clips.sum(min_count=1), "device": "last",
 }  # fmt: skip
-COST_CAPTION = (
-    "Cost of every stage, from the run records; {} in all. Time is summed over jobs and over all "
-    "processes of each, memory is the largest job’s, its child processes included. FLOPs: one clip "
-    "forward (autoencoder: encode and decode; denoiser: one evaluation; predict: one trajectory), "
-    "a multiply-add counted as two, element-wise operations left out. Memory on the GPU is that of "
-    "tensors. NFE: network evaluations per trajectory."
+COST_NOTES = (
+    "time: summed over jobs and over all processes of each",
+    "peak memory: the largest job’s, its child processes included; on the GPU, that of tensors",
+    "FLOPs per clip: one clip forward (autoencoder: encode and decode; denoiser: one evaluation; "
+    "predict: one trajectory), a multiply-add counted as two, element-wise operations left out",
+    "NFE: network evaluations per trajectory",
 )
 EARLY = ("patience", "diverged")  # why fine-tuning ends before its steps are made
 TRAININGS = {
@@ -60,9 +60,10 @@ def cost(records: Sequence[Record]) -> TableFile:
     }
     if merged["gpu_peak_memory_mb"].isna().all():
         del columns["on the GPU (MB)"]
-    caption = COST_CAPTION.format(duration(merged["seconds"].sum()))
+    total = duration(merged["seconds"].sum())
+    caption = f"Cost of every stage, from the run records; {total} in all."
     lines = merged.astype(object).where(merged.notna(), None).to_dict("records")
-    return TableFile("cost", merged, [table_of("cost", caption, columns, lines)])
+    return TableFile("cost", merged, [table_of("cost", caption, columns, lines, COST_NOTES)])
 
 
 def counted(line: Record, name: str) -> Cell:

@@ -62,14 +62,13 @@ class RunFeatures:
 
         scaled: in the real clips' standard deviations.
         """
-        try:
-            parts = [self.arrays[f"{part}_{side}"] for part in (name, "groups")
-                     for side in ("predicted", "real")]  # fmt: skip
-        except KeyError as error:
+        names = [f"{part}_{side}" for part in (name, "groups") for side in ("predicted", "real")]
+        if lacking := [each for each in names if each not in self.arrays]:
             raise UserError(
-                f"{self.run.folder}: features.safetensors lacks {error}; run the stage evaluate "
-                "again"
-            ) from None
+                f"{self.run.folder}: features.safetensors lacks {', '.join(lacking)}; "
+                "run the stage evaluate again"
+            )
+        parts = [self.arrays[each] for each in names]
         count = min(map(len, parts))
         key = (name, min(clips or count, count), scaled)
         if key not in self.chosen:

@@ -11,14 +11,16 @@ from markupsafe import Markup
 
 from rsvp.report.estimates import Estimate
 from rsvp.report.examples import Gallery
-from rsvp.report.measures import EXPLAINED_ROWS, MEASURES, PSNR, SAMPLINGS, SPREAD_SKILL
-from rsvp.report.plots import (
-    curves_plot,
-    drawn_over_horizon,
-    horizon_plot,
-    inline_svg,
-    learning_plot,
+from rsvp.report.measures import (
+    DRAWN,
+    EXPLAINED_ROWS,
+    MEASURES,
+    PSNR,
+    SAMPLINGS,
+    SPREAD_SKILL,
+    Measure,
 )
+from rsvp.report.plots import curves_plot, horizon_plot, inline_svg, learning_plot
 from rsvp.report.printing import Table, number
 from rsvp.report.records import (
     SPLITS,
@@ -90,7 +92,7 @@ def render(report: PageContent) -> str:
         environment.loader.get_source(environment, name)[0]
     )
     tables, rows = report.tables, report.rows
-    drawn = drawn_over_horizon(tables)
+    drawn = tables.over_frames(DRAWN)
     return environment.get_template("page.html.jinja").render(
         report=report,
         tables=tables,
@@ -168,46 +170,45 @@ def summary(tables: Tables) -> list[tuple[str, str]]:
     ]
 
 
-def findings(tables: Tables, records: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
-    """The main comparisons in words: against the best baseline, and the room to the ceiling."""
-    sentences, first = [], next(iter(tables.of_kind("predictor")), None)
-    for key in headline(tables):
-        for item in tables.comparisons:
-            if item.predictor is first and item.quantity == key and item.best_baseline:
-                sentences.append(finding(item))
-    own = first and f"{autoencoder_of(first.name, records)}.reconstruction"
-    ceiling = next((row for row in tables.rows if row.name == own), None)
-    if ceiling and first:
-        top, mine = tables.estimate(ceiling, PSNR), tables.estimate(first, PSNR)
-        if top.known and mine.known:
-            room = PSNR.text(top.value - mine.value)
-            sentences.append({
-                "class": "", "verdict": "room left", "measure": PSNR.label,
-                "text": f"The ceiling ({ceiling.label}) reaches {PSNR.text(top.value)} dB, "
-                f"{room} dB above {first.label}.",
-            })  # fmt: skip
-    return [*sentences, *(dispersion(tables, first) if first else [])]
+def findings(tables: Tables, records: Sequence[Record]) -> list[tuple[str, Measure, str]]:
+    """(verdict, measure, sentence) of the first predictor.
 
-
-def dispersion(tables: Tables, row: ResultRow) -> list[dict[str, str]]:
-    """A sentence where the spread of a row's trajectories is not what their errors ask for."""
-    ratio = tables.estimate(row, SPREAD_SKILL)
-    if not ratio.has_interval or ratio.low <= 1 <= ratio.high:
+    Against the best baselines under the measures of the headline; then the room to the ceiling, and
+    a spread of trajectories that is not what their errors ask for.
+    """
+    first = next(iter(tables.of_kind("predictor")), None)
+    if first is None:
         return []
-    cell = number(SPREAD_SKILL, ratio)
-    verdict, meaning = (
-        ("under-dispersed", "they show less of what may happen than they should.")
-        if ratio.high < 1 else ("over-dispersed", "they scatter too far.")
-    )  # fmt: skip
-    text = (
-        f"The trajectories of {row.label} differ from each other by {cell.value} of what their "
-        f"errors ask for ({cell.span}; 1 is right): {meaning}"
-    )
-    return [{"class": "worse", "verdict": verdict, "measure": SPREAD_SKILL.label, "text": text}]
+    found = [
+        (item.verdict, key.measure, difference_text(item))
+        for key in headline(tables) for item in tables.comparisons
+        if item.predictor is first and item.quantity == key and item.best_baseline
+    ]  # fmt: skip
+    own = f"{autoencoder_of(first.name, records)}.reconstruction"
+    mine = tables.estimate(first, PSNR)
+    for ceiling in (row for row in tables.rows if row.name == own):
+        top = tables.estimate(ceiling, PSNR)
+        if top.known and mine.known:
+            text = (
+                f"The ceiling ({ceiling.label}) reaches {PSNR.text(top.value)} dB, "
+                f"{PSNR.text(top.value - mine.value)} dB above {first.label}."
+            )
+            found.append(("room left", PSNR, text))
+    ratio = tables.estimate(first, SPREAD_SKILL)
+    if ratio.has_interval and not ratio.low <= 1 <= ratio.high:
+        cell, under = number(SPREAD_SKILL, ratio), ratio.high < 1
+        text = (
+            f"The trajectories of {first.label} differ from each other by {cell.value} of what "
+            f"their errors ask for ({cell.span}; 1 is right): "
+            + ("they show less of what may happen than they should." if under
+               else "they scatter too far.")
+        )  # fmt: skip
+        found.append((f"{'under' if under else 'over'}-dispersed", SPREAD_SKILL, text))
+    return found
 
 
-def finding(item: Comparison) -> dict[str, str]:
-    """One comparison as a sentence with its verdict."""
+def difference_text(item: Comparison) -> str:
+    """A comparison with the best baseline as a sentence."""
     measure, mine, other = item.quantity.measure, item.predictor.label, item.other.label
     unit = f" {measure.unit}" if measure.unit else ""
     amount = measure.text(abs(item.estimate.value)) + unit
@@ -220,10 +221,7 @@ def finding(item: Comparison) -> dict[str, str]:
     if item.clips_better is not None:
         text += f"; better on {item.clips_better} of {item.estimate.clips} clips, median "
         text += f"{measure.text(item.median, sign=True)}{unit}"
-    return {
-        "class": item.verdict if item.verdict in ("better", "worse") else "",
-        "verdict": item.verdict, "measure": measure.label, "text": text + ".",
-    }  # fmt: skip
+    return text + "."
 
 
 def figure(svg: str, title: str, prefix: str) -> Markup:

@@ -14,7 +14,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rsvp.report.measures import DRAWN
 from rsvp.report.records import StageHistory
 from rsvp.report.rows import ResultRow
 from rsvp.report.tables import Quantity, Tables
@@ -70,12 +69,6 @@ def plot(
         return svg(figure, name)
 
 
-def drawn_over_horizon(tables: Tables) -> list[Quantity]:
-    """The quantities that have curves over the future frames."""
-    keys = {key.measure: key for _, key in tables.horizon if key.sampling == key.measure.sampling}
-    return [keys[measure] for measure in DRAWN if measure in keys]
-
-
 def horizon_plot(tables: Tables, keys: Sequence[Quantity], caption: str = "") -> str:
     """SVG: one panel per quantity over the future frames, one line per row, bands for predictors.
 
@@ -103,8 +96,8 @@ def draw_horizon(tables: Tables, key: Quantity, axes: Axes) -> None:
     name = f"{measure.label} of {network}" if network else measure.label
     name += f" ({measure.unit})" if measure.unit else ""
     axes.set_title(f"{name}, {f'{measure.better} is better' if measure.better else '1 is right'}")
-    labels = draw_lines(axes, lines, tables.best(key, "baseline"))
-    label_ends(axes, labels, future + 0.05, future + 0.06 * future)
+    hardest = tables.best(key, "baseline")
+    draw_lines(axes, lines, hardest, future + 0.05, future + 0.06 * future)
 
 
 def curves_plot(tables: Tables, caption: str = "") -> str:
@@ -143,8 +136,7 @@ def draw_curves(tables: Tables, key: Quantity, axes: Axes) -> None:
     axes.set_xlim(ticks[0] * 0.95, ticks[-1] * 1.02)
     axes.set_xlabel("clips")
     axes.set_title(f"{key.measure.label}, {key.protocol}, lower is better")
-    labels = draw_lines(axes, lines, tables.best(key, "baseline"))
-    label_ends(axes, labels, ticks[-1] * 1.01, ticks[-1] * 1.1)
+    draw_lines(axes, lines, tables.best(key, "baseline"), ticks[-1] * 1.01, ticks[-1] * 1.1)
 
 
 @dataclass(frozen=True)
@@ -159,18 +151,13 @@ class Line:
     bar: tuple[float, float] | None = None
 
 
-@dataclass(frozen=True, order=True)
-class Label:
-    """A text at the end of a line, at `value`."""
+def draw_lines(
+    axes: Axes, lines: Sequence[Line], hardest: ResultRow | None, end: float, x: float
+) -> None:
+    """Draw curves that end at `end`, with their labels at `x`.
 
-    value: float
-    text: str
-    colour: str
-    marker: str = ""  # of the line
-
-
-def draw_lines(axes: Axes, lines: Sequence[Line], hardest: ResultRow | None) -> list[Label]:
-    """Draw curves, and return their labels; only predictors and the best baseline stand out."""
+    Only predictors and the best baseline stand out.
+    """
     series, markers, labels = itertools.cycle(PREDICTORS), itertools.cycle(MARKERS), []
     for line in lines:
         colour = BEST_BASELINE if line.row is hardest else QUIET
@@ -186,29 +173,33 @@ def draw_lines(axes: Axes, lines: Sequence[Line], hardest: ResultRow | None) -> 
         if line.bar:
             axes.plot([line.x[-1]] * 2, line.bar, color=colour, linewidth=2.5, alpha=0.45)
         last = line.values[~np.isnan(line.values)][-1]
-        labels.append(Label(last, line.label, colour, marker))
-    return labels
+        labels.append((last, line.label, colour, marker))
+    label_ends(axes, labels, end, x)
 
 
-def label_ends(axes: Axes, labels: list[Label], end: float, x: float) -> None:
-    """Write labels at `x`, moved apart where they would touch; `end` is where the lines end."""
+def label_ends(axes: Axes, labels: list[tuple[float, str, str, str]], end: float, x: float) -> None:
+    """Write labels at `x`, moved apart where they would touch; `end` is where the lines end.
+
+    labels: the value of each line's end, its text, colour and marker.
+    """
     scale = axes.yaxis.get_transform()  # what is linear on paper
     low, high = scale.transform(np.array(axes.get_ylim()))
     spacing = (high - low) * 0.067
     labels = sorted(labels)
-    places = list(scale.transform(np.array([label.value for label in labels])))
+    places = list(scale.transform(np.array([value for value, *_ in labels])))
     for _ in range(200):  # push neighbours apart, a little at a time
         for i in range(len(places) - 1):
             overlap = max(spacing - (places[i + 1] - places[i]), 0.0)
             places[i] -= overlap / 2
             places[i + 1] += overlap / 2
-    for place, label in zip(scale.inverted().transform(np.array(places)), labels, strict=True):
-        tip, colour = x - 0.2 * (x - end), label.colour
-        axes.plot([end, tip], [label.value, place], color=LINE, linewidth=0.8, clip_on=False)
-        if label.marker:
-            axes.plot([x], [place], label.marker, color=colour, markersize=3.5, clip_on=False)
+    moved = scale.inverted().transform(np.array(places))
+    for place, (value, text, colour, marker) in zip(moved, labels, strict=True):
+        tip = x - 0.2 * (x - end)
+        axes.plot([end, tip], [value, place], color=LINE, linewidth=0.8, clip_on=False)
+        if marker:
+            axes.plot([x], [place], marker, color=colour, markersize=3.5, clip_on=False)
         axes.annotate(
-            label.text, (x, place), xytext=(6 if label.marker else 0, 0), color=colour,
+            text, (x, place), xytext=(6 if marker else 0, 0), color=colour,
             textcoords="offset points", va="center", fontsize=8.5, annotation_clip=False,
         )  # fmt: skip
 

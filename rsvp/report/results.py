@@ -192,9 +192,8 @@ def horizon(tables: Tables) -> TableFile:
         for (row, key), estimates in tables.horizon.items()
         for frame, estimate in enumerate(estimates, start=1)
     ]  # fmt: skip
-    keys = {key.measure: key for _, key in tables.horizon if key.sampling == key.measure.sampling}
-    return TableFile("horizon", frame_of(frame, ["row", "metric", "frame", "value"]),
-                     [horizon_table(tables, keys[m]) for m in MEASURES if m in keys])  # fmt: skip
+    printed = [horizon_table(tables, key) for key in tables.over_frames(MEASURES)]
+    return TableFile("horizon", frame_of(frame, ["row", "metric", "frame", "value"]), printed)
 
 
 def horizon_table(tables: Tables, key: Quantity) -> Table:

@@ -189,6 +189,11 @@ class Tables:
             for row, key in tqdm(known, desc="future frames", unit="number", delay=2)
         }
 
+    def over_frames(self, measures: Iterable[Measure]) -> list[Quantity]:
+        """The quantities of these measures that have numbers at each future frame."""
+        keys = {key.measure: key for _, key in self.horizon if key.sampling == key.measure.sampling}
+        return [keys[measure] for measure in measures if measure in keys]
+
     @cached_property
     def curves(self) -> dict[tuple[ResultRow, Quantity], list[Estimate]]:
         """The fall of each distance with the number of clips: `row_curves`.

@@ -6,22 +6,17 @@ page says follows from files, and a number that is missing says why.
 
 import argparse
 import logging
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 from rsvp.config.stages import Settings
 from rsvp.report.costs import budgets, cost
 from rsvp.report.examples import Gallery, examples, read_views
-from rsvp.report.measures import PSNR
+from rsvp.report.measures import DRAWN, PSNR
 from rsvp.report.memorisation import memorisation, nearest_pictures, read_memorisation
 from rsvp.report.page import PageContent, render
-from rsvp.report.plots import (
-    curves_plot,
-    drawn_over_horizon,
-    horizon_plot,
-    learning_plot,
-    pictures_plot,
-)
+from rsvp.report.plots import curves_plot, horizon_plot, learning_plot, pictures_plot
 from rsvp.report.printing import FORMATS
 from rsvp.report.records import (
     autoencoder_of,
@@ -69,7 +64,9 @@ def report_parser() -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     """Write all outputs; returns the counts for the run record."""
-    config, inputs = settings.report, read_inputs(arguments.inputs)
+    named = read_json(arguments.inputs)
+    inputs = defaultdict(list, {kind: [*map(Path, files)] for kind, files in named.items()})
+    config = settings.report
     found = read_rows(inputs["evaluations"], config.predictors)
     histories, records = read_histories(inputs["histories"]), read_records(inputs["records"])
     resize, resamples = resize_of(found[0].index["dataset"], records), settings.evaluation.bootstrap
@@ -81,7 +78,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         curves(tables), decomposition(scores), memorisation(nearest), budgets(records),
         cost(records),
     ]  # fmt: skip
-    drawn = drawn_over_horizon(tables)
+    drawn = tables.over_frames(DRAWN)
     plots = {
         "horizon": horizon_plot(tables, drawn, basis(tables, drawn)),
         "curves": curves_plot(tables, curves_basis(tables)),
@@ -109,14 +106,6 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     write_text(arguments.folder / "report.html", page)
     logger.info("%d rows, %d comparisons", len(tables.rows), len(tables.comparisons))
     return {"rows": [row.name for row in tables.rows], "bytes": len(page.encode())}
-
-
-def read_inputs(path: Path) -> dict[str, list[Path]]:
-    """The files of earlier stages by kind; kinds that are not named are empty."""
-    kinds = ("evaluations", "predictions", "semantics", "copies", "datasets", "histories",
-             "records")  # fmt: skip
-    named = read_json(path)
-    return {kind: [Path(file) for file in named.get(kind, [])] for kind in kinds}
 
 
 def galleries(

@@ -52,6 +52,7 @@ def test_median_leaves_out_what_a_busy_machine_and_the_first_steps_add(monkeypat
     assert timing.step == timing.fast == pytest.approx(0.2)
     assert timing.slow == pytest.approx(2.2)
     assert timing.timed_steps == clock.steps - 3 == calibration.MOST
+    assert timing.start == pytest.approx(150.0 - 3 * 0.2)  # as compilation takes
 
 
 def test_waiting_for_the_device_is_part_of_a_step(monkeypatch):
@@ -73,12 +74,13 @@ def test_slow_steps_are_timed_a_few_times_only(monkeypatch):
 
 
 @pytest.mark.parametrize("every", [None, 1, 25])
+@pytest.mark.parametrize("start", [0.0, 15.0])
 @pytest.mark.parametrize("seconds", [20.0, 100.0, 3600.0])
-def test_steps_and_their_validations_fill_the_seconds(seconds, every):
-    timing = Timing(step=0.3, fast=0.2, slow=0.4, validation=2.0, timed_steps=20)
+def test_the_start_steps_and_their_validations_fill_the_seconds(seconds, start, every):
+    timing = Timing(step=0.3, fast=0.2, slow=0.4, validation=2.0, timed_steps=20, start=start)
 
     def spent(steps):
-        return steps * 0.3 + 2.0 * (1 + (steps / every if every else 0))
+        return start + steps * 0.3 + 2.0 * (1 + (steps / every if every else 0))
 
     steps = steps_within(seconds, timing, every)
     assert spent(steps) <= seconds < spent(steps + 1)

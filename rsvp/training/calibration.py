@@ -44,6 +44,7 @@ class Timing:
     slow: float  # the 90 % quantile
     validation: float  # the shorter of two: the first one warms up, and noise only adds
     timed_steps: int
+    start: float = 0.0  # by which the first steps are slower: networks are compiled in them
 
 
 def time_training(
@@ -61,7 +62,8 @@ def time_training(
             break
     fast, median, slow = (float(value) for value in np.quantile(timed, (0.1, 0.5, 0.9)))
     validation = min(seconds_of(validate, device) for _ in range(VALIDATIONS))
-    return Timing(median, fast, slow, validation, len(timed))
+    start = max(0.0, sum(seconds[:WARM_UP]) - WARM_UP * median)
+    return Timing(median, fast, slow, validation, len(timed), start)
 
 
 def seconds_of(work: Callable[[], object], device: torch.device) -> float:
@@ -76,10 +78,10 @@ def seconds_of(work: Callable[[], object], device: torch.device) -> float:
 def steps_within(seconds: float, timing: Timing, validate_every: int | None) -> int:
     """Return the steps that fit into `seconds`, at least one.
 
-    One validation, and one more each `validate_every` steps, are part of the time.
+    The start, one validation, and one more each `validate_every` steps, are part of the time.
     """
     share = timing.validation / validate_every if validate_every else 0.0
-    fitting = (seconds - timing.validation) / (timing.step + share)
+    fitting = (seconds - timing.start - timing.validation) / (timing.step + share)
     return int(min(max(1.0, fitting), MOST_STEPS))
 
 
@@ -135,11 +137,11 @@ def tell(seconds: float, steps: int, timing: Timing) -> None:
     """Print how many steps fit into `seconds`, and the spread of the timed ones."""
     logger.warning(
         "a step takes %.3g s (%.3g to %.3g s: 10 %% and 90 %% quantiles of %d), a validation"
-        " %.3g s: %d steps in %g s",
-        timing.step, timing.fast, timing.slow, timing.timed_steps, timing.validation, steps,
-        seconds,
+        " %.3g s, the start %.3g s: %d steps in %g s",
+        timing.step, timing.fast, timing.slow, timing.timed_steps, timing.validation,
+        timing.start, steps, seconds,
     )  # fmt: skip
-    if seconds < (least := timing.step + timing.validation):
+    if seconds < (least := timing.start + timing.step + timing.validation):
         logger.warning(
             "%g seconds are less than one step and a validation take (%.3g s)", seconds, least
         )

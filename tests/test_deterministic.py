@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from rsvp.config.load import structured
 from rsvp.config.schema import Autoencoder, ObservedFrames
+from rsvp.data.micro_batches import uncut
 from rsvp.diffusion.objectives import OBJECTIVES, denoising_loss
 from rsvp.models.autoencoders.kinds import autoencoder_arguments, make_autoencoder
 from rsvp.models.denoiser import LatentDenoiser
@@ -23,7 +24,8 @@ from rsvp.training.adversarial import (
     generator_step,
 )
 from rsvp.training.augmentation import AdaptiveAugmentation
-from rsvp.training.reconstruction import draw_reconstruction, reconstruction_step
+from rsvp.training.processes import Processes
+from rsvp.training.reconstruction import clip_parts, draw_reconstruction, reconstruction_step
 
 # That raise: https://docs.pytorch.org/docs/stable/generated/torch.use_deterministic_algorithms.html
 REFUSED = re.compile(
@@ -62,7 +64,7 @@ def on_a_gpu(monkeypatch):
 
 
 def clips(size=32):
-    return 2 * torch.rand(2, 6, 3, size, size, generator=generator(1)) - 1
+    return torch.randint(256, (2, 6, 3, size, size), dtype=torch.uint8, generator=generator(1))
 
 
 def generator(seed):
@@ -82,10 +84,10 @@ def test_pretraining(kind):
     network = autoencoder(kind)
     optimizer = FABRIC.setup_optimizers(torch.optim.AdamW(network.parameters()))
     drawn = draw_reconstruction(network, clips().shape, CONTEXT, torch.tensor([4, 1]), generator(0))
+    parts = clip_parts([uncut(2)], [clips()], CONTEXT, drawn)
     losses = reconstruction_step(
-        FABRIC, network, optimizer, clips(), CONTEXT, drawn, l1=1.0, l2=1.0, lpips=0.0,
-        perceptual=None,
-    )  # fmt: skip
+        FABRIC, Processes(), network, optimizer, parts, l1=1.0, l2=1.0, lpips=0.0, perceptual=None
+    )
     assert losses["loss"].isfinite()
 
 
@@ -96,13 +98,14 @@ def test_finetuning(kind):
     augmentation.p.fill_(1.0)
     discriminators = Discriminators(8, augmentation)
     optimizer, other = (torch.optim.Adam(x.parameters()) for x in (network, discriminators))
-    drawn = draw_consecutive(network, clips().shape, ObservedFrames(CONTEXT), 2, generator(0))
-    fake, real, losses = generator_step(
-        FABRIC, network, discriminators, optimizer, clips(), CONTEXT, drawn, 0, 0, l1=1.0, l2=1.0,
+    drawn = draw_consecutive(network, clips().shape, ObservedFrames(first=CONTEXT), 2, generator(0))
+    parts, one = clip_parts([uncut(2)], [clips()], CONTEXT, drawn), Processes()
+    fakes, reals, losses = generator_step(
+        FABRIC, one, network, discriminators, optimizer, parts, 0, 0, l1=1.0, l2=1.0,
         lpips=0.0, perceptual=None, patches=1.0, adversarial=1.0, adaptive=True,
         feature_matching=1.0,
     )  # fmt: skip
-    losses |= discriminator_step(FABRIC, discriminators, other, fake, real, r1=1.0)
+    losses |= discriminator_step(FABRIC, one, discriminators, other, parts, fakes, reals, r1=1.0)
     assert all(value.isfinite() for value in losses.values())
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from rsvp.training.ema import WeightAverage
-from tests.fake_cuda import fake_cuda
+from tests.fake_cuda import fake_cuda, on_gpu
 
 
 def averaged(decay, values):
@@ -46,7 +46,7 @@ def test_weights_are_not_touched():
 
 def test_an_update_reads_nothing_from_a_gpu():
     """Reading a value of a pretended GPU raises; of a real one it makes the step wait."""
-    with fake_cuda():
+    with fake_cuda(), on_gpu():
         network = torch.nn.BatchNorm1d(3)
         average = WeightAverage(network, 0.9)
         for _ in range(3):

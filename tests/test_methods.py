@@ -203,6 +203,36 @@ def test_a_compiled_denoiser_trains_and_predicts_the_same(tmp_path, monkeypatch)
     assert (frames[0] - frames[1]).abs().max() <= 1
 
 
+def test_the_rate_of_prediction_is_of_all_its_processes(tmp_path, monkeypatch):
+    """The first predicts one clip in 1 s and is killed, the second the other clip in 3 s."""
+    dataset = squares.make_dataset(tmp_path / "d", SPLITS, CONTEXT, FUTURE, SIZE)
+    home = {"method": "frame-ldm", "folder": tmp_path, "dataset": dataset}
+    run(pretrain_autoencoder, **home)
+    trained = {"autoencoder": tmp_path / "pretrain_autoencoder/index.json"}
+    run(cache_latents, **home, **trained)
+    run(train_diffusion, **home, name="p", latents=tmp_path / "cache_latents/index.json")
+    trained["denoiser"] = tmp_path / "train_diffusion/index.json"
+    clock, roll = iter([0, 1, 1, 5, 8]), predict.roll
+    monkeypatch.setattr(predict, "time", Namespace(perf_counter=lambda: next(clock)))
+    monkeypatch.setattr(predict, "forward_flops", lambda forward: 1)
+    monkeypatch.setattr(predict, "BATCH", 1)
+    monkeypatch.setenv(SAVE_SECONDS, "0")
+    rolled = []
+
+    def killed(*arguments):
+        rolled.append(1)
+        if len(rolled) == 2:
+            raise KeyboardInterrupt
+        return roll(*arguments)
+
+    monkeypatch.setattr(predict, "roll", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(predict, **home, name="p", **trained)
+    record = run(predict, **home, name="p", **trained)
+    assert record["samples_per_second"] == 2 * 2 / (1 + 3)
+    assert "seconds" not in read_json(tmp_path / "predict/index.json")
+
+
 def frames_of(folder, stage):
     return load_file(folder / stage / "frames-00000.safetensors")["frames"]
 

@@ -85,7 +85,8 @@ class RowWriter:
 
     def finish(self) -> None:
         """Write the index, last."""
-        write_json(self.index_path, self.header | self.note | {"parts": self.parts.finish()})
+        noted = {key: self.note[key] for key in ("clips", "videos")}
+        write_json(self.index_path, self.header | noted | {"parts": self.parts.finish()})
 
 
 def task_in(index: dict[str, Any]) -> Task:

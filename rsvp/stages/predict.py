@@ -64,7 +64,6 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         videos=settings.evaluation.videos,
         task=task,
     )
-    seconds, drawn = 0.0, (len(indices) - writer.done) * trajectories
     for first in batches(writer.done, len(indices), BATCH, "predict"):
         started = time.perf_counter()
         batch = indices[first : first + BATCH]
@@ -74,7 +73,8 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         with fabric.autocast():
             predicted = roll(block, context, trajectories, horizon)
         predicted = predicted.permute(0, 1, 2, 4, 5, 3).cpu()
-        seconds += time.perf_counter() - started  # of sampling, without writing
+        # Of sampling in all processes, without writing.
+        writer.note["seconds"] = writer.note.get("seconds", 0.0) + time.perf_counter() - started
         for index, made in zip(batch, predicted, strict=True):
             writer.add(index, made)
         parts.checkpoint()
@@ -91,7 +91,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         * blocks_of(horizon, layout.frames - observed),
         "parameters": sum(p.numel() for p in network.denoiser.parameters()),
         "flops_forward": flops,
-        "samples_per_second": per_second(drawn, seconds),
+        "samples_per_second": per_second(len(indices) * trajectories, writer.note["seconds"]),
     }
 
 

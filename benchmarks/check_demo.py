@@ -100,8 +100,9 @@ def decomposition_promises(results: Path) -> Iterator[Promise]:
     """That scene, object and motion are what they are called, for every seed."""
     for path in indexes(results, f"semantics/{AUTOENCODER}/seed*/index.json"):
         index = read_json(path)
+        scores = pd.read_parquet(path.with_name("scores.parquet"))
         for score, goal in index["goals"].items():
-            found = (index["scores"].get(score) or {}).get("mean")
+            found = float(scores[score].mean()) if score in scores else None
             kept = found is not None and found >= goal
             yield Promise(f"{path.parent.name}: {score} at least {goal:g}", found, kept)
 

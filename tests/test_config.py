@@ -568,7 +568,7 @@ DEPENDS = {
     ("evaluation.horizon", 12): {
         "predict", "predict_baseline", "reconstruct", "real_features", "measure_semantics"
     },
-    ("evaluation.bootstrap", 100): {"check_memorisation", "measure_semantics", "report"},
+    ("evaluation.bootstrap", 100): {"check_memorisation", "report"},
     ("weights.i3d", "i3d.safetensors"): {"real_features", "evaluate", "check_memorisation"},
     ("compute.save_seconds", 7.0): set(),
     ("compute.compile", True): {"train_diffusion", "predict"},

@@ -227,7 +227,7 @@ HANDED: dict[str, dict[str, Any]] = {
     "evaluate": SCORED | {"weights": (*NETWORK_KEYS, "detectors")},
     "measure_semantics": {
         "seed": True,
-        "evaluation": (*CLIPS, "bootstrap"),
+        "evaluation": CLIPS,
         "weights": LPIPS_KEYS,
         "compute": measuring,
     },

@@ -16,22 +16,20 @@ counts the future frames that are scored; a clip or truth cut to them begins wit
 frame, so it has F + 1.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, TypeGuard
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import TypeGuard
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
 from rsvp.data.pixels import to_bytes, to_float
 from rsvp.metrics import frame
-from rsvp.metrics.intervals import group_interval
 from rsvp.metrics.motion import MINIMUM_FRAMES, motion_features
 from rsvp.metrics.perceptual import PerceptualDistance
 from rsvp.metrics.scoring import score_frames
-from rsvp.models.autoencoders.rsvp import Context, DecodedFrames, RsvpAutoencoder
+from rsvp.models.autoencoders.rsvp import Context, RsvpAutoencoder
 from rsvp.models.autoencoders.rsvp_joint import JointAutoencoder
 
 LATENTS = ("scene", "object", "motion")
@@ -43,11 +41,6 @@ GOALS = {  # of a decomposition
     "object_iou": 0.6,
     "swap_margin": 0.0,  # dB over every untruthful alternative
 }
-SCORES = (
-    "scene_psnr", "scene_psnr_seen", "scene_psnr_hidden", "median_psnr",
-    "object_iou", "object_iou_future", "motion_error", "motion_error_still",
-    "swap_psnr", "swap_object_psnr", "swap_margin", "swap_object_margin", "swap_right",
-)  # against the truth, one value per clip  # fmt: skip
 LOSSES = {"psnr": 1, "ssim": 1, "lpips": -1, "motion": -1}  # measure -> sign that makes it a loss
 SWAP = ("scene", "other")  # the ablation whose true outcome is known where backgrounds are
 ABLATIONS = {  # latent and its replacement -> what is done
@@ -76,7 +69,7 @@ def measure_clips(
     frames: Tensor,
     context_frames: int,
     groups: Sequence[str],
-    truths: Sequence[dict[str, np.ndarray]] | None,
+    truths: Sequence[dict[str, np.ndarray] | None],
     means: dict[str, Tensor],
     perceptual: PerceptualDistance | None,
 ) -> list[dict[str, float]]:
@@ -87,37 +80,40 @@ def measure_clips(
     """
     times = scored_frames(context_frames, frames.shape[1])
     mixed = partners(groups)
-    own = encode(autoencoder, as_input(frames, means["motion"].device), context_frames, times)
-    other = select(own, mixed) if mixed else None
+    device = means["motion"].device
+    own = encode(autoencoder, frames.to(device), context_frames, times)
     decoded = autoencoder.decode(own.future, own.context)
-    intact = as_output(decoded.frames)
-    ablated = {name: as_output(made) for name, made in ablations(autoencoder, own, other, means)}
+    intact = as_bytes(decoded.frames)
+    ablated = {
+        name: as_bytes(autoencoder.decode(motion, context).frames)
+        for name, (context, motion) in ablations(autoencoder, own, mixed, means).items()
+    }
     rows = []
-    for i, real in enumerate(frames[:, times]):
+    for i, (real, truth) in enumerate(zip(frames[:, times], truths, strict=True)):
         whole = quality(intact[i], real, perceptual)
         row = {f"intact_{name}": value for name, value in whole.items()}
         for name, made in ablated.items():
-            row |= losses(name, whole, quality(made[i], real, perceptual))
-        if truths is not None:
+            lost = quality(made[i], real, perceptual)
+            row |= {f"{'_'.join(name)}_{measure}": sign * (whole[measure] - lost[measure])
+                    for measure, sign in LOSSES.items()}  # fmt: skip
+        if truth is not None:
             scored = [context_frames - 1, *times]
-            truth = truth_at(truths[i], scored)
-            observed = frames[i, :context_frames].numpy()
-            row |= truth_scores(own.context, decoded, i, observed, truths[i], truth)
-            if mixed:
+            cut = {name: truth[name][scored] for name in ("mask", "alpha", "positions")}
+            scene = as_bytes(own.context.background[i]).numpy()
+            mask, moved = own.context.mask[i, 0], decoded.mask[i, :, 0]
+            row |= scene_scores(scene, frames[i, :context_frames].numpy(), truth)
+            row |= object_scores(mask.cpu().numpy(), moved.cpu().numpy(), cut)
+            row |= motion_scores(decoded.displacement[i].cpu().numpy(), cut)
+            if mixed is not None:
                 swapped, clip = ablated[SWAP][i].numpy(), frames[i, scored].numpy()
-                row |= swap_scores(swapped, clip, truth, truths[mixed[i]]["background"])
+                row |= swap_scores(swapped, clip, truth | cut, truths[mixed[i]]["background"])
         rows.append(row)
     return rows
 
 
-def as_input(frames: Tensor, device: torch.device) -> Tensor:
-    """uint8 (B, T, H, W, 3) as a model's input (B, T, 3, H, W) in [-1, 1]."""
-    return to_float(frames.to(device).permute(0, 1, 4, 2, 3))
-
-
-def as_output(frames: Tensor) -> Tensor:
-    """Decoded frames (B, F, 3, H, W) in [-1, 1] as uint8 (B, F, H, W, 3) in main memory."""
-    return to_bytes(frames).permute(0, 1, 3, 4, 2).cpu()
+def as_bytes(frames: Tensor) -> Tensor:
+    """Decoded frames (…, 3, H, W) in [-1, 1] as uint8 (…, H, W, 3) in main memory."""
+    return to_bytes(frames).movedim(-3, -1).cpu()
 
 
 def scored_frames(context_frames: int, clip_frames: int) -> list[int]:
@@ -131,15 +127,17 @@ def scored_frames(context_frames: int, clip_frames: int) -> list[int]:
 
 
 def encode(
-    autoencoder: RsvpAutoencoder, clips: Tensor, context_frames: int, scored: Sequence[int]
+    autoencoder: RsvpAutoencoder, frames: Tensor, context_frames: int, scored: Sequence[int]
 ) -> Encoded:
-    """Encode clips (B, T, 3, H, W); scene and object see the context frames alone."""
+    """Encode uint8 clips (B, T, H, W, 3); scene and object see the context frames alone."""
+    clips = to_float(frames.permute(0, 1, 4, 2, 3))
     context = autoencoder.encode_context(clips[:, :context_frames])
     motion = autoencoder.encode_motion(clips[:, [context_frames - 1, *scored]], context)
     still = {}
     if has_future(autoencoder):
         still = autoencoder.encode_future(clips[:, context_frames:])
-    return Encoded(for_decoder(autoencoder, context, still), still, motion[:, :1], motion[:, 1:])
+        context = autoencoder.with_future(context, still)
+    return Encoded(context, still, motion[:, :1], motion[:, 1:])
 
 
 def has_future(autoencoder: RsvpAutoencoder) -> TypeGuard[JointAutoencoder]:
@@ -147,60 +145,36 @@ def has_future(autoencoder: RsvpAutoencoder) -> TypeGuard[JointAutoencoder]:
     return set(FUTURE) <= set(autoencoder.scopes)
 
 
-def for_decoder(
-    autoencoder: RsvpAutoencoder, context: Context, still: dict[str, Tensor]
-) -> Context:
-    """Add scene and object of the future to the context, where there are such."""
-    return autoencoder.with_future(context, still) if has_future(autoencoder) else context
-
-
-def truth_at(truth: dict[str, np.ndarray], times: Sequence[int]) -> dict[str, np.ndarray]:
-    """Cut the truth of a clip to some of its frames."""
-    changing = {name: truth[name][list(times)] for name in ("mask", "alpha", "positions")}
-    return truth | changing
-
-
-def select(encoded: Encoded, chosen: list[int]) -> Encoded:
-    """Return the latents of the chosen clips of a batch."""
-    context = {f.name: getattr(encoded.context, f.name)[chosen] for f in fields(Context)}
-    still = {name: latent[chosen] for name, latent in encoded.still.items()}
-    return Encoded(Context(**context), still, encoded.last[chosen], encoded.future[chosen])
-
-
-def recombine(scene: Context, objects: Context) -> Context:
-    """Join scene latent and scene image of one context with all else, the objects', of another.
-
-    The features that the decoder takes directly from the frames go with the objects, since they
-    say in detail how these move.
-    """
-    return replace(objects, scene=scene.scene, background=scene.background)
-
-
 def ablations(
-    autoencoder: RsvpAutoencoder, own: Encoded, other: Encoded | None, means: dict[str, Tensor]
-) -> Iterator[tuple[tuple[str, str], Tensor]]:
-    """Yield ((latent, replacement), frames (B, F, 3, H, W)) of each ablation that can be made.
+    autoencoder: RsvpAutoencoder, own: Encoded, mixed: list[int] | None, means: dict[str, Tensor]
+) -> dict[tuple[str, str], tuple[Context, Tensor]]:
+    """Return context and motion to decode of each of `ABLATIONS` that can be made.
 
-    other: the clips that those of `own` are mixed with; without it, ablations that need them are
+    mixed: the number of the clip that each is mixed with; without it, ablations that need one are
     left out. means: the training mean of each latent, (C, 1, 1).
     """
-    future = own.future
+    context, motion = own.context, own.future
     replaced = {
-        ("scene", "mean"): (without(autoencoder, own, "scene", means), future),
-        ("object", "mean"): (without(autoencoder, own, "object", means), future),
-        ("motion", "mean"): (own.context, means["motion"].expand_as(future)),
-        ("motion", "frozen"): (own.context, own.last.expand_as(future)),
+        ("scene", "mean"): (without(autoencoder, own, "scene", means), motion),
+        ("object", "mean"): (without(autoencoder, own, "object", means), motion),
+        ("motion", "mean"): (context, means["motion"].expand_as(motion)),
+        ("motion", "frozen"): (context, own.last.expand_as(motion)),
     }
-    if other is not None:
-        replaced |= {
-            ("scene", "other"): (recombine(other.context, own.context), future),
-            ("object", "other"): (recombine(own.context, other.context), future),
-            ("motion", "other"): (own.context, other.future),
-        }
-    for name in ABLATIONS:
-        if name in replaced:
-            context, motion = replaced[name]
-            yield name, autoencoder.decode(motion, context).frames
+    if mixed is None:
+        return replaced
+    other = Context(**{f.name: getattr(context, f.name)[mixed] for f in fields(Context)})
+    # The features that the decoder takes directly from the frames go with the objects, since they
+    # say in detail how these move.
+    return replaced | {
+        ("scene", "other"): (with_scene(context, other), motion),
+        ("object", "other"): (with_scene(other, context), motion),
+        ("motion", "other"): (context, motion[mixed]),
+    }
+
+
+def with_scene(context: Context, other: Context) -> Context:
+    """Return a context with scene latent and scene image of another."""
+    return replace(context, scene=other.scene, background=other.background)
 
 
 def without(
@@ -210,11 +184,11 @@ def without(
     mean = means[latent].expand_as(getattr(own.context, latent))
     name = {"scene": "scene", "object": "object_"}[latent]
     context = autoencoder.encode_context(own.context.frames, **{name: mean})
-    still = {
-        kind: means[kind].expand_as(value) if kind == f"future_{latent}" else value
-        for kind, value in own.still.items()
-    }
-    return for_decoder(autoencoder, context, still)
+    if not has_future(autoencoder):
+        return context
+    future = f"future_{latent}"
+    replaced = {future: means[future].expand_as(own.still[future])}
+    return autoencoder.with_future(context, own.still | replaced)
 
 
 def partners(groups: Sequence[str]) -> list[int] | None:
@@ -233,27 +207,6 @@ def partners(groups: Sequence[str]) -> list[int] | None:
         )
         for i in range(count)
     ]
-
-
-def truth_scores(
-    context: Context,
-    decoded: DecodedFrames,
-    i: int,
-    observed: np.ndarray,
-    truth: dict[str, np.ndarray],
-    scored: dict[str, np.ndarray],
-) -> dict[str, float]:
-    """Score scene, objects and motion of clip `i` of a batch.
-
-    observed: its context frames (Tc, H, W, 3). truth: of the whole clip; scored: of F + 1 frames.
-    """
-    scene = to_bytes(context.background[i]).permute(1, 2, 0).cpu().numpy()
-    mask, moved = context.mask[i, 0].cpu().numpy(), decoded.mask[i, :, 0].cpu().numpy()
-    return (
-        scene_scores(scene, observed, truth)
-        | object_scores(mask, moved, scored)
-        | motion_scores(decoded.displacement[i].cpu().numpy(), scored)
-    )
 
 
 def scene_scores(
@@ -415,38 +368,3 @@ def quality(clip: Tensor, real: Tensor, perceptual: PerceptualDistance | None) -
         difference = motion_features(clip) - motion_features(real)
         values["motion"] = float(difference.square().mean().sqrt())
     return values
-
-
-def losses(
-    ablation: tuple[str, str], intact: dict[str, float], ablated: dict[str, float]
-) -> dict[str, float]:
-    """Return the loss in each measure, by column of the table: more is worse for all measures."""
-    latent, replacement = ablation
-    return {
-        f"{latent}_{replacement}_{name}": sign * (intact[name] - ablated[name])
-        for name, sign in LOSSES.items()
-    }
-
-
-def summarise(table: pd.DataFrame, resamples: int) -> dict[str, Any]:
-    """Means over clips with their intervals, groups resampled, of a table with a row per clip.
-
-    "scores": against the truth, none where it is unknown. "goals": of these scores. "ablations":
-    the loss of the reconstruction, clip by clip, when a latent is replaced.
-    """
-    groups = table["group"].tolist()
-
-    def interval(column: str) -> dict[str, Any] | None:
-        if column not in table:
-            return None
-        found = asdict(group_interval(table[column].to_numpy(), groups, resamples))
-        known = {key: None if np.isnan(value) else value for key, value in found.items()}
-        return None if known["mean"] is None else known
-
-    scores = {name: interval(name) for name in SCORES if name in table}
-    ablated = [
-        {"latent": latent, "replaced_by": replacement, "how": how}
-        | {name: interval(f"{latent}_{replacement}_{name}") for name in LOSSES}
-        for (latent, replacement), how in ABLATIONS.items()
-    ]
-    return {"scores": scores, "goals": GOALS, "ablations": ablated}

@@ -5,12 +5,11 @@ latent at a time (rsvp/metrics/semantics.py). Writes:
 
 scores.parquet: a row per scored clip: "intact_<measure>" of the reconstruction,
     "<latent>_<replaced by>_<measure>" that it loses, and every measure against the truth.
-index.json: "scores": {measure: {"mean", "low", "high", "clips", "groups"}}, empty where no truth
-    is known; "goals": of some of them; "ablations": [{"latent", "replaced_by", "how", and per
-    measure the loss, as above}]; "protocol"; "legend": a PNG of the colours of motion; "views":
-    [{"clip", "scene", "mask", "motion", "motion_pixels"}] of the clips that the report may show:
-    PNGs of the scene image, of the object mask of the last observed frame, and of the motion of its
-    content to the last frame; "motion_pixels" is the length, in pixels, of the fullest colour.
+index.json: "goals": of some measures; "ablations": [{"latent", "replaced_by", "how"}];
+    "protocol"; "legend": a PNG of the colours of motion; "views": [{"clip", "scene", "mask",
+    "motion", "motion_pixels"}] of the clips that the report may show: PNGs of the scene image, of
+    the object mask of the last observed frame, and of the motion of its content to the last frame;
+    "motion_pixels" is the length, in pixels, of the fullest colour.
 """
 
 import argparse
@@ -27,14 +26,12 @@ from tqdm import tqdm
 from rsvp.config.stages import Settings
 from rsvp.data.clips import Clips, evaluation_clips
 from rsvp.data.images import colours_of_motion, motion_legend, write_image
-from rsvp.data.latents import LatentStatistics
-from rsvp.data.pixels import to_bytes
 from rsvp.metrics import semantics
 from rsvp.metrics.networks import Loaded, load_perceptual
 from rsvp.metrics.perceptual import PerceptualDistance
 from rsvp.models.autoencoders.kinds import load_autoencoder
 from rsvp.models.autoencoders.rsvp import Context, DecodedFrames, RsvpAutoencoder
-from rsvp.runtime.device import device_name, make_fabric
+from rsvp.runtime.device import device_name, full_precision, make_fabric
 from rsvp.runtime.errors import UserError
 from rsvp.runtime.files import atomic_path, fresh_folder, read_json, sha256_of_file, write_json
 from rsvp.runtime.main import run_stage, stage_parser
@@ -52,6 +49,7 @@ def main() -> None:
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     """Write scores, views and the index of one autoencoder."""
     fabric = make_fabric(settings.compute, settings.seed)
+    torch.backends.cuda.matmul.allow_tf32 = False  # training allows it
     clips = Clips(arguments.dataset, "test")
     autoencoder = load_autoencoder(arguments.autoencoder).to(fabric.device)
     if not set(semantics.LATENTS) <= set(autoencoder.scopes):
@@ -60,26 +58,29 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
             "autoencoder of scene, object and motion is measured"
         )
     loaded = load_perceptual(settings.weights, clips.resolution, fabric.device)
-    statistics = read_json(arguments.latents)["statistics"]
     means = {
-        kind: torch.tensor(LatentStatistics(**values).mean, device=fabric.device).view(-1, 1, 1)
-        for kind, values in statistics.items()
+        kind: torch.tensor(values["mean"], device=fabric.device).view(-1, 1, 1)
+        for kind, values in read_json(arguments.latents)["statistics"].items()
     }
-    evaluation = settings.evaluation
     indices = evaluation_clips(clips, MEASURED_CLIPS)
-    table = measure(autoencoder, clips, indices, means, loaded.network)
+    predicted = Clips(arguments.dataset, "test", settings.evaluation.horizon)
+    shown = evaluation_clips(predicted, settings.evaluation.max_clips)
+    folder = fresh_folder(arguments.index.parent / "views")
+    with full_precision():
+        table = measure(autoencoder, clips, indices, means, loaded.network)
+        views = write_views(autoencoder, clips, shown, folder, fabric.device)
     with atomic_path(arguments.scores) as path:
         table.to_parquet(path, index=False)
-    predicted = Clips(arguments.dataset, "test", evaluation.horizon)
-    shown = evaluation_clips(predicted, evaluation.max_clips)
-    folder = fresh_folder(arguments.index.parent / "views")
-    views = write_views(autoencoder, clips, shown, folder, fabric.device)
     index = {
         "autoencoder": settings.name,
         "seed": settings.seed,
         "dataset": clips.index["dataset"],
         "truth": clips.index["truth"] is not None,
-        **semantics.summarise(table, evaluation.bootstrap),
+        "goals": semantics.GOALS,
+        "ablations": [
+            {"latent": latent, "replaced_by": replacement, "how": how}
+            for (latent, replacement), how in semantics.ABLATIONS.items()
+        ],
         "protocol": protocol(clips, table, loaded, semantics.has_future(autoencoder)),
         **views,
         "files": {arguments.scores.name: sha256_of_file(arguments.scores)},
@@ -107,7 +108,7 @@ def measure(
             torch.stack([clips.frames(i) for i in batch]),
             clips.context_frames,
             [name["group"] for name in names],
-            [clips.truth(i) for i in batch] if clips.index["truth"] is not None else None,
+            [clips.truth(i) for i in batch],
             means,
             perceptual,
         )
@@ -123,13 +124,9 @@ def write_views(
     views = []
     for first in tqdm(range(0, len(shown), BATCH), desc="write views", unit="batch"):
         batch = shown[first : first + BATCH]
-        frames = torch.stack([clips.frames(i) for i in batch])
-        own = semantics.encode(
-            autoencoder,
-            semantics.as_input(frames, device),
-            clips.context_frames,
-            [clips.clip_frames - 1],
-        )
+        frames = torch.stack([clips.frames(i) for i in batch]).to(device)
+        last = [clips.clip_frames - 1]
+        own = semantics.encode(autoencoder, frames, clips.context_frames, last)
         decoded = autoencoder.decode(own.future, own.context)
         for place, clip in enumerate(batch):
             pictures, pixels = draw(own.context, decoded, place)
@@ -153,7 +150,7 @@ def draw(
     displacement = decoded.displacement[place, -1:].float()
     displacement = F.interpolate(displacement, context.frames.shape[-1], mode="bilinear")
     motion, pixels = colours_of_motion((mask * displacement[0]).cpu())
-    scene = to_bytes(context.background[place]).permute(1, 2, 0).cpu().numpy()
+    scene = semantics.as_bytes(context.background[place]).numpy()
     outline = (255.0 * mask[0]).round().byte().cpu().numpy()
     return {"scene": scene, "mask": outline, "motion": motion}, pixels
 

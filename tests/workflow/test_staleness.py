@@ -147,7 +147,7 @@ CHANGES: dict[str, tuple[Edit, list[str]]] = {
     "formatting of a model": (reformat, []),
     "a model": (append(AUTOENCODER), PRETRAINED),
     "another kind of autoencoder": (append("rsvp/models/autoencoders/triplane.py"), []),
-    "intervals": (append("rsvp/metrics/intervals.py"), [SEMANTICS, COPIES, *REPORT]),
+    "intervals": (append("rsvp/metrics/intervals.py"), [COPIES, *REPORT]),
     "the loss table": (append("rsvp/training/history.py"), []),
     "the counter of operations": (append("rsvp/training/cost.py"), []),
     "run records and locks": (

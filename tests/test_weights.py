@@ -3,6 +3,7 @@
 import hashlib
 import socket
 import sys
+import time
 from argparse import Namespace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -16,7 +17,6 @@ from safetensors.torch import load_file, save_file
 
 from rsvp.commands import weights
 from rsvp.config.schema import Weights
-from rsvp.metrics import download
 from rsvp.metrics.networks import load_perceptual
 from rsvp.runtime.errors import UserError
 
@@ -136,7 +136,7 @@ def test_offline_the_command_ends_with_one_line_and_2(
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
     published.name({"i3d": f"http://127.0.0.1:{port}/i3d.pt#sha256={'0' * 64}"})
-    monkeypatch.setattr(download, "PAUSE", 0.0)
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)  # between attempts
     monkeypatch.setattr(sys, "argv", ["weights", "--config", str(published.config)])
     with pytest.raises(SystemExit) as ended:
         weights.main()

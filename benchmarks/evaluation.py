@@ -27,7 +27,7 @@ from typing import Any
 import torch
 
 from rsvp.config.stages import Settings
-from rsvp.metrics import i3d, networks
+from rsvp.metrics import i3d
 from rsvp.runtime.record import peak_memory_mb
 from rsvp.stages import evaluate, predict_baseline, real_features
 from tests.seeded_i3d import seeded_variables
@@ -113,7 +113,8 @@ def run_stage(arguments: argparse.Namespace) -> dict[str, float]:
         settings.weights.lpips_backbone = str(arguments.weights / BACKBONE)
         settings.weights.lpips_linear = str(arguments.weights / LINEAR)
     if not arguments.no_i3d:
-        networks.load_i3d = seeded_i3d
+        i3d.load_i3d = lambda path: i3d.I3D(seeded_variables())
+        settings.weights.i3d = __file__  # of the right shapes; it is not read
     home = folder / arguments.stage
     own = [0.0]
     threading.Thread(target=watch_own_memory, args=(own,), daemon=True).start()
@@ -143,11 +144,6 @@ def watch_own_memory(most: list[float]) -> None:
         kilobytes = re.search(r"RssAnon:\s+(\d+)", status)
         most[0] = max(most[0], int(kilobytes[1]) / 2**10 if kilobytes else 0.0)
         time.sleep(0.05)
-
-
-def seeded_i3d(*_: Any) -> networks.Loaded[i3d.I3D]:
-    """I3D with weights of the right shapes."""
-    return networks.Loaded(i3d.I3D(seeded_variables()))
 
 
 def processor_seconds() -> float:

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from rsvp.config.schema import DetectorProgram, Weights
 from rsvp.metrics.detectors import clip_feature, load_program
 from rsvp.metrics.features import clip_features, feature_name
-from rsvp.metrics.networks import load_detectors
+from rsvp.metrics.networks import load_networks
 from rsvp.runtime.errors import UserError
 
 CPU = torch.device("cpu")
@@ -42,14 +42,14 @@ def colours(tmp_path: Path) -> DetectorProgram:
 
 
 def test_features_of_a_program_stand_beside_the_others(colours: DetectorProgram) -> None:
-    detectors = load_detectors(Weights(detectors={"colours": colours}), CPU)
-    assert list(detectors.present) == ["colours"]
-    assert set(detectors.hashes) == {
+    networks = load_networks(Weights(detectors={"colours": colours}), CPU)
+    assert list(networks.detectors) == ["colours"]
+    assert set(networks.hashes) == {
         "weights.detectors.colours.program",
         "weights.detectors.colours.weights",
     }
     frames = torch.randint(0, 256, (12, 8, 8, 3), dtype=torch.uint8)
-    found = clip_features(frames, 4, [None, 6], detectors.present)
+    found = clip_features(frames, 4, [None, 6], networks.detectors)
     future = frames[4:].double().mean(dim=(0, 1, 2)) * 2
     np.testing.assert_allclose(found["colours"], future, rtol=1e-5)
     whole = frames.double().mean(dim=(0, 1, 2)) * 2
@@ -61,11 +61,11 @@ def test_features_of_a_program_stand_beside_the_others(colours: DetectorProgram)
 
 def test_the_index_says_what_a_detector_is(colours: DetectorProgram, tmp_path: Path) -> None:
     colours.weights = str(tmp_path / "later.safetensors")
-    detectors = load_detectors(Weights(detectors={"colours": colours}), CPU)
-    facts = detectors.metadata()["colours"]
+    networks = load_networks(Weights(detectors={"colours": colours}), CPU)
+    facts = networks.loaded["colours"].metadata("minimum_frames")
     assert not facts["computed"]
     assert "weights.detectors.colours.weights is not there yet; make weights" in facts["reason"]
-    assert detectors.present == {}
+    assert networks.detectors == {}
 
 
 BROKEN = {
@@ -90,7 +90,7 @@ def test_a_broken_program_is_one_line(case: str, tmp_path: Path) -> None:
     text, message = BROKEN[case]
     (tmp_path / "mine.py").write_text(text)
     with pytest.raises(UserError, match=message) as caught:
-        load_program(tmp_path / "mine.py", None, CPU)
+        load_program(tmp_path / "mine.py", device=CPU)
     assert "mine.py" in str(caught.value) and "\n" not in str(caught.value)
 
 

@@ -154,7 +154,7 @@ def test_another_i3d_is_refused(port: dict, seeded: None, tmp_path: Path) -> Non
     changed = dict(port)
     changed["Mixed_4d.b2b.bn.bias"] = port["Mixed_4d.b2b.bn.bias"].nextafter(torch.tensor(9.0))
     torch.save({"state_dict": changed}, tmp_path / "rgb_imagenet.pt")
-    with pytest.raises(UserError, match=r"1 of its 230 tensors .*Mixed_4d/Branch_2/.*/beta") as e:
+    with pytest.raises(UserError, match=r"1 of 230 tensors .*Mixed_4d/Branch_2/.*/beta") as e:
         convert(tmp_path / "rgb_imagenet.pt", tmp_path / "out.safetensors")
     assert "\n" not in str(e.value)
     assert not (tmp_path / "out.safetensors").exists()

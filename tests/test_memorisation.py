@@ -47,8 +47,10 @@ def checked(folder: Path, monkeypatch, predict, rows: int = 1) -> dict:
     futures = [predict(number, test, train) for number in range(len(test))]
     row = Row(test.table["clip"].tolist(), futures)
     monkeypatch.setattr(check_memorisation, "Predictions", lambda path: row)
+    write_json(folder / "one.json", {})
+    write_json(folder / "inputs.json", {"predictions": [str(folder / "one.json")] * rows})
     arguments = Namespace(
-        dataset=dataset, predictions=["one"] * rows, index=folder / "out/index.json",
+        dataset=dataset, inputs=folder / "inputs.json", index=folder / "out/index.json",
         state=folder / "state", code=None,
     )  # fmt: skip
     settings = Settings()
@@ -100,8 +102,8 @@ class Places:
 def detector(monkeypatch) -> Places:
     """In place of I3D."""
     places = Places()
-    found = networks.Detectors({"i3d": networks.Loaded(places)})
-    monkeypatch.setattr(check_memorisation, "load_detectors", lambda *_: found)
+    found = networks.Networks(networks.Loaded(None), {"i3d": networks.Loaded(places)})
+    monkeypatch.setattr(check_memorisation, "load_networks", lambda *_: found)
     return places
 
 
@@ -182,7 +184,6 @@ def test_nearest_against_all_distances_by_hand(monkeypatch):
         return (training[first : first + 7] for first in range(0, 23, 7))
 
     monkeypatch.setattr(memorisation, "QUERIES", 2)
-    monkeypatch.setattr(memorisation, "BLOCK", 3)
     found = memorisation.nearest(iter(queries), blocks)
     assert len(passes) == 3, "two queries are held at a time"
     by_hand = np.sqrt(((queries[:, :, None] - training) ** 2).mean(-1)).min(1)

@@ -6,8 +6,8 @@ Videos are scored as they decode, so take lossless ones.
 """
 
 import argparse
-from collections.abc import Iterable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -32,9 +32,9 @@ from rsvp.config.schema import (
 )
 from rsvp.config.stages import measuring_weights
 from rsvp.metrics.features import clip_features
-from rsvp.metrics.folders import BaselinePredictions, FolderClips, floor_row, predicted_row
+from rsvp.metrics.folders import baseline_row, floor_row, predicted_row
 from rsvp.metrics.networks import Networks, load_networks
-from rsvp.metrics.row import RealSide, RowScorer, group_codes, write_row
+from rsvp.metrics.row import group_codes, write_row
 from rsvp.report.results import comparisons, curves, horizon, results
 from rsvp.report.rows import read_rows
 from rsvp.report.tables import Tables
@@ -82,6 +82,7 @@ def main() -> None:
     parser.add_argument(
         "--baselines",
         nargs="*",
+        choices=BASELINES,
         default=["copy-last"],
         help="scored beside the predictions where clips are paired and frames are observed "
         "(default: copy-last)",
@@ -89,7 +90,7 @@ def main() -> None:
     parser.add_argument(
         "--floor", type=Path, help="other real clips, at least as many: scored as the floor"
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     run_command(parser, run)
 
 
@@ -97,8 +98,10 @@ def run(arguments: argparse.Namespace) -> None:
     """Score the predictions, print the table, and write it in several formats."""
     config = load_measuring(read_yaml(arguments.config) if arguments.config else {})
     protocols = PROTOCOLS | config.protocols
-    check_choice("--protocol", arguments.protocol, protocols)
-    protocol = protocols[arguments.protocol]
+    protocol = protocols.get(arguments.protocol)
+    if protocol is None:
+        allowed = ", ".join(protocols)
+        raise UserError(f"--protocol: no {arguments.protocol!r}; allowed: {allowed}")
     check_flags(arguments, protocol)
     row, real = predicted_row(
         arguments.real,
@@ -112,53 +115,33 @@ def run(arguments: argparse.Namespace) -> None:
     )
     rows = [row]
     if row.paired and arguments.context:
-        baselines = [BaselinePredictions(name, real, row.index) for name in arguments.baselines]
-        rows += [RowScorer(real, predictions) for predictions in baselines]
+        rows += [baseline_row(name, real, row.index) for name in arguments.baselines]
     if arguments.floor:
         rows.append(floor_row(arguments.floor, real, row.index, arguments.group_pattern))
     networks = networks_of(config, arguments.device, min(real.shape[1:3]))
     windows = [protocol.frames] if protocol.scores == "distribution" else []
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    side = real_side(real, arguments.context, windows, networks)
-    indexes = [measure(row, side, windows, networks, arguments.out) for row in rows]
-    scored = read_rows(indexes, [row.index["row"]])
+    groups = group_codes(real)
+
+    @cache
+    def real_features(i: int) -> dict[str, np.ndarray]:
+        frames, detectors = real.frames(i), networks.detectors
+        return clip_features(frames, arguments.context, windows, detectors) | {"groups": groups[i]}
+
+    indexes = []
+    for row in rows:
+        folder = arguments.out / row.index["row"]
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=folder) as temporary:
+            parts = PartWriter(Path(temporary), Path(temporary), StateKey(None, ""), "row")
+            for i in tqdm(range(len(row)), desc=row.index["row"], unit="clip"):
+                parts.append(row.measure(i, real_features(i), windows, networks))
+            parts.finish()
+            files = [folder / name for name in ("scores.parquet", "features.safetensors", INDEX)]
+            write_row(row, parts, networks, *files)
+        indexes.append(folder / INDEX)
+    scored = read_rows(indexes, [rows[0].index["row"]])
     tables = Tables(scored, {arguments.protocol: protocol}, Evaluation().bootstrap)
     write_results(arguments, tables)
-
-
-def real_side(
-    real: FolderClips, context: int, windows: list[int | None], networks: Networks
-) -> RealSide:
-    """Return the features of the real clips, read one clip at a time."""
-    kept: dict[str, list[np.ndarray]] = {}
-    for number in tqdm(range(len(real.table)), desc="real features", unit="clip"):
-        frames = real.frames(number)
-        found = clip_features(frames, context, windows, networks.detectors.present)
-        for name, values in found.items():
-            kept.setdefault(name, []).append(values)
-    features = {name: np.stack(values) for name, values in kept.items()}
-    return RealSide(features, group_codes(real))
-
-
-def measure(
-    row: RowScorer, real: RealSide, windows: list[int | None], networks: Networks, out: Path
-) -> Path:
-    """Score one row; return its index, which lies beside scores and features."""
-    folder = out / row.index["row"]
-    with TemporaryDirectory(dir=out) as temporary:
-        parts = PartWriter(Path(temporary), Path(temporary), StateKey(None, ""), "row")
-        for number in tqdm(range(len(row)), desc=row.index["row"], unit="clip"):
-            parts.append(row.measure(number, windows, networks))
-        parts.finish()
-        files = [folder / name for name in ("scores.parquet", "features.safetensors", INDEX)]
-        write_row(row, parts, real, networks, *files)
-    return folder / INDEX
-
-
-def check_choice(flag: str, value: str, known: Iterable[str]) -> None:
-    """UserError where a flag's value is none of those that are known."""
-    if value not in known:
-        raise UserError(f"{flag}: no {value!r}; allowed: {', '.join(known)}")
 
 
 def check_flags(arguments: argparse.Namespace, protocol: Protocol) -> None:
@@ -169,20 +152,19 @@ def check_flags(arguments: argparse.Namespace, protocol: Protocol) -> None:
     for folder in filter(None, (arguments.real, *arguments.predicted, arguments.floor)):
         if arguments.out.resolve().is_relative_to(folder.resolve()):
             raise UserError(f"--out: {arguments.out} lies in {folder}, whose clips are scored")
-    for name in arguments.baselines:
-        check_choice("--baselines", name, BASELINES)
 
 
 def networks_of(config: Config, device: str, side: int) -> Networks:
     """Load the networks that the config names; side: pixels of the frames' shorter side."""
     for key, source in weights_sources(config.weights).items():
-        there = Path(source.local).is_file()
-        if not there and not is_url(source.source):
+        if Path(source.local).is_file():
+            continue
+        if not is_url(source.source):
             raise UserError(f"config: weights.{key}: no file {source.source}; correct the path")
-        if not there and config.weights.required:
+        if config.weights.required:
             raise UserError(f"config: weights.{key}: not there yet, but required; {FETCH}")
     weights = structured(Weights, measuring_weights(config.weights))
-    return load_networks(weights, side, device_of(Compute(device=device)))
+    return load_networks(weights, device_of(Compute(device=device)), side)
 
 
 def write_results(arguments: argparse.Namespace, tables: Tables) -> None:

@@ -12,11 +12,10 @@ import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from safetensors import SafetensorError, safe_open
-
 from rsvp.config.load import load_measuring
 from rsvp.config.schema import WeightsSource, is_url, weights_sources
 from rsvp.metrics.download import download
+from rsvp.metrics.files import read_weights
 from rsvp.metrics.foreign_weights import convert
 from rsvp.runtime.errors import UserError
 from rsvp.runtime.files import read_yaml
@@ -78,21 +77,10 @@ def fetch(key: str, source: WeightsSource) -> str:
         original = Path(folder, local.stem)
         download(source.source, original, source.sha256, key)
         if key.startswith("weights.detectors."):  # its program knows its content
-            check_safetensors(original, key)
+            read_weights(original, key)
             os.replace(original, local)
             return "downloaded"
         return f"downloaded ({convert(original, local)})"
-
-
-def check_safetensors(path: Path, key: str) -> None:
-    """UserError where a file is not safetensors."""
-    try:
-        with safe_open(path, "np"):
-            pass
-    except SafetensorError as error:
-        raise UserError(
-            f"{key}: not safetensors ({error}); convert it, and name the path"
-        ) from None
 
 
 if __name__ == "__main__":

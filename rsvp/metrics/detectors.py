@@ -4,10 +4,9 @@ I3D is built in. Another one is a Python file of the user's own, which is import
 the user's rights, as the config itself does; docs/weights.md has an example.
 """
 
-import importlib.util
+import runpy
 import traceback
 from pathlib import Path
-from types import ModuleType
 from typing import Protocol
 
 import numpy as np
@@ -35,13 +34,13 @@ class Detector(Protocol):
         """Return all that the features depend on: network, training data, input size, resize."""
 
 
-def load_program(program: Path, weights: Path | None, device: torch.device) -> Detector:
+def load_program(program: Path, weights: Path | None = None, *, device: torch.device) -> Detector:
     """Make the detector that a Python file defines; UserError in one line if it does not work."""
     try:
-        module = _run(program)
-        if not hasattr(module, CLASS):
+        defined = runpy.run_path(str(program), run_name=f"detector_{program.stem}")
+        if CLASS not in defined:
             raise UserError(f"{program}: defines no class {CLASS}; see docs/weights.md")
-        made = getattr(module, CLASS)(weights, device)
+        made = defined[CLASS](weights, device)
     except UserError:
         raise
     except Exception as error:
@@ -62,16 +61,6 @@ def clip_feature(detector: Detector, frames: Tensor) -> np.ndarray:
     if not torch.isfinite(found).all():
         raise UserError("detector: features are not finite")
     return found[0].float().cpu().numpy()
-
-
-def _run(program: Path) -> ModuleType:
-    """Import a Python file."""
-    spec = importlib.util.spec_from_file_location(f"detector_{program.stem}", program)
-    if spec is None or spec.loader is None:
-        raise UserError(f"{program}: not a Python file; its name has to end in .py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def _located(program: Path, error: Exception) -> str:

@@ -53,12 +53,10 @@ def mean_error(predicted: Tensor, real: Tensor) -> Tensor:
 
 
 def diversity(predicted: Tensor) -> Tensor:
-    """Root mean square difference of two trajectories, mean over pairs; NaN for one trajectory.
+    """Root mean square difference of two trajectories, mean over pairs.
 
     It is √2 times the spread: the mean over pairs of (x_j - x_k)² is twice the unbiased variance.
     """
-    if len(predicted) < 2:
-        return torch.full((predicted.shape[1],), float("nan"), dtype=torch.float64)
     return (2 * predicted.double().var(dim=0).mean(dim=(1, 2, 3))).sqrt()
 
 

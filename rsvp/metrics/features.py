@@ -6,6 +6,7 @@ detector ("motion", "i3d"), and of observed and future frames together ("i3d_con
 of the whole clip bear these names; those of a shorter window end in its length: "i3d_16f".
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -26,21 +27,20 @@ def clip_features(
 
     Those that need more frames are left out: see `missing_features`.
     """
+    least = {name: detector.minimum_frames for name, detector in detectors.items()}
+    least[MOTION] = motion.MINIMUM_FRAMES
     features = {}
-    for window in windows:
-        length = window or len(frames)
-        sides = {"predicted": frames[context:length], "context": frames[:length]}
-        for source in (MOTION, *detectors):
-            least = motion.MINIMUM_FRAMES if source == MOTION else detectors[source].minimum_frames
-            for column, scored in sides.items():
-                key = feature_name(source, column, window, len(frames))
-                reason = missing_features(source, least, column, window, len(frames), context)
-                if reason or key in features:
-                    continue
-                if source != MOTION:
-                    features[key] = clip_feature(detectors[source], scored)
-                elif column == "predicted":
-                    features[key] = motion.motion_features(scored).numpy()
+    for window, column, source in itertools.product(windows, ("predicted", "context"), least):
+        key = feature_name(source, column, window, len(frames))
+        if key in features or (source, column) == (MOTION, "context"):
+            continue
+        if missing_features(source, least[source], column, window, len(frames), context):
+            continue
+        scored = frames[context if column == "predicted" else 0 : window]
+        if source == MOTION:
+            features[key] = motion.motion_features(scored).numpy()
+        else:
+            features[key] = clip_feature(detectors[source], scored)
     return features
 
 

@@ -19,6 +19,5 @@ def read_weights(path: Path, key: str) -> dict[str, Tensor]:
         ) from None
     except (SafetensorError, OSError) as error:
         raise UserError(
-            f"{key}: {path}: not a safetensors file ({error}); python -m rsvp.commands.weights "
-            "--convert makes one of a published file"
+            f"{key}: {path}: not a safetensors file ({error}); docs/weights.md says how to make one"
         ) from None

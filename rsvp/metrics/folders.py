@@ -1,6 +1,7 @@
 """Rows of clips that lie in folders: real ones on one side, predictions on the other."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,31 +19,37 @@ from rsvp.runtime.errors import UserError
 
 
 class FolderClips:
-    """Clips of a folder that all have the same shape; a `row.RealClips`.
+    """Clips of a folder that all have one shape; a `row.RealClips`.
 
-    frames: of each clip, from the first; None: all. group_pattern: as
-    `datasets.*.split.group_pattern`.
+    most: frames of each clip, from the first; None: all. shape: (T, H, W, 3), of the first clip
+    where it is not given. group_pattern: as `datasets.*.split.group_pattern`.
     """
 
     def __init__(
-        self, folder: ClipFolder, names: Sequence[str], frames: int | None, group_pattern: str
-    ) -> None:
-        self.folder, self.index_path = folder, folder.path
+        self, folder: ClipFolder, names: Sequence[str], group_pattern: str, most: int | None,
+        shape: tuple[int, ...] | None = None,
+    ) -> None:  # fmt: skip
+        self.folder, self.index_path, self.most = folder, folder.path, most
         split = Split(group_pattern=group_pattern)
         groups = [describe({"id": n, "frames": 0, "fps": 0}, split).group for n in names]
         self.table = pd.DataFrame({"clip": list(names), "group": groups})
-        self.most = frames
-        self.shape = tuple(folder.frames(names[0], frames).shape)
+        self.shape = shape or folder.frames(names[0], most).shape
+        if min(self.shape[1:3]) < SSIM_KERNEL:
+            raise UserError(
+                f"{folder.path}: clips of {size(self.shape)}; {SSIM_KERNEL} pixels per side or "
+                "more are needed, by the window of SSIM"
+            )
+        self.frames(0)  # the first misfit is found at once
 
     def frames(self, i: int) -> Tensor:
-        """uint8 (T, H, W, 3); UserError where a clip has another shape than the first."""
+        """uint8 (T, H, W, 3); UserError where a clip has another shape than it should."""
         name = self.table["clip"].iloc[i]
         found = self.folder.frames(name, self.most)
         if found.shape != self.shape:
-            first = self.table["clip"].iloc[0]
             raise UserError(
-                f"{self.index_path}: {name} is {size(found.shape)}, but {first} is "
-                f"{size(self.shape)}; all clips need one size and length"
+                f"{self.index_path}: {name} is {size(found.shape)}, and {size(self.shape)} are "
+                "needed: all clips have one size and length, and --context and --future-only say "
+                "which frames predicted ones have"
             )
         return torch.from_numpy(found)
 
@@ -50,37 +57,12 @@ class FolderClips:
         """No truth is known of these."""
 
 
+@dataclass(frozen=True)
 class FolderPredictions:
-    """Trajectories of clips, a folder each; a `row.PredictedClips`.
+    """Predictions of a row; a `row.PredictedClips`."""
 
-    index: as `row.RowScorer` reads it; the clips' names are those of the folders. skip: observed
-    frames at the start of each predicted clip, which are not scored.
-    """
-
-    def __init__(self, samples: Sequence[FolderClips], index: dict[str, Any], skip: int) -> None:
-        self.samples, self.index, self.skip = samples, index, skip
-
-    def frames(self, number: int) -> Tensor:
-        """uint8 (K, F, H, W, 3), future frames only."""
-        return torch.stack([clips.frames(number)[self.skip :] for clips in self.samples])
-
-
-class BaselinePredictions:
-    """Predictions of a baseline from the real clips' observed frames; a `row.PredictedClips`.
-
-    index: of predictions of the same clips.
-    """
-
-    def __init__(self, name: str, real: FolderClips, index: dict[str, Any]) -> None:
-        self.name, self.real = name, real
-        row = f"{index['dataset']}.{name}"
-        self.index = index | {"row": row, "kind": "baseline", "trajectories": 1}
-
-    def frames(self, number: int) -> Tensor:
-        """uint8 (1, F, H, W, 3), future frames only."""
-        observed = self.real.frames(number)[: self.index["context_frames"]].numpy()
-        future = baselines.predict(self.name, observed, self.index["future_frames"])
-        return torch.from_numpy(future)[None]
+    index: dict[str, Any]  # as `row.RowScorer` reads it
+    frames: Callable[[int], Tensor]  # uint8 (K, F, H, W, 3) of a clip, future frames only
 
 
 def predicted_row(
@@ -100,18 +82,30 @@ def predicted_row(
     predicted clips of `future_only` lack.
     """
     truth, samples = ClipFolder(real), [ClipFolder(path) for path in predicted]
-    real_names, names = chosen_names(truth, samples, paired, clips)
-    skip = 0 if future_only else context
-    real_clips = FolderClips(truth, real_names, frames, group_pattern)
-    check_size(real_clips)
+    for folder in [*samples[1:], *([truth] if paired else [])]:
+        check_same(folder, samples[0])
+    wanted = clips or len(samples[0].names)
+    for folder in (truth, samples[0]):
+        had = len(folder.names)
+        if had < wanted or (clips is None and had != wanted):
+            origin = "the protocol takes" if clips else f"{predicted[0]} has"
+            raise UserError(
+                f"{folder.path}: {had} clips, and {wanted} are needed: {origin} as many"
+            )
+    real_clips = FolderClips(truth, chosen(truth, wanted), group_pattern, frames)
     length, height, width = real_clips.shape[:3]
     if not 0 <= context < length:
         raise UserError(f"--context: {context} is not possible; allowed: 0 to {length - 1}")
-    most = frames and frames - context + skip
-    trajectories = [FolderClips(item, names, most, group_pattern) for item in samples]
-    check_lengths(real_clips, trajectories, skip, context)
-    if not paired and skip < context:
+    if future_only and context and not paired:
         raise UserError("--future-only: unpaired clips have no observed frames to be shown with")
+    absent = context if future_only else 0
+    most, shape = frames and frames - absent, (length - absent, *real_clips.shape[1:])
+    names = chosen(samples[0], wanted)
+    trajectories = [FolderClips(item, names, group_pattern, most, shape) for item in samples]
+
+    def futures(i: int) -> Tensor:
+        return torch.stack([clips.frames(i)[context - absent :] for clips in trajectories])
+
     index = {
         "row": label(predicted[0]),
         "kind": "predictor",
@@ -125,26 +119,44 @@ def predicted_row(
         "future_frames": length - context,
         "resolution": width if width == height else f"{width}×{height}",
     }
-    predictions = FolderPredictions(trajectories, index, skip)
-    return RowScorer(real_clips if paired else trajectories[0], predictions), real_clips
+    own = real_clips if paired else trajectories[0]
+    return RowScorer(own, FolderPredictions(index, futures)), real_clips
+
+
+def baseline_row(name: str, real: FolderClips, index: dict[str, Any]) -> RowScorer:
+    """Predict by a baseline from the real clips' observed frames; `index` is of their row."""
+
+    def futures(i: int) -> Tensor:
+        observed = real.frames(i)[: index["context_frames"]].numpy()
+        return torch.from_numpy(baselines.predict(name, observed, index["future_frames"]))[None]
+
+    own = {"row": f"{index['dataset']}.{name}", "kind": "baseline", "trajectories": 1}
+    return RowScorer(real, FolderPredictions(index | own, futures))
 
 
 def floor_row(
     floor: Path, real: FolderClips, index: dict[str, Any], group_pattern: str
 ) -> RowScorer:
     """Take as many other real clips in place of predictions; `index` is of these."""
-    folder, context, count = ClipFolder(floor), index["context_frames"], len(real.table)
+    folder, count = ClipFolder(floor), len(real.table)
     if len(folder.names) < count:
         raise UserError(
             f"--floor: {folder.path} has {len(folder.names)} clips, and {count} are needed: as "
             f"many as are scored of {real.index_path}"
         )
-    names = [folder.names[i] for i in spread(len(folder.names), count)]
-    clips = FolderClips(folder, names, real.most, group_pattern)
-    check_lengths(real, [clips], context, context)
+    names = chosen(folder, count)
+    clips = FolderClips(folder, names, group_pattern, real.most, real.shape)
     own = {"row": f"{index['dataset']}.floor", "kind": "floor", "paired": False}
     own |= {"clips": names, "trajectories": 1}
-    return RowScorer(clips, FolderPredictions([clips], index | own, context))
+    context = index["context_frames"]
+    return RowScorer(
+        clips, FolderPredictions(index | own, lambda i: clips.frames(i)[None, context:])
+    )
+
+
+def chosen(folder: ClipFolder, count: int) -> list[str]:
+    """Choose the names of `count` clips of a folder, evenly spread."""
+    return [folder.names[i] for i in spread(len(folder.names), count)]
 
 
 def size(shape: Sequence[int]) -> str:
@@ -153,63 +165,14 @@ def size(shape: Sequence[int]) -> str:
     return f"{frames} frames of {width}×{height} pixels"
 
 
-def chosen_names(
-    real: ClipFolder, predicted: Sequence[ClipFolder], paired: bool, clips: int | None
-) -> tuple[list[str], list[str]]:
-    """Choose the real and the predicted clips, `clips` of each or all, by name.
-
-    UserError where the sets do not fit: paired ones hold the same names, others as many.
-    """
-    names = predicted[0].names
-    for folder in predicted[1:]:
-        check_same(folder, predicted[0])
-    if paired:
-        check_same(predicted[0], real)
-    wanted = clips or len(names)
-    for folder in (real, predicted[0]):
-        had = len(folder.names)
-        if had < wanted or (clips is None and had != wanted):
-            raise UserError(
-                f"{folder.path}: {had} clips, and {wanted} are needed: "
-                + ("the protocol takes as many" if clips else f"as many as in {predicted[0].path}")
-            )
-    real_names = [real.names[i] for i in spread(len(real.names), clips)]
-    return real_names, [names[i] for i in spread(len(names), clips)]
-
-
 def check_same(folder: ClipFolder, other: ClipFolder) -> None:
     """UserError unless two folders hold clips of the same names."""
     for first, second in ((folder, other), (other, folder)):
-        lacking = [name for name in second.names if name not in first.readers]
-        if lacking:
+        if lacking := sorted(set(second.names) - set(first.names)):
             raise UserError(
                 f"{first.path}: lacks {len(lacking)} of the {len(second.names)} clips of "
                 f"{second.path}, the first is '{lacking[0]}'; clips are paired by name, "
                 "unless --unpaired says otherwise"
-            )
-
-
-def check_size(clips: FolderClips) -> None:
-    """UserError where frames are smaller than the window of SSIM, the largest that measures."""
-    if min(clips.shape[1:3]) < SSIM_KERNEL:
-        raise UserError(
-            f"{clips.index_path}: clips of {size(clips.shape)}; {SSIM_KERNEL} pixels per side or "
-            "more are needed, by the window of SSIM"
-        )
-
-
-def check_lengths(
-    real: FolderClips, predicted: Sequence[FolderClips], skip: int, context: int
-) -> None:
-    """UserError unless predicted clips have the size and length of the real ones."""
-    frames, *rest = real.shape
-    expected = (frames - context + skip, *rest)
-    for clips in predicted:
-        if clips.shape != expected:
-            raise UserError(
-                f"{clips.index_path}: clips of {size(clips.shape)}, but {size(expected)} are "
-                f"needed beside those of {real.index_path}; --context and --future-only say "
-                "which frames are there"
             )
 
 

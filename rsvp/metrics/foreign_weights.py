@@ -87,32 +87,15 @@ def i3d_variables(tensors: Mapping[str, Tensor], source: Path) -> dict[str, Tens
     """
     manifest = i3d.manifest()
     names = {tensor["crc32c"]: name for name, tensor in manifest.items()}
-    shapes = {tuple(tensor["shape"]) for tensor in manifest.values()}
-    found: dict[str, Tensor] = {}
+    found: dict[str, np.ndarray] = {}
     for tensor in tensors.values():
-        for layout in _tensorflow_layouts(tensor.detach().float()):
-            if tuple(layout.shape) not in shapes:
-                continue
-            content = np.ascontiguousarray(layout.numpy())
-            name = names.get(i3d.checksum(content))
-            if name is not None:
-                found[name] = torch.from_numpy(content)
-    missing = [name for name in manifest if name not in found]
-    if missing:
-        raise UserError(
-            f"{source}: not the network of the FVD literature (I3D, RGB, from scratch on "
-            f"Kinetics-400): {len(missing)} of its {len(manifest)} tensors are not in it, the "
-            f"first is {missing[0]}; rgb_imagenet.pt, for one, is another network"
-        )
-    return found
-
-
-def _tensorflow_layouts(values: Tensor) -> tuple[Tensor, ...]:
-    """Return a tensor in the orders of axes that TensorFlow's may have."""
-    if values.ndim == 5:  # a convolution, or what is in that order already; (1, 1, 1, 1, C), too
-        return values, values.permute(2, 3, 4, 1, 0)
-    flat = values.flatten()
-    return flat, flat.reshape(1, 1, 1, 1, -1)
+        # A convolution's axes are in PyTorch's order, or in TensorFlow's already.
+        for layout in [tensor, tensor.permute(2, 3, 4, 1, 0)] if tensor.ndim == 5 else [tensor]:
+            values = np.ascontiguousarray(layout.detach().float().numpy())
+            if name := names.get(i3d.checksum(values)):
+                found[name] = values.reshape(manifest[name]["shape"])
+    i3d.check_manifest(found, source)
+    return {name: torch.from_numpy(values) for name, values in found.items()}
 
 
 def _is_torchscript(source: Path) -> bool:
@@ -134,9 +117,12 @@ def _read_archive(source: Path) -> dict[str, Tensor]:
 
 
 def _i3d_values(content: bytes) -> dict[str, Tensor]:
-    """Cut TensorFlow's file of values into variables."""
-    variables = i3d.variables_of(np.frombuffer(content, dtype="<f4"))
-    return {name: torch.from_numpy(values.copy()) for name, values in variables.items()}
+    """Cut TensorFlow's file of values, raw little-endian float32, into variables."""
+    values = torch.frombuffer(bytearray(content), dtype=torch.float32)
+    return {
+        name: values[tensor["offset"] // 4 :][: tensor["bytes"] // 4].reshape(tensor["shape"])
+        for name, tensor in i3d.manifest().items()
+    }
 
 
 def _read_torchscript(source: Path) -> dict[str, Tensor]:

@@ -24,24 +24,10 @@ from rsvp.runtime.errors import UserError
 
 SIZE = 224  # pixels per side that the network sees
 MINIMUM_FRAMES = 9  # fewer leave nothing for the last average pool, whose window is 2
-LOGITS = 400
 PREFIX = "RGB/inception_i3d/"
 _EPSILON = 1e-3
 _RESIZE = "bilinear, half-pixel centres, no antialiasing"
-
-# Output channels of each inception block: branch 0; branch 1 (1×1×1, 3×3×3); branch 2 likewise;
-# branch 3 (after the pool).
-_MIXED = {
-    "Mixed_3b": (64, (96, 128), (16, 32), 32),
-    "Mixed_3c": (128, (128, 192), (32, 96), 64),
-    "Mixed_4b": (192, (96, 208), (16, 48), 64),
-    "Mixed_4c": (160, (112, 224), (24, 64), 64),
-    "Mixed_4d": (128, (128, 256), (24, 64), 64),
-    "Mixed_4e": (112, (144, 288), (32, 64), 64),
-    "Mixed_4f": (256, (160, 320), (32, 128), 128),
-    "Mixed_5b": (256, (160, 320), (32, 128), 128),
-    "Mixed_5c": (384, (192, 384), (48, 128), 128),
-}
+Variables = Mapping[str, np.ndarray]
 
 
 def same_padding(size: Sequence[int], kernel: Sequence[int], stride: Sequence[int]) -> list[int]:
@@ -54,18 +40,27 @@ def same_padding(size: Sequence[int], kernel: Sequence[int], stride: Sequence[in
 
 
 class Unit(nn.Module):
-    """Convolution with SAME padding, batch norm folded in, then ReLU."""
+    """Convolution with SAME padding, batch norm folded in, then ReLU.
 
-    def __init__(self, name: str, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:
+    scope: TensorFlow's, below PREFIX. The variables tell the channels and the size of the kernel.
+    """
+
+    def __init__(self, variables: Variables, scope: str, stride: int = 1) -> None:
         super().__init__()
-        self.name = name  # TensorFlow's scope, below PREFIX
-        self.kernel, self.stride = (kernel,) * 3, (stride,) * 3
-        self.weight = nn.Parameter(torch.empty(outputs, inputs, *self.kernel))
-        self.bias = nn.Parameter(torch.empty(outputs))
+        self.stride = (stride,) * 3
+        mean, variance, beta = (
+            torch.from_numpy(variables[f"{PREFIX}{scope}/batch_norm/{name}"]).double().flatten()
+            for name in ("moving_mean", "moving_variance", "beta")
+        )
+        # y = (conv(x) - mean) / sqrt(variance + eps) + beta
+        scale = torch.rsqrt(variance + _EPSILON)
+        weight = _weight(variables[f"{PREFIX}{scope}/conv_3d/w"]).double()
+        self.register_buffer("weight", (weight * scale.reshape(-1, 1, 1, 1, 1)).float())
+        self.register_buffer("bias", (beta - mean * scale).float())
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, T, H, W) -> (B, outputs, ceil(T / stride), …)."""
-        x = functional.pad(x, same_padding(x.shape[2:], self.kernel, self.stride))
+        x = functional.pad(x, same_padding(x.shape[2:], self.weight.shape[2:], self.stride))
         return functional.relu(functional.conv3d(x, self.weight, self.bias, self.stride))
 
 
@@ -87,29 +82,22 @@ class Pool(nn.Module):
 class Mixed(nn.Module):
     """An inception block: four branches side by side."""
 
-    def __init__(self, name: str, inputs: int) -> None:
+    def __init__(self, variables: Variables, name: str) -> None:
         super().__init__()
-        first, second, third, last = _MIXED[name]
+
+        def unit(scope: str) -> Unit:
+            return Unit(variables, f"{name}/{scope}")
+
         # "0a_3x3" in Mixed_5b is an error of the original, kept in its variable's name.
         inner = "Conv3d_0a_3x3" if name == "Mixed_5b" else "Conv3d_0b_3x3"
         self.branches = nn.ModuleList(
             [
-                Unit(f"{name}/Branch_0/Conv3d_0a_1x1", inputs, first, 1),
-                nn.Sequential(
-                    Unit(f"{name}/Branch_1/Conv3d_0a_1x1", inputs, second[0], 1),
-                    Unit(f"{name}/Branch_1/Conv3d_0b_3x3", *second, 3),
-                ),
-                nn.Sequential(
-                    Unit(f"{name}/Branch_2/Conv3d_0a_1x1", inputs, third[0], 1),
-                    Unit(f"{name}/Branch_2/{inner}", *third, 3),
-                ),
-                nn.Sequential(
-                    Pool((3, 3, 3), (1, 1, 1)),
-                    Unit(f"{name}/Branch_3/Conv3d_0b_1x1", inputs, last, 1),
-                ),
+                unit("Branch_0/Conv3d_0a_1x1"),
+                nn.Sequential(unit("Branch_1/Conv3d_0a_1x1"), unit("Branch_1/Conv3d_0b_3x3")),
+                nn.Sequential(unit("Branch_2/Conv3d_0a_1x1"), unit(f"Branch_2/{inner}")),
+                nn.Sequential(Pool((3, 3, 3), (1, 1, 1)), unit("Branch_3/Conv3d_0b_1x1")),
             ]
         )
-        self.outputs = first + second[1] + third[1] + last
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, T, H, W) -> (B, outputs, T, H, W)."""
@@ -124,18 +112,24 @@ class I3D(nn.Module):
 
     minimum_frames = MINIMUM_FRAMES
 
-    def __init__(self, variables: Mapping[str, np.ndarray]) -> None:
+    def __init__(self, variables: Variables) -> None:
         super().__init__()
-        self.trunk = _trunk()
-        self.logits = nn.Conv3d(1024, LOGITS, 1)
-        for unit in self.modules():
-            if isinstance(unit, Unit):
-                _load_unit(unit, variables)
+        # Before the last average pool: (B, 3, T, 224, 224) -> (B, 1024, T / 8, 7, 7).
+        self.trunk = nn.Sequential(
+            Unit(variables, "Conv3d_1a_7x7", stride=2),
+            Pool((1, 3, 3), (1, 2, 2)),
+            Unit(variables, "Conv3d_2b_1x1"),
+            Unit(variables, "Conv3d_2c_3x3"),
+            Pool((1, 3, 3), (1, 2, 2)),
+            *(Mixed(variables, f"Mixed_3{letter}") for letter in "bc"),
+            Pool((3, 3, 3), (2, 2, 2)),
+            *(Mixed(variables, f"Mixed_4{letter}") for letter in "bcdef"),
+            Pool((2, 2, 2), (2, 2, 2)),
+            *(Mixed(variables, f"Mixed_5{letter}") for letter in "bc"),
+        )
         scope = f"{PREFIX}Logits/Conv3d_0c_1x1/conv_3d"
-        self.logits.weight.data = _weight(variables[f"{scope}/w"])
-        self.logits.bias.data = torch.from_numpy(variables[f"{scope}/b"].copy())
-        self.requires_grad_(False)
-        self.eval()
+        self.register_buffer("weight", _weight(variables[f"{scope}/w"]))
+        self.register_buffer("bias", torch.from_numpy(variables[f"{scope}/b"].copy()))
 
     def forward(self, clips: Tensor) -> Tensor:
         """Logits (B, 400) of (B, 3, T, 224, 224), float32 in [-1, 1], T at least 9."""
@@ -145,7 +139,7 @@ class I3D(nn.Module):
                 "clip_frames, or read only the column of context and future together"
             )
         x = functional.avg_pool3d(self.trunk(clips), (2, 7, 7), stride=1)
-        return self.logits(x).mean(dim=(2, 3, 4))
+        return functional.conv3d(x, self.weight, self.bias).mean(dim=(2, 3, 4))
 
     @torch.no_grad()
     def features(self, frames: Tensor) -> Tensor:
@@ -158,7 +152,7 @@ class I3D(nn.Module):
             x = functional.interpolate(
                 x.flatten(0, 1), size=(SIZE, SIZE), mode="bilinear", align_corners=False
             ).unflatten(0, frames.shape[:2])
-        return self(x.transpose(1, 2).to(self.logits.weight.device))
+        return self(x.transpose(1, 2).to(self.weight.device))
 
     def protocol(self) -> dict[str, object]:
         """Return all that the features depend on, for the index of an evaluation."""
@@ -183,12 +177,11 @@ def values_bytes() -> int:
     return sum(tensor["bytes"] for tensor in manifest().values())
 
 
-def variables_of(values: np.ndarray) -> dict[str, np.ndarray]:
-    """Cut all values, raw little-endian float32, into variables by TensorFlow's names."""
-    return {
-        name: values[tensor["offset"] // 4 :][: tensor["bytes"] // 4].reshape(tensor["shape"])
-        for name, tensor in manifest().items()
-    }
+def load_i3d(path: Path) -> I3D:
+    """Read I3D from safetensors; UserError where it is not the network of the FVD literature."""
+    variables = load_variables(path)
+    check_manifest(variables, path)
+    return I3D(variables)
 
 
 def load_variables(path: Path) -> dict[str, np.ndarray]:
@@ -201,64 +194,29 @@ def checksum(values: np.ndarray) -> int:
     return google_crc32c.value(values.tobytes())
 
 
-def check_manifest(variables: Mapping[str, np.ndarray], origin: Path) -> None:
+def check_manifest(variables: Variables, origin: Path) -> None:
     """UserError unless `variables` are the network of the FVD literature, tensor by tensor.
 
     The proof is the CRC-32C of each of the 230 tensors, from TensorFlow's own checkpoint index.
     """
+    known = {
+        name: (list(values.shape), values.dtype, checksum(values))
+        for name, values in variables.items()
+    }
     tensors = manifest()
-    wrong = [name for name, tensor in tensors.items() if not _is_tensor(variables, name, tensor)]
+    wrong = [
+        name
+        for name, tensor in tensors.items()
+        if known.get(name) != (tensor["shape"], np.float32, tensor["crc32c"])
+    ]
     if wrong:
         raise UserError(
-            f"weights.i3d: {origin}: not the network of the FVD literature (RGB from scratch on "
+            f"{origin}: not the network of the FVD literature (I3D, RGB, from scratch on "
             f"Kinetics-400): {len(wrong)} of {len(tensors)} tensors are missing or differ, the "
             f"first is {wrong[0]}; rgb_imagenet.pt, for one, is another network"
         )
 
 
-def _is_tensor(variables: Mapping[str, np.ndarray], name: str, tensor: dict[str, Any]) -> bool:
-    """Check whether a variable is there, with the manifest's shape and bytes, as float32."""
-    found = variables.get(name)
-    return (
-        found is not None
-        and (list(found.shape), found.dtype) == (tensor["shape"], np.float32)
-        and checksum(found) == tensor["crc32c"]
-    )
-
-
-def _trunk() -> nn.Sequential:
-    """Everything before the last average pool: (B, 3, T, 224, 224) -> (B, 1024, T / 8, 7, 7)."""
-    layers: list[nn.Module] = [
-        Unit("Conv3d_1a_7x7", 3, 64, 7, stride=2),
-        Pool((1, 3, 3), (1, 2, 2)),
-        Unit("Conv3d_2b_1x1", 64, 64, 1),
-        Unit("Conv3d_2c_3x3", 64, 192, 3),
-        Pool((1, 3, 3), (1, 2, 2)),
-    ]
-    channels = 192
-    for name in _MIXED:
-        if name == "Mixed_4b":
-            layers.append(Pool((3, 3, 3), (2, 2, 2)))
-        if name == "Mixed_5b":
-            layers.append(Pool((2, 2, 2), (2, 2, 2)))
-        layers.append(Mixed(name, channels))
-        channels = layers[-1].outputs
-    return nn.Sequential(*layers)
-
-
 def _weight(values: np.ndarray) -> Tensor:
     """TensorFlow's (T, H, W, inputs, outputs) as torch's (outputs, inputs, T, H, W)."""
     return torch.from_numpy(np.ascontiguousarray(values.transpose(4, 3, 0, 1, 2)))
-
-
-def _load_unit(unit: Unit, variables: Mapping[str, np.ndarray]) -> None:
-    """Fold y = (conv(x) - mean) / sqrt(variance + eps) + beta into the convolution."""
-    scope = f"{PREFIX}{unit.name}"
-    mean, variance, beta = (
-        torch.from_numpy(variables[f"{scope}/batch_norm/{name}"]).double().flatten()
-        for name in ("moving_mean", "moving_variance", "beta")
-    )
-    scale = torch.rsqrt(variance + _EPSILON)
-    weight = _weight(variables[f"{scope}/conv_3d/w"]).double() * scale.reshape(-1, 1, 1, 1, 1)
-    unit.weight.data = weight.float()
-    unit.bias.data = (beta - mean * scale).float()

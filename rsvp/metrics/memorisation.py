@@ -8,7 +8,7 @@ features.
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -18,13 +18,16 @@ from scipy.spatial.distance import cdist
 from scipy.stats import mannwhitneyu
 from torch import Tensor
 
+from rsvp.data.clips import Clips
+from rsvp.data.symmetries import PARTS, turned
+from rsvp.metrics.detectors import Detector, clip_feature
 from rsvp.metrics.distribution import jackknife
 from rsvp.metrics.intervals import group_interval
+from rsvp.runtime.parts import PartWriter
 
 CELLS = 8  # per side: a future's frames are averaged over the pixels of each
 FRAMES = 4  # of a future, evenly, the last among them
-QUERIES = 512  # clips whose descriptions are held in memory at once
-BLOCK = 1024  # training clips whose distances from these are held in memory at once
+QUERIES = 64  # clips whose distances from a file of training clips are held in memory at once
 COPIED = 0.5  # a prediction this much nearer to training than its own truth is looks copied
 ROUNDING = 0.01  # of the median real distance: those below it are those of rounding
 
@@ -71,7 +74,7 @@ def _nearest(queries: np.ndarray, blocks: Iterable[np.ndarray]) -> Nearest:
     flat = queries.reshape(-1, size)
     best = Nearest(np.full(count, np.inf), *np.zeros((2, count), int))
     first = 0
-    for block in _smaller(blocks):
+    for block in blocks:
         distances = cdist(flat, block).reshape(count, -1) / np.sqrt(size)
         place = distances.argmin(axis=1)
         found = distances[np.arange(count), place]
@@ -83,11 +86,61 @@ def _nearest(queries: np.ndarray, blocks: Iterable[np.ndarray]) -> Nearest:
     return best
 
 
-def _smaller(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """Cut blocks to at most `BLOCK` clips each: distances of all queries to one are held."""
-    for block in blocks:
-        for first in range(0, len(block), BLOCK):
-            yield block[first : first + BLOCK]
+class NearestSearch:
+    """Finds the training clips that are nearest to futures.
+
+    In coarse colours; with a detector, in its features, each future under the symmetry in which its
+    colours are nearest to any training clip's: so turned copies are found as well. kept: makes the
+    writer of descriptions by a name, where a killed run goes on.
+    """
+
+    def __init__(
+        self, train: Clips, detector: Detector | None, kept: Callable[[str], PartWriter]
+    ) -> None:
+        self.train, self.detector, self.kept = train, detector, kept
+        self.symmetries = range(2 ** len(PARTS[train.augment]))
+
+    def nearest(self, name: str, futures: Sequence[Callable[[], Tensor]]) -> Nearest:
+        """Find the training clip nearest to each future, uint8 (F, H, W, 3), that is loaded so.
+
+        name: of what is kept of them.
+        """
+
+        def queries() -> Iterator[np.ndarray]:
+            for future in futures:
+                colours = describe(future())
+                under = [turned(colours, each, self.train.augment) for each in self.symmetries]
+                yield torch.stack(under).flatten(1).numpy()
+
+        def features(i: int) -> np.ndarray:
+            frames = futures[i]().movedim(-1, 1)
+            nearest_so = turned(frames, int(found.symmetry[i]), self.train.augment)
+            return clip_feature(self.detector, nearest_so.movedim(1, -1))
+
+        count = len(self.train)
+        colours = self.blocks(
+            "colours", count, lambda i: describe(self.future(i)).flatten().numpy()
+        )
+        found = nearest(queries(), colours)
+        if self.detector is None:
+            return found
+        own = self.blocks(f"features-{name}", len(futures), features)
+        training = self.blocks(
+            "features", count, lambda i: clip_feature(self.detector, self.future(i))
+        )
+        return nearest((one[None] for block in own() for one in block), training)
+
+    def future(self, number: int) -> Tensor:
+        """Return the future (F, H, W, 3) of a training clip."""
+        return self.train.frames(number, self.train.context_frames)
+
+    def blocks(
+        self, name: str, count: int, describe: Callable[[int], np.ndarray]
+    ) -> Callable[[], Iterator[np.ndarray]]:
+        """Describe each number below `count`, unless that is done; start a pass over the blocks."""
+        parts = self.kept(name)
+        parts.fill(count, f"describe {name}", lambda i: {"description": describe(i)[None]})
+        return lambda: (part["description"] for part in parts)
 
 
 def statistics(
@@ -108,14 +161,17 @@ def statistics(
     ratio = group_interval(logs, groups, resamples)
     copied = group_interval((predicted < COPIED * real).astype(float), groups, resamples)
     nearer = jackknife(share_nearer, predicted[:, None], real[:, None], groups)
-    ratio_high = np.exp(ratio.high)
+    ends = {
+        "ratio": np.exp([ratio.mean, ratio.low, ratio.high]).tolist(),
+        "nearer": [nearer.value, nearer.low, nearer.high],
+        "copied": [copied.mean, copied.low, copied.high],
+    }
+    known = {name: [x if np.isfinite(x) else None for x in values] for name, values in ends.items()}
     return {
-        "ratio": finite({"mean": np.exp(ratio.mean), "low": np.exp(ratio.low), "high": ratio_high}),
-        "nearer": finite({"mean": nearer.value, "low": nearer.low, "high": nearer.high}),
-        "copied": finite({name: asdict(copied)[name] for name in ("mean", "low", "high")}),
+        **{name: dict(zip(("mean", "low", "high"), known[name], strict=True)) for name in known},
         "clips": ratio.clips,
         "groups": ratio.groups,
-        "flagged": bool(ratio_high < COPIED or copied.low > 0),
+        "flagged": bool(ends["ratio"][2] < COPIED or copied.low > 0),
     }
 
 
@@ -123,11 +179,6 @@ def share_nearer(predicted: np.ndarray, real: np.ndarray) -> float:
     """The share of pairs in which the prediction (N, 1) is nearer than the real clip (M, 1)."""
     pairs = mannwhitneyu(real[:, 0], predicted[:, 0]).statistic
     return float(pairs / (len(predicted) * len(real)))
-
-
-def finite(values: dict[str, float]) -> dict[str, float | None]:
-    """Return numbers for JSON: None for those that are undefined."""
-    return {name: float(value) if np.isfinite(value) else None for name, value in values.items()}
 
 
 def shown_clips(psnr: np.ndarray, distance: np.ndarray) -> dict[str, int]:

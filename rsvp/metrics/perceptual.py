@@ -15,14 +15,16 @@ from torch import Tensor, nn
 from rsvp.metrics.files import read_weights
 from rsvp.runtime.errors import UserError
 
-# The shape of `features.0.weight` (torchvision's keys) tells the backbones apart.
-_FIRST_LAYERS = {(64, 3, 11, 11): "alex", (64, 3, 3, 3): "squeeze"}  # or VGG16
-_VGG_LAYER = "features.28.weight"
-# The channels of the linear heads tell them apart, too.
-_HEADS = {
-    (64, 192, 384, 256, 256): "alex",
-    (64, 128, 256, 384, 384, 512, 512): "squeeze",
-    (64, 128, 256, 512, 512): "vgg",
+# A tensor that tells the backbone, by torchvision's keys, and its shape.
+_BACKBONES = {
+    "alex": ("features.10.weight", (256, 256, 3, 3)),
+    "squeeze": ("features.12.squeeze.weight", (64, 512, 1, 1)),
+    "vgg": ("features.28.weight", (512, 512, 3, 3)),
+}
+_HEADS = {  # their channels
+    "alex": (64, 192, 384, 256, 256),
+    "squeeze": (64, 128, 256, 384, 384, 512, 512),
+    "vgg": (64, 128, 256, 512, 512),
 }
 MINIMUM_SIZE = 32  # pixels per side; below it the backbones' pooling has nothing left
 
@@ -39,12 +41,32 @@ class PerceptualDistance(nn.Module):
     def __init__(self, backbone: Path, linear: Path) -> None:
         super().__init__()
         features = read_weights(backbone, "weights.lpips_backbone")
-        self.backbone = backbone_name(features, backbone)
         heads = read_weights(linear, "weights.lpips_linear")
+        self.backbone = backbone_name(features, backbone)
         self.network = _empty_network(self.backbone)
-        _fill(self.network, features, heads, backbone, linear)
+        try:
+            self.network.load_state_dict(self.values(features, heads), strict=True, assign=True)
+        except (KeyError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(
+                f"weights.lpips_linear: {linear}: does not fit weights.lpips_backbone: {backbone} "
+                f"({reason})"
+            ) from None
         self.requires_grad_(False)
         self.eval()
+
+    def values(self, features: dict[str, Tensor], heads: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return all values of the network by the package's names.
+
+        It calls backbone tensors net.slice<k>.<n>.…, where n is torchvision's index.
+        """
+        own = self.network.net.state_dict()
+        values = {f"net.{name}": features[f"features.{name.split('.', 1)[1]}"] for name in own}
+        scaling = self.network.scaling_layer.state_dict()
+        values |= {f"scaling_layer.{name}": value for name, value in scaling.items()}
+        for name, value in heads.items():  # the network lists each head twice: lin0 is lins.0
+            values |= {name: value, f"lins.{name.removeprefix('lin')}": value}
+        return values
 
     def forward(self, predicted: Tensor, real: Tensor) -> Tensor:
         """Distances (B,) of two batches (B, 3, H, W), float in [-1, 1], H and W at least 32."""
@@ -63,23 +85,24 @@ class PerceptualDistance(nn.Module):
 
 def backbone_name(features: Mapping[str, Tensor], path: Path) -> str:
     """Name the backbone by the features themselves: alex, squeeze or vgg."""
-    name = _FIRST_LAYERS.get(tuple(getattr(features.get("features.0.weight"), "shape", ())))
-    if name is None:
-        raise UserError(
-            f"weights.lpips_backbone: {path}: not the features of torchvision's AlexNet, "
-            "SqueezeNet 1.1 or VGG16 (keys features.0.weight, …)"
-        )
-    return "vgg" if _VGG_LAYER in features else name
+    for name, (key, shape) in _BACKBONES.items():
+        if key in features and features[key].shape == shape:
+            return name
+    raise UserError(
+        f"weights.lpips_backbone: {path}: not the features of torchvision's AlexNet, "
+        "SqueezeNet 1.1 or VGG16 (keys features.0.weight, …)"
+    )
 
 
 def heads_name(heads: Mapping[str, Tensor], path: Path) -> str:
     """Name the backbone of linear heads by the channels that they weigh."""
     channels = tuple(value.shape[1] for _, value in sorted(heads.items()) if value.ndim == 4)
-    if channels not in _HEADS:
-        raise UserError(
-            f"weights.lpips_linear: {path}: not the v0.1 heads of LPIPS, which weigh {_HEADS}"
-        )
-    return _HEADS[channels]
+    for name, known in _HEADS.items():
+        if channels == known:
+            return name
+    raise UserError(
+        f"weights.lpips_linear: {path}: not the v0.1 heads of LPIPS, which weigh {_HEADS}"
+    )
 
 
 def _empty_network(backbone: str) -> nn.Module:
@@ -93,33 +116,3 @@ def _empty_network(backbone: str) -> nn.Module:
         )
     network.scaling_layer = lpips.ScalingLayer()
     return network
-
-
-def _fill(
-    network: nn.Module,
-    features: dict[str, Tensor],
-    heads: dict[str, Tensor],
-    backbone: Path,
-    linear: Path,
-) -> None:
-    """Give every parameter its value, of the right shape.
-
-    The package names backbone tensors net.slice<k>.<n>.…, where n is torchvision's index.
-    """
-    values = {}
-    for name in network.net.state_dict():
-        _, index_and_rest = name.split(".", 1)
-        key = f"features.{index_and_rest}"
-        if key not in features:
-            raise UserError(f"weights.lpips_backbone: {backbone}: tensor {key} is missing")
-        values[f"net.{name}"] = features[key]
-    values |= {f"scaling_layer.{k}": v for k, v in network.scaling_layer.state_dict().items()}
-    for name, value in heads.items():  # the network lists each head twice: lin0 is lins.0
-        values |= {name: value, f"lins.{name.removeprefix('lin')}": value}
-    try:
-        network.load_state_dict(values, strict=True, assign=True)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(
-            f"weights.lpips_linear: {linear}: does not fit the backbone {backbone} ({reason})"
-        ) from None

@@ -1,6 +1,5 @@
 """One row's scores and features, clip by clip, and the files that hold them."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,7 +17,8 @@ from rsvp.metrics.networks import Networks
 from rsvp.runtime.files import atomic_path, sha256_of_file, write_json
 from rsvp.runtime.parts import PartWriter
 
-SCORES, FEATURES = "scores/", "features/"  # prefixes of the names of measured arrays
+FEATURES = "features/"  # begins the names of measured features; the scores are "scores"
+LINES = ("trajectory", "frame", *scoring.SCORES)  # columns of these
 SCHEMA = pa.schema(
     [("clip", pa.string()), ("group", pa.string()), ("trajectory", pa.int64()),
      ("frame", pa.int64()), *((name, pa.float64()) for name in scoring.SCORES)]
@@ -70,18 +70,25 @@ class RowScorer:
         return len(self.numbers)
 
     def measure(
-        self, i: int, windows: list[int | None], networks: Networks
+        self, i: int, real: dict[str, np.ndarray], windows: list[int | None], networks: Networks
     ) -> dict[str, np.ndarray]:
-        """Scores (lines) and features (one row) of the i-th clip, under prefixed names."""
+        """Scores (lines, columns) of the i-th clip, and features (one row each) of both sides.
+
+        real: features, and group under "groups", of the real clip that stands on the other side.
+        """
         context = self.index["context_frames"]
         frames = self.clips.frames(self.numbers[i])
         trajectories = self.predictions.frames(i)
         clip = torch.cat([frames[:context], trajectories[0]])
         if not self.prefix:  # windows are the first frames of a clip
             clip, context, windows = trajectories[0], 0, [None]
-        found = features.clip_features(clip, context, windows, networks.detectors.present)
-        measured = {FEATURES + name: values[None] for name, values in found.items()}
-        measured[FEATURES + "groups"] = self.group_codes[i : i + 1]
+        own = features.clip_features(clip, context, windows, networks.detectors)
+        sides = {"predicted": own | {"groups": self.group_codes[i]}, "real": real}
+        measured = {
+            f"{FEATURES}{name}_{side}": np.asarray(values)[None]
+            for side, found in sides.items()
+            for name, values in found.items()
+        }
         if self.paired:
             truth = self.clips.truth(self.numbers[i])
             scores = scoring.score_clip(
@@ -91,32 +98,16 @@ class RowScorer:
                 networks.perceptual.network,
                 sampled=self.index["kind"] == "predictor",
             )
-            scores["clip"] = np.full(len(scores["frame"]), i)
-            measured |= {SCORES + name: values for name, values in scores.items()}
+            columns = [np.full(len(scores["frame"]), i), *(scores[name] for name in LINES)]
+            measured["scores"] = np.stack(columns, axis=1, dtype=np.float64)
         return measured
 
-
-@dataclass(frozen=True)
-class RealSide:
-    """Features of the real clips that a row is compared with, in the row's order."""
-
-    features: dict[str, np.ndarray]
-    groups: np.ndarray  # int64 codes
-
-
-def write_scores(path: Path, row: RowScorer, parts: PartWriter) -> None:
-    """Write the score table, without lines where the row is unpaired."""
-    with atomic_path(path) as temporary, parquet.ParquetWriter(temporary, SCHEMA) as writer:
-        for part in parts if row.paired else ():
-            writer.write_table(score_lines(row, part))
-
-
-def score_lines(row: RowScorer, part: dict[str, np.ndarray]) -> pa.Table:
-    """Return one part's lines of the score table, `SCHEMA`."""
-    columns = {name: part[SCORES + name] for name in ("trajectory", "frame", *scoring.SCORES)}
-    numbers = part[SCORES + "clip"]
-    names = {"clip": np.array(row.index["clips"])[numbers], "group": row.groups[numbers]}
-    return pa.Table.from_pandas(pd.DataFrame(names | columns), SCHEMA, preserve_index=False)
+    def score_lines(self, scores: np.ndarray) -> pa.Table:
+        """Return lines of the score table, `SCHEMA`, of measured scores."""
+        numbers = scores[:, 0].astype(int)
+        names = {"clip": np.array(self.index["clips"])[numbers], "group": self.groups[numbers]}
+        lines = pd.DataFrame(names | dict(zip(LINES, scores[:, 1:].T, strict=True)))
+        return pa.Table.from_pandas(lines, SCHEMA, preserve_index=False)
 
 
 def group_codes(clips: RealClips) -> np.ndarray:
@@ -124,57 +115,42 @@ def group_codes(clips: RealClips) -> np.ndarray:
     return np.unique(clips.table["group"].astype(str), return_inverse=True)[1].astype(np.int64)
 
 
-def both_sides(own: dict[str, np.ndarray], real: RealSide) -> dict[str, np.ndarray]:
-    """Name "<name>_predicted" and "<name>_real" (N, D), and the groups of the rows (N,)."""
-    theirs = real.features | {"groups": real.groups}
-    predicted = {f"{name}_predicted": values for name, values in own.items()}
-    return predicted | {f"{name}_real": values for name, values in theirs.items()}
-
-
 def row_index(index: dict[str, Any], networks: Networks, groups: int) -> dict[str, Any]:
     """Make the row's index of that of its predictions, less the hashes of its files."""
-    perceptual, detectors = networks.perceptual, networks.detectors
-    backbone = perceptual.network.backbone if perceptual.network else None
-    shape = {key: index[key] for key in ("context_frames", "future_frames", "resolution")}
+    distance = networks.perceptual
+    backbone = distance.network.backbone if distance.network else None
+    kept = ("trajectories", "context_frames", "future_frames", "resolution")
+    # The frames' numbers stand in it where the first are not those that are observed.
+    own = [key for key in ("split", "seed", "observed", "predicted") if key in index]
+    shape = {key: index[key] for key in kept} | {"clips": len(index["clips"])}
     return {
-        **{key: index[key] for key in ("row", "kind", "seed", "dataset", "paired", "trajectories")},
-        "clips": len(index["clips"]),
-        "groups": groups,
+        **{key: index[key] for key in ("row", "kind", "seed", "dataset", "paired")},
         **shape,
-        "lpips": {
-            "computed": backbone is not None,
-            "reason": perceptual.reason,
-            "backbone": backbone or "",
-        },
-        "detectors": detectors.metadata(),
+        "groups": groups,
+        "lpips": distance.metadata("backbone"),
+        "detectors": {n: item.metadata("minimum_frames") for n, item in networks.loaded.items()},
         "protocol": {
-            "split": index["split"],
-            "clips": len(index["clips"]),
-            "trajectories": index["trajectories"],
+            **{key: index[key] for key in own},
             **shape,
-            # Numbers of the observed and the scored frames, where the first are not observed.
-            **{key: index[key] for key in ("observed", "predicted") if key in index},
             **scoring.protocol(backbone),
-            **features.protocol(detectors.present),
-            "weights": perceptual.hashes | detectors.hashes,
-            "seed": index["seed"],
+            **features.protocol(networks.detectors),
+            "weights": distance.hashes | networks.hashes,
         },
     }
 
 
 def write_row(
-    row: RowScorer,
-    parts: PartWriter,
-    real: RealSide,
-    networks: Networks,
-    scores: Path,
-    kept: Path,
-    index: Path,
+    row: RowScorer, parts: PartWriter, networks: Networks, scores: Path, kept: Path, index: Path
 ) -> None:
-    """Write the score table, the features of both sides, and the row's index."""
-    write_scores(scores, row, parts)
+    """Write the score table, the features, and the row's index, of measured `parts`.
+
+    The table has no lines where the row is unpaired.
+    """
+    with atomic_path(scores) as path, parquet.ParquetWriter(path, SCHEMA) as writer:
+        for part in parts if row.paired else ():
+            writer.write_table(row.score_lines(part["scores"]))
     with atomic_path(kept) as path:
-        save_file(both_sides(parts.stacked(FEATURES), real), path)
+        save_file(parts.stacked(FEATURES), path)
     values = row_index(row.index, networks, len(np.unique(row.groups)))
     values["files"] = {path.name: sha256_of_file(path) for path in (scores, kept)}
     write_json(index, values)

@@ -34,50 +34,44 @@ def score_clip(
     float64, NaN where not computed or undefined.
     """
     count, frames = predicted.shape[:2]
-    scores = [score_frames(trajectory, real, mask, perceptual) for trajectory in predicted]
-    if count > 1:
-        mean = predicted.float().mean(dim=0).round().to(torch.uint8)
-        scores.append(score_frames(mean, real, mask, perceptual))
-    else:
-        scores.append(scores[0])
-    together = score_ensemble(predicted, real, perceptual, sampled)
-    numbers = [*range(count), MEAN_TRAJECTORY]
-    lines = {
-        "trajectory": np.repeat(numbers, frames),
+    each = [score_frames(trajectory, real, mask, perceptual) for trajectory in predicted]
+    mean = predicted.float().mean(dim=0).round().to(torch.uint8)
+    each.append(score_frames(mean, real, mask, perceptual) if count > 1 else each[0])
+    scores = {name: np.full((count + 1, frames), np.nan) for name in SCORES}
+    for number, found in enumerate(each):
+        for name, values in found.items():
+            scores[name][number] = values
+    for name, values in score_ensemble(predicted, real, perceptual, sampled).items():
+        scores[name][MEAN_TRAJECTORY] = values
+    return {
+        "trajectory": np.repeat([*range(count), MEAN_TRAJECTORY], frames),
         "frame": np.tile(np.arange(1, frames + 1), count + 1),
+        **{name: values.ravel() for name, values in scores.items()},
     }
-    for name in FRAME_SCORES:
-        lines[name] = torch.cat([score[name] for score in scores]).numpy()
-    for name in ENSEMBLE_SCORES:
-        lines[name] = torch.cat([_unknown(count * frames), together[name]]).numpy()
-    return lines
 
 
 def score_frames(
     predicted: Tensor, real: Tensor, mask: Tensor | None, perceptual: PerceptualDistance | None
 ) -> dict[str, Tensor]:
-    """Return `FRAME_SCORES` (F,) of one trajectory, uint8 (F, H, W, 3), against the real frames."""
-    unknown = _unknown(len(real))
+    """Return those of `FRAME_SCORES` (F,) that are known of one trajectory, uint8 (F, H, W, 3)."""
     error = frame.mse(predicted, real)
-    return {
-        "psnr": frame.psnr_from_mse(error),
-        "ssim": frame.ssim(predicted, real),
-        "mse": error,
-        "lpips": unknown if perceptual is None else lpips(predicted, real, perceptual),
-        "object_psnr": unknown if mask is None else frame.masked_psnr(predicted, real, mask),
-    }
+    scores = {"psnr": frame.psnr_from_mse(error), "ssim": frame.ssim(predicted, real), "mse": error}
+    if perceptual is not None:
+        scores["lpips"] = lpips(predicted, real, perceptual)
+    if mask is not None:
+        scores["object_psnr"] = frame.masked_psnr(predicted, real, mask)
+    return scores
 
 
 def score_ensemble(
     predicted: Tensor, real: Tensor, perceptual: PerceptualDistance | None, sampled: bool
 ) -> dict[str, Tensor]:
-    """Return `ENSEMBLE_SCORES` (F,) of all trajectories, uint8 (K, F, H, W, 3).
+    """Return those of `ENSEMBLE_SCORES` (F,) that are known of all, uint8 (K, F, H, W, 3).
 
-    One trajectory of several possible ones tells nothing of the others: all are NaN. A
+    One trajectory of several possible ones tells nothing of the others: there are none. A
     deterministic prediction is a point forecast, and has CRPS and energy score.
     """
-    unknown = _unknown(len(real))
-    scores = dict.fromkeys(ENSEMBLE_SCORES, unknown)
+    scores = {}
     if len(predicted) > 1 or not sampled:
         scores["crps"] = ensemble.crps(predicted, real)
         scores["energy_score"] = ensemble.energy_score(predicted, real)
@@ -102,27 +96,15 @@ def lpips(predicted: Tensor, real: Tensor, perceptual: PerceptualDistance) -> Te
     return distances.double().cpu()
 
 
-def _unknown(count: int) -> Tensor:
-    return torch.full((count,), float("nan"), dtype=torch.float64)
-
-
 def protocol(backbone: str | None) -> dict[str, object]:
     """Return all that the frame scores depend on, for the index of an evaluation."""
     return {
         "frames": "future frames only, uint8",
-        "psnr": {
-            "data_range": frame.DATA_RANGE,
-            "cap_db": frame.PSNR_CAP,
-            "order": "per frame, then mean over frames, then over clips",
-        },
-        "ssim": {
-            "window": f"Gaussian {frame.SSIM_KERNEL}×{frame.SSIM_KERNEL}, whole windows only",
-            "sigma": frame.SSIM_SIGMA,
-            "covariance": "population",
-            "k1": frame.SSIM_K1,
-            "k2": frame.SSIM_K2,
-            "data_range": frame.DATA_RANGE,
-        },
+        "psnr": f"data range {frame.DATA_RANGE:g}, {frame.PSNR_CAP:g} dB for identical frames; per "
+        "frame, then mean over frames, then over clips",
+        "ssim": f"Gaussian window {frame.SSIM_KERNEL}×{frame.SSIM_KERNEL} of sigma "
+        f"{frame.SSIM_SIGMA}, whole windows only, population covariance, K1 {frame.SSIM_K1}, "
+        f"K2 {frame.SSIM_K2}, data range {frame.DATA_RANGE:g}",
         "lpips": None if backbone is None else f"v0.1, {backbone}",
         "mean_trajectory": "pixelwise mean over trajectories, rounded to uint8",
         "ensemble": "fair estimators: expectations do not depend on the number of trajectories",

@@ -197,16 +197,11 @@ def partners(groups: Sequence[str]) -> list[int] | None:
     None where all clips are of one group.
     """
     count = len(groups)
-    if len(set(groups)) < 2:
-        return None
-    return [
-        next(
-            j % count
-            for j in range(i + count // 2, i + count // 2 + count)
-            if groups[j % count] != groups[i]
-        )
-        for i in range(count)
-    ]
+    found = []
+    for i, group in enumerate(groups):
+        others = ((i + count // 2 + step) % count for step in range(count))
+        found.append(next((j for j in others if groups[j] != group), None))
+    return None if None in found or not found else found
 
 
 def scene_scores(
@@ -362,9 +357,7 @@ def quality(clip: Tensor, real: Tensor, perceptual: PerceptualDistance | None) -
     future is too short for them.
     """
     scores = score_frames(clip, real, None, perceptual)
-    values = {name: float(scores[name].mean()) for name in ("psnr", "ssim", "lpips")}
-    values["motion"] = float("nan")
     if len(real) >= MINIMUM_FRAMES:
         difference = motion_features(clip) - motion_features(real)
-        values["motion"] = float(difference.square().mean().sqrt())
-    return values
+        scores["motion"] = difference.square().mean().sqrt()
+    return {name: float(scores[name].mean()) if name in scores else np.nan for name in LOSSES}

@@ -5,7 +5,7 @@ Loads without torch.
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -146,6 +146,13 @@ class PartWriter:
         path, items = self.write(), self.items - sum(part["items"] for part in self.parts)
         self.parts.append({"file": path.name, "sha256": sha256_of_file(path), "items": items})
         self.set_pending({})
+
+    def fill(self, count: int, name: str, make: Callable[[int], Arrays]) -> None:
+        """Append `make(i)` for each number below `count` that is not there yet, and finish."""
+        for number in batches(self.items, count, 1, name):
+            self.append(make(number))
+            self.checkpoint()
+        self.finish()
 
     def finish(self) -> list[dict[str, Any]]:
         """Write what is left and remove files of earlier runs; return the files, in order."""

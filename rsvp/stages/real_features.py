@@ -7,16 +7,17 @@ import argparse
 import logging
 from typing import Any
 
+import numpy as np
 from safetensors.numpy import save_file
 
 from rsvp.config.stages import Settings
 from rsvp.data.clips import Clips, evaluation_clips
 from rsvp.metrics.features import clip_features, protocol
-from rsvp.metrics.networks import load_detectors, start_measuring
+from rsvp.metrics.networks import load_networks, start_measuring
 from rsvp.runtime.files import atomic_path, sha256_of_file, write_json
 from rsvp.runtime.journal import state_key
 from rsvp.runtime.main import run_stage, stage_parser
-from rsvp.runtime.parts import PartWriter, batches
+from rsvp.runtime.parts import PartWriter
 
 logger = logging.getLogger(__name__)
 
@@ -37,19 +38,16 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
             "%d of %d test clips of %s are left out: their videos are too short for"
             " evaluation.horizon", short, len(clips), clips.index["dataset"],
         )  # fmt: skip
-    detectors = load_detectors(settings.weights, device)
+    networks = load_networks(settings.weights, device)
     key = state_key(arguments.code, settings.handed, arguments.dataset)
     parts = PartWriter(arguments.state, arguments.state, key, "real")
-    for number in batches(parts.items, len(chosen), 1, "real features"):
-        features = clip_features(
-            clips.frames(chosen[number]),
-            clips.context_frames,
-            settings.windows,
-            detectors.present,
-        )
-        parts.append({name: values[None] for name, values in features.items()})
-        parts.checkpoint()
-    parts.finish()
+
+    def features(number: int) -> dict[str, np.ndarray]:
+        frames = clips.frames(chosen[number])
+        found = clip_features(frames, clips.context_frames, settings.windows, networks.detectors)
+        return {name: values[None] for name, values in found.items()}
+
+    parts.fill(len(chosen), "real features", features)
     with atomic_path(arguments.features) as path:
         save_file(parts.stacked(), path)
     index = {
@@ -60,8 +58,8 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         "clip_frames": clips.clip_frames,
         "context_frames": clips.context_frames,
         "windows": list(settings.windows),
-        "protocol": protocol(detectors.present),
-        "weights": detectors.hashes,
+        "protocol": protocol(networks.detectors),
+        "weights": networks.hashes,
         "files": {arguments.features.name: sha256_of_file(arguments.features)},
     }
     write_json(arguments.index, index)

@@ -213,13 +213,13 @@ DISTANCES: list[tuple[str, Distance, Draw, bool, float | None]] = [
     ("KVD, shifted, 13 groups", kernel_distance, featured(13, 8, 0.5), True, None),
     ("motion distance, 30 groups, 32 dimensions", motion_distance, featured(30, 32, 0.3), True,
      None),
-    ("precision, 30 groups", lambda p, r: manifold.precision(manifold.Neighbourhoods(p, r)),
+    ("precision, 30 groups", lambda p, r: manifold.precision(manifold.neighbourhoods(p, r)),
      featured(30, 4, 1.0), True, None),
-    ("recall, 30 groups", lambda p, r: manifold.recall(manifold.Neighbourhoods(p, r)),
+    ("recall, 30 groups", lambda p, r: manifold.recall(manifold.neighbourhoods(p, r)),
      featured(30, 4, 1.0), True, None),
-    ("density, 30 groups", lambda p, r: manifold.density(manifold.Neighbourhoods(p, r)),
+    ("density, 30 groups", lambda p, r: manifold.density(manifold.neighbourhoods(p, r)),
      featured(30, 4, 1.0), True, None),
-    ("coverage, 30 groups", lambda p, r: manifold.coverage(manifold.Neighbourhoods(p, r)),
+    ("coverage, 30 groups", lambda p, r: manifold.coverage(manifold.neighbourhoods(p, r)),
      featured(30, 4, 1.0), True, None),
 ]  # fmt: skip
 

@@ -5,6 +5,7 @@ Features are (N, D) arrays, one row per clip; all statistics are float64.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import special
@@ -43,7 +44,7 @@ class Replicates:
 
     def __sub__(self, other: "Replicates") -> "Replicates":
         """The difference of two statistics of the same clips, block by block."""
-        return self._with(other, lambda mine, theirs: mine - theirs)
+        return combined([self, other], lambda parts: parts[0] - parts[1])
 
     def interval(self) -> JackknifeInterval:
         """Return the 95 % interval around the value.
@@ -59,22 +60,20 @@ class Replicates:
         margin = float(special.stdtrit(count - 1, 0.5 + 0.95 / 2) * np.sqrt(variance))
         return JackknifeInterval(self.value, self.value - margin, self.value + margin, count)
 
-    def _with(self, other: "Replicates", merge: Callable) -> "Replicates":
-        sides = []
-        for mine, theirs in zip(self.sides, other.sides, strict=True):
-            if not np.array_equal(mine.sizes, theirs.sizes):
-                raise ValueError("the two statistics are not of the same clips in the same groups")
-            sides.append(Side(mine.sizes, merge(mine.without, theirs.without)))
-        return Replicates(merge(self.value, other.value), tuple(sides))
-
 
 def mean_replicates(several: Sequence[Replicates]) -> Replicates:
     """The mean of statistics of the same clips: of the seeds of one row."""
-    total = several[0]
-    for other in several[1:]:
-        total = total._with(other, lambda mine, theirs: mine + theirs)
-    sides = tuple(Side(side.sizes, side.without / len(several)) for side in total.sides)
-    return Replicates(total.value / len(several), sides)
+    return combined(several, lambda parts: sum(parts) / len(parts))
+
+
+def combined(several: Sequence[Replicates], merge: Callable[[list], Any]) -> Replicates:
+    """Merge statistics of the same clips: their values, and those without each block."""
+    sides = []
+    for parts in zip(*(each.sides for each in several), strict=True):
+        if not all(np.array_equal(part.sizes, parts[0].sizes) for part in parts):
+            raise ValueError("the statistics are not of the same clips in the same groups")
+        sides.append(Side(parts[0].sizes, merge([part.without for part in parts])))
+    return Replicates(merge([each.value for each in several]), tuple(sides))
 
 
 def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
@@ -155,17 +154,16 @@ def replicates(
     Fréchet distance upwards. The interval is that of the statistic at this N; N's bias stays in it.
     """
     blocks = _blocks(groups)
-    everything = blocks >= 0
+    others = blocks if second_groups is None else _blocks(second_groups)
+    all_blocks, all_others = blocks >= 0, others >= 0
     if second_groups is None:
-        sides = (_side(blocks, lambda keep: statistic(keep, keep)),)
-        return Replicates(statistic(everything, everything), sides)
-    others = _blocks(second_groups)
-    all_others = others >= 0
-    sides = (
-        _side(blocks, lambda keep: statistic(keep, all_others)),
-        _side(others, lambda keep: statistic(everything, keep)),
-    )
-    return Replicates(statistic(everything, all_others), sides)
+        sides = [_side(blocks, lambda keep: statistic(keep, keep))]
+    else:
+        sides = [
+            _side(blocks, lambda keep: statistic(keep, all_others)),
+            _side(others, lambda keep: statistic(all_blocks, keep)),
+        ]
+    return Replicates(statistic(all_blocks, all_others), tuple(sides))
 
 
 def _side(blocks: np.ndarray, deleted: Callable[[np.ndarray], float]) -> Side:

@@ -12,6 +12,7 @@ import numpy as np
 from scipy import special
 
 TAIL = (1 - 0.95) / 2  # of all intervals, on each side
+RESAMPLES = 2000  # of groups, where nothing else is asked for
 DRAWS = 1 << 20  # groups drawn at once, at least one resample of them; 8 MB per array
 
 
@@ -31,7 +32,7 @@ class Interval:
 
 
 def group_interval(
-    values: Sequence[float], groups: Sequence[object], resamples: int = 2000, seed: int = 0
+    values: Sequence[float], groups: Sequence[object], resamples: int = RESAMPLES
 ) -> Interval:
     """Mean of `values`, one per clip, and its bootstrap interval over groups.
 
@@ -39,15 +40,14 @@ def group_interval(
     5.3, "expanded percentile": a percentile interval of g groups is too narrow by
     √((g - 1) / g) and by normal against t).
     """
-    return ratio_interval(values, np.ones(len(values)), groups, resamples, seed)
+    return ratio_interval(values, np.ones(len(values)), groups, resamples)
 
 
 def ratio_interval(
     values: Sequence[float],
     others: Sequence[float],
     groups: Sequence[object],
-    resamples: int = 2000,
-    seed: int = 0,
+    resamples: int = RESAMPLES,
 ) -> Interval:
     """The mean of `values` over the mean of `others`, one each per clip, as `group_interval`."""
     values, others = (np.asarray(side, dtype=np.float64) for side in (values, others))
@@ -63,20 +63,18 @@ def ratio_interval(
     mean, count = float(sums.sum() / weights.sum()), len(sums)
     if count < 2 or np.allclose(sums, mean * weights, rtol=1e-12, atol=0):
         return Interval(mean, float("nan"), float("nan"), len(values), count)
-    ratios = resampled_ratios(sums, weights, resamples, seed)
+    ratios = resampled_ratios(sums, weights, resamples)
     tail = special.ndtr(np.sqrt(count / (count - 1)) * special.stdtrit(count - 1, TAIL))
     low, high = np.quantile(ratios, [tail, 1 - tail])
     return Interval(mean, float(low), float(high), len(values), count)
 
 
-def resampled_ratios(
-    sums: np.ndarray, weights: np.ndarray, resamples: int, seed: int
-) -> np.ndarray:
+def resampled_ratios(sums: np.ndarray, weights: np.ndarray, resamples: int) -> np.ndarray:
     """Ratios (resamples,) of the totals of groups drawn with replacement, a block at a time.
 
     The drawn numbers are those of one draw of all resamples.
     """
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     count, rows = len(sums), max(1, DRAWS // len(sums))
     blocks = []
     for first in range(0, resamples, rows):
@@ -86,15 +84,11 @@ def resampled_ratios(
 
 
 def paired_interval(
-    first: Sequence[float],
-    second: Sequence[float],
-    groups: Sequence[object],
-    resamples: int = 2000,
-    seed: int = 0,
+    first: Sequence[float], second: Sequence[float], groups: Sequence[object]
 ) -> Interval:
     """`group_interval` of first - second, clip by clip; a clip counts where both are known."""
     difference = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
-    return group_interval(difference, groups, resamples, seed)
+    return group_interval(difference, groups)
 
 
 def mean_over_seeds(values: Sequence[float]) -> tuple[float, float]:

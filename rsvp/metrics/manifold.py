@@ -4,6 +4,8 @@ A clip's ball reaches to its k-th nearest neighbour in its own set, the clip its
 the balls of a set cover its videos. All need more than k clips on each side.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.spatial.distance import cdist
 
@@ -15,32 +17,33 @@ MINIMUM_CLIPS = DENSITY_NEIGHBOURS + 1
 MOST_CLIPS = 4096  # three float64 matrices of this size take 400 MB
 
 
+@dataclass(frozen=True)
 class Neighbourhoods:
-    """All distances between two sets of features, predicted and real, (N, D) and (M, D)."""
+    """All distances between two sets of features, N predicted and M real clips."""
 
-    def __init__(self, predicted: np.ndarray, real: np.ndarray) -> None:
-        predicted, real = np.asarray(predicted, np.float64), np.asarray(real, np.float64)
-        if min(len(predicted), len(real)) < MINIMUM_CLIPS:
-            raise UserError(
-                f"neighbours of features need {MINIMUM_CLIPS} clips or more on each side, not "
-                f"{len(predicted)} and {len(real)}; score more test clips"
-            )
-        if max(len(predicted), len(real)) > MOST_CLIPS:
-            raise UserError(
-                f"neighbours of features are computed for {MOST_CLIPS} clips or fewer; take a "
-                "protocol of fewer clips"
-            )
-        self.predicted = cdist(predicted, predicted)
-        self.real = cdist(real, real)
-        self.between = cdist(predicted, real)  # (N, M)
+    predicted: np.ndarray  # (N, N)
+    real: np.ndarray  # (M, M)
+    between: np.ndarray  # (N, M)
 
     def without(self, predicted: np.ndarray, real: np.ndarray) -> "Neighbourhoods":
-        """Keep only the rows where a mask holds."""
-        kept = object.__new__(Neighbourhoods)
-        kept.predicted = self.predicted[np.ix_(predicted, predicted)]
-        kept.real = self.real[np.ix_(real, real)]
-        kept.between = self.between[np.ix_(predicted, real)]
-        return kept
+        """Keep only the clips where a mask holds."""
+        return Neighbourhoods(
+            self.predicted[np.ix_(predicted, predicted)],
+            self.real[np.ix_(real, real)],
+            self.between[np.ix_(predicted, real)],
+        )
+
+
+def neighbourhoods(predicted: np.ndarray, real: np.ndarray) -> Neighbourhoods:
+    """Measure two sets of features, (N, D) and (M, D); UserError for too few or too many clips."""
+    predicted, real = np.asarray(predicted, np.float64), np.asarray(real, np.float64)
+    counts = len(predicted), len(real)
+    if min(counts) < MINIMUM_CLIPS or max(counts) > MOST_CLIPS:
+        raise UserError(
+            f"neighbours of features are computed of {MINIMUM_CLIPS} to {MOST_CLIPS} clips on each "
+            f"side, not of {counts[0]} and {counts[1]}; score as many test clips"
+        )
+    return Neighbourhoods(cdist(predicted, predicted), cdist(real, real), cdist(predicted, real))
 
 
 def precision(sets: Neighbourhoods) -> float:

@@ -46,7 +46,7 @@ class Sets:
     @cached_property
     def neighbourhoods(self) -> manifold.Neighbourhoods:
         """Of the two sets; UserError where there are too few clips, or too many."""
-        return manifold.Neighbourhoods(self.predicted, self.real)
+        return manifold.neighbourhoods(self.predicted, self.real)
 
 
 class RunFeatures:

@@ -54,6 +54,7 @@ def run(folder: Path, protocol: str = "prediction", **changed: object) -> pd.Dat
         "group_pattern": r"_g(\d+)",
         "baselines": ["copy-last"],
         "floor": None,
+        "range": None,
         "device": "cpu",
     }
     compare.run(Namespace(**arguments | changed))
@@ -96,6 +97,15 @@ def test_predictions_may_lack_the_observed_frames(folders: Path) -> None:
     with pytest.raises(UserError, match=r"is 12 frames .*, and 16 frames .* are needed") as caught:
         run(folders)
     assert "\n" not in str(caught.value)
+
+
+def test_floats_with_their_range_score_as_their_bytes(folders: Path) -> None:
+    whole = run(folders)
+    for path in (folders / "mine").iterdir():
+        np.save(path, np.load(path) / np.float32(255))
+    with pytest.raises(UserError, match=r"holds float32 from 0 to \S+; --range LOW HIGH"):
+        run(folders)
+    pd.testing.assert_frame_equal(run(folders, range=[0.0, 1.0]), whole)
 
 
 def test_folders_are_trajectories(folders: Path) -> None:

@@ -1,11 +1,13 @@
 """Clips in folders: every format gives the same frames, and what does not fit is one line."""
 
+import subprocess
 from pathlib import Path
 
 import av
+import imageio_ffmpeg
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 from safetensors.numpy import save_file
 
 from rsvp.data.folders import ClipFolder
@@ -102,14 +104,76 @@ def test_what_does_not_fit_is_one_line(tmp_path: Path) -> None:
 
 
 def test_clips_that_cannot_be_read_are_named(tmp_path: Path) -> None:
-    np.save(tmp_path / "floats.npy", FRAMES[0] / 255.0)
+    np.save(tmp_path / "floats.npy", (FRAMES[0] - FRAMES[0].min()) / np.ptp(FRAMES[0]))
+    np.save(tmp_path / "counts.npy", FRAMES[0].astype(np.int32))
     (tmp_path / "broken.mp4").write_bytes(b"no video at all")
     np.save(tmp_path / "good.npy", FRAMES[0])
     folder = ClipFolder(tmp_path)
     for name, reason in {
-        "floats": "holds float64; frames are uint8",
+        "floats": "holds float64 from 0 to 1; --range LOW HIGH",
+        "counts": "holds int32; frames are uint8",
         "broken": "cannot be",
     }.items():
         with pytest.raises(UserError, match=f"{name}: {reason}") as caught:
             folder.frames(name)
         assert "\n" not in str(caught.value)
+
+
+def test_floats_are_taken_between_named_values(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", FRAMES[0] / 127.5 - 1.0)
+    np.testing.assert_array_equal(ClipFolder(tmp_path, (-1.0, 1.0)).frames("a"), FRAMES[0])
+    with pytest.raises(UserError, match=r"holds float64 from -\S+ to \S+; --range LOW HIGH"):
+        ClipFolder(tmp_path, (0.0, 1.0)).frames("a")
+
+
+def test_a_phone_s_video_is_turned_as_ffmpeg_turns_it(shared: Path) -> None:
+    """Stored lying with a display matrix; the other is what ffmpeg made of it, stored upright."""
+    turned, upright = (
+        ClipFolder(shared / "cases/compare_rotation" / side).frames("0")
+        for side in ("real", "predicted")
+    )
+    np.testing.assert_array_equal(turned, upright)
+
+
+def test_frames_are_turned_as_exif_says(tmp_path: Path) -> None:
+    (tmp_path / "v").mkdir()
+    for number in range(8):  # each of the eight orientations
+        image = Image.fromarray(np.kron(FRAMES[0, 0, :4, :4], np.ones((8, 8, 1), np.uint8)))
+        image.getexif()[0x0112] = number + 1
+        image.save(tmp_path / "v" / f"{number}.jpg", exif=image.getexif(), subsampling=0)
+    found = ClipFolder(tmp_path).frames("v")
+    for number, frame in enumerate(found):
+        with Image.open(tmp_path / "v" / f"{number}.jpg") as image:
+            truth = np.asarray(ImageOps.exif_transpose(image), int)
+        assert np.abs(frame - truth).max() <= 3, number + 1
+
+
+def test_grey_of_16_bits_is_scaled(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 2**16, (3, 16, 16), dtype=np.uint16)
+    (tmp_path / "v").mkdir()
+    for number, frame in enumerate(values):
+        Image.fromarray(frame).save(tmp_path / "v" / f"{number}.png")
+    found = ClipFolder(tmp_path).frames("v")
+    assert np.abs(found - values[..., None] / 257.0).max() < 2  # ffmpeg rounds twice
+
+
+def test_a_cover_picture_before_the_video_is_left_out(tmp_path: Path) -> None:
+    """As some programs store it: the metadata with the cover stand before the track."""
+    (tmp_path / "v").mkdir()
+    write_video(tmp_path / "plain.mkv", FRAMES[0])
+    Image.fromarray(FRAMES[1, 0, :16]).save(tmp_path / "cover.png")
+    subprocess.run(
+        [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", tmp_path / "plain.mkv",
+         "-i", tmp_path / "cover.png", "-map", "0", "-map", "1", "-c:v:0", "libx264rgb",
+         "-crf:v:0", "0", "-c:v:1", "copy", "-disposition:v:1", "attached_pic",
+         tmp_path / "v/a.mp4"],
+        check=True,
+    )  # fmt: skip
+    content = (tmp_path / "v/a.mp4").read_bytes()
+    moov, udta = content.rindex(b"moov") - 4, content.rindex(b"udta") - 4
+    track = content.index(b"trak", moov) - 4
+    moved = content[:track] + content[udta:] + content[track:udta]
+    (tmp_path / "v/a.mp4").write_bytes(moved)
+    with av.open(str(tmp_path / "v/a.mp4")) as container:
+        assert container.streams.video[0].height == 16, "the cover"
+    np.testing.assert_array_equal(ClipFolder(tmp_path / "v").frames("a"), FRAMES[0])

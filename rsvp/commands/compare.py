@@ -1,8 +1,8 @@
 """Score anybody's predictions against real videos, both in folders, under a named protocol.
 
-Folders hold videos, folders of frames, or arrays (npy, safetensors). Nothing is trained, resized or
-cut out. Clips are paired by name, each prediction with the real clip that is called like it.
-Videos are scored as they decode, so take lossless ones.
+Folders hold videos, folders of frames, or arrays (npy, safetensors). They are decoded and turned as
+the pipeline does; nothing is trained, resized or cut out. Clips are paired by name, each prediction
+with the real clip that is called like it. Take lossless videos: what a codec changed is scored.
 """
 
 import argparse
@@ -90,6 +90,10 @@ def main() -> None:
     parser.add_argument(
         "--floor", type=Path, help="other real clips, at least as many: scored as the floor"
     )
+    parser.add_argument(
+        "--range", type=float, nargs=2, metavar=("LOW", "HIGH"),
+        help="values of black and white in arrays of floats, which are refused without it",
+    )  # fmt: skip
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     run_command(parser, run)
 
@@ -112,6 +116,7 @@ def run(arguments: argparse.Namespace) -> None:
         future_only=arguments.future_only,
         paired=not arguments.unpaired,
         group_pattern=arguments.group_pattern,
+        limits=arguments.range and tuple(arguments.range),
     )
     rows = [row]
     if row.paired and arguments.context:

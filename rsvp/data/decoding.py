@@ -7,6 +7,7 @@ graph. Loads without torch.
 import errno
 import fcntl
 import itertools
+import logging
 import os
 import re
 import select
@@ -18,9 +19,9 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import av
 import ffmpeg
@@ -48,6 +49,8 @@ IMAGE_FORMATS = {"PNG": "png", "JPEG": "jpg"}
 PIPE_BYTES = 2**20
 PAUSE_SECONDS = 0.005
 KEPT_COMPLAINTS = 65536
+PPM_HEADER = re.compile(rb"P6\n(\d+) (\d+)\n255\n")
+logger = logging.getLogger(__name__)
 
 
 class Rejected(Exception):
@@ -254,7 +257,21 @@ def check_numbers(source: Source) -> None:
 def ffmpeg_command(
     name: str, images: bool, resolution: int, resize: Resize, binary: str
 ) -> list[str]:
-    """Return the command line; `name` is of a file, or an image2 pattern of images.
+    """Return the command line; the shorter side becomes `resolution`, the longer one follows."""
+    wide = "gt(iw,ih)"
+    stream = (
+        video_stream(name, images)
+        .filter("scale", w=f"if({wide},-1,{resolution})", h=f"if({wide},{resolution},-1)",
+                flags=f"{resize}+{SCALER_FLAGS}")
+        .filter("format", "rgb24")
+        .filter("crop", resolution, resolution)
+    )  # fmt: skip
+    # Its buffer is written when full, not after each frame: fewer switches between ffmpeg and us.
+    return compiled(stream, binary, format="rawvideo", flush_packets=0)
+
+
+def video_stream(name: str, images: bool) -> ffmpeg.nodes.Stream:
+    """Return the video of a file, or of an image2 pattern of images.
 
     The whitelist keeps playlists from the network. One thread each: the jobs are the parallelism.
     """
@@ -262,22 +279,53 @@ def ffmpeg_command(
         stream = ffmpeg.input(name, format="image2", start_number=0, threads=1)
     else:
         stream = ffmpeg.input(name, protocol_whitelist="file", threads=1)
-    # V: no cover pictures. The shorter side becomes `resolution`, the longer one follows.
-    wide = "gt(iw,ih)"
-    stream = (
-        stream["V:0"]
-        .filter("scale", w=f"if({wide},-1,{resolution})", h=f"if({wide},{resolution},-1)",
-                flags=f"{resize}+{SCALER_FLAGS}")
-        .filter("format", "rgb24")
-        .filter("crop", resolution, resolution)
-    )  # fmt: skip
+    return stream["V:0"]  # V: no cover pictures
+
+
+def compiled(stream: ffmpeg.nodes.Stream, binary: str, **output: Any) -> list[str]:
+    """Return the command line that writes a stream to a pipe."""
     # passthrough: each decoded frame once, whatever its time stamp; the default invents frames.
-    # Its buffer is written when full, not after each frame: fewer switches between ffmpeg and us.
-    stream = stream.output("pipe:", format="rawvideo", fps_mode="passthrough", flush_packets=0)
+    stream = stream.output("pipe:", fps_mode="passthrough", **output)
     stream = stream.global_args(
         "-nostdin", "-hide_banner", "-loglevel", "error", "-filter_complex_threads", "1"
     )
     return ffmpeg.compile(stream, cmd=binary)
+
+
+def full_frames(source: Source, most: int | None = None) -> np.ndarray:
+    """Decode the first `most` frames of a video, or all, in its own size: uint8 (T, H, W, 3).
+
+    They are turned as a player turns them, like those of `Decoding`. Rejected where there are none.
+    """
+    images = bool(source.files)
+    check_size(probe_images(source, 1.0) if images else probe_video(source, 1.0), 1)
+    wanted = replace(source, files=source.files[:most])
+    with linked_images(wanted) if images else nullcontext(f"file:{source.path}") as name:
+        stream = video_stream(name, images).filter("scale", flags=SCALER_FLAGS)
+        limit = {} if most is None else {"frames:v": most}
+        command = compiled(
+            stream.filter("format", "rgb24"), find_ffmpeg(None), format="image2pipe", vcodec="ppm",
+            **limit,
+        )  # fmt: skip
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True)
+    frames = list(ppm_images(done.stdout))
+    damage = first_line(done.stderr) or abnormal_end(done.returncode)
+    check_end(wanted, done.returncode, len(frames), damage)
+    if damage:
+        logger.warning("%s: %s", source.path, damage)
+    if len({frame.shape for frame in frames}) > 1:
+        raise Rejected("images of different sizes")
+    return np.stack(frames)
+
+
+def ppm_images(stream: bytes) -> Iterator[np.ndarray]:
+    """Yield the images (H, W, 3) of a stream of PPM files of 8 bits; each says its size."""
+    start = 0
+    while header := PPM_HEADER.match(stream, start):
+        width, height = int(header[1]), int(header[2])
+        start = header.end() + 3 * width * height
+        image = np.frombuffer(stream[header.end() : start], np.uint8)
+        yield image.reshape(height, width, 3)
 
 
 @contextmanager

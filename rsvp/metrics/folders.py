@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rsvp.config.schema import Split
-from rsvp.data.folders import ClipFolder
+from rsvp.data.folders import ClipFolder, Limits
 from rsvp.data.splits import describe, spread
 from rsvp.metrics.frame import SSIM_KERNEL
 from rsvp.metrics.row import RowScorer
@@ -75,13 +75,14 @@ def predicted_row(
     future_only: bool,
     paired: bool,
     group_pattern: str,
+    limits: Limits | None,
 ) -> tuple[RowScorer, FolderClips]:
     """Pair folders of predicted clips, a trajectory each, with real ones; return these, too.
 
     clips, frames: of the protocol; None: all. context: observed frames of a real clip, which
-    predicted clips of `future_only` lack.
+    predicted clips of `future_only` lack. limits: as for `ClipFolder`.
     """
-    truth, samples = ClipFolder(real), [ClipFolder(path) for path in predicted]
+    truth, *samples = (ClipFolder(path, limits) for path in (real, *predicted))
     for folder in [*samples[1:], *([truth] if paired else [])]:
         check_same(folder, samples[0])
     wanted = clips or len(samples[0].names)
@@ -138,7 +139,7 @@ def floor_row(
     floor: Path, real: FolderClips, index: dict[str, Any], group_pattern: str
 ) -> RowScorer:
     """Take as many other real clips in place of predictions; `index` is of these."""
-    folder, count = ClipFolder(floor), len(real.table)
+    folder, count = ClipFolder(floor, real.folder.limits), len(real.table)
     if len(folder.names) < count:
         raise UserError(
             f"--floor: {folder.path} has {len(folder.names)} clips, and {count} are needed: as "

@@ -139,6 +139,13 @@ def test_horizon_is_the_mean_over_clips_and_trajectories_of_each_frame(tables):
     assert line.set_index("metric")["value"]["psnr"] == pytest.approx((22 + 17.5) / 2)
 
 
+def test_horizon_and_curves_are_computed_only_where_they_are_printed(tables):
+    """Tables of other contexts print neither."""
+    assert results(tables).tables and comparisons(tables).tables
+    assert not {"horizon", "curves"} & vars(tables).keys()
+    assert horizon(tables).tables and "horizon" in vars(tables)
+
+
 def test_the_printed_horizon_is_thin_and_has_a_table_for_each_measure(tmp_path):
     path = evaluation(
         tmp_path, "p", "predictor",

@@ -23,6 +23,11 @@ class Measure:
         """ "higher" or "lower"; empty where neither is better."""
         return ("higher" if self.higher_is_better else "lower") if self.ranked else ""
 
+    @property
+    def titled(self) -> str:
+        """The label with its unit."""
+        return f"{self.label} ({self.unit})" if self.unit else self.label
+
     def text(self, value: float, sign: bool = False) -> str:
         """`value` as the report prints it, with a real minus sign, and none where it shows 0."""
         text = f"{value:{'+' if sign else ''}.{self.digits}f}"

@@ -148,7 +148,7 @@ def decomposition(scores: Sequence[SemanticsScore]) -> TableFile:
 def truth_table(scores: Sequence[SemanticsScore]) -> Table:
     """The measures of one autoencoder against the truth."""
     columns = {
-        "measure": lambda score: with_unit(score.measure),
+        "measure": lambda score: score.measure.titled,
         "value": lambda score: number(score.measure, score.estimate),
         "clips": lambda score: Cell(str(score.estimate.clips)),
         "goal": lambda s: Cell("" if s.goal is None else s.measure.text(s.goal)),
@@ -175,7 +175,7 @@ def ablation_table(scores: Sequence[SemanticsScore]) -> Table:
     columns = {
         "latent": lambda line: line[0][0],
         "replaced by": lambda line: line[0][1],
-        **{with_unit(m): lambda line, m=m: line[1].get(m, UNKNOWN) for m in measures},
+        **{m.titled: lambda line, m=m: line[1].get(m, UNKNOWN) for m in measures},
     }
     notes = dict.fromkeys(f"{s.latent}, {s.replaced_by}: {s.how}" for s in scores if s.latent)
     name = scores[0].autoencoder
@@ -184,11 +184,6 @@ def ablation_table(scores: Sequence[SemanticsScore]) -> Table:
         f"{scores[0].protocol}."
     )
     return table_of(f"ablations-{name}", caption, columns, list(losses.items()), list(notes))
-
-
-def with_unit(measure: Measure) -> str:
-    """The label of a measure with its unit."""
-    return f"{measure.label} ({measure.unit})" if measure.unit else measure.label
 
 
 def conclusions(scores: Sequence[SemanticsScore]) -> list[str]:

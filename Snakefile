@@ -14,6 +14,7 @@ from session import (
     hold_results,
     is_held,
     print_failures,
+    print_verdict,
     run_own_code,
     speak_of,
     stop_in_one_line,
@@ -78,6 +79,7 @@ onstart:
 
 onsuccess:
     forget_journals(PLAN)
+    print_verdict()
 
 
 onerror:

@@ -172,6 +172,13 @@ def print_failures(plan: Plan) -> None:
         print(f"rsvp {job.stage}: {reason} (log: {log.resolve()})", file=sys.stderr)
 
 
+def print_verdict() -> None:
+    """Print the report's verdict on the first predictor, where the report is there."""
+    verdict = Path("report/verdict.txt")
+    if verdict.exists():
+        print("", verdict.read_text(encoding="utf-8"), sep="\n", end="", file=sys.stderr)
+
+
 def why_stopped(log: str) -> str:
     """The reason that the last run in a stage's log gives for its end."""
     if not log:

@@ -35,6 +35,7 @@ from rsvp.report.records import (
 from rsvp.report.results import curves_basis, details, headline, sampled
 from rsvp.report.rows import ResultRow
 from rsvp.report.tables import Comparison, Tables, basis, protocol_text, sample_text, scored_cells
+from rsvp.report.verdict import Verdict
 
 CURVES = {  # columns of histories
     "loss": "what is minimised: the sum of the others with their weights, where there are any",
@@ -69,6 +70,7 @@ class PageContent:
     title: str
     tables: Tables  # of the predictions from the first frames
     rows: Sequence[ResultRow]  # of all contexts
+    verdict: Verdict  # on the first predictor
     printed: Mapping[str, Sequence[Table]]  # by the name of their file
     histories: Sequence[StageHistory]
     records: Sequence[Record]

@@ -106,9 +106,14 @@ def record_of(records: Iterable[Record], stage: str, name: str) -> Record:
 
 def autoencoder_of(predictor: str, records: Iterable[Record]) -> str:
     """The autoencoder that a predictor was trained on; empty where no record says so."""
-    own = record_of(records, "predict", predictor)["settings"].get("predictor", {})
-    trained = record_of(records, "train_diffusion", own.get("same_as", predictor))["settings"]
+    trained = record_of(records, "train_diffusion", trained_as(predictor, records))["settings"]
     return trained.get("predictor", {}).get("autoencoder", "")
+
+
+def trained_as(predictor: str, records: Iterable[Record]) -> str:
+    """The predictor whose training a predictor shares: itself, but for `same_as`."""
+    own = record_of(records, "predict", predictor)["settings"].get("predictor", {})
+    return own.get("same_as", predictor)
 
 
 def resize_of(dataset: str, records: Iterable[Record]) -> str:

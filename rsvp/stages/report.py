@@ -29,6 +29,7 @@ from rsvp.report.results import comparisons, curves, curves_basis, horizon, of_c
 from rsvp.report.rows import read_rows
 from rsvp.report.semantics import conclusions, decomposition, read_semantics
 from rsvp.report.tables import Tables, basis, by_context
+from rsvp.report.verdict import verdict
 from rsvp.runtime.files import read_json, write_text
 from rsvp.runtime.main import run_stage, stage_parser
 
@@ -56,7 +57,7 @@ def report_parser() -> argparse.ArgumentParser:
         "--folder",
         type=Path,
         required=True,
-        help="folder to write: report.html, plots/ (SVG), and tables/"
+        help="folder to write: report.html, verdict.txt, plots/ (SVG), and tables/"
         f" ({', '.join(TABLES)}, each as {', '.join(FORMATS)})",
     )
     return parser
@@ -78,7 +79,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         curves(tables), decomposition(scores), memorisation(nearest), budgets(records),
         cost(records),
     ]  # fmt: skip
-    drawn = tables.over_frames(DRAWN)
+    judged, drawn = verdict(tables, histories, records), tables.over_frames(DRAWN)
     plots = {
         "horizon": horizon_plot(tables, drawn, basis(tables, drawn)),
         "curves": curves_plot(tables, curves_basis(tables)),
@@ -90,6 +91,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
             title=config.title,
             tables=tables,
             rows=found,
+            verdict=judged,
             printed={file.name: file.tables for file in files},
             histories=histories,
             records=records,
@@ -103,6 +105,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         file.write(arguments.folder / "tables", config.title)
     for name, plot in plots.items():
         write_text(arguments.folder / f"plots/{name}.svg", plot)
+    write_text(arguments.folder / "verdict.txt", "\n".join([*judged.lines, ""]))
     write_text(arguments.folder / "report.html", page)
     logger.info("%d rows, %d comparisons", len(tables.rows), len(tables.comparisons))
     return {"rows": [row.name for row in tables.rows], "bytes": len(page.encode())}

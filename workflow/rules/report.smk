@@ -44,6 +44,7 @@ rule report:
             )
             for name, label in REPORT_TABLES.items()
         ],
+        verdict="report/verdict.txt",
         formats=expand(
             "report/tables/{name}.{format}", name=REPORT_TABLES, format=["parquet", "md", "tex"]
         ),

@@ -67,10 +67,11 @@ include: "workflow/rules/report.smk"
 
 
 rule all:
-    """Everything up to the report."""
+    """Everything up to the report, and each predictor in a folder of its own."""
     default_target: True
     input:
         "report/report.html",
+        PLAN.bundles,
 
 
 onstart:

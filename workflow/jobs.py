@@ -22,6 +22,7 @@ JOBS = ".snakemake/rsvp"  # below the results folder: what is handed to stages
 ASIDE = ".snakemake/rsvp-aside"  # what a plan would hand them while another run works
 RECORD = "run.json"
 VIDEOS = "videos"  # the key of their digest in a job's contents
+RESULTS = {"report": "report.html", "bundle": "config.json"}  # where it is no index
 SHOWN = 3  # names in a list
 code_of = cache(code_digest)
 
@@ -46,7 +47,7 @@ class Job:
     @property
     def result(self) -> str:
         """The file that shows that the job was done."""
-        return f"{self.folder}/{'report.html' if self.stage == 'report' else INDEX}"
+        return f"{self.folder}/{RESULTS.get(self.stage, INDEX)}"
 
     @property
     def code(self) -> str:

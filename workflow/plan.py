@@ -48,6 +48,7 @@ FOLDERS = {  # of what each stage makes
     "evaluate": "evaluation/{row}/seed{seed}",
     "measure_semantics": "semantics/{autoencoder}/seed{seed}",
     "check_memorisation": "memorisation/{dataset}",
+    "bundle": "predictors/{predictor}/seed{seed}/bundle",
     "report": "report",
 }
 READS = {  # the stages whose indexes a stage reads; `Plan.inputs` adds what depends on the config
@@ -65,6 +66,7 @@ READS = {  # the stages whose indexes a stage reads; `Plan.inputs` adds what dep
     "evaluate": ("split", "real_features"),
     "measure_semantics": ("split", "finetune_autoencoder", "cache_latents"),
     "check_memorisation": ("split",),
+    "bundle": ("split", "finetune_autoencoder", "train_diffusion"),
 }
 FLAGS = {  # by which a stage is handed another one's index
     "split": "dataset",
@@ -189,7 +191,9 @@ class Plan:
     @cached_property
     def jobs(self) -> list[Job]:
         """All jobs up to the report, each after those whose files it reads."""
-        return [*self.before_report, self.job("report")]
+        bundles = [self.job("bundle", predictor=name, seed=str(seed))
+                   for name in self.predictors for seed in self.seeds]  # fmt: skip
+        return [*self.before_report, *bundles, self.job("report")]
 
     @cached_property
     def before_report(self) -> list[Job]:
@@ -273,6 +277,9 @@ class Plan:
         if predictor := names.get("predictor"):
             below["predictor"] = self.config.predictors[predictor].same_as or predictor
         found = {FLAGS[before]: [index_of(before, **below)] for before in READS[stage]}
+        if stage == "bundle":
+            found["predictions"] = [index_of("predict", **names)]
+            found["evaluations"] = self.card_rows(names)
         if stage == "evaluate":
             found["predictions"] = [f"predictions/{names['row']}/seed{names['seed']}/{INDEX}"]
         if stage == "check_memorisation":
@@ -353,6 +360,25 @@ class Plan:
                 if of[p].autoencoder in mine and of[p].context in (None, PREFIX)]  # fmt: skip
         rows += [f"{autoencoder}.reconstruction" for autoencoder in mine]
         return [f"predictions/{row}/seed{seed}/{INDEX}" for row in rows for seed in self.seeds]
+
+    def card_rows(self, names: Names) -> list[str]:
+        """The evaluations that a predictor's card shows: its own, baselines, ceiling and floor."""
+        predictor, autoencoder = names["predictor"], self.autoencoder_name(names)
+        dataset = self.config.autoencoders[autoencoder].dataset
+        context = self.config.predictors[predictor].context
+        rows = [predictor, f"{autoencoder}.reconstruction"]
+        if context not in (None, PREFIX):
+            rows = [predictor]
+        ending = "" if context in (None, PREFIX) else f"_{context}"
+        fixed = [n for n in self.baselines(dataset) if n.partition("_")[2] == ending[1:]]
+        return [index_of("evaluate", row=row, seed=names["seed"]) for row in rows] + [
+            index_of("evaluate", row=f"{dataset}.{name}", seed=0) for name in fixed
+        ]
+
+    @property
+    def bundles(self) -> list[str]:
+        """The finished predictors' folders, one for each predictor of the report and seed."""
+        return [job.result for job in self.jobs if job.stage == "bundle"]
 
     @cached_property
     def report_inputs(self) -> dict[str, list[str]]:

@@ -27,7 +27,7 @@ from rsvp.runtime.record import running_versions
 
 # All rules run in the environment that runs snakemake; that they name one is asked by its linter.
 # Snakemake would take braces in the project's path for wildcards.
-ENVIRONMENT = f"{ROOT}/envs/rsvp.yaml".replace("{", "{{").replace("}", "}}")
+ENVIRONMENT = f"{Path(__file__).parents[1]}/envs/rsvp.yaml".replace("{", "{{").replace("}", "}}")
 MOST_LINES = 10
 LOCK = ".snakemake/rsvp.lock"
 BEGAN = time.time()

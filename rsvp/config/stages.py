@@ -121,6 +121,12 @@ def chosen_contexts(config: Config, name: str) -> dict[str, Any] | None:
     return {context: to_plain(known[context]) for context in own.contexts or ()} or None
 
 
+def predicted_frames(config: Config, name: str) -> dict[str, Any]:
+    """Return the size, filter and rate of the frames that a predictor expects."""
+    dataset = config.datasets[config.autoencoders[config.predictors[name].autoencoder].dataset]
+    return pick(dataset, ("resolution", "resize", "frame_stride", "target_fps", "fps"))
+
+
 def report_contexts(config: Config, name: str) -> dict[str, Any] | None:
     """Return the contexts of a dataset that the report has rows of, beside the prefix."""
     known = config.datasets[name].contexts or {}
@@ -235,6 +241,13 @@ HANDED: dict[str, dict[str, Any]] = {
         "evaluation": ("bootstrap",),
         "weights": ("i3d",),
         "compute": measuring,
+    },
+    "bundle": {
+        "seed": True,
+        "dataset": predicted_frames,
+        "predictor": ROW_KEYS,
+        "protocols": lambda config, name: to_plain(chosen_protocols(config)),
+        "evaluation": ("bootstrap",),
     },
     "report": {
         "report": names(Report),

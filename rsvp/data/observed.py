@@ -1,6 +1,8 @@
 """The frames of a video that a prediction starts from. Loads without torch."""
 
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -15,24 +17,47 @@ def observed(
     source: Source, dataset: Dataset, count: int, at: float | None
 ) -> tuple[np.ndarray, float]:
     """Return `count` frames (Tc, R, R, 3) before the time `at`, or the last; frames per second."""
+    with opened(source, dataset) as (decoding, rate):
+        stride = frame_stride(dataset, rate)
+        rows = clip_rows(count, stride)
+        stop = None if at is None else round(at * rate)
+        window = Window(int(rows[-1]) + 1, stop)
+        decoding.read(window.append)
+    if stop is not None and stop > window.read:
+        raise UserError(f"--at: {at}: {source.path} has {window.read / rate:.2f} seconds")
+    check_enough(source, len(window.frames), int(rows[-1]) + 1)
+    return np.stack(list(window.frames))[rows], rate / stride
+
+
+def observed_ends(
+    source: Source, dataset: Dataset, first: int, last: int
+) -> tuple[np.ndarray, float]:
+    """Return a video's first and last frames (first + last, R, R, 3), and frames per second."""
+    chunks: list[np.ndarray] = []
+    with opened(source, dataset) as (decoding, rate):
+        decoding.read(lambda frames: chunks.append(frames.copy()))
+    stride = frame_stride(dataset, rate)
+    frames = np.concatenate(chunks)
+    frames = frames[clip_rows(int((len(frames) - 1) / stride) + 1, stride)]
+    check_enough(source, len(frames), first + last)
+    return np.concatenate([frames[:first], frames[len(frames) - last :]]), rate / stride
+
+
+@contextmanager
+def opened(source: Source, dataset: Dataset) -> Iterator[tuple[Decoding, float]]:
+    """Yield a video's decoding and its frames per second; UserError where it cannot be used."""
     options = (dataset.resolution, dataset.resize, dataset.fps, dataset.ffmpeg)
     try:
         with Decoding(source, *options) as decoding:
-            rate = decoding.probe.fps if decoding.refusal is None else dataset.fps
-            stride = frame_stride(dataset, rate)
-            rows = clip_rows(count, stride)
-            stop = None if at is None else round(at * rate)
-            window = Window(int(rows[-1]) + 1, stop)
-            decoding.read(window.append)
+            yield decoding, decoding.probe.fps if decoding.refusal is None else dataset.fps
     except Rejected as reason:
         raise UserError(f"{source.path}: {reason}") from None
-    if stop is not None and stop > window.read:
-        raise UserError(f"--at: {at}: {source.path} has {window.read / rate:.2f} seconds")
-    if len(window.frames) <= rows[-1]:
-        raise UserError(
-            f"{source.path}: {len(window.frames)} frames to observe; {rows[-1] + 1} are needed"
-        )
-    return np.stack(list(window.frames))[rows], rate / stride
+
+
+def check_enough(source: Source, frames: int, needed: int) -> None:
+    """UserError where a video has too few frames to observe."""
+    if frames < needed:
+        raise UserError(f"{source.path}: {frames} frames to observe; {needed} are needed")
 
 
 class Window:

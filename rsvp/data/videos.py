@@ -6,6 +6,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from PIL import Image
 
 from rsvp.runtime.files import atomic_path
 
@@ -44,6 +45,24 @@ def write_video(
             container.mux(stream.encode())
 
 
+def write_animation(path: str | Path, frames: np.ndarray, fps: float) -> None:
+    """Write frames (T, H, W, 3) uint8 RGB as an endless GIF or lossless WebP, by the path's suffix.
+
+    A GIF has 256 colours, and shows a frame for whole hundredths of a second.
+    """
+    first, *rest = (Image.fromarray(frame) for frame in frames)
+    with atomic_path(path) as temporary:
+        first.save(
+            temporary,
+            format=Path(path).suffix[1:],
+            save_all=True,
+            append_images=rest,
+            duration=round(1000 / fps),
+            loop=0,
+            lossless=True,
+        )
+
+
 def side_by_side(context: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     """Draw one video of three panels: observed | truth | prediction.
 
@@ -55,15 +74,18 @@ def side_by_side(context: np.ndarray, truth: np.ndarray, prediction: np.ndarray)
     return panels_side_by_side(context, [held, truth, prediction])
 
 
-def panels_side_by_side(context: np.ndarray, trajectories: Sequence[np.ndarray]) -> np.ndarray:
+def panels_side_by_side(
+    context: np.ndarray, trajectories: Sequence[np.ndarray], after: np.ndarray | None = None
+) -> np.ndarray:
     """Draw one video with a panel of each trajectory (F, H, W, 3) after the context (C, H, W, 3).
 
-    All are uint8 RGB. The video is (C + F, h, w, 3), upscaled by 3 where a panel's height stays
-    within `PANEL`. The bar at the foot grows with time and is slate while frames are
-    observed, orange when they are predicted.
+    All are uint8 RGB; `after`: observed frames (A, H, W, 3) behind what is predicted. The video is
+    (C + F + A, h, w, 3), upscaled by 3 where a panel's height stays within `PANEL`. The bar at the
+    foot grows with time and is slate while frames are observed, orange when they are predicted.
     """
-    panels = [np.concatenate([context, future]) for future in trajectories]
-    drawn = draw_panels([panels], len(context))
+    after = context[:0] if after is None else after
+    panels = [np.concatenate([context, future, after]) for future in trajectories]
+    drawn = draw_panels([panels], len(context), after=len(after))
     return upscale(drawn, max(1, min(3, PANEL // panels[0].shape[1])))
 
 
@@ -72,11 +94,12 @@ def draw_panels(
     context: int,
     strip: int = 0,
     paper: tuple[int, int, int] = PAPER,
+    after: int = 0,
 ) -> np.ndarray:
     """Return rows of panels (T, H, W, 3) as one clip, with a bar at the foot; all uint8 RGB.
 
     strip: pixels that stay free above each panel. The bar grows with time and is slate for the
-    first `context` frames, then orange.
+    first `context` frames and the last `after` ones, orange between them.
     """
     frames, height, width = rows[0][0].shape[:3]
     columns = max(map(len, rows))
@@ -89,9 +112,9 @@ def draw_panels(
             drawn[:, top : top + height, x * (width + GAP) :][:, :, :width] = panel
     for frame in range(frames):
         reached = round(shape[2] * (frame + 1) / frames)
-        seen = min(reached, round(shape[2] * context / frames))
-        drawn[frame, -BAR:, :seen] = OBSERVED_COLOUR
-        drawn[frame, -BAR:, seen:reached] = FUTURE_COLOUR
+        begin, end = (round(shape[2] * n / frames) for n in (context, frames - after))
+        drawn[frame, -BAR:, :reached] = OBSERVED_COLOUR
+        drawn[frame, -BAR:, begin : min(reached, end)] = FUTURE_COLOUR
     return drawn
 
 

@@ -307,6 +307,7 @@ def by_context(
     return [
         Tables(those, protocols if those[0].index["context_frames"] else sets, resamples, resize)
         for those in contexts.values()
+        if those
     ]
 
 

@@ -192,8 +192,8 @@ def error_numbers(error: Exception) -> set[int | None]:
 
 
 def stage_name() -> str:
-    """Return the running stage's name: its file's stem."""
-    return Path(sys.argv[0]).stem
+    """Return the running stage's or command's name: its file's stem, or as `rsvp` calls it."""
+    return Path(sys.argv[0]).stem.removeprefix("rsvp ")
 
 
 def terminal_line(message: str) -> str:

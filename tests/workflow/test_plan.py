@@ -31,6 +31,7 @@ DEMO = {
     "evaluate": 9,  # one predictor, six baselines, ceiling, floor
     "measure_semantics": 1,
     "check_memorisation": 1,
+    "bundle": 1,
     "report": 1,
 }
 

@@ -1,7 +1,7 @@
-"""The report on everything that the config names.
+"""The report on everything that the config names, and each predictor as a folder of its own.
 
 in:  evaluation/, predictions/, histories and run records of all stages
-out: report/report.html, report/tables/, report/plots/
+out: report/report.html, report/tables/, report/plots/, predictors/{predictor}/seed{seed}/bundle/
 """
 
 REPORT_TABLES = {
@@ -72,5 +72,37 @@ rule report:
         " --settings {input.settings}"
         " --inputs .snakemake/rsvp/report.inputs.json"
         " --folder report"
+        " --record {output.record}"
+        " --log {log}"
+
+
+rule bundle:
+    """Gather a trained predictor in a folder that works by itself, with its model card."""
+    input:
+        unpack(PLAN.handed("bundle")),
+        weights=ancient(PLAN.weights_below),
+    output:
+        config="predictors/{predictor}/seed{seed}/bundle/config.json",
+        card="predictors/{predictor}/seed{seed}/bundle/README.md",
+        record="predictors/{predictor}/seed{seed}/bundle/run.json",
+    log:
+        "predictors/{predictor}/seed{seed}/bundle/log.txt",
+    benchmark:
+        "predictors/{predictor}/seed{seed}/bundle/benchmark.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    message:
+        "Bundle the predictor {wildcards.predictor} (seed {wildcards.seed})"
+    shell:
+        'exec "$PYTHON" -m rsvp.stages.bundle'
+        " --settings {input.settings}"
+        " --dataset {input.dataset}"
+        " --autoencoder {input.autoencoder}"
+        " --denoiser {input.denoiser}"
+        " --predictions {input.predictions}"
+        " --evaluations {input.evaluations}"
+        " --config {output.config}"
+        " --card {output.card}"
         " --record {output.record}"
         " --log {log}"

@@ -60,6 +60,13 @@ class ClipAutoencoder(nn.Module, ABC):
         shapes = self.noisy_shapes(clips, context_frames, targets)
         return [torch.randn(shape, generator=random) for shape in shapes]
 
+    def context_with(self, latents: dict[str, Tensor], frames: Tensor) -> Any:
+        """Encode context frames (B, Tc, 3, H, H) for the decoder, with the latents that are given.
+
+        Latents (B, …, C, h, w) of the context replace those of the frames.
+        """
+        return self.encode_clip(frames, frames.shape[1])[1]
+
     @property
     @abstractmethod
     def last_layer(self) -> Tensor:

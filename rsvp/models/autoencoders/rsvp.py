@@ -385,5 +385,8 @@ class RsvpAutoencoder(ClipAutoencoder):
         motion = self.encode_motion(clips, context)
         return {"scene": context.scene, "object": context.object, "motion": motion}, context
 
+    def context_with(self, latents: dict[str, Tensor], frames: Tensor) -> Context:
+        return self.encode_context(frames, latents.get("scene"), latents.get("object"))
+
     def decode_future(self, latents: dict[str, Tensor], context: Context) -> Tensor:
         return self.decode(latents["motion"], context).frames

@@ -7,11 +7,10 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-import yaml
 
-from rsvp.commands.continue_videos import run
+from rsvp.commands.predict import run
 from rsvp.config.schema import Dataset
-from rsvp.data.observed import Window, observed
+from rsvp.data.observed import Window, observed, observed_ends
 from rsvp.data.sources import Source, named_sources
 from rsvp.runtime.errors import UserError
 
@@ -102,24 +101,31 @@ def test_videos_are_named_by_file_folder_or_place_below_a_folder(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("cut", "expected", "rate"), [({}, [0, 1, 29], 10.0), ({"frame_stride": 3}, [0, 3, 27], 10 / 3)]
+)
+def test_both_ends_of_a_video_are_observed(tmp_path, cut, expected, rate):
+    source = numbered(tmp_path / "a.mkv", 30)
+    frames, found = observed_ends(source, Dataset(resolution=SIDE, **cut), 2, 1)
+    assert (places(frames), found) == (expected, rate)
+    with pytest.raises(UserError, match=r"a\.mkv: 10 frames to observe; 11 are needed"):
+        observed_ends(source, Dataset(resolution=SIDE, frame_stride=3), 6, 5)
+
+
+@pytest.mark.parametrize(
     ("given", "said"),
     [
         ({"at": -1.0}, "--at: -1.0; allowed: seconds from the video's start"),
         ({"at": float("nan")}, "--at: nan; allowed"),
         ({"trajectories": 0}, "--trajectories: 0; allowed: 1 or more"),
         ({"frames": -3}, "--frames: -3; allowed: 1 or more"),
-        ({"predictor": "other"}, "--predictor: other: not in the config; allowed: rsvp-m"),
-        ({}, r"predictors/rsvp-m/seed0/index\.json: no such file; train it first"),
+        ({}, r"bundle: no predictor's folder, it lacks config\.json; name a `bundle`"),
     ],
 )
 def test_wrong_calls_are_refused_in_one_line(tmp_path, given, said):
-    config = yaml.safe_load(Path("config.yaml").read_text())
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
-    (tmp_path / "more.yaml").write_text(yaml.safe_dump({"results": str(tmp_path / "results")}))
+    (tmp_path / "bundle").mkdir()
     arguments = argparse.Namespace(
-        videos=[tmp_path / "a.mkv"], out=tmp_path / "out", predictor=None, seed=0,
-        trajectories=None, frames=None, at=None,
-        config=[tmp_path / "config.yaml", tmp_path / "more.yaml"],
+        videos=[tmp_path / "a.mkv"], out=tmp_path / "out", predictor=tmp_path / "bundle", seed=0,
+        trajectories=4, frames=None, at=None, device="cpu", format=["mp4"],
     )  # fmt: skip
     vars(arguments).update(given)
     with pytest.raises(UserError, match=said):

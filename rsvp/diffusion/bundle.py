@@ -1,0 +1,249 @@
+"""A trained predictor as one folder, and its use from Python.
+
+    config.json                    format, versions, the frames that it expects, how it samples
+    autoencoder/config.json        the constructor's arguments; model.safetensors beside it
+    denoiser/config.json           likewise, and the latents' layout and statistics
+
+The folder has no absolute path and no code. It may be copied, zipped or uploaded as it is.
+"""
+
+import shutil
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rsvp.config.load import structured
+from rsvp.config.schema import Compute, Dataset, Guidance, Sampler, pick, to_plain
+from rsvp.data.contexts import clip_order, observed_frames, task_of
+from rsvp.data.fitting import fit_frames, paste_frames
+from rsvp.data.latents import split_latents
+from rsvp.data.pixels import to_bytes, to_float
+from rsvp.diffusion.predictor import TrainedPredictor, load_predictor, predict_block
+from rsvp.diffusion.samplers import sampling_of
+from rsvp.models.bundle import read_bundle
+from rsvp.models.rolling import roll
+from rsvp.runtime.device import device_of
+from rsvp.runtime.errors import UserError
+from rsvp.runtime.files import atomic_path, read_json, write_json
+
+FORMAT = 1  # of the folder
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+NETWORKS = ("autoencoder", "denoiser")
+FRAMES = ("resolution", "resize", "frame_stride", "target_fps", "fps")  # of the dataset
+BATCH = 8  # clips that are sampled at once
+
+
+def save_predictor(
+    folder: Path,
+    autoencoder: Path,
+    denoiser: Path,
+    *,
+    name: str,
+    seed: int,
+    dataset: Dataset,
+    sampler: Sampler,
+    guidance: Guidance,
+    context: str,
+) -> None:
+    """Write a predictor's folder from the indexes of its two networks, config.json last."""
+    for network, index in zip(NETWORKS, (autoencoder, denoiser), strict=True):
+        _, metadata = read_bundle(index)  # which checks the weights
+        with atomic_path(folder / network / WEIGHTS) as temporary:
+            shutil.copyfile(index.parent / metadata["weights"], temporary)
+        write_json(folder / network / CONFIG, metadata | {"weights": WEIGHTS})
+    values = {
+        "format": FORMAT,
+        "rsvp": version("rsvp"),
+        "name": name,
+        "seed": seed,
+        "frames": pick(dataset, FRAMES),
+        "context": context,
+        "sampler": to_plain(sampler),
+        "guidance": to_plain(guidance),
+    }
+    write_json(folder / CONFIG, values)
+
+
+class Predictor:
+    """A trained predictor: continues videos, and takes clips apart into latents.
+
+    dataset: size, filter and rate of the frames that it expects.
+    """
+
+    def __init__(self, network: TrainedPredictor, dataset: Dataset, device: torch.device) -> None:
+        self.network, self.dataset, self.device = network, dataset, device
+        self.context = network.layout.contexts[network.context]
+        self.clip_frames = network.layout.frames
+        self.context_frames = self.context.first + self.context.last
+        self.future_frames = self.clip_frames - self.context_frames
+
+    @classmethod
+    def from_pretrained(
+        cls, path: str | Path, *, device: str = "auto", revision: str | None = None
+    ) -> "Predictor":
+        """Load a predictor's folder, or a repository of that name on the Hugging Face Hub.
+
+        device: auto (a GPU where there is one), cpu or cuda. revision: of the repository. Raises
+        UserError for what is no predictor's folder, is damaged, or is of a newer format.
+        """
+        folder = Path(path).expanduser()
+        if not folder.is_dir():
+            folder = downloaded(str(path), revision)
+        values = read_config(folder)
+        place = device_of(Compute(device=device))
+        autoencoder, denoiser = (folder / network / CONFIG for network in NETWORKS)
+        sampling = sampling_of(
+            structured(Sampler, values["sampler"]), structured(Guidance, values["guidance"])
+        )
+        network = load_predictor(denoiser, autoencoder, sampling, values["context"], place)
+        return cls(network, structured(Dataset, values["frames"]), place)
+
+    @torch.no_grad()
+    def predict(
+        self,
+        frames: np.ndarray | None = None,
+        *,
+        trajectories: int = 1,
+        future_frames: int | None = None,
+        seed: int = 0,
+        size: str | None = None,
+    ) -> np.ndarray:
+        """Sample trajectories that continue `frames`: uint8 (K, F, H, W, 3).
+
+        frames: uint8 (T, H, W, 3) of any size, at the rate of training; the last `context_frames`
+        are observed. A predictor between given frames observes those at both ends; one that
+        generates from nothing takes None. Several clips (B, T, H, W, 3) give (B, K, F, H, W, 3).
+        future_frames: by default those of training; more roll forward. seed: of the noise, which
+        depends on seed, number of the clip and number of the trajectory alone. size: None is the
+        model's, "original" the video's, where what lies outside the square of the model stays as in
+        the last observed frame.
+        """
+        if trajectories < 1 or (future_frames is not None and future_frames < 1):
+            raise UserError("trajectories and future_frames: allowed: 1 or more")
+        if size not in (None, "original"):
+            raise UserError(f"size: {size!r}; allowed: None, 'original'")
+        if frames is None:
+            frames = np.empty((0, *[self.dataset.resolution] * 2, 3), np.uint8)
+        single = frames.ndim == 4
+        clips = frames[None] if single else frames
+        observed = self.observed(clips)
+        horizon = future_frames or self.future_frames
+        task = task_of(self.context, self.clip_frames, self.context_frames + horizon)
+        if len(task.predicted) != horizon:
+            raise UserError(
+                f"future_frames: {horizon}; allowed: {self.future_frames}, since only a predictor"
+                " from a beginning rolls forward"
+            )
+        made = []
+        for first in range(0, len(observed), BATCH):
+            numbers = list(range(first, min(first + BATCH, len(observed))))
+            block = partial(predict_block, self.network, seed, numbers)
+            with self.autocast():
+                batch = roll(block, self.as_input(observed[numbers]), trajectories, horizon)
+            made.append(batch.permute(0, 1, 2, 4, 5, 3).cpu().numpy())
+        predicted = np.concatenate(made)
+        if size == "original" and clips.shape[1]:
+            predicted = np.stack([
+                [paste_frames(each, clip[-1], self.dataset.resize) for each in own]
+                for own, clip in zip(predicted, clips, strict=True)
+            ])  # fmt: skip
+        return predicted[0] if single else predicted
+
+    @torch.no_grad()
+    def encode(self, frames: np.ndarray) -> dict[str, Tensor]:
+        """Return the latents of a clip by name (scene, object and motion for rsvp), float32.
+
+        frames: uint8 (T, H, W, 3) in time, those of the context and as many of the future as there
+        are; or several clips (B, T, H, W, 3), whose latents have a first axis B.
+        """
+        single = frames.ndim == 4
+        clips = frames[None] if single else frames
+        fitted = self.fitted(clips[:, clip_order(self.context, clips.shape[1])])
+        with self.autocast():
+            latents, _ = self.network.autoencoder.encode_clip(
+                to_float(self.as_input(fitted)), self.context_frames
+            )
+        return {name: value.float().cpu()[0 if single else slice(None)]
+                for name, value in latents.items()}  # fmt: skip
+
+    @torch.no_grad()
+    def decode(self, latents: dict[str, Tensor], frames: np.ndarray) -> np.ndarray:
+        """Return the future frames of latents, uint8 (F, R, R, 3), over the context of `frames`.
+
+        frames: as for `encode`; those of the context have detail (skip connections) that the
+        decoder copies. Latents of the context that are given replace their own. So the frames of
+        one clip with the motion of another give the one under the motion of the other.
+        """
+        single = frames.ndim == 4
+        clips = frames[None] if single else frames
+        fitted = self.fitted(clips[:, observed_frames(self.context, clips.shape[1])])
+        autoencoder = self.network.autoencoder
+        given = {name: (value[None] if single else value).to(self.device)
+                 for name, value in latents.items()}  # fmt: skip
+        with self.autocast():
+            seen = autoencoder.context_with(given, to_float(self.as_input(fitted)))
+            _, future = split_latents(given, autoencoder.scopes, self.context_frames)
+            decoded = to_bytes(autoencoder.decode_future(future, seen))
+        made = decoded.permute(0, 1, 3, 4, 2).cpu().numpy()
+        return made[0] if single else made
+
+    def observed(self, clips: np.ndarray) -> np.ndarray:
+        """Return the observed frames (B, Tc, R, R, 3) of clips (B, T, H, W, 3), in their order."""
+        count = clips.shape[1]
+        if count < self.context_frames:
+            raise UserError(f"{count} frames to observe; {self.context_frames} are needed")
+        # A beginning observes the latest frames; other contexts the ends of what is given.
+        beginning = list(range(count - self.context_frames, count))
+        chosen = observed_frames(self.context, count) if self.context.last else beginning
+        return self.fitted(clips[:, chosen])
+
+    def fitted(self, clips: np.ndarray) -> np.ndarray:
+        """Return clips (B, T, H, W, 3) at the model's size."""
+        options = self.dataset.resolution, self.dataset.resize
+        return np.stack([fit_frames(clip, *options) if len(clip) else clip for clip in clips])
+
+    def as_input(self, clips: np.ndarray) -> Tensor:
+        """Return clips (B, T, R, R, 3) as uint8 (B, T, 3, R, R) on the device."""
+        return torch.from_numpy(clips).permute(0, 1, 4, 2, 3).to(self.device)
+
+    def autocast(self) -> torch.autocast:
+        """Compute in bfloat16 on a GPU that has it, else in float32."""
+        enabled = self.device.type == "cuda" and torch.cuda.is_bf16_supported(False)
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return what config.json of a predictor's folder says; UserError where it is none."""
+    path = folder / CONFIG
+    if not path.is_file():
+        raise UserError(f"{folder}: no predictor's folder, it lacks {CONFIG}; name a `bundle`")
+    values = read_json(path)
+    known = values.get("format") if isinstance(values, dict) else None
+    if known != FORMAT:
+        raise UserError(
+            f"{path}: format {known}; this rsvp ({version('rsvp')}) reads format {FORMAT}: take the"
+            f" rsvp that wrote it ({values.get('rsvp') if isinstance(values, dict) else 'unknown'})"
+        )
+    return values
+
+
+def downloaded(name: str, revision: str | None) -> Path:
+    """Return the local copy of a repository on the Hugging Face Hub; UserError without one."""
+    try:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+    except ImportError:
+        raise UserError(
+            f"{name}: no such folder; to load a repository of that name: pip install 'rsvp[hub]'"
+        ) from None
+    try:
+        patterns = [CONFIG, *(f"{network}/*" for network in NETWORKS)]
+        return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{name}: no such folder, and no repository: {reason}") from None

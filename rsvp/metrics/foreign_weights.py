@@ -3,7 +3,7 @@
 The only module that reads files which hold pickles. Checkpoints are read with torch's restricted
 unpickler, which makes tensors and containers and runs nothing. TorchScript is a program, so
 `torch.jit.load` could run what its author wrote: nothing but the explicit command
-`python -m rsvp.commands.weights` (`make weights`) calls this module.
+`rsvp weights` (`make weights`) calls this module.
 """
 
 import pickle

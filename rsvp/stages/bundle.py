@@ -23,11 +23,7 @@ METRICS, EXAMPLES = "metrics.csv", "examples.webp"
 
 def main() -> None:
     """Read the command line and run the stage."""
-    parser = stage_parser(__doc__)
-    parser.add_argument("--dataset", type=Path, required=True, help="dataset index.json")
-    parser.add_argument("--autoencoder", type=Path, required=True, help="autoencoder index.json")
-    parser.add_argument("--denoiser", type=Path, required=True, help="predictor index.json")
-    parser.add_argument("--predictions", type=Path, required=True, help="its index.json")
+    parser = stage_parser(__doc__, "dataset", "autoencoder", "denoiser", "predictions")
     parser.add_argument(
         "--evaluations", type=Path, nargs="+", required=True,
         help="index.json of this predictor's scores, and of the rows beside it on the card",

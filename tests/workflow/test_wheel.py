@@ -58,7 +58,7 @@ def test_a_wheel_runs_the_pipeline_in_a_folder_with_a_config(site, tmp_path):
     bundle = folder / "results/predictors/rsvp-m/seed0/bundle"
     write_lossless(folder / "a.avi", moving_squares(1))
     made = rsvp("predict", "a.avi", "--predictor", str(bundle), "--out", "out")
-    assert made.splitlines() == ["out/a.mp4"] and (folder / "out/a.mp4").exists()
+    assert "out/a.mp4" in made and (folder / "out/a.mp4").exists()
     assert "Nothing to be done" in rsvp("why", "--configfile", "mine.yaml")
     assert "Nothing is orphaned" in rsvp("orphans", "--configfile", "mine.yaml")
     assert sorted(site.rglob("*")) == before

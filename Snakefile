@@ -10,16 +10,22 @@ from jobs import ASIDE
 from plan import Plan
 from session import (
     ENVIRONMENT,
+    await_orphans,
+    begin,
+    check_wanted,
     forget_journals,
     hold_results,
     is_held,
+    limit_gpus,
     print_failures,
     print_verdict,
     run_own_code,
     speak_of,
     stop_in_one_line,
+    use_scratch,
 )
 
+begin(workflow.is_main_process)
 with stop_in_one_line():
     for file in workflow.overwrite_configfiles or ["config.yaml"]:
         check_config_file(file)
@@ -32,14 +38,16 @@ if not workflow.overwrite_configfiles:
 
 
 with stop_in_one_line():
-    PLAN = Plan(config, os.getcwd())
-run_own_code(PLAN.config)
-if workflow.is_main_process:
-    with stop_in_one_line():
-        PLAN.writes = True
+    PLAN = Plan(config, os.getcwd(), looks=workflow.is_main_process)
+run_own_code(PLAN.config, workflow.is_main_process)
+with stop_in_one_line():
+    if workflow.is_main_process:
         if is_held(PLAN.results):
             PLAN.state.jobs = ASIDE
         speak_of(PLAN)
+        limit_gpus(workflow)
+    else:
+        check_wanted(PLAN.results)
 
 
 workdir: PLAN.results
@@ -59,6 +67,10 @@ wildcard_constraints:
     seed=r"\d+",
 
 
+localrules:
+    all,
+
+
 include: "workflow/rules/data.smk"
 include: "workflow/rules/autoencoder.smk"
 include: "workflow/rules/diffusion.smk"
@@ -76,6 +88,8 @@ rule all:
 
 onstart:
     hold_results()
+    await_orphans(PLAN)
+    use_scratch(PLAN)
 
 
 onsuccess:

@@ -13,7 +13,16 @@ import pytest
 from rsvp.runtime import lock
 from rsvp.runtime.code import ROOT
 from rsvp.runtime.errors import UserError
-from rsvp.runtime.lock import STARTER, lock_folder
+from rsvp.runtime.files import atomic_path
+from rsvp.runtime.lock import (
+    REQUEUE,
+    RESULTS_LOCK,
+    RUN,
+    STARTER,
+    TIME_IS_UP,
+    await_orphan,
+    lock_folder,
+)
 
 # A stage that works until its starter has ended; "deaf" ones never look.
 STAGE = """
@@ -137,6 +146,104 @@ def test_a_starter_is_looked_for_on_its_own_machine_alone():
     assert not lock.is_orphan(holder | {"machine": "another"})
 
 
+def test_a_process_of_another_call_of_snakemake_is_an_orphan_on_any_machine(monkeypatch):
+    holder = {"process": 1, "machine": "another", "starter": 1, "run": "first"}
+    assert not lock.is_orphan(holder)
+    monkeypatch.setenv(RUN, "second")
+    assert lock.is_orphan(holder)
+    assert not lock.is_orphan(holder | {"run": "second"})
+    assert not lock.is_orphan(holder | {"run": None})
+
+
+def test_a_stage_ends_when_another_snakemake_takes_the_results_over(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(RUN, "first")
+    (tmp_path / ".snakemake").mkdir()
+    for content, ended in (("", False), ("first\n", False), ("second\n", True)):
+        (tmp_path / RESULTS_LOCK).write_text(content)
+        lock.working_run.cache_clear()
+        assert lock.starter_ended() == ended
+    with pytest.raises(SystemExit) as end:
+        lock.end_without_starter()
+    assert end.value.code == 1
+
+
+def test_a_new_call_of_snakemake_waits_for_orphans_alone(tmp_path, monkeypatch, start):
+    run = start("deaf")
+    await_orphan(tmp_path)  # its Snakemake lives
+    await_orphan(tmp_path / "none")
+    run.kill_snakemake()
+    monkeypatch.setattr(lock.lock_folder, "__defaults__", (0.5,))
+    with pytest.raises(UserError, match="whose Snakemake has ended"):
+        await_orphan(tmp_path)
+
+
+SQUEUE = """#!/bin/sh
+echo "$@" >> "$0.log"
+case "$*" in *"--jobs 7") echo RUNNING;; *) exit 1;; esac
+"""
+
+
+@pytest.mark.parametrize(("job", "waits"), [("7", True), ("8", False), (None, False)])
+def test_where_locks_hold_on_one_machine_alone_slurms_job_is_the_guard(
+    tmp_path, monkeypatch, job, waits
+):
+    """The other machine's process cannot be seen from here; its lock neither."""
+    squeue = tmp_path / "bin/squeue"
+    squeue.parent.mkdir()
+    squeue.write_text(SQUEUE)
+    squeue.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{squeue.parent}:{os.environ['PATH']}")
+    monkeypatch.setattr(lock, "LOOK_SECONDS", 0.1)
+    holder = {"process": 5, "machine": "another", "starter": 4, "run": "r", "job": job}
+    (tmp_path / ".lock").write_text(json.dumps(holder))
+    if waits:
+        with pytest.raises(UserError, match=r"process 5 on another in SLURM's job 7"):
+            lock_folder(tmp_path, patience=0.3)
+        monkeypatch.setenv("SLURM_JOB_ID", "7")  # put back into the queue, on this machine now
+    lock_folder(tmp_path).close()
+
+
+TIMED = """
+import signal, sys, time
+from pathlib import Path
+from rsvp.runtime.lock import end_without_starter, starter_ended
+from rsvp.runtime.main import run_stage, stage_parser
+
+def run(parsed, settings):
+    print("works", flush=True)
+    while not starter_ended():
+        time.sleep(0.05)
+    print("saves", flush=True)
+    end_without_starter()
+
+parser = stage_parser(None)
+parser.prog = "rsvp.stages.split"
+sys.argv += ["--settings", "settings.json", "--record", "made/run.json"]
+run_stage(parser, run)
+"""
+
+
+def test_a_stage_whose_time_is_up_saves_and_puts_its_job_back_into_the_queue(tmp_path):
+    (tmp_path / "settings.json").write_text("{}")
+    environment = os.environ | {REQUEUE: f"touch {tmp_path / 'back'}"}
+    command = [sys.executable, "-c", TIMED]
+    stage = subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True
+    )
+    assert stage.stdout.readline() == "works\n"
+    stage.send_signal(TIME_IS_UP)
+    assert stage.communicate()[0] == "saves\n"
+    assert stage.returncode == 128 + signal.SIGUSR1
+    assert (tmp_path / "back").exists()
+
+
+def test_temporary_files_name_their_machine(tmp_path):
+    with atomic_path(tmp_path / "index.json") as temporary:
+        assert temporary.name == f".index.json.{os.getpid()}@{lock.platform.node()}.tmp"
+        temporary.touch()
+
+
 def test_killed_holder_leaves_nothing_to_clear_up(tmp_path, start):
     run = start("deaf")
     os.kill(run.pid, signal.SIGKILL)
@@ -151,15 +258,20 @@ def test_half_written_files_of_dead_processes_go_when_the_folder_is_locked(tmp_p
     dead = subprocess.Popen(["true"])
     dead.wait()
     (tmp_path / "state").mkdir()
+    here = lock.platform.node()
     left = [
-        tmp_path / f".index.json.{dead.pid}.tmp",
-        tmp_path / "state" / f".state-000000009.safetensors.{dead.pid}.tmp",
+        tmp_path / f".index.json.{dead.pid}@{here}.tmp",
+        tmp_path / "state" / f".state-000000009.safetensors.{dead.pid}@{here}.tmp",
     ]
-    kept = [tmp_path / f".index.json.{os.getpid()}.tmp", tmp_path / ".mine.tmp"]
+    kept = [
+        tmp_path / f".index.json.{os.getpid()}@{here}.tmp",
+        tmp_path / f".index.json.{dead.pid}@another.tmp",
+        tmp_path / ".mine.tmp",
+    ]
     for path in left + kept:
         path.touch()
     lock_folder(tmp_path).close()
-    assert [path.exists() for path in left + kept] == [False, False, True, True]
+    assert [path.exists() for path in left + kept] == [False, False, True, True, True]
 
 
 def test_file_system_without_locks_is_one_line(tmp_path, monkeypatch):

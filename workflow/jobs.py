@@ -174,6 +174,10 @@ class Results:
         """Return the file that hands a job to its stage; Snakemake compares it by content."""
         return f"{self.jobs}/{job.folder}.json"
 
+    def handed(self, job: Job) -> dict[str, Any]:
+        """Return what the job's file says of it beside its settings."""
+        return self.read(self.file(job)).get("job", {})
+
     def hand_over(self, job: Job) -> None:
         """Write the job's file, so that Snakemake runs the job where its result is not current.
 
@@ -188,7 +192,7 @@ class Results:
         elif record or self.exists(job.result):
             planned = str(time.time_ns())
         else:
-            planned = self.read(file).get("job", {}).get("planned", "")
+            planned = self.handed(job).get("planned", "")
         values = job.values(planned)
         if self.read(file) != values:
             write_json(path, values)

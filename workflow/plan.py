@@ -28,7 +28,7 @@ from rsvp.data.sources import Source, content_hashes, list_sources, share_of, so
 from rsvp.models.autoencoders.kinds import KINDS, kind_module
 from rsvp.runtime.code import import_closure
 from rsvp.runtime.errors import UserError
-from rsvp.runtime.files import INDEX, read_network_index, sha256_of_file
+from rsvp.runtime.files import INDEX, read_network_index, sha256_of_file, sha256_of_text
 
 HASHES = f"{JOBS}/hashes"  # what content_hashes keeps between calls
 closure_of = cache(import_closure)
@@ -86,11 +86,15 @@ class Plan:
     Stages run in the results folder. Paths that the config gives relative to `base`, the folder
     where snakemake was started, become relative to the results folder: so a project that moves
     with its results and videos stays as fresh as it was.
+
+    Only a process that `looks` lists videos, reads what no job makes, and writes what jobs are
+    handed. On a cluster those of jobs find it written.
     """
 
-    def __init__(self, values: Mapping[str, Any], base: str) -> None:
+    def __init__(self, values: Mapping[str, Any], base: str, looks: bool = True) -> None:
         self.config = config = load(values)
         self.results = resolve_path(config.results, base)
+        self.scratch = scratch_of(config, base, self.results)
         self.predictors = unique(config.report.predictors)
         self.trained = unique(config.predictors[p].same_as or p for p in self.predictors)
         self.autoencoders = unique(config.predictors[p].autoencoder for p in self.predictors)
@@ -99,17 +103,22 @@ class Plan:
         self.threads = config.compute.threads
         self.measuring_threads = measuring_threads(config.compute)
         self.gpu = 0 if config.compute.device == "cpu" else 1
-        self.writes = False  # set in the process that plans; those of its jobs find files written
+        self.looks = looks
+        self.known: dict[str, Job] = {}
+        self.state = Results(self.results)
         localise_paths(config, base, self.results)
+        if looks:
+            self.look()
+
+    def look(self) -> None:
+        """Check the files that the config names and no job makes, and read their contents."""
         for name in self.datasets:
-            check_apart(self.results, config.datasets[name].path, name)
+            check_apart(self.results, self.config.datasets[name].path, name)
         check_results(self.results)
-        self.weights = weights_hashes(config, self.results)
+        self.weights = weights_hashes(self.config, self.results)
         self.starts = self.start_hashes()
         self.check_trained_with_weights()
         self.videos = {name: self.video_hashes(name) for name in self.datasets}
-        self.known: dict[str, Job] = {}
-        self.state = Results(self.results)
 
     def video_hashes(self, name: str) -> list[dict[str, str]]:
         """Content hashes of videos by id for each decode job; none for a generated set."""
@@ -237,10 +246,10 @@ class Plan:
                 name=" ".join(words),
                 folder=folder,
                 settings=stage_settings(self.config, stage, named, int(names.get("seed", 0))),
-                roots=self.roots(stage, names),
+                roots=self.roots(stage, names) if self.looks else (),
                 inputs=self.inputs(stage, names),
-                contents=self.contents(stage, names),
-                videos=self.videos_of(names) if stage == "decode" else None,
+                contents=self.contents(stage, names) if self.looks else {},
+                videos=self.videos_of(names) if self.looks and stage == "decode" else None,
                 lists=self.lists(stage, names),
             )
         return self.known[folder]
@@ -250,7 +259,7 @@ class Plan:
 
         def found(wildcards: Any) -> dict[str, Any]:
             job = self.job(stage, **dict(wildcards.items()))
-            if self.writes:
+            if self.looks:
                 self.state.hand_over(job)
             return {"settings": self.state.file(job), **job.inputs}
 
@@ -332,7 +341,9 @@ class Plan:
 
     def sources_flag(self, wildcards: Any) -> str:
         """The flag that says which videos a decode job reads."""
-        digest = self.job("decode", **dict(wildcards.items())).contents.get(VIDEOS)
+        job = self.job("decode", **dict(wildcards.items()))
+        contents = job.contents if self.looks else self.state.handed(job)["contents"]
+        digest = contents.get(VIDEOS)
         return f"--sources-digest {digest}" if digest else self.videos_flag(wildcards)
 
     def videos_flag(self, wildcards: Any) -> str:
@@ -346,6 +357,10 @@ class Plan:
         inputs = self.job("predict", **dict(wildcards.items())).inputs
         indexes = [*inputs["autoencoder"], *inputs["denoiser"]]
         return [index.replace(INDEX, "weights.safetensors") for index in indexes]
+
+    def records(self, wildcards: Any) -> list[str]:
+        """The run records of all stages before the report, beside their results."""
+        return self.report_inputs["records"]
 
     def has_semantics(self, autoencoder: str) -> bool:
         """Check whether an autoencoder has scene, object and motion."""
@@ -427,6 +442,14 @@ class Plan:
 def index_of(stage: str, **names: Any) -> str:
     """The index that a stage makes under some names."""
     return f"{FOLDERS[stage].format(**names)}/{INDEX}"
+
+
+def scratch_of(config: Config, base: str, results: str) -> Path | None:
+    """The folder that the config's `scratch` holds for one results folder."""
+    if config.scratch is None:
+        return None
+    name = f"{os.path.basename(results)}-{sha256_of_text(results)[:8]}"
+    return Path(resolve_path(config.scratch, base), name)
 
 
 def unique(names: Iterable[Any]) -> list[Any]:

@@ -3,25 +3,37 @@
 import argparse
 import fcntl
 import os
+import platform
 import re
+import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
 
 import yaml
 from config_file import check_config_file
 from jobs import RECORD, counted, other_versions
-from plan import Plan
+from plan import TRAININGS, Plan
 
 from rsvp.config.schema import Config
 from rsvp.runtime.code import ROOT
 from rsvp.runtime.errors import BAD_INPUT, UserError
 from rsvp.runtime.files import read_yaml
+from rsvp.runtime.gpus import visible_gpus
 from rsvp.runtime.journal import JOURNAL, SAVE_SECONDS, forget
-from rsvp.runtime.lock import STARTER, no_locks
+from rsvp.runtime.lock import (
+    REQUEUE,
+    RESULTS_LOCK,
+    RUN,
+    STARTER,
+    await_orphan,
+    is_superseded,
+    no_locks,
+)
 from rsvp.runtime.main import STARTED, STOPPED, denied_message
 from rsvp.runtime.record import running_versions
 
@@ -29,8 +41,8 @@ from rsvp.runtime.record import running_versions
 # Snakemake would take braces in the project's path for wildcards.
 ENVIRONMENT = f"{Path(__file__).parents[1]}/envs/rsvp.yaml".replace("{", "{{").replace("}", "}}")
 MOST_LINES = 10
-LOCK = ".snakemake/rsvp.lock"
 BEGAN = time.time()
+START = "RSVP_START"  # the folder where the user started snakemake
 
 
 @contextmanager
@@ -68,7 +80,39 @@ def merge(config: dict[str, Any], more: Mapping[str, Any]) -> None:
             config[key] = dict(value) if isinstance(value, Mapping) else value
 
 
-def run_own_code(config: Config) -> None:
+def begin(is_main: bool) -> None:
+    """Go to the folder where the user started snakemake, and name this call of it.
+
+    On a cluster each job is a snakemake, which may start in another folder. The scheduler's signal
+    that time is up is meant for the stage below it alone.
+    """
+    if is_main:
+        started = datetime.now().isoformat(" ", "seconds")
+        os.environ[RUN] = f"process {os.getpid()} on {platform.node()}, since {started}"
+        os.environ[START] = os.getcwd()
+        return
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    os.chdir(os.environ.get(START, os.getcwd()))
+    if job := os.environ.get("SLURM_JOB_ID"):
+        os.environ.setdefault(REQUEUE, f"scontrol requeue {job}")
+
+
+def check_wanted(results: str) -> None:
+    """UserError in a job of a snakemake that another one has taken the results over from.
+
+    Before anything that the other one made is removed.
+    """
+    if is_superseded(Path(results)):
+        raise UserError(f"{results}: another snakemake works here since this job was submitted")
+
+
+def limit_gpus(workflow: Any) -> None:
+    """Let no more jobs run at once here than there are GPUs, unless --resources says how many."""
+    if "gpu" not in workflow.global_resources and (names := visible_gpus()):
+        workflow.register_resource("gpu", len(names))
+
+
+def run_own_code(config: Config, is_main: bool) -> None:
     """Make the rules' "$PYTHON" -m rsvp.… the running interpreter with the code of this clone.
 
     As environment variables, since Snakemake would count a changed parameter as a reason to rerun.
@@ -80,7 +124,8 @@ def run_own_code(config: Config) -> None:
     os.environ[STARTER] = str(os.getpid())  # a stage ends when this process has
     os.environ[SAVE_SECONDS] = str(config.compute.save_seconds)
     # How often all bars are drawn: in a log file they should not drown the rest.
-    os.environ.setdefault("TQDM_MININTERVAL", "0.5" if sys.stderr.isatty() else "10")
+    if not is_main or "TQDM_MININTERVAL" not in os.environ:
+        os.environ["TQDM_MININTERVAL"] = "0.5" if sys.stderr.isatty() else "10"
 
 
 def speak_of(plan: Plan) -> None:
@@ -115,11 +160,41 @@ def forget_journals(plan: Plan) -> None:
 def hold_results() -> None:
     """Take this results folder for as long as the process lives, or say who has it."""
     with stop_in_one_line():
-        stream = lock_results(Path(LOCK))
+        stream = lock_results(Path(RESULTS_LOCK))
         stream.truncate(0)
-        stream.write(f"{os.getpid()}\n")
+        stream.write(f"{os.environ[RUN]}\n")
         stream.flush()
     HELD.append(stream)
+
+
+def await_orphans(plan: Plan) -> None:
+    """Wait for stages of a call of snakemake that was killed, which may run on other machines.
+
+    Snakemake removes the outputs of what it is about to run: nobody may be writing them.
+    """
+    with stop_in_one_line():
+        for job in plan.known.values():
+            if not Path(job.folder, RECORD).exists():
+                await_orphan(Path(job.folder))
+
+
+def use_scratch(plan: Plan) -> None:
+    """Make what is large, and what only resumes a stage, links into the config's scratch folder.
+
+    Where that was emptied since, links lead to empty folders.
+    """
+    if plan.scratch is None:
+        return
+    with stop_in_one_line():
+        for job in plan.known.values():
+            whole = job.stage in ("decode", "cache_latents")
+            if not whole and job.stage not in TRAININGS:
+                continue
+            link = Path(job.folder, "" if whole else "state")
+            Path(plan.scratch, link).mkdir(parents=True, exist_ok=True)
+            if not link.exists():
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.symlink_to(Path(plan.scratch, link))
 
 
 def is_held(results: str) -> bool:
@@ -127,7 +202,7 @@ def is_held(results: str) -> bool:
 
     What its jobs are handed may not change under them: a dry run then plans beside it.
     """
-    path = Path(results, LOCK)
+    path = Path(results, RESULTS_LOCK)
     if not path.exists():
         return False
     try:
@@ -150,7 +225,7 @@ def lock_results(path: Path) -> TextIO:
             raise UserError(no_locks(os.path.abspath(path), error)) from None
         stream.seek(0)
         raise UserError(
-            f"{path.resolve().parents[1]}: another snakemake (process {stream.read().strip()})"
+            f"{path.resolve().parents[1]}: another snakemake ({stream.read().strip()})"
             " works in this results folder; wait for it or stop it"
         ) from None
     return stream

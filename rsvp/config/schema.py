@@ -507,6 +507,8 @@ class Config(Section):
 
     # The folder of all that is made.
     results: Text = "results"
+    # A folder on another disk, which all nodes see: states, frames and latents lie there.
+    scratch: Text | None = None
     datasets: dict[Name, Dataset] = {}
     autoencoders: dict[Name, Autoencoder] = {}
     predictors: dict[Name, Predictor] = {}

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import platform
 import re
 import shutil
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import yaml
 
 from rsvp.runtime.errors import UserError
 
-TEMPORARY = re.compile(r"\..+\.(\d+)\.tmp")  # as `atomic_path` calls them; the process's number
+TEMPORARY = re.compile(r"\..+\.(\d+)@(.+)\.tmp")  # as `atomic_path` calls them: process, machine
 INDEX = "index.json"  # beside a stage's big files: what they are, and their hashes
 
 
@@ -26,7 +27,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}@{platform.node()}.tmp")
     try:
         yield temporary
         descriptor = os.open(temporary, os.O_RDONLY)
@@ -40,10 +41,13 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Remove the temporary files of `atomic_path` that killed processes left in `folder`."""
+    """Remove the temporary files of `atomic_path` that killed processes left in `folder`.
+
+    Those of another machine are left, since nobody can look there whether their process lives.
+    """
     for path in folder.glob(".*.tmp"):
         found = TEMPORARY.fullmatch(path.name)
-        if found and not is_running(int(found[1])):
+        if found and found[2] == platform.node() and not is_running(int(found[1])):
             path.unlink(missing_ok=True)
 
 

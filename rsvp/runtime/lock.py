@@ -1,4 +1,8 @@
-"""One run per folder, and none that outlives its starter. Loads without torch."""
+"""One run per folder, and none that outlives what started it. Loads without torch.
+
+On one machine a stage belongs to the process that started it. On a cluster it belongs to a call of
+snakemake (`RUN`), whose name stands in the lock of the results folder, and maybe to a job of SLURM.
+"""
 
 import errno
 import fcntl
@@ -6,8 +10,12 @@ import json
 import logging
 import os
 import platform
+import shlex
+import signal
+import subprocess
 import sys
 import time
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -15,6 +23,11 @@ from rsvp.runtime.errors import FAILED, UserError
 from rsvp.runtime.files import is_running, remove_temporaries
 
 STARTER = "RSVP_STARTER"  # the process number of what started a stage; unset for one run by hand
+RUN = "RSVP_RUN"  # the call of snakemake that a stage works for; unset for one run by hand
+REQUEUE = "RSVP_REQUEUE"  # a command that puts the scheduler's job of a stage back into its queue
+RESULTS_LOCK = ".snakemake/rsvp.lock"  # below the results folder: the call that works there
+TIME_IS_UP = signal.SIGUSR1  # from the scheduler, some time before it ends the job
+LOOK_SECONDS = 5.0  # between looks at the lock of the results folder
 PARENT = os.getppid()
 PATIENCE = 60.0  # seconds that an orphan gets to save and end
 logger = logging.getLogger(__name__)
@@ -31,11 +44,13 @@ def lock_folder(folder: Path, patience: float = PATIENCE) -> TextIO:
     stream = open(folder / ".lock", "a+", encoding="utf-8")  # noqa: SIM115  held until the end
     deadline = time.monotonic() + patience
     waits = False
-    while not try_lock(stream):
+    while not (locked := try_lock(stream)) or job_runs(read_holder(stream)):
         holder = read_holder(stream)
         name = f"process {holder.get('process', 'unknown')} on {holder.get('machine', 'unknown')}"
+        name += f" in SLURM's job {holder['job']}" if holder.get("job") else ""
+        left = locked or is_orphan(holder)  # by its Snakemake
         # A holder that has just begun has not written itself down yet.
-        if time.monotonic() > deadline or (holder and not is_orphan(holder)):
+        if time.monotonic() > deadline or (holder and not left):
             orphan = ", whose Snakemake has ended" if waits else ""
             raise UserError(
                 f"{folder}: another run works here ({name}{orphan}); wait for it or stop it"
@@ -45,14 +60,25 @@ def lock_folder(folder: Path, patience: float = PATIENCE) -> TextIO:
                 "%s: waiting for %s, whose Snakemake has ended, to save and end", folder, name
             )
             waits = True
-        time.sleep(0.1)
+        time.sleep(LOOK_SECONDS if locked else 0.1)
     stream.truncate(0)
     holder = {"process": os.getpid(), "machine": platform.node(), "starter": starter()}
+    holder |= {"run": os.environ.get(RUN), "job": os.environ.get("SLURM_JOB_ID")}
     stream.write(json.dumps(holder))
     stream.flush()
     for written in (folder, folder / "state"):
         remove_temporaries(written)
     return stream
+
+
+def await_orphan(folder: Path) -> None:
+    """Wait for an orphan that works in `folder`, as `lock_folder` does; leave others alone."""
+    lock = folder / ".lock"
+    if lock.exists():
+        with open(lock, encoding="utf-8") as stream:
+            holder = read_holder(stream)
+        if holder and is_orphan(holder):
+            lock_folder(folder).close()
 
 
 def try_lock(stream: TextIO) -> bool:
@@ -84,9 +110,31 @@ def read_holder(stream: TextIO) -> dict[str, Any]:
 
 
 def is_orphan(holder: dict[str, Any]) -> bool:
-    """Check whether a process of this machine has lost the Snakemake that started it."""
-    process = holder.get("starter")
-    return process is not None and holder["machine"] == platform.node() and not is_running(process)
+    """Check whether a process has lost the Snakemake that it works for.
+
+    Its starter can be looked for on this machine. Of another machine's process the call of
+    snakemake is compared with the one that this process works for: a results folder has one.
+    """
+    process, run = holder.get("starter"), holder.get("run")
+    if process is not None and holder["machine"] == platform.node() and not is_running(process):
+        return True
+    return None not in (run, os.environ.get(RUN)) and run != os.environ[RUN]
+
+
+def job_runs(holder: dict[str, Any]) -> bool:
+    """Check whether the SLURM job of a holder on another machine still runs.
+
+    Locks of some file systems hold on each machine alone: there the job is all that can be asked.
+    """
+    job = holder.get("job")
+    if not job or job == os.environ.get("SLURM_JOB_ID") or holder["machine"] == platform.node():
+        return False
+    command = ["squeue", "--noheader", "--format=%T", "--jobs", job]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return answer.stdout.strip() in ("RUNNING", "COMPLETING", "SUSPENDED")
 
 
 def starter() -> int | None:
@@ -96,14 +144,52 @@ def starter() -> int | None:
 
 
 def starter_ended() -> bool:
-    """Check whether what started this stage has ended since."""
+    """Check whether this stage should save and end: its starter has ended, or its time is up."""
     process = starter()
     # A parent's death shows at once in the parent's number, even while it is still a zombie.
-    return process is not None and (os.getppid() != PARENT or not is_running(process))
+    alone = process is not None and (os.getppid() != PARENT or not is_running(process))
+    return alone or is_superseded() or bool(SIGNALLED)
 
 
 def end_without_starter() -> None:
-    """End this process, all work of which is saved, if what started it has ended."""
+    """End this process, all work of which is saved, if it should."""
+    if SIGNALLED:
+        logger.warning("the job's time is up: saved, and ending")
+        sys.exit(128 + TIME_IS_UP)
     if starter_ended():
         logger.warning("what started this stage has ended: saved, and ending too")
         sys.exit(FAILED)
+
+
+def is_superseded(results: Path = Path()) -> bool:
+    """Check whether another call of snakemake works in the results folder than this process's."""
+    run = os.environ.get(RUN)
+    if run is None:
+        return False
+    return working_run(results, time.monotonic() // LOOK_SECONDS) not in ("", run)
+
+
+@lru_cache(maxsize=1)
+def working_run(results: Path, moment: float) -> str:
+    """Return the call of snakemake that took a results folder last; looks once in a moment."""
+    try:
+        return (results / RESULTS_LOCK).read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
+
+
+def watch_the_time() -> None:
+    """Note the signal that the job's time is up, where a stage looks when it saves."""
+    signal.signal(TIME_IS_UP, lambda number, frame: SIGNALLED.append(number))
+
+
+def put_back(code: int) -> None:
+    """Put the job of a stage that ended since its time was up back into the scheduler's queue.
+
+    Without a command for that, or where it fails, the job has failed: Snakemake may retry it.
+    """
+    if code == 128 + TIME_IS_UP and (command := os.environ.get(REQUEUE)):
+        subprocess.run(shlex.split(command), timeout=60)
+
+
+SIGNALLED: list[int] = []

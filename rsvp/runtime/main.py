@@ -18,7 +18,8 @@ from rsvp.config.stages import Settings, read_settings
 from rsvp.runtime.code import code_digest
 from rsvp.runtime.errors import BAD_INPUT, FAILED, UserError, one_line
 from rsvp.runtime.files import read_json, sha256_of_file, write_json
-from rsvp.runtime.lock import lock_folder
+from rsvp.runtime.gpus import hold_gpus
+from rsvp.runtime.lock import lock_folder, put_back, watch_the_time
 from rsvp.runtime.record import run_record, save_usage, total_usage
 
 # Options of mallopt (malloc.h).
@@ -77,15 +78,18 @@ def run_stage(
     module = parser.prog if parser.prog.startswith("rsvp.") else f"rsvp.stages.{stage_name()}"
     state = getattr(parsed, "state", None)
     tune_malloc()
+    watch_the_time()
     try:
         with clean_exit():
             start_logging(parsed.log)
             # To the end of the process: who takes the folder over finds nobody who works in it.
-            _held = lock_folder(parsed.record.parent)
+            held = lock_folder(parsed.record.parent)
             values = read_json(parsed.settings)
             job = {"roots": [module], "code": None} | values.pop("job", {})
             settings = read_settings(values)
             check_code(job["roots"], job["code"])
+            # A stage that runs a network is handed its device.
+            _gpus = hold_gpus(1) if values.get("compute", {}).get("device", "cpu") != "cpu" else []
             # A record of before must not stand beside outputs that are about to change.
             parsed.record.unlink(missing_ok=True)
             parsed.code = job["code"]
@@ -96,7 +100,9 @@ def run_stage(
                 usage = total_usage(save_usage(state))
             files = {"inputs": inputs, "outputs": output_names(parsed, inputs)}
             write_json(parsed.record, run_record(values, job) | files | usage | results)
+            held.truncate(0)
     except SystemExit as end:
+        put_back(end.code)
         leave(end.code)
     leave(0)
 

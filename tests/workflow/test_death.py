@@ -82,7 +82,7 @@ def test_second_run_on_the_same_results_is_refused_with_the_first_ones_number(mo
     run = PausedRun(moved, targets=(INDEX,), step=SHORT + 1)
     answer = moved.snakemake(INDEX)
     assert answer.code == 2
-    assert f"another snakemake (process {run.process.pid}) works in this" in answer.errors[-1]
+    assert f"another snakemake (process {run.process.pid} on " in answer.errors[-1]
     # A plan with another config does not change what its jobs are handed.
     files = moved.folder.glob("results/.snakemake/rsvp/**/*.json")
     handed = {path: path.read_bytes() for path in files}

@@ -303,12 +303,12 @@ def test_results_folder_is_held_by_one_run(project):
     lock.parent.mkdir(parents=True)
     target = "datasets/shapes/videos/index.json"
     with lock.open("w") as stream:
-        stream.write("4321\n")
+        stream.write("process 4321 on another\n")
         stream.flush()
         fcntl.flock(stream, fcntl.LOCK_EX)
         answer = project.snakemake(target)
         assert answer.code == 2
-        assert "another snakemake (process 4321)" in answer.errors[0]
+        assert "another snakemake (process 4321 on another) works" in answer.errors[0]
         assert "Traceback" not in answer.text
         assert project.snakemake("-n", target).code == 0
 

@@ -1,5 +1,6 @@
 """Real runs of the data stages on small videos: what is made, what is rejected."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -80,3 +81,20 @@ def test_too_many_bad_files_stop_the_run_with_one_line_at_the_end(project):
     assert answer.errors[-1].startswith("rsvp split: "), answer.text
     assert "max_rejected_fraction" in answer.errors[-1]
     assert "Traceback" not in answer.text
+
+
+def test_frames_and_states_lie_in_the_scratch_folder(project, tmp_path):
+    write_config(project, CONFIG | {"scratch": str(tmp_path / "large disk")})
+    make_videos(project.folder / "videos")
+    assert project.snakemake(INDEX).code == 0
+    frames = project.folder / "results/datasets/tiny/frames/0"
+    state = project.folder / "results/predictors/rsvp-m/seed0/state"
+    (folder,) = (tmp_path / "large disk").iterdir()
+    assert frames.resolve() == folder / "datasets/tiny/frames/0"
+    assert list(frames.glob("frames-*.safetensors"))
+    assert state.resolve() == folder / "predictors/rsvp-m/seed0/state" and state.is_dir()
+    assert "Nothing to be done" in project.snakemake(INDEX).text
+    shutil.rmtree(folder)
+    answer = project.snakemake(INDEX, "--forcerun", "decode")
+    assert answer.code == 0 and answer.rules == {"decode": 3, "split": 1}, answer.text
+    assert list(frames.glob("frames-*.safetensors"))

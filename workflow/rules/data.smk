@@ -19,7 +19,7 @@ rule generate_videos:
         "datasets/{dataset}/videos/benchmark.tsv"
     conda:
         ENVIRONMENT
-    threads: workflow.cores or 1
+    threads: 8
     message:
         "Generate the videos of {wildcards.dataset}"
     shell:

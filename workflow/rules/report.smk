@@ -27,7 +27,7 @@ rule report:
     input:
         unpack(PLAN.handed("report")),
         # A record alone makes no report stale.
-        records=ancient(PLAN.report_inputs["records"]),
+        records=ancient(PLAN.records),
     output:
         page=report(
             "report/report.html",

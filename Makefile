@@ -2,6 +2,7 @@
 # make weights  downloads what the config's `weights` name: LPIPS and FVD need them
 # make test     the tests
 # make soak     the long tests: runs that are killed again and again
+# make test-slurm  the tiny pipeline through a SLURM of its own; needs root and Debian's packages
 # make why      what would run, and why
 # make orphans  lists results that no row of the config needs
 # Another config for all but the demo: CONFIG=FILE; other flags for snakemake: ARGS='--cores 4'
@@ -11,7 +12,7 @@ CONFIG ?= config.yaml
 BIN := $(VENV)/bin
 FLAGS = --configfile '$(CONFIG)' $(ARGS)
 
-.PHONY: demo check-demo weights test soak why orphans lint environment
+.PHONY: demo check-demo weights test soak test-slurm why orphans lint environment
 
 demo: environment
 	$(BIN)/snakemake $(ARGS)
@@ -31,6 +32,10 @@ test: environment
 # Twenty kills at random moments, in each of two runs; takes about twenty minutes.
 soak: environment
 	$(BIN)/python -m pytest -m soak -n 0 -s
+
+# Packages are unpacked into a scratch folder, and daemons stopped at the end; about eight minutes.
+test-slurm: environment
+	$(BIN)/python -m pytest -m slurm -n 0 tests/slurm
 
 why: environment
 	@PYTHONPATH=. $(BIN)/python workflow/why.py $(FLAGS)

@@ -1,0 +1,178 @@
+"""The tiny pipeline as jobs of a real SLURM that interrupts them; the bits of a local run.
+
+`make test-slurm`. Needs root and Debian's packages; about eight minutes.
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from kills import compare, saved
+from one_node import HOST, OneNode, one_node, processes_of, unpack
+from projects import ROOT, Answer, Project
+from tiny import CONFIG, tiny_project
+
+pytestmark = pytest.mark.slurm
+STAGE = "train_diffusion"
+STEPS = 3000  # so that there is a middle to be interrupted in
+# Keys of a site, and less patience, since all is on one disk.
+SITE = {"latency-wait": 5}
+SITES = {
+    "slurm": {"slurm-status-command": "squeue", "slurm-init-seconds-before-status-checks": 3},
+    "cluster-generic": {},
+}
+PATIENCE = 120
+
+
+@pytest.fixture(scope="module")
+def slurm():
+    """A SLURM that runs while this module's tests do, with Snakemake's plugins beside it."""
+    folder = Path(tempfile.mkdtemp(prefix="rsvp-slurm-"))
+    try:
+        if reason := unpack(folder):
+            pytest.skip(reason)
+        pins = re.findall(
+            r"^snakemake-executor-plugin\S+", (ROOT / "envs/constraints.txt").read_text(), re.M
+        )
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target"]
+        subprocess.run([*command, str(folder / "plugins"), *pins], check=True)
+        with one_node(folder) as node:
+            node.environment["PYTHONPATH"] = str(folder / "plugins")
+            yield node
+        assert not list(processes_of(folder))
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory) -> Project:
+    """The project whose results a run on this machine alone made."""
+    project = tiny_project(tmp_path_factory.mktemp("local") / "project")
+    values = yaml.safe_load(yaml.safe_dump(CONFIG))
+    values["compute"] |= {"device": "auto", "save_seconds": 2}
+    values["predictors"]["rsvp-m"]["steps"] = STEPS
+    (project.folder / "config.yaml").write_text(yaml.safe_dump(values))
+    for profile, keys in SITES.items():
+        path = project.folder / f"profiles/{profile}/config.yaml"
+        path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | SITE | keys))
+    shutil.copytree(project.folder, project.folder.with_name("untouched"))
+    answer = project.snakemake()
+    assert answer.code == 0, answer.text
+    return project
+
+
+class Call:
+    """A call of snakemake that submits to SLURM from the project's folder."""
+
+    def __init__(self, node: OneNode, project: Project, profile: str, *flags: str) -> None:
+        command = [sys.executable, "-m", "snakemake", "--workflow-profile", profile, *flags]
+        self.output = project.folder / f"output-{time.monotonic_ns()}.txt"
+        with self.output.open("w") as output:
+            self.process = subprocess.Popen(
+                command, cwd=project.folder, env=node.environment, stdout=output,
+                stderr=subprocess.STDOUT,
+            )  # fmt: skip
+
+    def wait(self) -> Answer:
+        """Return the exit code and the output when the call has ended."""
+        code = self.process.wait(900)
+        return Answer(code, self.output.read_text())
+
+
+class Training:
+    """The training that is interrupted: the newest job of its rule, and what it saved."""
+
+    def __init__(self, node: OneNode, project: Project) -> None:
+        self.node, self.project, self.done = node, project, 0
+
+    @property
+    def job(self) -> str:
+        """The number of the newest job; "" while there is none."""
+        lines = self.node.ask("squeue", "--states=all", "-ho", "%i %k").splitlines()
+        return max((line.split()[0] for line in lines if STAGE in line), key=int, default="")
+
+    def advance(self) -> str:
+        """Wait until it has saved more steps than before; return its job."""
+        self.node.wait_for(lambda: saved(self.project, STAGE)[0] > self.done, PATIENCE)
+        self.done = saved(self.project, STAGE)[0]
+        assert self.done < STEPS, "it ended before it could be interrupted"
+        return self.job
+
+    def restart(self, job: str) -> None:
+        """Let a job that was put back into the queue start now, not after two minutes."""
+        self.node.wait_for(lambda: self.node.state(job) == "PENDING", PATIENCE)
+        self.node.ask("scontrol", "update", f"JobId={job}", "StartTime=now", "TimeLimit=60")
+
+
+def preempt(training: Training) -> None:
+    """SLURM puts a job back as it does for another one that goes before."""
+    job = training.advance()
+    training.node.ask("scontrol", "requeue", job)
+    training.restart(job)
+
+
+def meet_the_limit(training: Training) -> None:
+    """SLURM says that the time is nearly up; the stage puts its job back."""
+    job = training.advance()
+    training.node.ask("scontrol", "update", f"JobId={job}", "TimeLimit=3")
+    training.restart(job)
+
+
+def lose_the_node(training: Training) -> None:
+    """The node goes down, and comes back."""
+    job = training.advance()
+    training.node.ask("scontrol", "update", f"NodeName={HOST}", "State=DOWN", "Reason=test")
+    training.node.wait_for(lambda: training.node.state(job) == "PENDING", PATIENCE)
+    training.node.ask("scontrol", "update", f"NodeName={HOST}", "State=RESUME")
+    training.restart(job)
+
+
+def cancel(training: Training) -> None:
+    """A person cancels the job; Snakemake tries again."""
+    job = training.advance()
+    training.node.ask("scancel", job)
+    training.node.wait_for(lambda: int(training.job) > int(job), PATIENCE)
+
+
+def test_pipeline_that_slurm_interrupts_ends_with_the_bits_of_a_local_run(slurm, local):
+    project = Project(local.folder.with_name("untouched"))
+    call = Call(slurm, project, "slurm")
+    training = Training(slurm, project)
+    for interrupt in (preempt, meet_the_limit, lose_the_node, cancel):
+        interrupt(training)
+        assert call.process.poll() is None, call.wait().text
+    job = training.advance()
+    call.process.kill()
+    answer = Call(slurm, project, "slurm").wait()
+    assert answer.code == 0, answer.text
+    assert "Traceback" not in answer.text
+    assert slurm.state(job) in ("FAILED", "COMPLETED"), "ended by itself"
+    log = (project.folder / "results/predictors/rsvp-m/seed0/run.json").read_text()
+    assert compare(project.folder / "results", local.folder / "results") > 50, log
+    logs = [path.read_text() for path in project.folder.glob("results/**/log.txt")]
+    assert set(re.findall(r"rsvp\.runtime\.gpus: GPU (\S+)", "".join(logs))) == {"0", "1"}
+    assert "Nothing to be done" in project.snakemake("-n").text
+
+
+def test_commands_of_another_scheduler(slurm, local, tmp_path):
+    project = Project(shutil.copytree(local.folder, tmp_path / "generic"))
+    shutil.rmtree(project.folder / "results")
+    answer = Call(slurm, project, "cluster-generic", "datasets/tiny/index.json").wait()
+    assert answer.code == 0, answer.text
+    for name in ("clips.csv", "index.json"):
+        made, expected = (p.folder / "results/datasets/tiny" / name for p in (project, local))
+        assert made.read_bytes() == expected.read_bytes()
+
+
+def test_reason_of_a_failed_job_stands_at_the_end(slurm, local, tmp_path):
+    project = Project(shutil.copytree(local.folder, tmp_path / "failing"))
+    flags = ["--retries", "0", "--config", "predictors={rsvp-m: {learning_rate: 1.0e+9}}"]
+    answer = Call(slurm, project, "slurm", "predictors/rsvp-m/seed0/index.json", *flags).wait()
+    assert answer.code != 0
+    assert "not finite" in answer.errors[-1] or " is nan at step" in answer.errors[-1], answer.text

@@ -43,6 +43,7 @@ ENVIRONMENT = f"{Path(__file__).parents[1]}/envs/rsvp.yaml".replace("{", "{{").r
 MOST_LINES = 10
 BEGAN = time.time()
 START = "RSVP_START"  # the folder where the user started snakemake
+HOME = "RSVP_HOME"  # the folder of the Snakefile and the profiles
 
 
 @contextmanager
@@ -90,6 +91,7 @@ def begin(is_main: bool) -> None:
         started = datetime.now().isoformat(" ", "seconds")
         os.environ[RUN] = f"process {os.getpid()} on {platform.node()}, since {started}"
         os.environ[START] = os.getcwd()
+        os.environ[HOME] = str(Path(__file__).parents[1])
         return
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     os.chdir(os.environ.get(START, os.getcwd()))

@@ -1,7 +1,7 @@
 """Say in one screen what works here, and what to do about what does not.
 
 The GPU, the scheduler and its limits, the results folder's locks and room, the versions. Run it
-where you start snakemake, and once in a job (`srun --gpus=1 python -m rsvp.commands.doctor`).
+where you start snakemake, and once in a job (`srun --gpus=1 rsvp doctor`).
 """
 
 import argparse

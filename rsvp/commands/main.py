@@ -13,6 +13,7 @@ COMMANDS = {  # modules beside this one
     "predict": "continue videos with a trained predictor",
     "compare": "score predictions made elsewhere",
     "weights": "download the networks of LPIPS and FVD that a config names",
+    "doctor": "say what works on this machine, and what to do about what does not",
 }
 WORKFLOW = {  # arguments of Python in the workflow's folder
     "run": (("-m", "snakemake", "--snakefile", "Snakefile"),

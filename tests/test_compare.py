@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from argparse import Namespace
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,9 @@ import pytest
 from skimage.metrics import peak_signal_noise_ratio
 
 from rsvp.commands import compare
+from rsvp.data import folders as data_folders
+from rsvp.data.sources import Source
+from rsvp.data.videos import write_video
 from rsvp.runtime.errors import UserError
 
 CLIPS, FRAMES, CONTEXT, SIZE = 12, 16, 4, 32
@@ -44,7 +48,7 @@ def run(folder: Path, protocol: str = "prediction", **changed: object) -> pd.Dat
     """The lines of results.csv."""
     arguments = {
         "real": folder / "real",
-        "predicted": [folder / "mine"],
+        "predicted": [[folder / "mine"]],
         "protocol": protocol,
         "out": folder / "out",
         "config": None,
@@ -57,7 +61,9 @@ def run(folder: Path, protocol: str = "prediction", **changed: object) -> pd.Dat
         "range": None,
         "device": "cpu",
     }
-    compare.run(Namespace(**arguments | changed))
+    arguments |= changed
+    arguments["predicted"] = [list(map(str, words)) for words in arguments["predicted"]]
+    compare.run(Namespace(**arguments))
     return pd.read_csv(folder / "out" / "results.csv")
 
 
@@ -112,7 +118,7 @@ def test_folders_are_trajectories(folders: Path) -> None:
     shutil.copytree(folders / "mine", folders / "again")
     for path in (folders / "again").iterdir():
         np.save(path, 255 - np.load(path))
-    table = run(folders, predicted=[folders / "again", folders / "mine"])
+    table = run(folders, predicted=[[folders / "again", folders / "mine"]])
     single = value(table, "again", "psnr")
     best = value(table, "again", "psnr", "best")
     assert best == pytest.approx(value(run(folders), "mine", "psnr"))
@@ -120,8 +126,110 @@ def test_folders_are_trajectories(folders: Path) -> None:
     assert not np.isnan(value(table, "again", "crps", "all"))
 
 
+def offset(folder: Path, name: str, by: int) -> Path:
+    """Predictions that are off by another noise."""
+    (folder / name).mkdir(parents=True)
+    for path in sorted((folder / "real").iterdir()):
+        real, random = np.load(path), np.random.default_rng([by, len(name)])
+        noise = random.integers(-by, by + 1, real.shape)
+        np.save(folder / name / path.name, np.clip(real + noise, 0, 255).astype(np.uint8))
+    return folder / name
+
+
+def clip_psnr(folder: Path, name: str) -> np.ndarray:
+    """The mean over future frames of each clip, by scikit-image."""
+    pairs = [(np.load(path), np.load(folder / name / path.name))
+             for path in sorted((folder / "real").iterdir())]  # fmt: skip
+    return np.array([
+        np.mean([peak_signal_noise_ratio(real[t], mine[t]) for t in range(CONTEXT, FRAMES)])
+        for real, mine in pairs
+    ])  # fmt: skip
+
+
+def test_methods_are_compared_with_each_other(folders: Path) -> None:
+    """Names are given, or whole: dots stay, and links are not followed."""
+    offset(folders, "worse/v1.2", 20)
+    (folders / "a.link").symlink_to("mine")
+    words = [[folders / "a.link"], [folders / "worse" / "v1.2"], [f"same={folders / 'mine'}"]]
+    table = run(folders, predicted=words)
+    assert set(table["row"]) == {"a.link", "v1.2", "same", "real.copy-last"}
+    compared = pd.read_csv(folders / "out" / "comparisons.csv")
+    pairs = compared[compared["metric"] == "psnr"].set_index(["predictor", "other"])
+    assert len(pairs) == 3 * 3
+    line, first = pairs.loc[("a.link", "v1.2")], clip_psnr(folders, "mine")
+    difference = first - clip_psnr(folders, "worse/v1.2")
+    assert line["value"] == pytest.approx(difference.mean(), abs=1e-4)
+    assert line["median"] == pytest.approx(np.median(difference), abs=1e-4)
+    assert (line["verdict"], line["clips"]) == ("better", CLIPS)
+    assert pairs.loc[("a.link", "same")]["value"] == 0
+    printed = (folders / "out" / "results.md").read_text()
+    assert printed.startswith("# a.link, v1.2, same\n") and "| v1.2 | predictor |" in printed
+
+
+def test_names_that_clash_or_mix_are_refused(folders: Path) -> None:
+    offset(folders, "x/mine", 5)
+    for words, message in (
+        ([[folders / "mine"], [folders / "x" / "mine"]], "two rows are called 'mine'; name them"),
+        ([[f"a={folders / 'mine'}", folders / "x" / "mine"]], "beside folders without name"),
+        ([[f"={folders / 'mine'}"]], "its name is no folder's name"),
+        ([[f"a/b={folders / 'mine'}"]], "its name is no folder's name"),
+    ):
+        with pytest.raises(UserError, match=message):
+            run(folders, predicted=words)
+
+
+def test_trajectories_are_sub_folders_or_listed(folders: Path) -> None:
+    for number in (0, 1, 2):
+        offset(folders, f"k/s{number}", 10 + number)
+    parts = [folders / "k" / f"s{number}" for number in range(3)]
+    inside = run(folders, predicted=[[f"k={folders / 'k'}"]])
+    named = run(folders, predicted=[[f"k={','.join(map(str, parts))}"]])
+    plain = run(folders, predicted=[parts])
+    pd.testing.assert_frame_equal(inside, named)
+    plain["row"] = plain["row"].replace("s0", "k")
+    pd.testing.assert_frame_equal(inside, plain)
+    assert value(inside, "k", "psnr") == pytest.approx(
+        np.mean([clip_psnr(folders, f"k/s{number}").mean() for number in range(3)]), abs=1e-4
+    )
+    next(iter(parts[1].iterdir())).unlink()
+    with pytest.raises(UserError, match=r"k/s1: lacks 1 of the 12 clips of .*k/s0"):
+        run(folders, predicted=[[folders / "k"]])
+
+
+def test_a_row_of_fewer_trajectories_says_so(folders: Path) -> None:
+    for number in (0, 1, 2):
+        offset(folders, f"k/s{number}", 10 + number)
+    three, two = (f"{name}=" + ",".join(str(folders / "k" / f"s{i}") for i in range(count))
+                  for name, count in (("three", 3), ("two", 2)))  # fmt: skip
+    table = run(folders, predicted=[[three, two], [folders / "mine"]])
+    best = table[(table["metric"] == "psnr") & (table["sampling"] == "best")]
+    assert best.set_index("row")["note"].to_dict() == {"three": np.nan, "two": "of 2 trajectories"}
+    assert (
+        "PSNR, SSIM, MSE of two: of 2 trajectories." in (folders / "out" / "results.md").read_text()
+    )
+
+
+def test_a_clip_is_decoded_once(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for side in ("real", "mine"):
+        for path in (folders / side).iterdir():
+            write_video(path.with_suffix(".mp4"), np.load(path), 8.0, crf=0)
+            path.unlink()
+    decoded, full = Counter(), data_folders.full_frames
+
+    def counted(source: Source, most: int | None = None) -> np.ndarray:
+        decoded[source.path] += 1
+        return full(source, most)
+
+    monkeypatch.setattr(data_folders, "full_frames", counted)
+    run(folders, "distribution", predicted=[[folders / "mine"], [f"copy={folders / 'real'}"]],
+        baselines=["copy-last", "context-mean"])  # fmt: skip
+    assert len(decoded) == 2 * CLIPS
+    assert {decoded[path] for path in decoded if "/mine/" in path} == {1}
+    assert {decoded[path] for path in decoded if "/real/" in path} == {2}  # once as a method's
+
+
 def test_a_set_against_itself_has_no_distance(folders: Path) -> None:
-    table = run(folders, "distribution", predicted=[folders / "real"], context=0)
+    table = run(folders, "distribution", predicted=[[folders / "real"]], context=0)
     assert value(table, "real", "motion_frechet") == pytest.approx(0, abs=1e-6)
     missing = table[(table["row"] == "real") & (table["metric"] == "fvd")].iloc[0]
     assert np.isnan(missing["value"]) and "weights.i3d is not set" in missing["note"]
@@ -136,7 +244,7 @@ def test_other_real_clips_are_the_floor(folders: Path) -> None:
             np.save(folders / side / f"v_g{number % 4:02d}_c{number:02d}.npy", moving(number))
     for number in range(CLIPS):
         np.save(folders / "others" / f"w_g{number % 5:02d}_c{number:02d}.npy", moving(50 + number))
-    table = run(folders, "distribution", predicted=[folders / "real"], floor=folders / "others",
+    table = run(folders, "distribution", predicted=[[folders / "real"]], floor=folders / "others",
                 baselines=[])  # fmt: skip
     assert "No floor: " not in (folders / "out" / "results.md").read_text()
     line = table[(table["row"] == "real.floor") & (table["metric"] == "motion_frechet")].iloc[0]
@@ -193,21 +301,24 @@ def misfits(folder: Path) -> dict[str, tuple[dict, str]]:
     next(iter(sorted(fewer.iterdir()))).unlink()
     np.save(short / "v_g03_c11.npy", moving(11)[:9])
     return {
-        "size": ({"predicted": [small]}, "16 frames of 32×16 pixels, and 16 frames of 32×32"),
+        "size": ({"predicted": [[small]]}, "16 frames of 32×16 pixels, and 16 frames of 32×32"),
         "tiny": (
-            {"real": tiny, "predicted": [tiny]},
+            {"real": tiny, "predicted": [[tiny]]},
             "tiny: clips of 16 frames of 32×10 pixels; 11 pixels per side or more are needed",
         ),
-        "name": ({"predicted": [fewer]}, "lacks 1 of the 12 clips of .*, the first is 'v_g00_c00'"),
-        "length": ({"predicted": [short]}, "v_g03_c11 is 9 frames .* all clips have one size"),
+        "name": (
+            {"predicted": [[fewer]]},
+            "lacks 1 of the 12 clips of .*, the first is 'v_g00_c00'",
+        ),
+        "length": ({"predicted": [[short]]}, "v_g03_c11 is 9 frames .* all clips have one size"),
         "count": (
-            {"predicted": [fewer], "unpaired": True, "protocol": "distribution"},
+            {"predicted": [[fewer]], "unpaired": True, "protocol": "distribution"},
             "12 clips, and 11 are needed: .*fewer has as many",
         ),
         "too few": ({"protocol": "fvd256_16f"}, "12 clips, and 256 are needed: the protocol"),
         "protocol": ({"protocol": "fvd"}, "--protocol: no 'fvd'; allowed: prediction, "),
         "context": ({"context": 16}, "--context: 16 is not possible; allowed: 0 to 15"),
-        "folder": ({"predicted": [folder / "none"]}, "no such folder"),
+        "folder": ({"predicted": [[folder / "none"]]}, "no such folder"),
         "floor": ({"floor": folder / "real"}, "--floor: the protocol prediction compares clip"),
         "floor's clips": (
             {"floor": fewer, "protocol": "distribution"},

@@ -3,16 +3,18 @@
 Folders hold videos, folders of frames, or arrays (npy, safetensors). They are decoded and turned as
 the pipeline does; nothing is trained, resized or cut out. Clips are paired by name, each prediction
 with the real clip that is called like it. Take lossless videos: what a codec changed is scored.
+A dataset and predictions of the pipeline's own are read as they are.
 """
 
 import argparse
+from collections import Counter
+from collections.abc import Collection, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
@@ -31,10 +33,29 @@ from rsvp.config.schema import (
     weights_sources,
 )
 from rsvp.config.stages import measuring_weights
+from rsvp.data.folders import (
+    ClipFolder,
+    DatasetClips,
+    Limits,
+    NamedClips,
+    RowTrajectory,
+    row_index,
+    row_trajectories,
+    trajectories_in,
+)
 from rsvp.metrics.features import clip_features
-from rsvp.metrics.folders import baseline_row, floor_row, predicted_row
+from rsvp.metrics.folders import (
+    FolderClips,
+    Method,
+    baseline_row,
+    floor_row,
+    predicted_row,
+    real_index,
+    real_side,
+)
 from rsvp.metrics.networks import Networks, load_networks
-from rsvp.metrics.row import group_codes, write_row
+from rsvp.metrics.row import RowScorer, group_codes, write_row
+from rsvp.report.measures import CRPS, LPIPS, MSE, PSNR, SSIM
 from rsvp.report.results import comparisons, curves, horizon, results
 from rsvp.report.rows import read_rows
 from rsvp.report.tables import Tables
@@ -45,6 +66,7 @@ from rsvp.runtime.journal import StateKey
 from rsvp.runtime.main import run_command
 from rsvp.runtime.parts import PartWriter
 
+HEADLINE = (PSNR, MSE, SSIM, LPIPS, CRPS)
 NO_FLOOR = (
     "No floor: how far other real clips are from these, more than 0 in a Fréchet distance; --floor "
     "names a folder of such clips."
@@ -54,20 +76,29 @@ NO_FLOOR = (
 def main() -> None:
     """Read the command line and run the command."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--real", type=Path, required=True, help="folder of the real clips")
     parser.add_argument(
-        "--predicted",
+        "--real",
         type=Path,
         required=True,
+        help="folder of the real clips, or a dataset's index.json: its test clips",
+    )
+    parser.add_argument(
+        "--predicted",
+        required=True,
         nargs="+",
-        help="folder of the predicted clips; several folders are trajectories of each clip",
+        action="append",
+        metavar="[NAME=]FOLDER",
+        help="a method's predicted clips; may come several times. Trajectories of each clip are "
+        "sub-folders of all clips, or NAME=FOLDER,FOLDER. A row's folder of the pipeline's "
+        "(predictions/<row>/seed<n>) has its trajectories",
     )
     parser.add_argument("--protocol", required=True, help="prediction, fvd256_16f, … or yours")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--config", type=Path, help="YAML with `weights` and your `protocols`")
     parser.add_argument(
-        "--context", type=int, default=0, help="observed frames of a clip: not scored"
-    )
+        "--context", type=int,
+        help="observed frames of a clip: not scored (default: a dataset's, else 0)",
+    )  # fmt: skip
     parser.add_argument(
         "--future-only", action="store_true", help="predicted clips lack the observed frames"
     )
@@ -107,46 +138,141 @@ def run(arguments: argparse.Namespace) -> None:
         allowed = ", ".join(protocols)
         raise UserError(f"--protocol: no {arguments.protocol!r}; allowed: {allowed}")
     check_flags(arguments, protocol)
-    row, real = predicted_row(
-        arguments.real,
-        arguments.predicted,
+    limits = arguments.range and tuple(arguments.range)
+    truth = real_clips(arguments.real, limits)
+    paired, pattern = not arguments.unpaired, arguments.group_pattern
+    methods = methods_of(arguments.predicted, truth.names if paired else None, limits)
+    truth = as_predicted(truth, methods)
+    real = real_side(
+        truth,
+        methods,
         clips=protocol.clips,
         frames=protocol.frames,
-        context=arguments.context,
-        future_only=arguments.future_only,
-        paired=not arguments.unpaired,
-        group_pattern=arguments.group_pattern,
-        limits=arguments.range and tuple(arguments.range),
+        paired=paired,
+        group_pattern=pattern,
     )
-    rows = [row]
-    if row.paired and arguments.context:
-        rows += [baseline_row(name, real, row.index) for name in arguments.baselines]
+    known = isinstance(truth, DatasetClips)
+    context = arguments.context
+    if context is None:
+        context = truth.clips.context_frames if known else 0
+    label = truth.clips.index["dataset"] if known else own_name(arguments.real)
+    index = real_index(real, label, context, paired)
+    rows = [predicted_row(item, real, index, arguments.future_only, pattern) for item in methods]
+    if paired and context:
+        rows += [baseline_row(name, real, index) for name in arguments.baselines]
     if arguments.floor:
-        rows.append(floor_row(arguments.floor, real, row.index, arguments.group_pattern))
+        rows.append(floor_row(ClipFolder(arguments.floor, limits), real, index, pattern))
+    check_names(rows)
+    sources = [item.path for method in methods for item in method.trajectories]
+    check_out(arguments.out, [arguments.real, *sources, *filter(None, [arguments.floor])])
     networks = networks_of(config, arguments.device, min(real.shape[1:3]))
+    indexes = score(rows, real, protocol, context, networks, arguments.out)
+    scored = read_rows(indexes, [method.name for method in methods])
+    tables = Tables(
+        scored, {arguments.protocol: protocol}, Evaluation().bootstrap, headline=HEADLINE
+    )
+    write_results(arguments, tables, methods)
+
+
+def real_clips(path: Path, limits: Limits | None) -> NamedClips:
+    """Open a folder of real clips, or the test clips of a dataset's index."""
+    dataset = path.name == INDEX and path.is_file()
+    return DatasetClips(path) if dataset else ClipFolder(path, limits)
+
+
+def as_predicted(truth: NamedClips, methods: Sequence[Method]) -> NamedClips:
+    """Return the real clips; those of a dataset as long as rows of the pipeline predict them."""
+    futures = [
+        source.predictions.index["future_frames"]
+        for method in methods
+        for source in method.trajectories
+        if isinstance(source, RowTrajectory)
+    ]
+    known = isinstance(truth, DatasetClips) and futures
+    return DatasetClips(truth.path, max(futures)) if known else truth
+
+
+def methods_of(
+    given: Sequence[Sequence[str]], names: Collection[str] | None, limits: Limits | None
+) -> list[Method]:
+    """Return the methods that --predicted names, each time with one or more words.
+
+    A word with a name is a method; plain folders beside each other are trajectories of one.
+    names: of the real clips; None where names mean nothing.
+    """
+    methods = []
+    for words in given:
+        named = [word for word in words if "=" in word and not Path(word).exists()]
+        if named and len(named) < len(words):
+            raise UserError(
+                f"--predicted: '{named[0]}' beside folders without name; a method's trajectories "
+                "are NAME=FOLDER,FOLDER"
+            )
+        if not named:
+            methods.append(method_of("", list(map(Path, words)), names, limits))
+        for word in named:
+            name, _, rest = word.partition("=")
+            if not name or "/" in name or name in (".", ".."):
+                raise UserError(f"--predicted: '{word}': its name is no folder's name")
+            paths = [rest] if Path(rest).exists() else rest.split(",")
+            methods.append(method_of(name, list(map(Path, paths)), names, limits))
+    return methods
+
+
+def method_of(
+    name: str, paths: Sequence[Path], names: Collection[str] | None, limits: Limits | None
+) -> Method:
+    """Return a method of these folders, called like the first one where it has no name."""
+    row = row_index(paths[0])
+    trajectories: list[NamedClips] = []
+    for path in paths:
+        own = row_index(path)
+        trajectories += row_trajectories(path) if own else trajectories_in(path, limits, names)
+    return Method(name or (row["row"] if row else own_name(paths[0])), trajectories)
+
+
+def own_name(path: Path) -> str:
+    """Return a path's own name, whole."""
+    return path.name or path.resolve().name
+
+
+def check_names(rows: Sequence[RowScorer]) -> None:
+    """UserError where two rows have one name."""
+    name, count = Counter(row.index["row"] for row in rows).most_common(1)[0]
+    if count > 1:
+        raise UserError(f"--predicted: two rows are called '{name}'; name them: NAME=FOLDER")
+
+
+def score(
+    rows: Sequence[RowScorer],
+    real: FolderClips,
+    protocol: Protocol,
+    context: int,
+    networks: Networks,
+    out: Path,
+) -> list[Path]:
+    """Score all rows clip by clip, so that each clip is decoded once; return the rows' indexes."""
     windows = [protocol.frames] if protocol.scores == "distribution" else []
-    groups = group_codes(real)
-
-    @cache
-    def real_features(i: int) -> dict[str, np.ndarray]:
-        frames, detectors = real.frames(i), networks.detectors
-        return clip_features(frames, arguments.context, windows, detectors) | {"groups": groups[i]}
-
-    indexes = []
-    for row in rows:
-        folder = arguments.out / row.index["row"]
-        folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=folder) as temporary:
-            parts = PartWriter(Path(temporary), Path(temporary), StateKey(None, ""), "row")
-            for i in tqdm(range(len(row)), desc=row.index["row"], unit="clip"):
-                parts.append(row.measure(i, real_features(i), windows, networks))
-            parts.finish()
+    groups, indexes = group_codes(real), []
+    with ExitStack() as stack:
+        writers = []
+        for row in rows:
+            folder = out / row.index["row"]
+            folder.mkdir(parents=True, exist_ok=True)
+            temporary = Path(stack.enter_context(TemporaryDirectory(dir=folder)))
+            writers.append(PartWriter(temporary, temporary, StateKey(None, ""), "row"))
+        for i in tqdm(range(len(real.table)), desc="compare", unit="clip", disable=None):
+            features = clip_features(real.frames(i), context, windows, networks.detectors)
+            features |= {"groups": groups[i]}
+            for row, writer in zip(rows, writers, strict=True):
+                writer.append(row.measure(i, features, windows, networks))
+        for row, writer in zip(rows, writers, strict=True):
+            writer.finish()
+            folder = out / row.index["row"]
             files = [folder / name for name in ("scores.parquet", "features.safetensors", INDEX)]
-            write_row(row, parts, networks, *files)
-        indexes.append(folder / INDEX)
-    scored = read_rows(indexes, [rows[0].index["row"]])
-    tables = Tables(scored, {arguments.protocol: protocol}, Evaluation().bootstrap)
-    write_results(arguments, tables)
+            write_row(row, writer, networks, *files)
+            indexes.append(folder / INDEX)
+    return indexes
 
 
 def check_flags(arguments: argparse.Namespace, protocol: Protocol) -> None:
@@ -154,9 +280,6 @@ def check_flags(arguments: argparse.Namespace, protocol: Protocol) -> None:
     for flag in ("unpaired", "floor"):
         if getattr(arguments, flag) and protocol.scores == "frames":
             raise UserError(f"--{flag}: the protocol {arguments.protocol} compares clip with clip")
-    for folder in filter(None, (arguments.real, *arguments.predicted, arguments.floor)):
-        if arguments.out.resolve().is_relative_to(folder.resolve()):
-            raise UserError(f"--out: {arguments.out} lies in {folder}, whose clips are scored")
 
 
 def networks_of(config: Config, device: str, side: int) -> Networks:
@@ -172,9 +295,16 @@ def networks_of(config: Config, device: str, side: int) -> Networks:
     return load_networks(weights, device_of(Compute(device=device)), side)
 
 
-def write_results(arguments: argparse.Namespace, tables: Tables) -> None:
+def check_out(out: Path, folders: Sequence[Path]) -> None:
+    """UserError where the output lies among clips that are scored."""
+    for folder in folders:
+        if out.resolve().is_relative_to(folder.resolve()):
+            raise UserError(f"--out: {out} lies in {folder}, whose clips are scored")
+
+
+def write_results(arguments: argparse.Namespace, tables: Tables, methods: Sequence[Method]) -> None:
     """Print the tables, and write them: Markdown and LaTeX, CSV and Parquet, and JSON."""
-    folder, title = arguments.out, tables.rows[0].name
+    folder, title = arguments.out, ", ".join(method.name for method in methods)
     found, compared = results(tables), comparisons(tables)
     if not tables.frame_protocols and not arguments.floor:
         top = found.tables[0]
@@ -183,7 +313,9 @@ def write_results(arguments: argparse.Namespace, tables: Tables) -> None:
         file.write(folder, title)
     known = {
         "real": str(arguments.real),
-        "predicted": [str(path) for path in arguments.predicted],
+        "predicted": {
+            method.name: [str(source.path) for source in method.trajectories] for method in methods
+        },
         "floor": str(arguments.floor) if arguments.floor else None,
         "rows": [row.index for row in tables.rows],
         "results": records(found.frame),

@@ -4,21 +4,45 @@ Nothing is resized or cut out: frames are scored as they are. What is read is on
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from operator import itemgetter
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
+from rsvp.data.clips import Clips
 from rsvp.data.decoding import Rejected, full_frames
-from rsvp.data.frames import map_arrays
-from rsvp.data.sources import IMAGE_SUFFIXES, VIDEO_SUFFIXES, find_sources, video_file, walk
+from rsvp.data.frames import KEY, map_arrays
+from rsvp.data.predictions import Predictions
+from rsvp.data.sources import (
+    IMAGE_SUFFIXES,
+    VIDEO_SUFFIXES,
+    find_sources,
+    natural_key,
+    video_file,
+    walk,
+)
 from rsvp.runtime.errors import UserError
+from rsvp.runtime.files import INDEX, read_json
 
 ARRAY_SUFFIXES = (".npy", ".safetensors")
 Limits = tuple[float, float]
 Reader = Callable[[int | None], np.ndarray]  # the first so many frames, or all
+
+
+class NamedClips(Protocol):
+    """Clips by name, such as `ClipFolder`."""
+
+    path: Path
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all clips, sorted."""
+
+    def frames(self, name: str, most: int | None = None) -> np.ndarray:
+        """uint8 (T, H, W, 3): the first `most` frames of a clip, or all."""
 
 
 class ClipFolder:
@@ -52,6 +76,92 @@ class ClipFolder:
             return self.readers[name](most)
         except Rejected as error:
             raise UserError(f"{self.path}: {name}: {error}") from None
+
+
+class DatasetClips:
+    """The test clips of a dataset of the pipeline's, by name.
+
+    future: frames after the observed ones; None: as many as the dataset's clips have.
+    """
+
+    def __init__(self, index: Path, future: int | None = None) -> None:
+        self.path, self.clips = index, Clips(index, "test", future)
+        if not (fitting := self.clips.fitting):
+            raise UserError(f"{index}: no test clip with {future} future frames")
+        table = self.clips.table.iloc[fitting]
+        self.places = dict(zip(table["clip"], fitting, strict=True))
+        self.groups = dict(zip(table["clip"], table["group"], strict=True))
+
+    @property
+    def names(self) -> list[str]:
+        """Return the names of all clips."""
+        return list(self.places)
+
+    def frames(self, name: str, most: int | None = None) -> np.ndarray:
+        """Return uint8 (T, R, R, 3): the first `most` frames of a clip, or all."""
+        return self.clips.frames(self.places[name], 0, most).numpy()
+
+    def mask(self, name: str) -> np.ndarray | None:
+        """Return where the true objects are, (T, R, R), of a generated clip."""
+        truth = self.clips.truth(self.places[name])
+        return truth and truth["mask"]
+
+
+class RowTrajectory:
+    """A trajectory of each clip of a row of the pipeline's: future frames only."""
+
+    def __init__(self, index: Path, predictions: Predictions, number: int) -> None:
+        self.path, self.predictions, self.number = index, predictions, number
+        self.places = {clip: place for place, clip in enumerate(predictions.clips)}
+
+    @property
+    def names(self) -> list[str]:
+        """Return the names of all clips."""
+        return self.predictions.clips
+
+    def frames(self, name: str, most: int | None = None) -> np.ndarray:
+        """Return uint8 (F, R, R, 3): the first `most` frames of a clip, or all."""
+        arrays, place = self.predictions.reader.item(self.places[name])
+        return np.array(arrays[KEY][place, self.number, :most])
+
+
+def row_index(path: Path) -> dict[str, Any] | None:
+    """Return the index of a row's predictions in a folder of the pipeline's; None in others."""
+    index = read_json(path / INDEX) if (path / INDEX).is_file() else {}
+    if not {"row", "parts", "trajectories"} <= set(index):
+        return None
+    if not index["paired"] or "predicted" in index:
+        raise UserError(
+            f"{path}: {index['row']} predicts no frames that follow the first ones of test clips"
+        )
+    return index
+
+
+def row_trajectories(path: Path) -> list[RowTrajectory]:
+    """Return the trajectories in a folder for which `row_index` has an index."""
+    predictions = Predictions(path / INDEX)
+    count = predictions.index["trajectories"]
+    return [RowTrajectory(path, predictions, number) for number in range(count)]
+
+
+def trajectories_in(
+    path: Path, limits: Limits | None, names: Collection[str] | None
+) -> list[ClipFolder]:
+    """Return the folder, or its sub-folders where the clips of these `names` lie in them.
+
+    names: of the real clips; None where names mean nothing.
+    """
+    folder = ClipFolder(path, limits)
+    if names is None or set(folder.names) & set(names) or path.is_file():
+        return [folder]
+    inside = sorted((item for item in path.iterdir() if item.is_dir()), key=natural_path)
+    found = [ClipFolder(item, limits) for item in inside if any(readers(item, limits))]
+    return found if any(set(item.names) & set(names) for item in found) else [folder]
+
+
+def natural_path(path: Path) -> tuple:
+    """Sort key of paths: 9 before 10."""
+    return natural_key(path.name)
 
 
 def readers(path: Path, limits: Limits | None) -> Iterator[tuple[str, Reader]]:

@@ -2,15 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
 from rsvp.config.schema import Split
-from rsvp.data.folders import ClipFolder, Limits
+from rsvp.data.folders import DatasetClips, NamedClips, RowTrajectory
 from rsvp.data.splits import describe, spread
 from rsvp.metrics.frame import SSIM_KERNEL
 from rsvp.metrics.row import RowScorer
@@ -19,24 +19,28 @@ from rsvp.runtime.errors import UserError
 
 
 class FolderClips:
-    """Clips of a folder that all have one shape; a `row.RealClips`.
+    """Clips of a source that all have one shape; a `row.RealClips`. It keeps the clip read last.
 
     most: frames of each clip, from the first; None: all. shape: (T, H, W, 3), of the first clip
     where it is not given. group_pattern: as `datasets.*.split.group_pattern`.
     """
 
     def __init__(
-        self, folder: ClipFolder, names: Sequence[str], group_pattern: str, most: int | None,
+        self, source: NamedClips, names: Sequence[str], group_pattern: str, most: int | None,
         shape: tuple[int, ...] | None = None,
     ) -> None:  # fmt: skip
-        self.folder, self.index_path, self.most = folder, folder.path, most
-        split = Split(group_pattern=group_pattern)
-        groups = [describe({"id": n, "frames": 0, "fps": 0}, split).group for n in names]
+        self.source, self.index_path, self.most = source, source.path, most
+        if isinstance(source, DatasetClips):
+            groups = [source.groups[name] for name in names]
+        else:
+            split = Split(group_pattern=group_pattern)
+            groups = [describe({"id": n, "frames": 0, "fps": 0}, split).group for n in names]
         self.table = pd.DataFrame({"clip": list(names), "group": groups})
-        self.shape = shape or folder.frames(names[0], most).shape
+        self.last = 0, source.frames(names[0], most)
+        self.shape = shape or self.last[1].shape
         if min(self.shape[1:3]) < SSIM_KERNEL:
             raise UserError(
-                f"{folder.path}: clips of {size(self.shape)}; {SSIM_KERNEL} pixels per side or "
+                f"{source.path}: clips of {size(self.shape)}; {SSIM_KERNEL} pixels per side or "
                 "more are needed, by the window of SSIM"
             )
         self.frames(0)  # the first misfit is found at once
@@ -44,7 +48,9 @@ class FolderClips:
     def frames(self, i: int) -> Tensor:
         """uint8 (T, H, W, 3); UserError where a clip has another shape than it should."""
         name = self.table["clip"].iloc[i]
-        found = self.folder.frames(name, self.most)
+        if self.last[0] != i:
+            self.last = i, self.source.frames(name, self.most)
+        found = self.last[1]
         if found.shape != self.shape:
             raise UserError(
                 f"{self.index_path}: {name} is {size(found.shape)}, and {size(self.shape)} are "
@@ -53,8 +59,11 @@ class FolderClips:
             )
         return torch.from_numpy(found)
 
-    def truth(self, i: int) -> None:
-        """No truth is known of these."""
+    def truth(self, i: int) -> dict[str, np.ndarray] | None:
+        """ "mask" of a generated dataset's clip; None where no truth is known."""
+        known = isinstance(self.source, DatasetClips)
+        mask = self.source.mask(self.table["clip"].iloc[i]) if known else None
+        return None if mask is None else {"mask": mask}
 
 
 @dataclass(frozen=True)
@@ -65,67 +74,102 @@ class FolderPredictions:
     frames: Callable[[int], Tensor]  # uint8 (K, F, H, W, 3) of a clip, future frames only
 
 
-def predicted_row(
-    real: Path,
-    predicted: Sequence[Path],
+@dataclass(frozen=True)
+class Method:
+    """Predictions to score: the trajectories of each clip, a source each."""
+
+    name: str
+    trajectories: Sequence[NamedClips]
+
+
+def real_side(
+    truth: NamedClips,
+    methods: Sequence[Method],
     *,
     clips: int | None,
     frames: int | None,
-    context: int,
-    future_only: bool,
     paired: bool,
     group_pattern: str,
-    limits: Limits | None,
-) -> tuple[RowScorer, FolderClips]:
-    """Pair folders of predicted clips, a trajectory each, with real ones; return these, too.
+) -> FolderClips:
+    """Choose the real clips that all methods are scored on, and check that these have as many.
 
-    clips, frames: of the protocol; None: all. context: observed frames of a real clip, which
-    predicted clips of `future_only` lack. limits: as for `ClipFolder`.
+    clips, frames: of the protocol; None: all. Of a dataset these are clips that are predicted.
     """
-    truth, *samples = (ClipFolder(path, limits) for path in (real, *predicted))
-    for folder in [*samples[1:], *([truth] if paired else [])]:
-        check_same(folder, samples[0])
-    wanted = clips or len(samples[0].names)
-    for folder in (truth, samples[0]):
-        had = len(folder.names)
+    first = methods[0].trajectories[0]
+    for method in methods:
+        for source in method.trajectories:
+            check_same(source, first if paired else method.trajectories[0])
+    if paired:
+        check_same(truth, first, subset=isinstance(truth, DatasetClips))
+    own = first if paired else truth
+    wanted = clips or len(first.names)
+    for source in (own, *(method.trajectories[0] for method in methods)):
+        had = len(source.names)
         if had < wanted or (clips is None and had != wanted):
-            origin = "the protocol takes" if clips else f"{predicted[0]} has"
+            origin = "the protocol takes" if clips else f"{first.path} has"
             raise UserError(
-                f"{folder.path}: {had} clips, and {wanted} are needed: {origin} as many"
+                f"{source.path}: {had} clips, and {wanted} are needed: {origin} as many"
             )
-    real_clips = FolderClips(truth, chosen(truth, wanted), group_pattern, frames)
-    length, height, width = real_clips.shape[:3]
+    return FolderClips(truth, chosen(own, wanted), group_pattern, frames)
+
+
+def real_index(real: FolderClips, dataset: str, context: int, paired: bool) -> dict[str, Any]:
+    """Return what the indexes of all rows against these real clips share."""
+    length, height, width = real.shape[:3]
     if not 0 <= context < length:
         raise UserError(f"--context: {context} is not possible; allowed: 0 to {length - 1}")
-    if future_only and context and not paired:
-        raise UserError("--future-only: unpaired clips have no observed frames to be shown with")
-    absent = context if future_only else 0
-    most, shape = frames and frames - absent, (length - absent, *real_clips.shape[1:])
-    names = chosen(samples[0], wanted)
-    trajectories = [FolderClips(item, names, group_pattern, most, shape) for item in samples]
-
-    def futures(i: int) -> Tensor:
-        return torch.stack([clips.frames(i)[context - absent :] for clips in trajectories])
-
-    index = {
-        "row": label(predicted[0]),
+    names, among = list(real.table["clip"]), real.source.names
+    choice = f" of {len(among)}, those that are predicted"
+    if len(names) == len(among):
+        choice = ""
+    elif names == chosen(real.source, len(names)):
+        choice = f" of {len(among)}, spread evenly"
+    return {
         "kind": "predictor",
         "seed": None,
-        "dataset": label(real),
-        "split": "whole",
+        "dataset": dataset,
+        "split": "test" if isinstance(real.source, DatasetClips) else "whole",
+        "choice": choice,
         "paired": paired,
-        "trajectories": len(predicted),
         "clips": names,
         "context_frames": context,
         "future_frames": length - context,
         "resolution": width if width == height else f"{width}×{height}",
     }
-    own = real_clips if paired else trajectories[0]
-    return RowScorer(own, FolderPredictions(index, futures)), real_clips
+
+
+def predicted_row(
+    method: Method, real: FolderClips, index: dict[str, Any], future_only: bool, group_pattern: str
+) -> RowScorer:
+    """Pair a method's clips with the real ones; `index` is what all rows share.
+
+    future_only: clips of folders lack the observed frames, as those of the pipeline's rows do.
+    """
+    context, paired = index["context_frames"], index["paired"]
+    if future_only and context and not paired:
+        raise UserError("--future-only: unpaired clips have no observed frames to be shown with")
+    count = len(real.table)
+    names = index["clips"] if paired else chosen(method.trajectories[0], count)
+    trajectories, observed = [], []
+    for source in method.trajectories:
+        absent = context if future_only or isinstance(source, RowTrajectory) else 0
+        shape = (real.shape[0] - absent, *real.shape[1:])
+        most = real.most and real.most - absent
+        trajectories.append(FolderClips(source, names, group_pattern, most, shape))
+        observed.append(context - absent)
+
+    def futures(i: int) -> Tensor:
+        pairs = zip(trajectories, observed, strict=True)
+        return torch.stack([clips.frames(i)[seen:] for clips, seen in pairs])
+
+    own = {"row": method.name, "clips": names, "trajectories": len(trajectories)}
+    own |= {"point_forecast": True} if len(trajectories) == 1 else {}
+    clips = real if paired else trajectories[0]
+    return RowScorer(clips, FolderPredictions(index | own, futures))
 
 
 def baseline_row(name: str, real: FolderClips, index: dict[str, Any]) -> RowScorer:
-    """Predict by a baseline from the real clips' observed frames; `index` is of their row."""
+    """Predict by a baseline from the real clips' observed frames; `index` is what rows share."""
 
     def futures(i: int) -> Tensor:
         observed = real.frames(i)[: index["context_frames"]].numpy()
@@ -136,17 +180,17 @@ def baseline_row(name: str, real: FolderClips, index: dict[str, Any]) -> RowScor
 
 
 def floor_row(
-    floor: Path, real: FolderClips, index: dict[str, Any], group_pattern: str
+    floor: NamedClips, real: FolderClips, index: dict[str, Any], group_pattern: str
 ) -> RowScorer:
-    """Take as many other real clips in place of predictions; `index` is of these."""
-    folder, count = ClipFolder(floor, real.folder.limits), len(real.table)
-    if len(folder.names) < count:
+    """Take as many other real clips in place of predictions; `index` is what rows share."""
+    count = len(real.table)
+    if len(floor.names) < count:
         raise UserError(
-            f"--floor: {folder.path} has {len(folder.names)} clips, and {count} are needed: as "
+            f"--floor: {floor.path} has {len(floor.names)} clips, and {count} are needed: as "
             f"many as are scored of {real.index_path}"
         )
-    names = chosen(folder, count)
-    clips = FolderClips(folder, names, group_pattern, real.most, real.shape)
+    names = chosen(floor, count)
+    clips = FolderClips(floor, names, group_pattern, real.most, real.shape)
     own = {"row": f"{index['dataset']}.floor", "kind": "floor", "paired": False}
     own |= {"clips": names, "trajectories": 1}
     context = index["context_frames"]
@@ -155,9 +199,9 @@ def floor_row(
     )
 
 
-def chosen(folder: ClipFolder, count: int) -> list[str]:
-    """Choose the names of `count` clips of a folder, evenly spread."""
-    return [folder.names[i] for i in spread(len(folder.names), count)]
+def chosen(source: NamedClips, count: int) -> list[str]:
+    """Choose the names of `count` clips, evenly spread."""
+    return [source.names[i] for i in spread(len(source.names), count)]
 
 
 def size(shape: Sequence[int]) -> str:
@@ -166,17 +210,15 @@ def size(shape: Sequence[int]) -> str:
     return f"{frames} frames of {width}×{height} pixels"
 
 
-def check_same(folder: ClipFolder, other: ClipFolder) -> None:
-    """UserError unless two folders hold clips of the same names."""
-    for first, second in ((folder, other), (other, folder)):
+def check_same(source: NamedClips, other: NamedClips, subset: bool = False) -> None:
+    """UserError unless two sources hold clips of the same names.
+
+    subset: the source may have more than the other.
+    """
+    for first, second in ((source, other), (other, source))[: 1 if subset else 2]:
         if lacking := sorted(set(second.names) - set(first.names)):
             raise UserError(
                 f"{first.path}: lacks {len(lacking)} of the {len(second.names)} clips of "
                 f"{second.path}, the first is '{lacking[0]}'; clips are paired by name, "
                 "unless --unpaired says otherwise"
             )
-
-
-def label(path: Path) -> str:
-    """Name a row after its folder."""
-    return path.resolve().name.split(".")[0] or "predicted"

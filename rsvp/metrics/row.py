@@ -96,7 +96,7 @@ class RowScorer:
                 frames[self.predicted],
                 None if truth is None else torch.as_tensor(truth["mask"])[self.predicted],
                 networks.perceptual.network,
-                sampled=self.index["kind"] == "predictor",
+                sampled=self.index["kind"] == "predictor" and "point_forecast" not in self.index,
             )
             columns = [np.full(len(scores["frame"]), i), *(scores[name] for name in LINES)]
             measured["scores"] = np.stack(columns, axis=1, dtype=np.float64)
@@ -121,10 +121,11 @@ def row_index(index: dict[str, Any], networks: Networks, groups: int) -> dict[st
     backbone = distance.network.backbone if distance.network else None
     kept = ("trajectories", "context_frames", "future_frames", "resolution")
     # The frames' numbers stand in it where the first are not those that are observed.
-    own = [key for key in ("split", "seed", "observed", "predicted") if key in index]
+    own = [key for key in ("split", "choice", "seed", "observed", "predicted") if key in index]
     shape = {key: index[key] for key in kept} | {"clips": len(index["clips"])}
     return {
         **{key: index[key] for key in ("row", "kind", "seed", "dataset", "paired")},
+        **{key: index[key] for key in ("point_forecast",) if key in index},
         **shape,
         "groups": groups,
         "lpips": distance.metadata("backbone"),

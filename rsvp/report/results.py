@@ -11,7 +11,7 @@ from rsvp.config.schema import FETCH
 from rsvp.metrics.distribution import COMPARABLE_CLIPS
 from rsvp.report.distances import few_clips
 from rsvp.report.estimates import NAN, Estimate
-from rsvp.report.measures import ENSEMBLE, FVD, HEADLINE, MEASURES, MOTION, PAIRED
+from rsvp.report.measures import ENSEMBLE, FVD, MEASURES, MOTION, PAIRED
 from rsvp.report.printing import UNKNOWN, Cell, Column, Table, TableFile, frame_of, number, text
 from rsvp.report.rows import ResultRow
 from rsvp.report.tables import (
@@ -31,7 +31,7 @@ NO_INTERVALS = "Brackets: 95 % intervals."
 def headline(tables: Tables) -> list[Quantity]:
     """The measures that say most, each under the protocol that stands for it."""
     distance = FVD if tables.known(FVD) else MOTION
-    measures = (*HEADLINE, distance)
+    measures = (*tables.headline, distance)
     return [tables.quantity(measure) for measure in measures if tables.known(measure)]
 
 

@@ -51,6 +51,8 @@ class ResultRow:
     @property
     def method(self) -> str:
         """The method alone, whatever the dataset or autoencoder: copy-last, reconstruction."""
+        if self.kind == "predictor":
+            return self.name
         name = self.name.rsplit(".", 1)[-1]
         return name.partition("_")[0] if self.kind in ("baseline", "floor") else name
 
@@ -156,7 +158,7 @@ def under_protocol(row: ResultRow, protocol: Protocol) -> ResultRow | str:
             f"the protocol takes clips of {frames} frames; these have {context} observed of {whole}"
         )
     wanted, had = protocol.trajectories, index["trajectories"]
-    sampled = row.kind == "predictor"
+    sampled = row.kind == "predictor" and not index.get("point_forecast")
     if wanted is not None and sampled and had < wanted:
         return f"the protocol takes {wanted} trajectories per clip, and {had} are sampled"
     last, wanted = (frames or whole) - context, wanted if sampled else None

@@ -19,7 +19,15 @@ from rsvp.report.estimates import (
     missing,
     samplings,
 )
-from rsvp.report.measures import ENSEMBLE, MOTION, NEIGHBOURS, OF_LPIPS, PAIRED, Measure
+from rsvp.report.measures import (
+    ENSEMBLE,
+    HEADLINE,
+    MOTION,
+    NEIGHBOURS,
+    OF_LPIPS,
+    PAIRED,
+    Measure,
+)
 from rsvp.report.rows import ResultRow, under_protocol
 
 BACKBONES = {"alex": "AlexNet", "squeeze": "SqueezeNet", "vgg": "VGG"}  # of LPIPS
@@ -79,6 +87,7 @@ class Tables:
     protocols: dict[str, Protocol]
     resamples: int  # of groups, for an interval
     resize: str = ""  # the filter by which the dataset's frames were made; empty if not known
+    headline: Sequence[Measure] = HEADLINE  # measures of frames that say most
     cells: dict[tuple[ResultRow, Quantity], Estimate] = field(default_factory=dict)
 
     @property
@@ -125,7 +134,7 @@ class Tables:
         """By (row, measure, protocol), the distances between sets of videos."""
         return {
             (row, measure, name): estimate
-            for row in tqdm(self.rows, desc="distances", unit="row", delay=2)
+            for row in tqdm(self.rows, desc="distances", unit="row", delay=2, disable=None)
             for (measure, name), estimate in row_distances(row, self.protocols).items()
         }
 
@@ -142,7 +151,7 @@ class Tables:
     def numbers(self) -> list[tuple[ResultRow, Quantity, Estimate]]:
         """All numbers over all future frames, known or not."""
         return [(row, key, self.cell(row, key))
-                for row in tqdm(self.rows, desc="tables", unit="row", delay=2)
+                for row in tqdm(self.rows, desc="tables", unit="row", delay=2, disable=None)
                 for key in self.keys(row)]  # fmt: skip
 
     def cell(self, row: ResultRow, key: Quantity) -> Estimate:
@@ -172,7 +181,17 @@ class Tables:
         if key.frame is not None:
             known = self.horizon.get((row, replace(key, frame=None)), [])
             return known[key.frame - 1] if known else Estimate()
-        return clip_estimate(scored, key.measure, key.sampling, self.resamples)
+        estimate = clip_estimate(scored, key.measure, key.sampling, self.resamples)
+        return estimate.with_note(self.remark(row, key)) if estimate.known else estimate
+
+    def remark(self, row: ResultRow, key: Quantity) -> str:
+        """A note on a row that has another number of trajectories than its column says."""
+        count = row.index["trajectories"]
+        if row.index.get("point_forecast") and key.measure in ENSEMBLE:
+            return "one trajectory is taken as a point forecast, with its error"
+        if key.sampling in ("mean", "best", "all") and 1 < count < self.trajectories(key.protocol):
+            return f"of {count} trajectories"
+        return ""
 
     @cached_property
     def horizon(self) -> dict[tuple[ResultRow, Quantity], list[Estimate]]:
@@ -186,7 +205,7 @@ class Tables:
             (row, key): frame_estimates(
                 self.scored[row, key.protocol], key.measure, key.sampling, self.resamples
             )
-            for row, key in tqdm(known, desc="future frames", unit="number", delay=2)
+            for row, key in tqdm(known, desc="future frames", unit="number", delay=2, disable=None)
         }
 
     def over_frames(self, measures: Iterable[Measure]) -> list[Quantity]:
@@ -201,7 +220,7 @@ class Tables:
         All clips have the interval of the whole, where it is of one seed.
         """
         curves = {}
-        for row in tqdm(self.rows, desc="curves", unit="row", delay=2):
+        for row in tqdm(self.rows, desc="curves", unit="row", delay=2, disable=None):
             for (measure, name), (*subsets, last) in row_curves(row, self.protocols).items():
                 key = Quantity(measure, "single", name)
                 whole = self.cell(row, key)
@@ -334,9 +353,11 @@ def protocol_text(name: str, tables: Tables, measures: Sequence[Measure] = ()) -
     )
     resized = f" ({tables.resize})" if tables.resize else ""
     context = f" ({tables.rows[0].context})" if tables.rows[0].context else ""
+    split = index["protocol"].get("split", "test")
+    side = "" if split == "whole" else f" {split} split"
     return "; ".join([
-        f"{name}: {index['dataset']} {index['protocol'].get('split', 'test')} split, "
-        f"{tables.clips(name)} clips spread evenly, "
+        f"{name}: {index['dataset']}{side}, "
+        f"{tables.clips(name)} clips{index['protocol'].get('choice', ' spread evenly')}, "
         f"{observed} observed + {future} predicted frames{context}, "
         f"{index['resolution']} px{resized}, {scored}",
         *networks,

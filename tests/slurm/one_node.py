@@ -110,14 +110,17 @@ class OneNode:
         return "\n".join(f"{path.name}:\n{path.read_text()[-2000:]}" for path in paths)
 
     def stop(self) -> None:
-        """Stop the daemons by their numbers, and what jobs left behind."""
+        """Stop the daemons by their numbers, and what calls and jobs left behind."""
         for name in ("slurmd", "slurmctld", "munged"):
             path = self.folder / f"{name}.pid"
             if path.exists():
                 end(int(path.read_text()), name)
-        for number in processes_of(self.folder):
-            with suppress(ProcessLookupError):
-                os.kill(number, signal.SIGKILL)
+        deadline = time.monotonic() + 30
+        while (left := list(processes_of(self.folder))) and time.monotonic() < deadline:
+            for number in left:
+                with suppress(ProcessLookupError):
+                    os.kill(number, signal.SIGKILL)
+            time.sleep(0.2)
 
 
 def end(number: int, name: str) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ SITES = {
     "slurm": {"slurm-status-command": "squeue", "slurm-init-seconds-before-status-checks": 3},
     "cluster-generic": {},
 }
-PATIENCE = 120
+PATIENCE = 600  # seconds; on a machine that others use
 
 
 @pytest.fixture(scope="module")
@@ -88,8 +89,8 @@ class Call:
 class Training:
     """The training that is interrupted: the newest job of its rule, and what it saved."""
 
-    def __init__(self, node: OneNode, project: Project) -> None:
-        self.node, self.project, self.done = node, project, 0
+    def __init__(self, node: OneNode, project: Project, call: Call) -> None:
+        self.node, self.project, self.call, self.done = node, project, call, 0
 
     @property
     def job(self) -> str:
@@ -99,14 +100,19 @@ class Training:
 
     def advance(self) -> str:
         """Wait until it has saved more steps than before; return its job."""
-        self.node.wait_for(lambda: saved(self.project, STAGE)[0] > self.done, PATIENCE)
+        self.wait_for(lambda: saved(self.project, STAGE)[0] > self.done)
         self.done = saved(self.project, STAGE)[0]
         assert self.done < STEPS, "it ended before it could be interrupted"
         return self.job
 
+    def wait_for(self, condition: Callable[[], bool]) -> None:
+        """Wait until a condition holds, as long as snakemake works."""
+        self.node.wait_for(lambda: condition() or self.call.process.poll() is not None, PATIENCE)
+        assert self.call.process.poll() is None, self.call.wait().text
+
     def restart(self, job: str) -> None:
         """Let a job that was put back into the queue start now, not after two minutes."""
-        self.node.wait_for(lambda: self.node.state(job) == "PENDING", PATIENCE)
+        self.wait_for(lambda: self.node.state(job) == "PENDING")
         self.node.ask("scontrol", "update", f"JobId={job}", "StartTime=now", "TimeLimit=60")
 
 
@@ -128,7 +134,7 @@ def lose_the_node(training: Training) -> None:
     """The node goes down, and comes back."""
     job = training.advance()
     training.node.ask("scontrol", "update", f"NodeName={HOST}", "State=DOWN", "Reason=test")
-    training.node.wait_for(lambda: training.node.state(job) == "PENDING", PATIENCE)
+    training.wait_for(lambda: training.node.state(job) == "PENDING")
     training.node.ask("scontrol", "update", f"NodeName={HOST}", "State=RESUME")
     training.restart(job)
 
@@ -137,24 +143,22 @@ def cancel(training: Training) -> None:
     """A person cancels the job; Snakemake tries again."""
     job = training.advance()
     training.node.ask("scancel", job)
-    training.node.wait_for(lambda: int(training.job) > int(job), PATIENCE)
+    training.wait_for(lambda: int(training.job) > int(job))
 
 
 def test_pipeline_that_slurm_interrupts_ends_with_the_bits_of_a_local_run(slurm, local):
     project = Project(local.folder.with_name("untouched"))
     call = Call(slurm, project, "slurm")
-    training = Training(slurm, project)
+    training = Training(slurm, project, call)
     for interrupt in (preempt, meet_the_limit, lose_the_node, cancel):
         interrupt(training)
-        assert call.process.poll() is None, call.wait().text
     job = training.advance()
     call.process.kill()
     answer = Call(slurm, project, "slurm").wait()
     assert answer.code == 0, answer.text
     assert "Traceback" not in answer.text
     assert slurm.state(job) in ("FAILED", "COMPLETED"), "ended by itself"
-    log = (project.folder / "results/predictors/rsvp-m/seed0/run.json").read_text()
-    assert compare(project.folder / "results", local.folder / "results") > 50, log
+    assert compare(project.folder / "results", local.folder / "results") > 50
     logs = [path.read_text() for path in project.folder.glob("results/**/log.txt")]
     assert set(re.findall(r"rsvp\.runtime\.gpus: GPU (\S+)", "".join(logs))) == {"0", "1"}
     assert "Nothing to be done" in project.snakemake("-n").text

@@ -1,6 +1,7 @@
 """A job of a cluster, whose snakemake runs on another machine: it looks at nothing but its job."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -64,3 +65,14 @@ def test_job_of_a_snakemake_that_is_gone_touches_nothing(moved):
     assert "Traceback" not in answer.text
     assert (moved.folder / TABLE).exists()
     assert (moved.folder / "results/datasets/tiny/log.txt").stat() == before
+
+
+def test_snakemake_counts_the_gpus_that_are_left_and_a_job_locks_one(moved, monkeypatch):
+    """Pretended ones: PyTorch finds none, and goes on on the CPU."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5")
+    target = "autoencoders/rsvp/seed0/pretrained/index.json"
+    answer = moved.snakemake(target, "--config", "compute={device: auto}")
+    assert answer.code == 0, answer.text
+    assert re.search(r"Provided resources: gpu=\D*2\b", answer.text), answer.text
+    log = (moved.folder / "results/autoencoders/rsvp/seed0/pretrained/log.txt").read_text()
+    assert re.findall(r"rsvp\.runtime\.gpus: GPU (\S+)", log) == ["4"]

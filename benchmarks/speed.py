@@ -28,7 +28,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import repeat
 from multiprocessing import get_context
@@ -38,7 +38,7 @@ from typing import Any
 import pandas as pd
 import torch
 import yaml
-from snakemake.utils import update_config
+from omegaconf import OmegaConf
 from torch import Tensor
 from torch._subclasses import FakeTensorMode
 from torch.profiler import ProfilerActivity, profile
@@ -81,6 +81,7 @@ from rsvp.training.reconstruction import (
     draw_reconstruction,
     reconstruction_step,
 )
+from rsvp.training.state import Stateful
 
 METHODS = Path(__file__).parents[1] / "configs/methods.yaml"
 COUNTED = (64, 128, 256)  # pixels at which operations are counted
@@ -181,17 +182,18 @@ def parse() -> argparse.Namespace:
 
 def compute(arguments: argparse.Namespace) -> Any:
     """The section `compute` of the config."""
-    asked = {name: getattr(arguments, name) for name in ("device", "precision", "threads")}
+    names = ("device", "precision", "threads", "deterministic")
+    asked = {name: getattr(arguments, name) for name in names if hasattr(arguments, name)}
     return read_settings({"compute": asked}).compute
 
 
 def config_at(arguments: argparse.Namespace, size: int) -> Config:
     """The methods' config at another resolution."""
-    values: dict[str, Any] = {}
-    for path in arguments.configs:
-        update_config(values, yaml.safe_load(path.read_text(encoding="utf-8")))
+    parts = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in arguments.configs]
+    parts.append(getattr(arguments, "changes", {}))
     if arguments.compile:
-        update_config(values, {"compute": {"compile": True}})  # which stages ask for denoisers
+        parts.append({"compute": {"compile": True}})  # which stages ask for denoisers
+    values: Any = OmegaConf.to_container(OmegaConf.merge(*parts))
     for dataset in values["datasets"].values():
         dataset["resolution"] = size
     return load(values)
@@ -284,6 +286,7 @@ class Work:
     ahead: Iterator[Any]
     step: Callable[[int, Any], object]  # number, what was next
     clips: int  # of one step
+    stateful: dict[str, Stateful] = field(default_factory=dict)  # what steps change
 
 
 @dataclass
@@ -293,6 +296,7 @@ class Setup:
     arguments: argparse.Namespace
     row: str
     size: int
+    first: int = 0  # step
 
     def __post_init__(self) -> None:
         self.config = config_at(self.arguments, self.size)
@@ -300,11 +304,11 @@ class Setup:
         self.fabric = make_fabric(compute(self.arguments), SEED)
         self.processes = Processes()
         self.clips = RandomClips(self.config, self.predictor.autoencoder)
-        self.steps = WARM_UP + self.arguments.repeats + 2 * EXTRA
+        self.last = self.first + WARM_UP + self.arguments.repeats + 2 * EXTRA
 
     def ahead(self, batch: Callable[[int], Any]) -> Iterator[Any]:
         """Return the batches of all steps, on the device, read ahead as a training does."""
-        return read_ahead(batch, 0, self.steps, self.fabric.device)
+        return read_ahead(batch, self.first, self.last, self.fabric.device)
 
     def autoencoder(self) -> ClipAutoencoder:
         """The row's, untrained, on the device."""
@@ -346,7 +350,8 @@ def pretraining(setup: Setup) -> Work:
             l2=config.l2, lpips=0.0, perceptual=None,
         )  # fmt: skip
 
-    return Work(setup.ahead(batch), step, config.batch_size)
+    stateful = {"autoencoder": autoencoder, "optimizer": optimizer.optimizer}
+    return Work(setup.ahead(batch), step, config.batch_size, stateful)
 
 
 def finetuning(setup: Setup) -> Work:
@@ -368,17 +373,22 @@ def finetuning(setup: Setup) -> Work:
         return [part.to(fabric.device) for part in clip_parts(parts, frames, context.first, drawn)]
 
     def step(number: int, made: list[ClipPart]) -> object:
-        fakes, reals, _ = generator_step(
+        fakes, reals, losses = generator_step(
             fabric, setup.processes, autoencoder, discriminators, optimizer, made,
             SEED, number, l1=own.pretrain.l1, l2=own.pretrain.l2, lpips=0.0,
             perceptual=None, patches=config.sliced_wasserstein, adversarial=config.adversarial,
             adaptive=config.adaptive_weight,
             feature_matching=config.feature_matching,
         )  # fmt: skip
-        discriminator_step(fabric, setup.processes, discriminators, other, made, fakes, reals)
-        return average.update(autoencoder)
+        losses |= discriminator_step(
+            fabric, setup.processes, discriminators, other, made, fakes, reals
+        )
+        average.update(autoencoder)
+        return losses
 
-    return Work(setup.ahead(batch), step, config.batch_size)
+    stateful = {"autoencoder": autoencoder, "discriminators": discriminators, "average": average}
+    stateful |= {"optimizer": optimizer, "other": other}
+    return Work(setup.ahead(batch), step, config.batch_size, stateful)
 
 
 def caching(setup: Setup) -> Work:
@@ -423,7 +433,8 @@ def denoising(setup: Setup) -> Work:
             fabric, setup.processes, denoiser, average, optimizer, made, objective
         )
 
-    return Work(setup.ahead(batch), step, config.batch_size)
+    stateful = {"denoiser": denoiser, "average": average, "optimizer": optimizer.optimizer}
+    return Work(setup.ahead(batch), step, config.batch_size, stateful)
 
 
 def denoiser_arguments(config: Predictor, batches: LatentBatches) -> dict[str, Any]:
@@ -463,7 +474,7 @@ def sampling(setup: Setup) -> Work:
 
     observed = clips.context_frames
     ahead = (torch.stack([clips.frames(i, 0, observed) for i in numbers]) for _ in repeat(None))
-    return Work(ahead, step, PREDICTED)
+    return Work(ahead, step, PREDICTED, {"denoiser": denoiser})
 
 
 PHASES = {

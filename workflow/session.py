@@ -41,6 +41,7 @@ from rsvp.runtime.record import running_versions
 # Snakemake would take braces in the project's path for wildcards.
 ENVIRONMENT = f"{Path(__file__).parents[1]}/envs/rsvp.yaml".replace("{", "{{").replace("}", "}}")
 MOST_LINES = 10
+JOB_LOGS = ("slurm_logs", "cluster_logs")  # of the profiles, below the folder of the start
 BEGAN = time.time()
 START = "RSVP_START"  # the folder where the user started snakemake
 HOME = "RSVP_HOME"  # the folder of the Snakefile and the profiles
@@ -239,7 +240,8 @@ HELD: list[Any] = []
 def print_failures(plan: Plan) -> None:
     """Repeat at the end, below all that Snakemake prints, the reason of each job that failed.
 
-    A job that began in this call and left no run record failed.
+    A job that began in this call and left no run record failed. One that failed on a node before
+    its stage began says why in the scheduler's log.
     """
     for job in plan.known.values():
         log = Path(job.folder, "log.txt")
@@ -247,6 +249,11 @@ def print_failures(plan: Plan) -> None:
             continue
         reason = why_stopped(log.read_text(encoding="utf-8"))
         print(f"rsvp {job.stage}: {reason} (log: {log.resolve()})", file=sys.stderr)
+    for folder in JOB_LOGS:
+        for log in Path(os.environ[START], folder).rglob("*.log"):
+            if log.stat().st_mtime >= BEGAN:
+                for line in re.findall("^rsvp: .*$", log.read_text(errors="replace"), re.MULTILINE):
+                    print(f"{line} (log: {log})", file=sys.stderr)
 
 
 def print_verdict() -> None:

@@ -279,14 +279,14 @@ def test_autoencoders_are_validated(kind, size):
 @torch.no_grad()
 def test_semantics(kind):
     network = autoencoder(kind).eval()
-    own = semantics.encode(network, clips(64), CONTEXT, [3, 5])
+    frames = stored(64).permute(0, 1, 3, 4, 2)
+    own = semantics.encode(network, frames, CONTEXT, [3, 5])
     means = {
         name: torch.zeros(value.shape[-3], 1, 1).to("cuda")
         for name, value in network.encode_clip(clips(64), CONTEXT)[0].items()
     }
-    for _, made in semantics.ablations(network, own, semantics.select(own, [1, 0]), means):
-        check(made)
-    check(network.decode(own.future, own.context).frames)
+    for context, motion in semantics.ablations(network, own, [1, 0], means).values():
+        check(network.decode(motion, context).frames)
 
 
 def test_moving_pixels():

@@ -21,6 +21,7 @@ from rsvp.runtime.record import (
     running_versions,
     save_usage,
     torch_metadata,
+    total_usage,
 )
 
 
@@ -65,6 +66,14 @@ def test_a_gpu_is_recorded_where_it_was_used(monkeypatch: pytest.MonkeyPatch, us
     gpu = {"gpu": "NVIDIA H100"} if used else {}
     assert torch_metadata() == {"threads": 4} | gpu
     assert save_usage(None)[0].get("gpu_peak_memory_mb") == (3.0 if used else None)
+
+
+def test_gpu_memory_is_that_of_the_run_that_took_most() -> None:
+    runs = [{"started": "2026-01-01T00:00:00+00:00", "seconds": 1.5} for _ in range(3)]
+    for run, peak in zip(runs, (7.0, 3.0), strict=False):
+        run["gpu_peak_memory_mb"] = peak
+    total = total_usage(runs)
+    assert (total["gpu_peak_memory_mb"], total["seconds"], total["processes"]) == (7.0, 4.5, 3)
 
 
 USAGE = """

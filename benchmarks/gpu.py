@@ -21,6 +21,7 @@ makes all sizes small.
 
 import argparse
 import csv
+import gc
 import json
 import math
 import os
@@ -221,6 +222,9 @@ def line(result: Result) -> str:
 def write(results: list[Result], arguments: argparse.Namespace) -> None:
     """Write all results so far, should a later check take the machine down."""
     lines = [asdict(result) for result in results]
+    for entry in lines:  # JSON knows no infinity
+        if entry["value"] is not None and not math.isfinite(entry["value"]):
+            entry["value"] = None
     if arguments.json:
         where = {"machine": machine(arguments), "torch": torch.__version__}
         where |= {"cuda": torch.version.cuda, "command": sys.argv[1:], "results": lines}
@@ -505,8 +509,9 @@ def member(
     """Compute the gradient of half a batch, add both, and compare with the whole batch's."""
     from benchmarks.speed import PHASES, Setup, finish
 
-    if backend == "nccl":
-        torch.cuda.set_device(rank)
+    if backend == "nccl":  # each sees its own GPU alone; CUDA has not started yet
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES") or "0,1"
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[rank]
     torch.distributed.init_process_group(backend, init_method=meet, rank=rank, world_size=2)
     setup = Setup(as_speed(arguments, size, precision="32-true"), row, size)
     without_tf32()
@@ -560,7 +565,13 @@ def speed(arguments: argparse.Namespace, row: str, size: int) -> Found:
     found: Found = []
     given, on_gpu = as_speed(arguments, size, True), arguments.device == "cuda"
     for phase in PHASES:
-        measured, _ = times(given, row, size, phase)
+        gc.collect()  # closures hold the networks of the phase before
+        try:
+            measured, _ = times(given, row, size, phase)
+        except RuntimeError as error:  # out of memory, say: the other phases go on
+            first = (str(error).splitlines() or [""])[0]
+            found.append((phase, math.inf, None, f"{type(error).__name__}: {first}"))
+            continue
         share, floored = measured["share_of_matmul"], on_gpu and phase in TRAINING
         said = f"{1000 * measured['seconds']:.1f} ms, {measured['clips']} clips, "
         said += f"{measured['precision']}, {measured['matmul_gflop_per_second'] / 1000:.1f} TFLOP/s"

@@ -1,6 +1,7 @@
 """benchmarks/gpu.py on a CPU, at toy size: each check runs, and a wrong answer fails."""
 
 import json
+import math
 import sys
 import time
 
@@ -8,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from benchmarks import gpu
+from benchmarks import gpu, speed
 
 ROW, SIZE = "frame-ldm", 32
 
@@ -82,24 +83,37 @@ def test_speed(arguments):
     assert len(found) == 3 * 5 and all(value >= 0.0 for value in found.values())
 
 
+def test_a_phase_that_fails_leaves_the_others(arguments, monkeypatch):
+    def failing(setup):
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate")
+
+    monkeypatch.setitem(speed.PHASES, "pretrain", failing)
+    for phase in ("finetune", "cache", "denoise"):
+        monkeypatch.delitem(speed.PHASES, phase)
+    found = gpu.speed(arguments, ROW, SIZE)
+    assert len(found) == 1 + 3 and found[0][3] == "OutOfMemoryError: CUDA out of memory."
+    assert gpu.judged(*found[0][1:3]) == "FAIL"
+
+
 def test_command_writes_what_it_found(arguments, monkeypatch, capsys, tmp_path):
-    small = [("metrics", "short", short, (3,)), ("metrics", "lacking", lacking, ())]
+    small = [("metrics", "short", short, (math.inf,)), ("metrics", "lacking", lacking, ())]
     monkeypatch.setattr(gpu, "checks", lambda arguments: iter(small))
     with pytest.raises(SystemExit) as ended:
         gpu.main()
     assert ended.value.code == 1
     said = capsys.readouterr().out
     assert "PASS metrics, short: same: 0 (at most 1)" in said
-    assert "FAIL metrics, short: other: 3 (at most 1); as asked" in said
+    assert "FAIL metrics, short: other: inf (at most 1); as asked" in said
     assert "SKIP metrics, lacking: needs the package nowhere" in said
     assert "3 checks: 1 failed, 1 skipped." in said
     kept = json.loads((tmp_path / "gpu.json").read_text())["results"]
     assert [line["status"] for line in kept] == ["PASS", "FAIL", "SKIP"]
+    assert [line["value"] for line in kept] == [0.0, None, None]
     assert pd.read_csv(tmp_path / "gpu.csv")["status"].tolist() == ["PASS", "FAIL", "SKIP"]
 
 
 def short(arguments, value):
-    return [("same", 0.0, 1.0, ""), ("other", float(value), 1.0, "as asked")]
+    return [("same", 0.0, 1.0, ""), ("other", value, 1.0, "as asked")]
 
 
 def lacking(arguments):

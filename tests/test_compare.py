@@ -126,6 +126,43 @@ def test_folders_are_trajectories(folders: Path) -> None:
     assert not np.isnan(value(table, "again", "crps", "all"))
 
 
+def test_one_trajectory_is_a_point_forecast(folders: Path, capsys) -> None:
+    table = run(folders)
+    errors = [
+        np.abs(np.load(path).astype(float) - np.load(folders / "mine" / path.name))[CONTEXT:].mean()
+        for path in (folders / "real").iterdir()
+    ]
+    assert value(table, "mine", "crps", "all") == pytest.approx(np.mean(errors))
+    printed = capsys.readouterr()
+    assert "CRPS: one trajectory is taken as a point forecast" in printed.out
+    assert printed.err == "", "progress bars are for terminals"
+    top = (folders / "out" / "results.md").read_text().split("Frame by frame")[0]
+    assert "PSNR (dB) ↑ | MSE ↓ |" in top
+    assert "12 clips, 4 observed" in top and "evenly" not in top
+    missing = [line for line in top.splitlines() if line.startswith("- Not computed")]
+    assert len(missing) == 1 and missing[0].startswith("- Not computed: LPIPS: ")
+
+
+def test_a_row_that_stands_alone_is_not_bold(folders: Path) -> None:
+    run(folders, baselines=[])
+    assert "**" not in (folders / "out" / "results.md").read_text()
+
+
+def test_clips_that_are_left_out_are_said(folders: Path) -> None:
+    config = folders / "config.yaml"
+    config.write_text(
+        "protocols:\n  ten: {scores: frames, clips: 10}\n"
+        "  long: {scores: distribution, frames: 20}\n"
+    )
+    run(folders, "ten", config=config)
+    assert "ten: real, 10 clips of 12, spread evenly, 4" in (folders / "out/results.md").read_text()
+    run(folders, "long", config=config)
+    printed = (folders / "out" / "results.md").read_text()
+    assert "\nResults. No row has a number under long.\n" in printed
+    assert "takes clips of 20 frames, and these have 16" in printed
+    assert "Nothing was scored" not in printed + (folders / "out/comparisons.md").read_text()
+
+
 def offset(folder: Path, name: str, by: int) -> Path:
     """Predictions that are off by another noise."""
     (folder / name).mkdir(parents=True)

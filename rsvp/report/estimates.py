@@ -15,6 +15,8 @@ from rsvp.report.rows import ResultRow
 
 NAN = float("nan")
 ONE_GROUP = "one group: no interval can be given"
+ONE_TRAJECTORY = "one trajectory per clip"
+UNKNOWN_OUTLINES = "true object outlines are known for generated videos only"
 NO_SPREAD = "the same value in all groups: no interval can be given"
 
 
@@ -125,11 +127,11 @@ def frame_estimates(
 def missing_reason(row: ResultRow, measure: Measure, sampling: str) -> str:
     """Return the reason for an empty column of the scores."""
     if row.index["trajectories"] == 1 and measure in ENSEMBLE:
-        return "one trajectory per clip"
+        return ONE_TRAJECTORY
     if measure in OF_LPIPS:
         return row.index.get("lpips", {}).get("reason") or "no LPIPS weights"
     if measure is OBJECT_PSNR:
-        return "true object outlines are known for generated videos only"
+        return UNKNOWN_OUTLINES
     return f"evaluate kept no {SAMPLINGS[sampling]}"
 
 

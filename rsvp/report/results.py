@@ -10,7 +10,7 @@ import pandas as pd
 from rsvp.config.schema import FETCH
 from rsvp.metrics.distribution import COMPARABLE_CLIPS
 from rsvp.report.distances import few_clips
-from rsvp.report.estimates import NAN, Estimate
+from rsvp.report.estimates import NAN, ONE_TRAJECTORY, UNKNOWN_OUTLINES, Estimate
 from rsvp.report.measures import ENSEMBLE, FVD, MEASURES, MOTION, PAIRED
 from rsvp.report.printing import UNKNOWN, Cell, Column, Table, TableFile, frame_of, number, text
 from rsvp.report.rows import ResultRow
@@ -78,8 +78,16 @@ def column(tables: Tables, key: Quantity, protocol: bool = False) -> Column:
 
 
 def cells_of(tables: Tables, keys: Sequence[Quantity]) -> dict[ResultRow, list[Cell]]:
-    """The cells of each row that has any number; the best predictor or baseline stands out."""
-    winners = [tables.best(key, "predictor", "baseline") for key in keys]
+    """The cells of each row that has any number; the best predictor or baseline stands out.
+
+    One that stands alone is better than none.
+    """
+    ranked = tables.of_kind("predictor", "baseline")
+    winners = [
+        tables.best(key, "predictor", "baseline")
+        if sum(tables.cell(row, key).known for row in ranked) > 1 else None
+        for key in keys
+    ]  # fmt: skip
     cells = {
         row: [number(key.measure, tables.shown(row, key), best=row is winner)
               for key, winner in zip(keys, winners, strict=True)]
@@ -96,7 +104,7 @@ def result_table(tables: Tables, name: str, title: str, keys: list[Quantity]) ->
     caption = (
         f"{title}. {'; '.join(protocols)}. {sample_text(tables)} {NO_INTERVALS} "
         "Bold: the best predictor or baseline of a column."
-    )
+    ) if keys else f"{title}. No row has a number under {', '.join(tables.protocols)}."  # fmt: skip
     heads = [column(tables, key, protocol=len(protocols) > 1) for key in keys]
     starts = [i for i in range(1, len(lines)) if lines[i][1] != lines[i - 1][1]]
     return Table(name, caption, [Column("row"), Column("kind"), *heads], lines,
@@ -158,7 +166,7 @@ def comparisons(tables: Tables) -> TableFile:
     ]  # fmt: skip
     predictors = dict.fromkeys(item.predictor for item in tables.comparisons)
     return TableFile("comparisons", frame_of(frame, ["predictor", "other", "metric", "value"]),
-                     [compared(tables, row) for row in predictors])  # fmt: skip
+                     [compared(tables, row) for row in predictors if headline(tables)])  # fmt: skip
 
 
 def compared(tables: Tables, first: ResultRow) -> Table:
@@ -251,12 +259,18 @@ def curves_basis(tables: Tables) -> str:
 
 
 def absent(tables: Tables) -> list[tuple[str, str]]:
-    """(names, reason) of the measures without any value, and of protocols without any."""
+    """(names, reason) of the measures without any value, and of protocols without any.
+
+    Those that no protocol measures, or that nobody could know of these clips, were not asked for.
+    """
     reasons: dict[str, list[str]] = {}
+    asked = {measure for protocol in tables.protocols.values() for measure in measured_by(protocol)}
     for measure in MEASURES:
-        if not tables.known(measure):
+        if measure in asked and not tables.known(measure):
             cells = [tables.estimate(row, measure) for row in tables.rows]
-            reason = first_note(cells) or "no protocol in the report measures it"
+            reason = first_note(cells) or "nothing was scored"
+            if reason in (UNKNOWN_OUTLINES, ONE_TRAJECTORY):
+                continue
             if FETCH in reason:  # of several files, one command
                 reason = "their weights are not there yet; make weights downloads them"
             reasons.setdefault(reason, []).append(measure.label)

@@ -354,6 +354,8 @@ def misfits(folder: Path) -> dict[str, tuple[dict, str]]:
         ),
         "too few": ({"protocol": "fvd256_16f"}, "12 clips, and 256 are needed: the protocol"),
         "protocol": ({"protocol": "fvd"}, "--protocol: no 'fvd'; allowed: prediction, "),
+        "pattern": ({"group_pattern": "_g"}, "--group-pattern: '_g': no pattern with a group"),
+        "brackets": ({"group_pattern": "_g("}, "--group-pattern: '_g\\(': no pattern with"),
         "context": ({"context": 16}, "--context: 16 is not possible; allowed: 0 to 15"),
         "folder": ({"predicted": [[folder / "none"]]}, "no such folder"),
         "floor": ({"floor": folder / "real"}, "--floor: the protocol prediction compares clip"),

@@ -13,6 +13,7 @@ from seeded_i3d import seeded_variables
 from skimage.metrics import peak_signal_noise_ratio
 from stored import ANY
 
+from rsvp.commands import compare
 from rsvp.config.stages import Settings
 from rsvp.data.clips import Clips, evaluation_clips
 from rsvp.data.predictions import Predictions, RowWriter
@@ -102,6 +103,21 @@ def test_scores_of_copy_last_against_their_definitions(dataset: Path) -> None:
     for side, frames in {"real": real[CONTEXT:], "predicted": [last] * FUTURE}.items():
         expected = motion_features(torch.from_numpy(np.stack(frames)))
         np.testing.assert_allclose(features[f"motion_{side}"][2], expected)
+
+
+def test_compare_gives_a_row_the_numbers_of_its_evaluation(dataset: Path) -> None:
+    predictions, out = predict(dataset, "context-mean", clips=3), dataset.parents[2] / "compared"
+    index, scores, _ = score(dataset, predictions)
+    compare.run(
+        Namespace(
+            real=dataset, predicted=[[f"mine={predictions.parent}"]], protocol="prediction",
+            out=out, config=None, context=None, future_only=False, unpaired=False,
+            group_pattern=r"_g(\d+)", baselines=[], floor=None, range=None, device="cpu",
+        )
+    )  # fmt: skip
+    pd.testing.assert_frame_equal(pd.read_parquet(out / "mine" / "scores.parquet"), scores)
+    own = json.loads((out / "mine" / "index.json").read_text())
+    assert (own["clips"], own["groups"]) == (index["clips"], index["groups"])
 
 
 def test_what_has_no_weights_is_named_with_the_way_out(dataset: Path) -> None:

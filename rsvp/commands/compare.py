@@ -7,6 +7,7 @@ A dataset and predictions of the pipeline's own are read as they are.
 """
 
 import argparse
+import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
@@ -276,7 +277,15 @@ def score(
 
 
 def check_flags(arguments: argparse.Namespace, protocol: Protocol) -> None:
-    """UserError where flags do not go together."""
+    """UserError where flags do not go together, and for a pattern without group."""
+    try:
+        groups = re.compile(arguments.group_pattern).groups
+    except re.error:
+        groups = 0
+    if not groups:
+        raise UserError(
+            f"--group-pattern: {arguments.group_pattern!r}: no pattern with a group in brackets"
+        )
     for flag in ("unpaired", "floor"):
         if getattr(arguments, flag) and protocol.scores == "frames":
             raise UserError(f"--{flag}: the protocol {arguments.protocol} compares clip with clip")

@@ -12,6 +12,7 @@ from rsvp.runtime.code import ROOT
 COMMANDS = {  # modules beside this one
     "predict": "continue videos with a trained predictor",
     "compare": "score predictions made elsewhere",
+    "export": "write clips or predictions as arrays, images or videos for other programs",
     "weights": "download the networks of LPIPS and FVD that a config names",
     "doctor": "say what works on this machine, and what to do about what does not",
 }

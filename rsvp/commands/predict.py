@@ -13,14 +13,13 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from rsvp.data.images import write_image
+from rsvp.data.folders import write_clip
 from rsvp.data.observed import observed, observed_ends
 from rsvp.data.predictions import VIDEO_RATE
 from rsvp.data.sources import Source, named_sources
 from rsvp.data.videos import panels_side_by_side, write_animation, write_video
 from rsvp.diffusion.bundle import Predictor
 from rsvp.runtime.errors import UserError
-from rsvp.runtime.files import atomic_path
 from rsvp.runtime.main import run_command
 
 FORMATS = ("mp4", "gif", "webp", "npy", "frames")
@@ -131,13 +130,7 @@ def write(
 def write_trajectories(out: Path, name: str, trajectories: np.ndarray, kind: str) -> None:
     """Write `trajectory<k>/<name>.npy` of each, or a folder of images of that name."""
     for number, trajectory in enumerate(trajectories):
-        path = out / f"trajectory{number}" / name
-        if kind == "npy":
-            with atomic_path(f"{path}.npy") as temporary, open(temporary, "wb") as stream:
-                np.save(stream, trajectory, allow_pickle=False)
-        else:
-            for place, frame in enumerate(trajectory):
-                write_image(path / f"{place:05d}.png", frame)
+        write_clip(out / f"trajectory{number}" / name, trajectory, kind, VIDEO_RATE)
 
 
 if __name__ == "__main__":

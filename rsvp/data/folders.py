@@ -15,6 +15,7 @@ import numpy as np
 from rsvp.data.clips import Clips
 from rsvp.data.decoding import Rejected, full_frames
 from rsvp.data.frames import KEY, map_arrays
+from rsvp.data.images import write_image
 from rsvp.data.predictions import Predictions
 from rsvp.data.sources import (
     IMAGE_SUFFIXES,
@@ -24,9 +25,11 @@ from rsvp.data.sources import (
     video_file,
     walk,
 )
+from rsvp.data.videos import write_video
 from rsvp.runtime.errors import UserError
-from rsvp.runtime.files import INDEX, read_json
+from rsvp.runtime.files import INDEX, atomic_path, read_json
 
+EXPORTS = ("npy", "frames", "mp4")  # formats of `write_clip`
 ARRAY_SUFFIXES = (".npy", ".safetensors")
 Limits = tuple[float, float]
 Reader = Callable[[int | None], np.ndarray]  # the first so many frames, or all
@@ -224,3 +227,18 @@ def npy_array(path: Path) -> np.ndarray:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise UserError(f"{path}: not a plain npy array ({' '.join(str(error).split())})") from None
+
+
+def write_clip(path: Path, frames: np.ndarray, kind: str, rate: float) -> None:
+    """Write frames (T, H, W, 3) without loss: `path`.npy, `path`.mp4, or a folder of images.
+
+    kind: of `EXPORTS`. The video is H.264 of RGB, which programs read and browsers do not.
+    """
+    if kind == "npy":
+        with atomic_path(f"{path}.npy") as temporary, open(temporary, "wb") as stream:
+            np.save(stream, frames, allow_pickle=False)
+    elif kind == "mp4":
+        write_video(f"{path}.mp4", frames, rate, crf=0, pixel_format="rgb24", codec="libx264rgb")
+    else:
+        for place, frame in enumerate(frames):
+            write_image(path / f"{place:05d}.png", frame)

@@ -19,20 +19,26 @@ FUTURE_COLOUR = (245, 124, 0)  # bar while the frames are predicted: orange
 
 
 def write_video(
-    path: str | Path, frames: np.ndarray, fps: float, crf: int = 18, pixel_format: str = "yuv420p"
+    path: str | Path,
+    frames: np.ndarray,
+    fps: float,
+    crf: int = 18,
+    pixel_format: str = "yuv420p",
+    codec: str = "libx264",
 ) -> None:
     """Write `frames` as an H.264 MP4, atomically; the index stands first in the file.
 
     frames: (T, H, W, 3) uint8 RGB; fps: frames per second; crf: x264's quality, 0 lossless
-    to 51; pixel_format: yuv420p plays in every browser.
-    Odd sizes are padded by one repeated row or column, since 4:2:0 colour needs even ones.
+    to 51; pixel_format: yuv420p plays in every browser; codec: libx264rgb takes rgb24.
+    For yuv420p odd sizes are padded by one repeated row or column, as 4:2:0 colour needs even ones.
     """
     height, width = frames.shape[1:3]
-    frames = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    if pixel_format == "yuv420p":
+        frames = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
     with atomic_path(path) as temporary:
         options = {"movflags": "+faststart"}
         with av.open(str(temporary), "w", format="mp4", options=options) as container:
-            stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
+            stream = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1001))
             stream.height, stream.width = frames.shape[1:3]
             stream.pix_fmt = pixel_format
             # With macroblock trees on, the same frames give several different files (x264 of

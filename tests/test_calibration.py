@@ -20,6 +20,7 @@ from rsvp.stages import (
 )
 from rsvp.training import calibration
 from rsvp.training.calibration import Timing, planned_steps, steps_within, time_training
+from rsvp.training.processes import Processes
 from tests import squares
 
 CPU = torch.device("cpu")
@@ -48,7 +49,7 @@ class Clock:
 def test_median_leaves_out_what_a_busy_machine_and_the_first_steps_add(monkeypatch):
     clock = Clock(monkeypatch)
     step = clock.step(lambda n: 50.0 if n in (0, 1, 2) else 0.2 + 2.0 * (n % 5 == 0))
-    timing = time_training(step, clock.validate, CPU)
+    timing = time_training(step, clock.validate, CPU, Processes())
     assert timing.step == timing.fast == pytest.approx(0.2)
     assert timing.slow == pytest.approx(2.2)
     assert timing.timed_steps == clock.steps - 3 == calibration.MOST
@@ -62,14 +63,16 @@ def test_waiting_for_the_device_is_part_of_a_step(monkeypatch):
         clock.now += 0.25
 
     monkeypatch.setattr(torch.cuda, "synchronize", synchronize)
-    timing = time_training(clock.step(lambda n: 0.5), clock.validate, torch.device("cuda"))
+    timing = time_training(
+        clock.step(lambda n: 0.5), clock.validate, torch.device("cuda"), Processes()
+    )
     assert timing.step == pytest.approx(0.75)
     assert timing.validation == pytest.approx(3.25)
 
 
 def test_slow_steps_are_timed_a_few_times_only(monkeypatch):
     clock = Clock(monkeypatch)
-    timing = time_training(clock.step(lambda n: 100.0), clock.validate, CPU)
+    timing = time_training(clock.step(lambda n: 100.0), clock.validate, CPU, Processes())
     assert timing == Timing(100.0, 100.0, 100.0, 3.0, calibration.LEAST)
 
 
@@ -105,13 +108,14 @@ def calibrated(folder, clock, seconds, stateful=None, step=None, code="code"):
         clock.validate,
         10,
         Fabric(accelerator="cpu", devices=1),
+        Processes(),
     )
     assert steps == entry["calibration"]["steps"]
     return entry["calibration"]
 
 
 def test_steps_are_the_configs_without_seconds(tmp_path):
-    assert planned_steps(7, None, tmp_path / "state", *[None] * 7) == (7, {})
+    assert planned_steps(7, None, tmp_path / "state", *[None] * 8) == (7, {})
     assert not list(tmp_path.iterdir())
 
 

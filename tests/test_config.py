@@ -404,6 +404,11 @@ REFUSED = {
     "no for a name": ("datasets", {False: {}}, "the name False is no text"),
     "other address": ("weights.i3d", "s3://a/b", "allowed: a path, or an http(s) address"),
     "unknown interpolation": ("report.title", "${nothing}", "report.title: "),
+    "processes without a part": (
+        "compute.processes",
+        2,
+        "compute.processes: 2 is not possible; allowed: 1 (compute.micro_batches, which trains",
+    ),
     "parts without a clip": (
         "compute.micro_batches",
         5,

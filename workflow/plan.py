@@ -103,6 +103,9 @@ class Plan:
         self.threads = config.compute.threads
         self.measuring_threads = measuring_threads(config.compute)
         self.gpu = 0 if config.compute.device == "cpu" else 1
+        # Of a training, for all processes that share it.
+        self.training_threads = config.compute.processes * self.threads
+        self.training_gpu = config.compute.processes * self.gpu
         self.looks = looks
         self.known: dict[str, Job] = {}
         self.state = Results(self.results)

@@ -23,6 +23,7 @@ from rsvp.config.schema import Config
 from rsvp.runtime.code import ROOT
 from rsvp.runtime.errors import BAD_INPUT, UserError
 from rsvp.runtime.files import read_yaml
+from rsvp.runtime.followers import PROCESSES
 from rsvp.runtime.gpus import visible_gpus
 from rsvp.runtime.journal import JOURNAL, SAVE_SECONDS, forget
 from rsvp.runtime.lock import (
@@ -126,6 +127,7 @@ def run_own_code(config: Config, is_main: bool) -> None:
     os.environ["PYTHONSAFEPATH"] = "1"
     os.environ[STARTER] = str(os.getpid())  # a stage ends when this process has
     os.environ[SAVE_SECONDS] = str(config.compute.save_seconds)
+    os.environ[PROCESSES] = str(config.compute.processes)
     # How often all bars are drawn: in a log file they should not drown the rest.
     if not is_main or "TQDM_MININTERVAL" not in os.environ:
         os.environ["TQDM_MININTERVAL"] = "0.5" if sys.stderr.isatty() else "10"

@@ -32,10 +32,13 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 def check(config: Config) -> None:
     """Refuse impossible values and references, before any job starts."""
     check_that(bool(config.results.strip()), "results", config.results, "the name of a folder")
+    micro_batches, processes = config.compute.micro_batches or 1, config.compute.processes
+    allowed = f"{micro_batches} (compute.micro_batches, which trains anew) or fewer"
+    check_that(processes <= micro_batches, "compute.processes", processes, allowed)
     for path, section in sections(config):
         check_own_keys(path, section)
         check_budget(path, section)
-        check_batch(path, section, config.compute.micro_batches or 1)
+        check_batch(path, section, micro_batches)
     for name, dataset in config.datasets.items():
         check_dataset(f"datasets.{name}", dataset)
     for name, autoencoder in config.autoencoders.items():

@@ -203,9 +203,11 @@ class Compute(Section):
     deterministic: bool = False
     # Compile denoisers by torch.compile: for a GPU; on a CPU it brings nothing.
     compile: bool | None = None
-    # Parts of a training step's batch that are computed one at a time, by default one; as many
-    # processes, at most, share a training (docs/training.md).
+    # Parts of a training step's batch that are computed one at a time, by default one.
     micro_batches: Count | None = None
+    # Processes that share a training, each with a GPU of its own; micro_batches at most. They
+    # change no result (docs/training.md).
+    processes: Count = 1
     # Seconds of work that are lost, at most, when a job is killed.
     save_seconds: Positive = 120.0
 

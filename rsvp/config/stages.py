@@ -199,8 +199,8 @@ def names(kind: type[Section], *others: str) -> tuple[str, ...]:
     return tuple(key for key in kind.model_fields if key not in others)
 
 
-NETWORKS = names(Compute, "save_seconds", "micro_batches")
-DEVICE = names(Compute, "save_seconds", "micro_batches", "compile")
+NETWORKS = names(Compute, "save_seconds", "processes", "micro_batches")
+DEVICE = names(Compute, "save_seconds", "processes", "micro_batches", "compile")
 CLIPS = ("max_clips", "horizon")
 VIDEOS = ("source", "generated", "resolution", "fps")
 FRAMES = (*VIDEOS, "path", "resize", "max_videos", "decode_jobs", "ffmpeg")

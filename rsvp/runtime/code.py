@@ -21,6 +21,7 @@ LEFT_OUT = {
     "rsvp.runtime.code",
     "rsvp.runtime.errors",
     "rsvp.runtime.files",
+    "rsvp.runtime.followers",
     "rsvp.runtime.gpus",
     "rsvp.runtime.journal",
     "rsvp.runtime.lock",

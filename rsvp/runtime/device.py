@@ -1,13 +1,22 @@
-"""Device, precision and threads of a stage, through Lightning Fabric."""
+"""Device, precision, threads and processes of a stage, through Lightning Fabric."""
 
+import logging
 import os
 from contextlib import AbstractContextManager
+from datetime import timedelta
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import LightningEnvironment
+from lightning_fabric.strategies import DDPStrategy
 
 from rsvp.config.schema import Compute
 from rsvp.runtime.errors import UserError
+from rsvp.runtime.followers import lead
+
+# Of a process for the first one, which may validate meanwhile; that it has ended shows at once.
+LONGEST_WAIT = timedelta(days=30)
+logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 
 
 def device_of(compute: Compute) -> torch.device:
@@ -23,12 +32,12 @@ def device_of(compute: Compute) -> torch.device:
     return torch.device("cuda" if on_gpu else "cpu")
 
 
-def make_fabric(compute: Compute, seed: int = 0) -> Fabric:
-    """Return a launched Fabric for one process: the GPU when there is one, else the CPU.
+def make_fabric(compute: Compute, seed: int = 0, processes: int = 1) -> Fabric:
+    """Return a launched Fabric: the GPU when there is one, else the CPU.
 
-    Automatic precision is bfloat16 mixed on GPUs that have it, else 32 bit.
+    Automatic precision is bfloat16 mixed on GPUs that have it, else 32 bit. Of several processes,
+    each has a GPU of its own; the first one starts the others.
     """
-    torch.set_num_threads(compute.threads)
     if compute.deterministic:
         # cuBLAS reads it when CUDA starts; without it PyTorch refuses matrix products.
         # https://docs.nvidia.com/cuda/cublas/#results-reproducibility
@@ -44,12 +53,25 @@ def make_fabric(compute: Compute, seed: int = 0) -> Fabric:
     if on_gpu:
         torch.backends.cuda.matmul.allow_tf32 = True
         torch.backends.cudnn.allow_tf32 = True
+        if processes > 1 and torch.cuda.device_count() < processes:
+            found = torch.cuda.device_count()
+            raise UserError(f"{processes} processes need a GPU each, and PyTorch finds {found}")
+    # CPU tensors travel, too: what the first process decides.
+    backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
+    shared = DDPStrategy(process_group_backend=backend, timeout=LONGEST_WAIT)
     fabric = Fabric(
         accelerator="cuda" if on_gpu else "cpu",
-        devices=1,
+        devices=processes,
+        strategy="auto" if processes == 1 else shared,
         precision=precision,  # type: ignore[arg-type]
+        # In a job of a scheduler Fabric would take the job's tasks for the processes.
+        plugins=[LightningEnvironment()],
     )
+    if processes > 1:
+        lead()
     fabric.launch()
+    # Fabric sets the threads of several processes by the machine's cores.
+    torch.set_num_threads(compute.threads)
     torch.manual_seed(seed)
     return fabric
 

@@ -9,15 +9,18 @@ import os
 import re
 import signal
 import sys
+import time
+import traceback
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
 from rsvp.config.stages import Settings, read_settings
-from rsvp.runtime.code import code_digest
+from rsvp.runtime.code import TRAININGS, code_digest
 from rsvp.runtime.errors import BAD_INPUT, FAILED, UserError, one_line
 from rsvp.runtime.files import read_json, sha256_of_file, write_json
+from rsvp.runtime.followers import PATIENCE, follow, is_follower, process_count
 from rsvp.runtime.gpus import hold_gpus
 from rsvp.runtime.lock import lock_folder, put_back, watch_the_time
 from rsvp.runtime.record import run_record, save_usage, total_usage
@@ -75,6 +78,8 @@ def run_stage(
     `run` gets the parsed arguments and the settings; what it returns goes into the run record.
     """
     parsed = parser.parse_args()
+    if is_follower():
+        follow_stage(parsed, run)
     module = parser.prog if parser.prog.startswith("rsvp.") else f"rsvp.stages.{stage_name()}"
     state = getattr(parsed, "state", None)
     tune_malloc()
@@ -89,7 +94,9 @@ def run_stage(
             settings = read_settings(values)
             check_code(job["roots"], job["code"])
             # A stage that runs a network is handed its device.
-            _gpus = hold_gpus(1) if values.get("compute", {}).get("device", "cpu") != "cpu" else []
+            on_gpu = values.get("compute", {}).get("device", "cpu") != "cpu"
+            count = process_count() if module in TRAININGS else 1
+            _gpus = hold_gpus(count) if on_gpu else []
             # A record of before must not stand beside outputs that are about to change.
             parsed.record.unlink(missing_ok=True)
             parsed.code = job["code"]
@@ -105,6 +112,27 @@ def run_stage(
         put_back(end.code)
         leave(end.code)
     leave(0)
+
+
+def follow_stage(
+    parsed: argparse.Namespace, run: Callable[[argparse.Namespace, Settings], Any]
+) -> NoReturn:
+    """Run a stage as one more process of its training, and exit."""
+    follow()
+    tune_malloc()
+    code = 0
+    try:
+        values = read_json(parsed.settings)
+        parsed.code = values.pop("job", {}).get("code")
+        run(parsed, read_settings(values))
+    except SystemExit as end:
+        code = end.code
+    except BaseException:
+        # When the first process ends, so does this one; only else is the error one of its own.
+        time.sleep(PATIENCE)
+        traceback.print_exc()
+        code = FAILED
+    leave(code)
 
 
 def leave(code: int) -> NoReturn:

@@ -17,7 +17,7 @@ from rsvp.data.clips import Clips, evaluation_clips
 from rsvp.data.contexts import contexts_of
 from rsvp.models.autoencoders.kinds import load_autoencoder
 from rsvp.models.bundle import save_bundle
-from rsvp.runtime.device import device_name, make_fabric
+from rsvp.runtime.device import device_name
 from rsvp.runtime.files import read_json
 from rsvp.runtime.journal import state_key
 from rsvp.runtime.main import TRAINING, run_stage, stage_parser
@@ -35,7 +35,7 @@ from rsvp.training.calibration import planned_steps
 from rsvp.training.cost import autoencoder_flops
 from rsvp.training.early_stopping import DIVERGED, EarlyStopping
 from rsvp.training.ema import WeightAverage
-from rsvp.training.processes import Processes
+from rsvp.training.processes import launch
 from rsvp.training.reconstruction import ClipPart, clip_parts
 from rsvp.training.run import NotFinite, TrainingRun, learning_rate, set_learning_rate
 from rsvp.training.state import Stateful
@@ -52,10 +52,9 @@ def main() -> None:
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     config, frame_losses = settings.autoencoder.finetune, settings.autoencoder.pretrain
     seed = settings.seed
-    fabric = make_fabric(settings.compute, seed)
+    fabric, processes = launch(settings.compute, seed)
     clips, held_out = (Clips(arguments.dataset, split) for split in ("train", "validation"))
     contexts = contexts_of(clips.context_frames, settings.contexts)
-    processes = Processes(settings.compute.micro_batches or 1)
     parts = processes.own(config.batch_size)
     batches = ClipBatches(clips, seed, parts, clips.augment, "finetune")
 
@@ -116,15 +115,15 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     key = state_key(arguments.code, settings.handed, arguments.dataset, arguments.pretrained)
     steps, calibration = planned_steps(
         config.steps, config.seconds, arguments.state, key, stateful, update, batch,
-        lambda: validator.measure(average.module), config.validate_every, fabric,
+        lambda: validator.measure(average.module), config.validate_every, fabric, processes,
     )  # fmt: skip
-    run = TrainingRun(arguments.state, key, steps, stateful)
+    run = TrainingRun(arguments.state, key, steps, stateful, processes)
     stopping = EarlyStopping(config.patience, config.max_psnr_drop)
     stopping.load_state_dict(run.memory.get("stopping", {}))
 
     def validate(step: int) -> None:
         """Validate the averaged weights, and keep them when they are the best so far."""
-        summary = validator.summary(validator.measure(average.module))
+        summary = processes.decide(lambda: validator.summary(validator.measure(average.module)))
         if stopping.observe(step, summary["score"], summary["psnr"]):
             best.load_state_dict(average.module.state_dict())
             run.memory["validation"] = summary
@@ -153,6 +152,8 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         logger.warning("diverged; went back to the best weights, of step %d", stopping.best_step)
     elif not stopping.stopped:
         validate(run.done)
+    if processes.rank:
+        return {}  # what is left is for the first process
     others = other_clips(len(held_out), watched)
     if not others:
         logger.warning("all %d validation clips choose the weights: no gain measured", len(watched))

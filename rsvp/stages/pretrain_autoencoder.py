@@ -11,7 +11,7 @@ from rsvp.data.clips import Clips, evaluation_clips
 from rsvp.data.contexts import contexts_of
 from rsvp.models.autoencoders.kinds import autoencoder_arguments, make_autoencoder
 from rsvp.models.bundle import save_bundle, start_from
-from rsvp.runtime.device import device_name, make_fabric
+from rsvp.runtime.device import device_name
 from rsvp.runtime.journal import state_key
 from rsvp.runtime.main import TRAINING, run_stage, stage_parser
 from rsvp.runtime.random import generator
@@ -19,7 +19,7 @@ from rsvp.training.batches import ClipBatches, in_context, read_ahead
 from rsvp.training.calibration import planned_steps
 from rsvp.training.cost import autoencoder_flops
 from rsvp.training.ema import WeightAverage
-from rsvp.training.processes import Processes
+from rsvp.training.processes import launch
 from rsvp.training.reconstruction import (
     ClipPart,
     clip_parts,
@@ -37,10 +37,9 @@ def main() -> None:
 
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     config, seed = settings.autoencoder.pretrain, settings.seed
-    fabric = make_fabric(settings.compute, seed)
+    fabric, processes = launch(settings.compute, seed)
     clips, held_out = (Clips(arguments.dataset, split) for split in ("train", "validation"))
     contexts = contexts_of(clips.context_frames, settings.contexts)
-    processes = Processes(settings.compute.micro_batches or 1)
     parts = processes.own(config.batch_size)
     batches = ClipBatches(clips, seed, parts, clips.augment, "pretrain")
 
@@ -91,9 +90,9 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     key = state_key(arguments.code, settings.handed, arguments.dataset)
     steps, calibration = planned_steps(
         config.steps, config.seconds, arguments.state, key, stateful, update, batch,
-        lambda: validator.measure(kept), None, fabric,
+        lambda: validator.measure(kept), None, fabric, processes,
     )  # fmt: skip
-    run = TrainingRun(arguments.state, key, steps, stateful)
+    run = TrainingRun(arguments.state, key, steps, stateful, processes)
 
     # The loop.
     ahead = read_ahead(batch, run.done, steps, fabric.device)
@@ -101,7 +100,9 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         rate = learning_rate(step, steps, config.learning_rate, config.warmup_steps)
         run.log(step, **update(step, rate, next(ahead)))
 
-    # The end.
+    # The end, which is for the first process.
+    if processes.rank:
+        return {}
     validation = validator.summary(validator.measure(kept))
     run.history.write(arguments.history)
     metadata = {"arguments": constructor, "step": run.done, "validation": validation}

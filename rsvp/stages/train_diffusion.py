@@ -14,7 +14,7 @@ from rsvp.data.layout import LatentBatch
 from rsvp.diffusion.objectives import OBJECTIVES
 from rsvp.models.bundle import save_bundle, start_from
 from rsvp.models.denoiser import LatentDenoiser
-from rsvp.runtime.device import device_name, make_fabric
+from rsvp.runtime.device import device_name
 from rsvp.runtime.journal import state_key
 from rsvp.runtime.main import TRAINING, run_stage, stage_parser
 from rsvp.runtime.random import generator
@@ -29,7 +29,7 @@ from rsvp.training.denoising import (
     draw_noise,
 )
 from rsvp.training.ema import WeightAverage
-from rsvp.training.processes import Processes
+from rsvp.training.processes import launch
 from rsvp.training.run import TrainingRun, learning_rate, set_learning_rate
 
 VALIDATE_EVERY = 100  # steps
@@ -42,9 +42,8 @@ def main() -> None:
 
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     config, seed = settings.predictor, settings.seed
-    fabric = make_fabric(settings.compute, seed)
+    fabric, processes = launch(settings.compute, seed)
     latents, held_out = (Latents(arguments.latents, split) for split in ("train", "validation"))
-    processes = Processes(settings.compute.micro_batches or 1)
     parts = processes.own(config.batch_size)
     batches = LatentBatches(latents, seed, config.batch_size, config.augment_latents)
     contexts = len(batches.layout.contexts)
@@ -108,9 +107,9 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     key = state_key(arguments.code, settings.handed, arguments.latents)
     steps, calibration = planned_steps(
         config.steps, config.seconds, arguments.state, key, stateful, update, batch,
-        validate, VALIDATE_EVERY, fabric,
+        validate, VALIDATE_EVERY, fabric, processes,
     )  # fmt: skip
-    run = TrainingRun(arguments.state, key, steps, stateful)
+    run = TrainingRun(arguments.state, key, steps, stateful, processes)
 
     # The loop.
     ahead = read_ahead(batch, run.done, steps, fabric.device)
@@ -118,9 +117,11 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         rate = learning_rate(step, steps, config.learning_rate, config.warmup_steps)
         run.log(step, **update(step, rate, next(ahead)))
         if (step + 1) % VALIDATE_EVERY == 0 or step + 1 == steps:
-            run.history.add(step + 1, validation_loss=validate())
+            run.history.add(step + 1, validation_loss=processes.decide(validate))
 
-    # The end.
+    # The end, which is for the first process.
+    if processes.rank:
+        return {}
     run.history.write(arguments.history)
     metadata = {
         "arguments": constructor,

@@ -23,6 +23,7 @@ from rsvp.runtime.device import device_name
 from rsvp.runtime.files import read_json, sha256_of_json, write_json
 from rsvp.runtime.journal import StateKey
 from rsvp.training.batches import read_ahead
+from rsvp.training.processes import Processes
 from rsvp.training.state import Stateful, load_part, save_part
 
 WARM_UP = 3  # steps that are not timed: networks are compiled, memory is allocated
@@ -48,18 +49,28 @@ class Timing:
 
 
 def time_training(
-    step: Callable[[int], object], validate: Callable[[], object], device: torch.device
+    step: Callable[[int], object],
+    validate: Callable[[], object],
+    device: torch.device,
+    processes: Processes,
 ) -> Timing:
     """Make some steps and validations, and return the seconds that they take.
 
-    step: gets the step's number, from 0 to `TRIAL_STEPS` - 1 at most, and waits for its data.
+    step: gets the step's number, from 0 to `TRIAL_STEPS` - 1 at most, and waits for its data. The
+    first process says when there are enough.
     """
     seconds: list[float] = []
-    for number in tqdm(range(TRIAL_STEPS), desc="calibrate", unit="step"):
-        seconds.append(seconds_of(partial(step, number), device))
+
+    def enough() -> bool:
         timed = seconds[WARM_UP:]
-        if len(timed) >= LEAST and sum(timed) > ENOUGH_SECONDS:
+        return len(timed) >= LEAST and sum(timed) > ENOUGH_SECONDS
+
+    numbers = range(TRIAL_STEPS)
+    for number in tqdm(numbers, desc="calibrate", unit="step", disable=processes.rank > 0):
+        seconds.append(seconds_of(partial(step, number), device))
+        if processes.decide(enough):
             break
+    timed = seconds[WARM_UP:]
     fast, median, slow = (float(value) for value in np.quantile(timed, (0.1, 0.5, 0.9)))
     validation = min(seconds_of(validate, device) for _ in range(VALIDATIONS))
     start = max(0.0, sum(seconds[:WARM_UP]) - WARM_UP * median)
@@ -108,6 +119,7 @@ def planned_steps(
     validate: Callable[[], object],
     validate_every: int | None,
     fabric: Fabric,
+    processes: Processes,
 ) -> tuple[int, dict[str, Any]]:
     """Return the steps of a training, and the entry of a calibration for its run record.
 
@@ -119,17 +131,24 @@ def planned_steps(
     if seconds is None:
         return steps, {}
     path = folder / f"calibration-{sha256_of_json([asdict(key), seconds])[:12]}.json"
-    if not path.exists():
+    if not processes.decide(path.exists):
         ahead = read_ahead(batch, 0, TRIAL_STEPS, fabric.device)
         with put_back(stateful, fabric.device):
             timing = time_training(
-                lambda step: update(step, 0.0, next(ahead)), validate, fabric.device
+                lambda step: update(step, 0.0, next(ahead)),
+                lambda: processes.decide(validate),
+                fabric.device,
+                processes,
             )
-        steps = steps_within(seconds, timing, validate_every)
-        tell(seconds, steps, timing)
-        found = {"seconds": seconds, "steps": steps, "device": device_name(fabric)}
-        write_json(path, found | {"timing": asdict(timing)})
-    found = read_json(path)
+
+        def keep() -> None:
+            steps = steps_within(seconds, timing, validate_every)
+            tell(seconds, steps, timing)
+            found = {"seconds": seconds, "steps": steps, "device": device_name(fabric)}
+            write_json(path, found | {"timing": asdict(timing)})
+
+        processes.decide(keep)
+    found = processes.decide(lambda: read_json(path))
     return found["steps"], {"calibration": found}
 
 

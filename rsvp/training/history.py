@@ -13,17 +13,20 @@ from rsvp.runtime.files import atomic_path
 class History:
     """Rows of named values by step. Rows of one step are one row; empty cells stay empty.
 
-    `rows` and `seconds` are those of earlier runs.
+    `rows` and `seconds` are those of earlier runs. Without a folder nothing is written.
     """
 
     def __init__(
-        self, tensorboard: Path, rows: list[dict[str, Any]] | None = None, seconds: float = 0.0
+        self,
+        tensorboard: Path | None,
+        rows: list[dict[str, Any]] | None = None,
+        seconds: float = 0.0,
     ) -> None:
         self.rows = list(rows or [])
         self.seconds_before = seconds
         self.started = time.monotonic()
         last = self.rows[-1]["step"] if self.rows else 0
-        self.board = SummaryWriter(str(tensorboard), purge_step=last + 1)
+        self.board = tensorboard and SummaryWriter(str(tensorboard), purge_step=last + 1)
 
     @property
     def seconds(self) -> float:
@@ -32,7 +35,7 @@ class History:
 
     def add(self, step: int, **values: float) -> None:
         """Note `values` after `step` steps."""
-        for name, value in values.items():
+        for name, value in values.items() if self.board else ():
             self.board.add_scalar(name, value, step)
         if self.rows and self.rows[-1]["step"] == step:
             self.rows[-1] |= values

@@ -20,6 +20,7 @@ from rsvp.runtime.lock import end_without_starter, starter_ended
 from rsvp.runtime.record import save_usage
 from rsvp.training.cost import per_second
 from rsvp.training.history import History
+from rsvp.training.processes import Processes
 from rsvp.training.state import StateFolder, Stateful, load_part, save_part
 
 LOG_EVERY = 10  # steps
@@ -37,17 +38,23 @@ class TrainingRun:
     Use: `for step in run.steps(name): …; run.log(step, loss=loss)`. Steps count from 0; what one
     does must depend on `stateful` and on (seed, step) alone, so that a run that was killed and
     started again ends where one that was not would have. `memory` is JSON that belongs to the
-    state.
+    state. Of several processes the first one alone reads and writes, and decides when to end.
     """
 
     def __init__(
-        self, folder: Path, key: StateKey, steps: int, stateful: Mapping[str, Stateful]
+        self,
+        folder: Path,
+        key: StateKey,
+        steps: int,
+        stateful: Mapping[str, Stateful],
+        processes: Processes | None = None,
     ) -> None:
         self.total, self.stateful = steps, stateful
+        self.processes = processes or Processes()
         self.states = StateFolder(folder, key)
         self.memory: dict[str, Any] = {}
         self.done, rows, seconds = 0, [], 0.0
-        if (loaded := self.states.load(steps)) is not None:
+        if (loaded := self.processes.decide(lambda: self.states.load(steps))) is not None:
             tensors, values = loaded
             self.done, self.memory = values["step"], values["memory"]
             rows, seconds = values["history"], values["seconds"]
@@ -56,7 +63,8 @@ class TrainingRun:
             logger.info("continuing after %d of %d steps", self.done, steps)
         self.resumed_at = self.done
         self.memory["plans"] = plans(self.memory.get("plans", []), self.done, steps)
-        self.history = History(folder / "tensorboard", rows, seconds)
+        board = None if self.processes.rank else folder / "tensorboard"
+        self.history = History(board, rows, seconds)
         self.saved_at = time.monotonic()
         self.stop_signal: int | None = None
 
@@ -66,22 +74,29 @@ class TrainingRun:
 
         A second Ctrl-C ends at once.
         """
-        progress = tqdm(initial=self.done, total=self.total, desc=name, unit="step")
+        progress = tqdm(
+            initial=self.done, total=self.total, desc=name, unit="step",
+            disable=self.processes.rank > 0,
+        )  # fmt: skip
         with progress, self.signals():
             while self.done < self.total and not self.memory.get("stopped"):
                 yield self.done
                 self.done += 1
                 progress.update()
-                if self.stop_signal is not None:
-                    self.save()
-                    name = signal.Signals(self.stop_signal).name
-                    logger.warning("asked to end (%s): saved after %d steps", name, self.done)
-                    raise SystemExit(128 + self.stop_signal)
-                if starter_ended() or time.monotonic() - self.saved_at > save_seconds():
-                    self.save()
-                    end_without_starter()
+                self.processes.decide(self.after_step)
             if self.done > self.resumed_at:
-                self.save()
+                self.processes.decide(self.save)
+
+    def after_step(self) -> None:
+        """Save where it is time, and end this process where it is asked to."""
+        if self.stop_signal is not None:
+            self.save()
+            name = signal.Signals(self.stop_signal).name
+            logger.warning("asked to end (%s): saved after %d steps", name, self.done)
+            raise SystemExit(128 + self.stop_signal)
+        if starter_ended() or time.monotonic() - self.saved_at > save_seconds():
+            self.save()
+            end_without_starter()
 
     @contextmanager
     def signals(self) -> Iterator[None]:
@@ -118,7 +133,7 @@ class TrainingRun:
     def stop(self) -> None:
         """End here, now and when the run is started again; the caller leaves the loop."""
         self.memory["stopped"] = True
-        self.save()
+        self.processes.decide(self.save)
 
     def save(self) -> None:
         """Write the state after the steps done so far.
@@ -156,6 +171,7 @@ class TrainingRun:
         seconds = self.history.seconds
         return {
             "steps": self.done,
+            "training_processes": self.processes.count,
             "plans": self.memory["plans"],
             "training_seconds": round(seconds, 3),
             "samples_per_second": per_second(self.done * batch_size, seconds),

@@ -21,6 +21,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "rsvp.runtime.code": {"code_digest": lambda *roots: "other"},
     "rsvp.runtime.errors": {"one_line": lambda text: ""},
     "rsvp.runtime.files": {"sha256_of_text": lambda text: "other"},
+    "rsvp.runtime.followers": {"follow": lambda: None},
     "rsvp.runtime.gpus": {"visible_gpus": lambda: ["7"]},
     "rsvp.runtime.journal": {"save_seconds": lambda: 0.0},
     "rsvp.runtime.lock": {"lock_folder": lambda folder: None},

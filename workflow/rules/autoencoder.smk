@@ -23,9 +23,9 @@ rule pretrain_autoencoder:
         "autoencoders/{autoencoder}/seed{seed}/pretrained/benchmark.tsv"
     conda:
         ENVIRONMENT
-    threads: PLAN.threads
+    threads: PLAN.training_threads
     resources:
-        gpu=PLAN.gpu,
+        gpu=PLAN.training_gpu,
     params:
         state="autoencoders/{autoencoder}/seed{seed}/pretrained/state",
     message:
@@ -58,9 +58,9 @@ rule finetune_autoencoder:
         "autoencoders/{autoencoder}/seed{seed}/finetuned/benchmark.tsv"
     conda:
         ENVIRONMENT
-    threads: PLAN.threads
+    threads: PLAN.training_threads
     resources:
-        gpu=PLAN.gpu,
+        gpu=PLAN.training_gpu,
     params:
         state="autoencoders/{autoencoder}/seed{seed}/finetuned/state",
     message:

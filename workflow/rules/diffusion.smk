@@ -23,9 +23,9 @@ rule train_diffusion:
     priority: 1
     conda:
         ENVIRONMENT
-    threads: PLAN.threads
+    threads: PLAN.training_threads
     resources:
-        gpu=PLAN.gpu,
+        gpu=PLAN.training_gpu,
     params:
         state="predictors/{predictor}/seed{seed}/state",
     message:

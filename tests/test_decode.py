@@ -23,7 +23,7 @@ from rsvp.data.sources import content_hash, list_sources, share_of, sources_dige
 from rsvp.runtime import parts
 from rsvp.runtime.files import read_json
 from rsvp.runtime.journal import SAVE_SECONDS
-from rsvp.stages.decode import run
+from rsvp.stages.decode import below, run
 
 
 def picture(path, seconds=1.0):
@@ -182,7 +182,7 @@ def test_small_files_and_leftovers(tmp_path, videos, monkeypatch):
         (folder / name).touch()
     values = read_json(settings(tmp_path, videos, decode_jobs=1, resolution=128))
     arguments = argparse.Namespace(
-        share=0, sources_digest=None, videos_index=None, index=folder / "index.json",
+        share=0, sources=None, videos_index=None, index=folder / "index.json",
         state=folder / "state", code=None,
     )  # fmt: skip
     assert run(arguments, read_settings(values))["frames"] == 75
@@ -197,10 +197,33 @@ def test_small_files_and_leftovers(tmp_path, videos, monkeypatch):
 def test_videos_that_changed_after_planning_are_refused(tmp_path, videos):
     share = [s for s in list_sources(videos, "videos") if share_of(s.id, 2) == 0]
     digest = sources_digest(share, {source.id: content_hash(source) for source in share})
-    assert decode(tmp_path, videos, 0, "--sources-digest", digest)[0] == 0
-    code, terminal, _ = decode(tmp_path, videos, 0, "--sources-digest", "0" * 64)
+    names = [[s.id, os.path.relpath(s.path, videos), []] for s in share]
+    planned = tmp_path / "planned.json"
+    planned.write_text(json.dumps({"digest": digest, "videos": names}))
+    later = next(name for name in "abcdef" if share_of(name, 2) == 0)  # nobody looks for others
+    shutil.copy(share[0].path, videos / f"{later}.mp4")
+    code, _, path = decode(tmp_path, videos, 0, "--sources", planned)
+    assert code == 0
+    index, _ = read_frame_cache(path)
+    assert [video["id"] for video in index["videos"] + index["rejected"]] == [s.id for s in share]
+    planned.write_text(json.dumps({"digest": "0" * 64, "videos": names}))
+    code, terminal, _ = decode(tmp_path, videos, 0, "--sources", planned)
     assert code == 2
     assert len(terminal.splitlines()) == 1 and "videos changed" in terminal
+
+
+@pytest.mark.parametrize("kind", ["videos", "frames"])
+def test_planned_videos_are_those_that_listing_finds(tmp_path, videos, kind):
+    for number in (1, 2, 10):
+        path = tmp_path / f"images/a clip/{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    root = videos if kind == "videos" else tmp_path / "images"
+    listed = list_sources(root, kind)
+    assert listed
+    names = [[s.id, os.path.relpath(s.path, root), [os.path.relpath(f, root) for f in s.files]]
+             for s in listed]  # fmt: skip
+    assert list(below(str(root), names)) == listed
 
 
 @pytest.mark.parametrize(("name", "words"), [("gone", "no folder"), ("empty", "no video in it")])

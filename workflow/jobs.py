@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rsvp.runtime.code import code_digest, short_digests
-from rsvp.runtime.files import INDEX, sha256_of_file, write_json
+from rsvp.runtime.files import INDEX, sha256_of_file, write_json, write_text
 from rsvp.runtime.record import version_changes
 
 JOBS = ".snakemake/rsvp"  # below the results folder: what is handed to stages
@@ -38,7 +38,7 @@ class Job:
     roots: tuple[str, ...]  # modules whose import closures are its code
     inputs: Mapping[str, Sequence[str]]  # files that other jobs make, by the name of their flag
     contents: Mapping[str, str]  # digests of files that no job makes: videos, weights, lists
-    lists: Mapping[str, Sequence[str]]  # what it reads, by kind, where that is handed in a file
+    lists: Mapping[str, Any]  # what it reads, by kind, where that is handed in a file
     videos: Mapping[str, str] | None = None  # content hashes by id, of a job that decodes them
 
     def __str__(self) -> str:
@@ -174,9 +174,9 @@ class Results:
         """Return the file that hands a job to its stage; Snakemake compares it by content."""
         return f"{self.jobs}/{job.folder}.json"
 
-    def handed(self, job: Job) -> dict[str, Any]:
-        """Return what the job's file says of it beside its settings."""
-        return self.read(self.file(job)).get("job", {})
+    def list_file(self, job: Job) -> str:
+        """Return the file of what a job reads, where that is too much for a command line."""
+        return f"{self.jobs}/{job.folder}.inputs.json"
 
     def hand_over(self, job: Job) -> None:
         """Write the job's file, so that Snakemake runs the job where its result is not current.
@@ -185,21 +185,22 @@ class Results:
         stage was handed. With a new time it differs from all that Snakemake knows.
         """
         file, record = self.file(job), self.record(job)
-        path, list_file = self.folder / file, f"{self.jobs}/{job.folder}.inputs.json"
+        path, list_file = self.folder / file, self.list_file(job)
         current = bool(record) and not self.reasons(job)
         if current:
             planned = record.get("planned", "")
         elif record or self.exists(job.result):
             planned = str(time.time_ns())
         else:
-            planned = self.handed(job).get("planned", "")
+            planned = self.read(file).get("job", {}).get("planned", "")
         values = job.values(planned)
         if self.read(file) != values:
             write_json(path, values)
             if current:
                 os.utime(path, (0, 0))  # older than the outputs
         if job.lists and self.read(list_file) != job.lists:
-            write_json(self.folder / list_file, job.lists)
+            # As ASCII: names of videos may hold bytes that are no UTF-8.
+            write_text(self.folder / list_file, json.dumps(job.lists))
 
 
 def other_versions(

@@ -123,8 +123,8 @@ class Plan:
         self.check_trained_with_weights()
         self.videos = {name: self.video_hashes(name) for name in self.datasets}
 
-    def video_hashes(self, name: str) -> list[dict[str, str]]:
-        """Content hashes of videos by id for each decode job; none for a generated set."""
+    def video_hashes(self, name: str) -> list[dict[Source, str]]:
+        """Content hashes of the videos of each decode job; none for a generated set."""
         dataset = self.config.datasets[name]
         for path in split_lists(dataset):
             check_file(f"datasets.{name}.split.lists", seen_from(self.results, path))
@@ -133,9 +133,9 @@ class Plan:
         folder = seen_from(self.results, dataset.path)
         sources = list_sources(folder, dataset.source, dataset.max_videos)
         hashes = content_hashes(sources, Path(self.results, HASHES, f"{name}.json"))
-        shares: list[dict[str, str]] = [{} for _ in range(dataset.decode_jobs)]
+        shares: list[dict[Source, str]] = [{} for _ in range(dataset.decode_jobs)]
         for source in sources:
-            shares[share_of(source.id, dataset.decode_jobs)][source.id] = hashes[source.id]
+            shares[share_of(source.id, dataset.decode_jobs)][source] = hashes[source.id]
         return shares
 
     def start_hashes(self) -> dict[str, str]:
@@ -329,25 +329,39 @@ class Plan:
                 found[path] = sha256_of_file(seen_from(self.results, path))
         return found | {f"weights.{k}": self.weights[k] for k in weights if k in self.weights}
 
-    def lists(self, stage: str, names: Names) -> dict[str, list[str]]:
+    def lists(self, stage: str, names: Names) -> dict[str, Any]:
         """The files of a job that are too many for a command line, by kind."""
         if stage == "report":
             return self.report_inputs
         if stage == "check_memorisation":
             return {"predictions": self.predicted(names["dataset"])}
-        return {}
+        return self.sources_of(names) if stage == "decode" and self.looks else {}
 
     def videos_of(self, names: Names) -> dict[str, str] | None:
         """Content hashes of the videos that a decode job reads; None for a generated set."""
         shares = self.videos.get(names["dataset"])
-        return shares[int(names["share"])] if shares else None
+        if not shares:
+            return None
+        return {source.id: value for source, value in shares[int(names["share"])].items()}
+
+    def sources_of(self, names: Names) -> dict[str, Any]:
+        """The list of the videos that a decode job reads, as seen from their folder."""
+        if not self.videos.get(names["dataset"]):
+            return {}
+        root = str(seen_from(self.results, self.config.datasets[names["dataset"]].path))
+        videos = [
+            [source.id, os.path.relpath(source.path, root),
+             [os.path.relpath(file, root) for file in source.files]]
+            for source in self.videos[names["dataset"]][int(names["share"])]
+        ]  # fmt: skip
+        return {"digest": self.contents("decode", names)[VIDEOS], "videos": videos}
 
     def sources_flag(self, wildcards: Any) -> str:
         """The flag that says which videos a decode job reads."""
         job = self.job("decode", **dict(wildcards.items()))
-        contents = job.contents if self.looks else self.state.handed(job)["contents"]
-        digest = contents.get(VIDEOS)
-        return f"--sources-digest {digest}" if digest else self.videos_flag(wildcards)
+        if "videos_index" in job.inputs:
+            return self.videos_flag(wildcards)
+        return f"--sources {self.state.list_file(job)}"
 
     def videos_flag(self, wildcards: Any) -> str:
         """The flag that names the index of a generated set, if it is one."""

@@ -7,7 +7,7 @@ other shares as they are. Files that cannot be decoded are listed with the reaso
 import argparse
 import logging
 import os
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from rsvp.data.decoding import Decoding, Rejected, ffmpeg_version, filters
 from rsvp.data.frames import KEY
 from rsvp.data.sources import Source, content_hash, list_sources, plain, share_of, sources_digest
 from rsvp.runtime.errors import UserError, one_line
-from rsvp.runtime.files import write_json
+from rsvp.runtime.files import read_json, write_json
 from rsvp.runtime.journal import state_key
 from rsvp.runtime.main import run_stage, stage_parser
 from rsvp.runtime.parts import PartWriter
@@ -33,8 +33,10 @@ def main() -> None:
     parser = stage_parser(__doc__, "state", "index")
     parser.add_argument("--share", type=int, required=True, help="which share, from 0")
     parser.add_argument(
-        "--sources-digest",
-        help="digest of the share's videos when the job was planned; others are refused",
+        "--sources",
+        type=Path,
+        help="JSON of the share's videos and their digest when the job was planned; others are"
+        " refused. Without it the folder is looked through",
     )
     parser.add_argument(
         "--videos-index",
@@ -48,12 +50,16 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     """Decode the share and write its files and their index."""
     dataset = settings.dataset
     folder = source_folder(dataset, arguments.videos_index)
-    sources = list_sources(folder, dataset.source, dataset.max_videos)
-    share = [s for s in sources if share_of(s.id, dataset.decode_jobs) == arguments.share]
+    planned = read_json(arguments.sources) if arguments.sources else None
+    if planned:
+        share = list(below(os.path.abspath(folder.expanduser()), planned["videos"]))
+    else:
+        sources = list_sources(folder, dataset.source, dataset.max_videos)
+        share = [s for s in sources if share_of(s.id, dataset.decode_jobs) == arguments.share]
     bar = tqdm(share, desc="hash", unit="video", delay=2, leave=False)
     hashes = {source.id: content_hash(source) for source in bar}
     digest = sources_digest(share, hashes)
-    if arguments.sources_digest not in (None, digest):
+    if planned and planned["digest"] != digest:
         raise UserError(f"{folder}: videos changed after this job was planned; run snakemake again")
     version = ffmpeg_version(dataset.ffmpeg)
     key = state_key(arguments.code, settings.handed, digest, version)
@@ -76,6 +82,13 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         "frames": parts.items,
         "ffmpeg": version,
     }
+
+
+def below(root: str, videos: Iterable[tuple[str, str, list[str]]]) -> Iterator[Source]:
+    """Yield the videos that a plan names by id, path and image files, as seen from their folder."""
+    for name, path, files in videos:
+        images = tuple(os.path.join(root, file) for file in files)
+        yield Source(name, os.path.normpath(os.path.join(root, path)), images)
 
 
 def decode_videos(

@@ -79,6 +79,7 @@ COPIES = "Check predictions on tiny for copies"
 RESCORED = [
     "Compute features of the real clips of tiny",
     *(f"Evaluate {row} (seed 0)" for row in ROWS),
+    "Bundle the predictor rsvp-m (seed 0)",
     "Write the report",
 ]
 

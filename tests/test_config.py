@@ -1,5 +1,6 @@
 """The config refuses what cannot work, and hands each stage only its own part."""
 
+import copy
 import math
 import re
 import subprocess
@@ -598,6 +599,15 @@ def test_a_change_reaches_the_stages_that_depend_on_it(change):
         if stage_settings(before, stage, name) != stage_settings(after, stage, name)
     }
     assert stages == DEPENDS[change]
+
+
+def test_the_number_of_processes_is_no_setting():
+    alone = changed("compute.micro_batches", 2)
+    shared = copy.deepcopy(alone)
+    set_value(shared, "compute.processes", 2)
+    alone, shared = load(alone), load(shared)
+    for stage, name in STAGES.items():
+        assert stage_settings(alone, stage, name) == stage_settings(shared, stage, name)
 
 
 BUDGETS = {

@@ -28,9 +28,9 @@ import torch
 
 from rsvp.config.stages import Settings
 from rsvp.metrics import i3d
+from rsvp.metrics.self_test import seeded_variables
 from rsvp.runtime.record import peak_memory_mb
 from rsvp.stages import evaluate, predict_baseline, real_features
-from tests.seeded_i3d import seeded_variables
 from tests.squares import make_dataset
 
 CONTEXT, FUTURE, SIZE = 4, 12, 64

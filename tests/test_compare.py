@@ -60,6 +60,7 @@ def run(folder: Path, protocol: str = "prediction", **changed: object) -> pd.Dat
         "floor": None,
         "range": None,
         "device": "cpu",
+        "self_test": False,
     }
     arguments |= changed
     arguments["predicted"] = [list(map(str, words)) for words in arguments["predicted"]]

@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.numpy import load_file, save_file
-from seeded_i3d import seeded_variables
 from skimage.metrics import peak_signal_noise_ratio
 from stored import ANY
 
@@ -19,6 +18,7 @@ from rsvp.data.clips import Clips, evaluation_clips
 from rsvp.data.predictions import Predictions, RowWriter
 from rsvp.metrics import i3d
 from rsvp.metrics.motion import motion_distance, motion_features
+from rsvp.metrics.self_test import seeded_variables
 from rsvp.report.distances import Sets, run_distance
 from rsvp.report.estimates import Estimate
 from rsvp.report.measures import FVD, KVD, Measure
@@ -113,6 +113,7 @@ def test_compare_gives_a_row_the_numbers_of_its_evaluation(dataset: Path) -> Non
             real=dataset, predicted=[[f"mine={predictions.parent}"]], protocol="prediction",
             out=out, config=None, context=None, future_only=False, unpaired=False,
             group_pattern=r"_g(\d+)", baselines=[], floor=None, range=None, device="cpu",
+            self_test=False,
         )
     )  # fmt: skip
     pd.testing.assert_frame_equal(pd.read_parquet(out / "mine" / "scores.parquet"), scores)

@@ -52,6 +52,7 @@ def scored(real: Path, predicted: list[str], out: Path, **changed: object) -> pd
         "out": out, "config": None, "context": None, "future_only": False, "unpaired": False,
         "group_pattern": r"_g(\d+)", "baselines": ["copy-last"], "floor": None, "range": None,
         "device": "cpu",
+        "self_test": False,
     }  # fmt: skip
     compare.run(Namespace(**arguments | changed))
     return pd.read_csv(out / "results.csv")

@@ -9,7 +9,6 @@ from functools import partial
 
 import pytest
 import torch
-from seeded_i3d import seeded_variables
 from torch import nn
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 
@@ -29,6 +28,7 @@ from rsvp.diffusion.samplers import Sampling
 from rsvp.metrics import ensemble, frame, perceptual, scoring, semantics
 from rsvp.metrics.i3d import I3D
 from rsvp.metrics.perceptual import PerceptualDistance
+from rsvp.metrics.self_test import seeded_variables
 from rsvp.metrics.sliced_wasserstein import sliced_wasserstein
 from rsvp.models.autoencoders.kinds import autoencoder_arguments, make_autoencoder
 from rsvp.models.denoiser import LatentDenoiser

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from seeded_i3d import seeded_variables
 from torch import Tensor, nn
 
 from rsvp.metrics import i3d
 from rsvp.metrics.foreign_weights import convert
+from rsvp.metrics.self_test import seeded_variables
 from rsvp.runtime.errors import UserError
 
 # TensorFlow's scopes as the PyTorch ports of I3D call them (piergiaj/pytorch-i3d, from which the

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from seeded_i3d import seeded_variables
 
 from rsvp.metrics import i3d
 from rsvp.metrics.distribution import frechet_distance
+from rsvp.metrics.self_test import seeded_variables
 from rsvp.runtime.errors import UserError
 
 

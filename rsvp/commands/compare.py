@@ -8,6 +8,7 @@ A dataset and predictions of the pipeline's own are read as they are.
 
 import argparse
 import re
+import sys
 from collections import Counter
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
@@ -56,6 +57,7 @@ from rsvp.metrics.folders import (
 )
 from rsvp.metrics.networks import Networks, load_networks
 from rsvp.metrics.row import RowScorer, group_codes, write_row
+from rsvp.metrics.self_test import PICTURES, self_test
 from rsvp.report.measures import CRPS, LPIPS, MSE, PSNR, SSIM
 from rsvp.report.results import comparisons, curves, horizon, results
 from rsvp.report.rows import read_rows
@@ -78,14 +80,20 @@ def main() -> None:
     """Read the command line and run the command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
+        "--self-test",
+        action="store_true",
+        help="only check this installation, and the weights of --config, by known answers",
+    )
+    needed = "--self-test" not in sys.argv
+    parser.add_argument(
         "--real",
         type=Path,
-        required=True,
+        required=needed,
         help="folder of the real clips, or a dataset's index.json: its test clips",
     )
     parser.add_argument(
         "--predicted",
-        required=True,
+        required=needed,
         nargs="+",
         action="append",
         metavar="[NAME=]FOLDER",
@@ -93,8 +101,8 @@ def main() -> None:
         "sub-folders of all clips, or NAME=FOLDER,FOLDER. A row's folder of the pipeline's "
         "(predictions/<row>/seed<n>) has its trajectories",
     )
-    parser.add_argument("--protocol", required=True, help="prediction, fvd256_16f, … or yours")
-    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument("--protocol", required=needed, help="prediction, fvd256_16f, … or yours")
+    parser.add_argument("--out", type=Path, required=needed, help="folder to write")
     parser.add_argument("--config", type=Path, help="YAML with `weights` and your `protocols`")
     parser.add_argument(
         "--context", type=int,
@@ -133,6 +141,8 @@ def main() -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Score the predictions, print the table, and write it in several formats."""
     config = load_measuring(read_yaml(arguments.config) if arguments.config else {})
+    if arguments.self_test:
+        return check_installation(config, arguments.device)
     protocols = PROTOCOLS | config.protocols
     protocol = protocols.get(arguments.protocol)
     if protocol is None:
@@ -173,6 +183,17 @@ def run(arguments: argparse.Namespace) -> None:
         scored, {arguments.protocol: protocol}, Evaluation().bootstrap, headline=HEADLINE
     )
     write_results(arguments, tables, methods)
+
+
+def check_installation(config: Config, device: str) -> None:
+    """Print each check of this installation; UserError where one fails."""
+    networks = networks_of(config, device, PICTURES[1])
+    checks = []
+    for check in self_test(networks, device_of(Compute(device=device))):
+        print(check.line, flush=True)
+        checks.append(check)
+    if failed := [check.name for check in checks if not check.holds]:
+        raise UserError(f"--self-test: {len(failed)} of {len(checks)} fail: {'; '.join(failed)}")
 
 
 def real_clips(path: Path, limits: Limits | None) -> NamedClips:

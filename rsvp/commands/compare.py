@@ -149,24 +149,33 @@ def run(arguments: argparse.Namespace) -> None:
         allowed = ", ".join(protocols)
         raise UserError(f"--protocol: no {arguments.protocol!r}; allowed: {allowed}")
     check_flags(arguments, protocol)
+    methods, real, rows = rows_of(arguments, protocol)
+    networks = networks_of(config, arguments.device, min(real.shape[1:3]))
+    indexes = score(rows, real, protocol, networks, arguments.out)
+    scored = read_rows(indexes, [method.name for method in methods])
+    tables = Tables(
+        scored, {arguments.protocol: protocol}, Evaluation().bootstrap, headline=HEADLINE
+    )
+    write_results(arguments, tables, methods)
+
+
+def rows_of(
+    arguments: argparse.Namespace, protocol: Protocol
+) -> tuple[list[Method], FolderClips, list[RowScorer]]:
+    """Open the methods and the real clips; return them, and all rows that are scored."""
     limits = arguments.range and tuple(arguments.range)
     truth = real_clips(arguments.real, limits)
     paired, pattern = not arguments.unpaired, arguments.group_pattern
     methods = methods_of(arguments.predicted, truth.names if paired else None, limits)
+    sources = [item.path for method in methods for item in method.trajectories]
+    check_out(arguments.out, [arguments.real, *sources, *filter(None, [arguments.floor])])
     truth = as_predicted(truth, methods)
-    real = real_side(
-        truth,
-        methods,
-        clips=protocol.clips,
-        frames=protocol.frames,
-        paired=paired,
-        group_pattern=pattern,
-    )
-    known = isinstance(truth, DatasetClips)
-    context = arguments.context
-    if context is None:
-        context = truth.clips.context_frames if known else 0
-    label = truth.clips.index["dataset"] if known else own_name(arguments.real)
+    taken = {"clips": protocol.clips, "frames": protocol.frames}
+    real = real_side(truth, methods, **taken, paired=paired, group_pattern=pattern)
+    label, context = own_name(arguments.real), arguments.context or 0
+    if isinstance(truth, DatasetClips):
+        label = truth.clips.index["dataset"]
+        context = truth.clips.context_frames if arguments.context is None else context
     index = real_index(real, label, context, paired)
     rows = [predicted_row(item, real, index, arguments.future_only, pattern) for item in methods]
     if paired and context:
@@ -174,15 +183,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.floor:
         rows.append(floor_row(ClipFolder(arguments.floor, limits), real, index, pattern))
     check_names(rows)
-    sources = [item.path for method in methods for item in method.trajectories]
-    check_out(arguments.out, [arguments.real, *sources, *filter(None, [arguments.floor])])
-    networks = networks_of(config, arguments.device, min(real.shape[1:3]))
-    indexes = score(rows, real, protocol, context, networks, arguments.out)
-    scored = read_rows(indexes, [method.name for method in methods])
-    tables = Tables(
-        scored, {arguments.protocol: protocol}, Evaluation().bootstrap, headline=HEADLINE
-    )
-    write_results(arguments, tables, methods)
+    return methods, real, rows
 
 
 def check_installation(config: Config, device: str) -> None:
@@ -269,13 +270,12 @@ def score(
     rows: Sequence[RowScorer],
     real: FolderClips,
     protocol: Protocol,
-    context: int,
     networks: Networks,
     out: Path,
 ) -> list[Path]:
     """Score all rows clip by clip, so that each clip is decoded once; return the rows' indexes."""
     windows = [protocol.frames] if protocol.scores == "distribution" else []
-    groups, indexes = group_codes(real), []
+    context, groups, indexes = rows[0].index["context_frames"], group_codes(real), []
     with ExitStack() as stack:
         writers = []
         for row in rows:

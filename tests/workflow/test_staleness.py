@@ -281,7 +281,8 @@ def test_touch_does_not_make_stale_results_fresh(moved, planned):
     assert moved.snakemake("--touch").code == 0
     answer = moved.snakemake("-n")
     assert answer.rules == Counter(job.split()[0] for job in TRAINED)
-    line = "2 stages (predictors/rsvp-m/seed0, predictions/rsvp-m/seed0): code changed: "
+    bundle = "predictors/rsvp-m/seed0/bundle"
+    line = f"3 stages (predictors/rsvp-m/seed0, predictions/rsvp-m/seed0, {bundle}): code changed: "
     assert answer.errors == [f"rsvp: {line}rsvp/models/denoiser.py"]
     source.write_text(text, encoding="utf-8")
     assert planned(moved) == {}

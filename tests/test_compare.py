@@ -238,12 +238,12 @@ def test_a_row_of_fewer_trajectories_says_so(folders: Path) -> None:
     for number in (0, 1, 2):
         offset(folders, f"k/s{number}", 10 + number)
     three, two = (f"{name}=" + ",".join(str(folders / "k" / f"s{i}") for i in range(count))
-                  for name, count in (("three", 3), ("two", 2)))  # fmt: skip
+                  for name, count in (("three", 3), ("k.2", 2)))  # fmt: skip
     table = run(folders, predicted=[[three, two], [folders / "mine"]])
     best = table[(table["metric"] == "psnr") & (table["sampling"] == "best")]
-    assert best.set_index("row")["note"].to_dict() == {"three": np.nan, "two": "of 2 trajectories"}
+    assert best.set_index("row")["note"].to_dict() == {"three": np.nan, "k.2": "of 2 trajectories"}
     assert (
-        "PSNR, SSIM, MSE of two: of 2 trajectories." in (folders / "out" / "results.md").read_text()
+        "PSNR, SSIM, MSE of k.2: of 2 trajectories." in (folders / "out" / "results.md").read_text()
     )
 
 

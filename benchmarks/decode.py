@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 from rsvp.config.schema import Dataset
 from rsvp.data.decoding import ffmpeg_command, find_ffmpeg
+from rsvp.data.headers import Picture
 from rsvp.data.sources import Source, content_hash, list_sources, share_of
 from rsvp.runtime.journal import StateKey
 from rsvp.runtime.parts import PartWriter
@@ -131,7 +132,7 @@ def bare_command(source: Source, dataset: Dataset, one_thread: bool) -> list[str
     """Our command with the null muxer for the pipe; without our thread counts on request."""
     binary = find_ffmpeg(None)
     command = ffmpeg_command(
-        f"file:{source.path}", False, dataset.resolution, dataset.resize, binary
+        f"file:{source.path}", False, Picture(), dataset.resolution, dataset.resize, binary
     )
     command[command.index("rawvideo")] = "null"
     command[command.index("pipe:")] = "-"

@@ -14,8 +14,9 @@ import pytest
 from PIL import Image
 
 from rsvp.config.schema import Resize
-from rsvp.data import decoding
-from rsvp.data.decoding import Decoding, Rejected
+from rsvp.data import decoding, headers
+from rsvp.data.decoding import Decoding
+from rsvp.data.headers import Rejected
 from rsvp.data.sources import list_sources
 from rsvp.runtime.errors import UserError
 from tests.another_user import said_to_another_user
@@ -392,7 +393,7 @@ def test_frame_folders_in_order(tmp_path, names, suffix):
     frame_folder(tmp_path / "c" / "v", names, suffix=suffix)
     frames, decoded = decode_one(tmp_path, "frames")
     assert np.abs(frames.mean((1, 2, 3)) - [10, 20, 30]).max() < 2
-    assert decoded.probe == decoding.Probe(7.0, 80, 60)
+    assert decoded.probe == headers.Probe(7.0, 80, 60)
 
 
 def test_frame_folder_gives_the_same_pixels_as_a_video(tmp_path):

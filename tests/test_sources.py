@@ -3,12 +3,14 @@
 import hashlib
 import os
 import time
+from pathlib import Path
 
 import pytest
 
 from rsvp.data import sources
 from rsvp.data.sources import content_hash, content_hashes, list_sources, share_of, sources_digest
 from rsvp.runtime.errors import UserError
+from tests.another_user import said_to_another_user
 
 STRANGE = [
     "-i",
@@ -88,6 +90,42 @@ def test_linked_folder_outside_is_followed(tmp_path):
     (tmp_path / "videos").mkdir()
     (tmp_path / "videos" / "link").symlink_to(tmp_path / "outside")
     assert ids(tmp_path / "videos") == ["link/one"]
+
+
+def test_folder_above_a_link_is_that_of_its_target(tmp_path):
+    make(tmp_path, "disk/here/x", "disk/videos/right.mp4", "videos/wrong.mp4")
+    (tmp_path / "link").symlink_to(tmp_path / "disk/here")
+    assert ids(f"{tmp_path}/link/../videos") == ["right"]
+    assert [s.id for s in sources.sources_at(Path(f"{tmp_path}/link/../videos"))] == ["right"]
+    assert sources.absolute(f"{tmp_path}/videos/../link") == f"{tmp_path}/link"
+
+
+@pytest.mark.parametrize("name", ["lost+found", "private"])
+def test_folder_of_another_user_is_left_out(open_folder, name, caplog):
+    make(open_folder, "a.mp4", f"{name}/b.mp4")
+    (open_folder / name).chmod(0)
+
+    def list_and_tell():
+        found = ids(open_folder)
+        raise UserError(f"{found} {[record.getMessage() for record in caplog.records]}")
+
+    said = said_to_another_user(list_and_tell)
+    assert said.startswith("['a']")
+    assert ("private: Permission denied; left out" in said) == (name == "private")
+
+
+def test_what_is_no_video_is_not_listed(tmp_path):
+    make(tmp_path, "a.mp4", ".DS_Store", "._a.mp4", "Thumbs.db", "desktop.ini", ".b/c.mp4")
+    assert ids(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize(
+    "suffix",
+    [".m4v", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".flv", ".3gp", ".ogv", ".MTS"],
+)
+def test_every_video_is_found(tmp_path, suffix):
+    make(tmp_path, "a.mp4", f"b{suffix}")
+    assert ids(tmp_path) == ["a", "b"]
 
 
 def test_frame_folders_in_natural_order(tmp_path):

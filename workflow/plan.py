@@ -24,7 +24,14 @@ from rsvp.config.schema import (
 )
 from rsvp.config.stages import measuring_threads, stage_settings
 from rsvp.data.contexts import PREFIX, fitting_baselines
-from rsvp.data.sources import Source, content_hashes, list_sources, share_of, sources_digest
+from rsvp.data.sources import (
+    Source,
+    absolute,
+    content_hashes,
+    list_sources,
+    share_of,
+    sources_digest,
+)
 from rsvp.models.autoencoders.kinds import KINDS, kind_module
 from rsvp.runtime.code import import_closure
 from rsvp.runtime.errors import UserError
@@ -479,7 +486,9 @@ def localise_paths(config: Config, base: str, results: str) -> None:
 
     def localise(path: str) -> str:
         path = os.path.expanduser(path)
-        return path if os.path.isabs(path) else os.path.relpath(os.path.join(base, path), results)
+        if os.path.isabs(path):
+            return path
+        return os.path.relpath(absolute(os.path.join(base, path)), results)
 
     for dataset in config.datasets.values():
         if dataset.path:
@@ -505,7 +514,7 @@ def localise_paths(config: Config, base: str, results: str) -> None:
 
 def seen_from(results: str, path: str) -> Path:
     """A path of the localised config, also before the results folder exists."""
-    return Path(os.path.normpath(os.path.join(results, path)))
+    return Path(absolute(os.path.join(results, path)))
 
 
 def weights_hashes(config: Config, results: str) -> dict[str, str]:

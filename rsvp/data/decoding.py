@@ -4,32 +4,37 @@ The shorter side is resized with an antialiasing filter and the centre is croppe
 graph. Loads without torch.
 """
 
-import errno
 import fcntl
-import itertools
 import logging
 import os
 import re
 import select
 import signal
-import stat
 import subprocess
 import tempfile
 import time
-import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, BinaryIO
 
-import av
 import ffmpeg
 import imageio_ffmpeg
 import numpy as np
 from PIL import Image
 
 from rsvp.config.schema import Resize
+from rsvp.data.headers import (
+    ENOUGH_FRAMES,
+    IMAGE_FORMATS,
+    Picture,
+    Probe,
+    Rejected,
+    check_size,
+    probe_images,
+    probe_video,
+)
 from rsvp.data.sources import Source
 from rsvp.runtime.errors import UserError, one_line
 
@@ -39,33 +44,16 @@ CHUNK_BYTES = 2**20
 SILENCE_SECONDS = 300.0
 # A longer side than this after the resize means an image that is a line.
 MAX_LONG_SIDE = 16384
-# More than twice an 8K image. A header may announce any size, and each frame takes that memory.
-MAX_PIXELS = 2**26
-# Formats that name other files, or the network, instead of holding images.
-PLAYLISTS = {"concat", "hls", "dash", "imf", "applehttp"}
-# Headers count a little differently from decoders; a video with fewer of its frames breaks off.
-ENOUGH_FRAMES = 0.95
-IMAGE_FORMATS = {"PNG": "png", "JPEG": "jpg"}
+# HDR counts light in nits. White paper has 203 (ITU-R BT.2408), which becomes the white of SDR.
+WHITE_NITS = 203
+# Light below this share of white stays; above, up to 1000 nits, a curve leads it on to white.
+KNEE, PEAK = 0.8, 1000 / WHITE_NITS
+HDR_FILTERS = ("zscale", "tonemap")
 PIPE_BYTES = 2**20
 PAUSE_SECONDS = 0.005
 KEPT_COMPLAINTS = 65536
 PPM_HEADER = re.compile(rb"P6\n(\d+) (\d+)\n255\n")
 logger = logging.getLogger(__name__)
-
-
-class Rejected(Exception):
-    """A video that cannot be used; the text is the reason, in one line."""
-
-
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """Metadata of a video: frames per second (the mean where the rate varies), and pixels of its
-    stored images, before any rotation that it asks for."""
-
-    fps: float
-    width: int
-    height: int
-    announced: int = 0  # frames by the header's word; 0 where it does not say
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +86,7 @@ def ffmpeg_version(binary: str | None) -> str:
 
 
 def filters(resize: Resize) -> str:
-    """Describe the filter graph, for the index."""
+    """Describe the filter graph of a plain video, for the index."""
     return f"shorter side, {resize}+{SCALER_FLAGS}, rgb24, centre crop"
 
 
@@ -118,15 +106,15 @@ class Decoding(ExitStack):
         images = bool(source.files)
         try:
             self.probe = probe_images(source, fps) if images else probe_video(source, fps)
-            check_size(self.probe, resolution)
+            check_usable(self.probe, resolution, binary)
         except Rejected as refusal:
             self.refusal = refusal
             return
-        # "file:" keeps ffmpeg from reading a protocol or an option out of a name.
-        links = linked_images(source) if images else nullcontext(f"file:{source.path}")
-        name = self.enter_context(links)
-        command = ffmpeg_command(name, images, resolution, resize, find_ffmpeg(binary))
-        self.complaints = self.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 (closed with this)
+        name = self.enter_context(ffmpeg_input(source))
+        with temporary_space():
+            self.complaints = self.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 (closed with this)
+        picture = self.probe.picture
+        command = ffmpeg_command(name, images, picture, resolution, resize, find_ffmpeg(binary))
         self.process = self.enter_context(running(command, self.complaints))
 
     def read(self, append: Callable[[np.ndarray], None]) -> Decoded:
@@ -146,131 +134,90 @@ class Decoding(ExitStack):
         return Decoded(self.probe, frames, damage)
 
 
-def check_size(probe: Probe, resolution: int) -> None:
-    """Refuse images that have no size, are too large to hold, or are lines."""
-    short, long = sorted((probe.width, probe.height))
-    if short == 0:
-        raise Rejected("it does not say how large its images are")
-    if long * short > MAX_PIXELS:
-        raise Rejected(f"{probe.width}x{probe.height} pixels: too many, {MAX_PIXELS} is the most")
-    if long * resolution > MAX_LONG_SIDE * short:
-        raise Rejected(f"{probe.width}x{probe.height} pixels: too narrow to crop a square from")
-
-
-def probe_video(source: Source, fps: float) -> Probe:
-    """Read rate and size of a video file from its headers."""
-    path = source.path
-    if reason := why_no_file(path):
-        raise Rejected(reason)
-    try:
-        if os.path.getsize(path) == 0:
-            raise Rejected("an empty file (0 bytes)")
-        with av.open(f"file:{path}", options={"protocol_whitelist": "file"}) as container:
-            if PLAYLISTS & set(container.format.name.split(",")):
-                raise Rejected(f"a playlist ({container.format.name}), not a video")
-            cover = av.stream.Disposition.attached_pic
-            streams = [s for s in container.streams.video if not s.disposition & cover]
-            if not streams:
-                raise Rejected("no video stream in it")
-            stream = streams[0]
-            if stream.codec_context is None:
-                raise Rejected("cannot be decoded: its codec is unknown or its header broken")
-            rate = stream.average_rate or stream.guessed_rate
-            return Probe(float(rate) if rate else fps, stream.width, stream.height, stream.frames)
-    except (av.FFmpegError, OSError, ValueError) as error:
-        if getattr(error, "errno", None) == errno.EPERM:
-            raise Rejected("names other files or addresses, as a playlist does") from None
-        reason = getattr(error, "strerror", None) or str(error)
-        raise Rejected(f"cannot be opened as a video: {one_line(reason)}") from None
-
-
-def why_no_file(path: str) -> str | None:
-    """Return why there is no file to read at `path`, or None; opening a pipe would never end."""
-    try:
-        mode = os.stat(path).st_mode
-    except PermissionError as error:
-        return f"out of reach ({error.strerror})"
-    except OSError:
-        return "a link to nothing" if os.path.islink(path) else "no such file"
-    return None if stat.S_ISREG(mode) else "not a regular file"
-
-
-def probe_images(source: Source, fps: float) -> Probe:
-    """Read rate and size of a frame folder; Rejected when its images do not make one video."""
-    check_numbers(source)
-    sizes, formats = set(), set()
-    for path in source.files:
-        name = one_line(os.path.basename(path))
-        if reason := why_no_file(path):
-            raise Rejected(f"{name} is {reason}")
-        size, kind = probe_image(path, name)
-        sizes.add(size)
-        formats.add(kind)
-        if len(sizes) > 1:
-            raise Rejected(f"images of different sizes (first seen at {name})")
-    if len(formats) > 1 or not formats <= set(IMAGE_FORMATS):
+def check_usable(probe: Probe, resolution: int, binary: str | None) -> None:
+    """Refuse pictures of an impossible size, and HDR where the binary cannot map its tones."""
+    check_size(probe, resolution, MAX_LONG_SIDE)
+    if probe.picture.hdr and (missing := missing_filters(binary)):
         raise Rejected(
-            f"images of one kind are needed, png or jpg; found {', '.join(sorted(formats))}"
+            f"HDR ({probe.picture.hdr}), which this ffmpeg cannot map to SDR: it has no filter"
+            f" {' and no '.join(missing)}"
         )
-    return Probe(fps, *sizes.pop())
 
 
-def probe_image(path: str, name: str) -> tuple[tuple[int, int], str]:
-    """Read size and format of one image file from its header."""
+@cache
+def missing_filters(binary: str | None) -> list[str]:
+    """Return the filters that HDR needs and the binary lacks."""
+    asked = [find_ffmpeg(binary), "-v", "quiet", "-filters"]
+    words = subprocess.run(asked, capture_output=True, text=True, timeout=60).stdout.split()
+    return [name for name in HDR_FILTERS if name not in words]
+
+
+@contextmanager
+def temporary_space() -> Iterator[None]:
+    """Say of an error that it is the folder of temporary files which has no room."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                return image.size, image.format
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise Rejected(f"{name} has too many pixels, {MAX_PIXELS} is the most") from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None)
-        what = f"cannot be read: {reason}" if reason else "is not an image"
-        raise Rejected(f"{name} {what}") from None
+        yield
+    except OSError as error:
+        # tempfile finds no folder at all when none can be written to.
+        folder = os.environ.get("TMPDIR") or "/tmp"
+        raise UserError(
+            f"{folder}: {error.strerror or 'not writable'}; make room there, or name another"
+            " folder for temporary files with TMPDIR"
+        ) from None
 
 
-def check_numbers(source: Source) -> None:
-    """Refuse frame folders in which a number is missing or comes twice.
-
-    The number is the last run of digits of the name. Every n-th number is as good as every one;
-    a folder without any numbers is taken in the order of its names.
-    """
-    stems = [os.path.splitext(os.path.basename(path))[0] for path in source.files]
-    digits = [re.findall("[0-9]+", stem)[-1:] for stem in stems]
-    if not any(digits):
-        return
-    if [] in digits:
-        raise Rejected(f"{one_line(stems[digits.index([])])} has no number, other images have")
-    numbers = [int(number) for (number,) in digits]
-    order = sorted(numbers)
-    step = min((b - a for a, b in itertools.pairwise(order)), default=1)
-    for before, after in itertools.pairwise(order):
-        if after == before:
-            raise Rejected(f"frame number {after} comes twice")
-        if after - before != step:
-            raise Rejected(f"frame number {before + step} is missing")
-    if order != numbers:
-        raise Rejected("the images' names and their numbers give different orders")
+def ffmpeg_input(source: Source) -> AbstractContextManager[str]:
+    """Return the name of a video for ffmpeg, as long as the context is open."""
+    # "file:" keeps ffmpeg from reading a protocol or an option out of a name.
+    return linked_images(source) if source.files else nullcontext(f"file:{source.path}")
 
 
 def ffmpeg_command(
-    name: str, images: bool, resolution: int, resize: Resize, binary: str
+    name: str, images: bool, picture: Picture, resolution: int, resize: Resize, binary: str
 ) -> list[str]:
     """Return the command line; the shorter side becomes `resolution`, the longer one follows."""
-    wide = "gt(iw,ih)"
-    stream = (
-        video_stream(name, images)
-        .filter("scale", w=f"if({wide},-1,{resolution})", h=f"if({wide},{resolution},-1)",
-                flags=f"{resize}+{SCALER_FLAGS}")
-        .filter("format", "rgb24")
-        .filter("crop", resolution, resolution)
-    )  # fmt: skip
+    wide, long = "gt(iw,ih)", "-1"
+    if picture.pixel != 1:
+        wide, long = "gt(iw*sar,ih)", f"{resolution}*max(iw*sar/ih,ih/(iw*sar))"
+    stream = shown(video_stream(name, images, picture), picture)
+    stream = stream.filter("scale", w=f"if({wide},{long},{resolution})",
+                           h=f"if({wide},{resolution},{long})",
+                           flags=f"{resize}+{SCALER_FLAGS}")  # fmt: skip
+    stream = tone_mapped(stream, picture).filter("format", "rgb24")
     # Its buffer is written when full, not after each frame: fewer switches between ffmpeg and us.
+    stream = stream.filter("crop", resolution, resolution)
     return compiled(stream, binary, format="rawvideo", flush_packets=0)
 
 
-def video_stream(name: str, images: bool) -> ffmpeg.nodes.Stream:
+def shown(stream: ffmpeg.nodes.Stream, picture: Picture) -> ffmpeg.nodes.Stream:
+    """Return a video with the matrix of its colours, without fields, without alpha."""
+    if picture.hd_untagged:
+        stream = stream.filter("setparams", colorspace="bt709")
+    if picture.interlaced:
+        stream = stream.filter("bwdif", mode="send_frame", deint="interlaced")
+    if picture.alpha:
+        # To multiply by alpha is to lay over black; with 16 bits, what is opaque keeps its values.
+        stream = stream.filter("scale", flags=SCALER_FLAGS).filter("format", "gbrap|gbrap16le")
+        stream = stream.filter("format", "gbrap16le")
+        stream = stream.filter("premultiply", inplace=1).filter("format", "bgra")
+    return stream
+
+
+def tone_mapped(stream: ffmpeg.nodes.Stream, picture: Picture) -> ffmpeg.nodes.Stream:
+    """Return HDR as SDR in sRGB: white paper becomes white; what is brighter is compressed.
+
+    The small image is mapped, not the large one: floats of 4K take ten times as long as decoding.
+    """
+    if not picture.hdr:
+        return stream
+    stream = stream.filter("format", "yuv444p16le|gbrp16le")
+    stream = stream.filter("zscale", transfer="linear", primaries="bt709", npl=WHITE_NITS)
+    stream = stream.filter("format", "gbrpf32le")
+    stream = stream.filter("tonemap", "mobius", param=KNEE, peak=PEAK, desat=0)
+    return stream.filter("zscale", transfer="iec61966-2-1").filter("format", "gbrp")
+
+
+def video_stream(name: str, images: bool, picture: Picture) -> ffmpeg.nodes.Stream:
     """Return the video of a file, or of an image2 pattern of images.
 
     The whitelist keeps playlists from the network. One thread each: the jobs are the parallelism.
@@ -278,13 +225,16 @@ def video_stream(name: str, images: bool) -> ffmpeg.nodes.Stream:
     if images:
         stream = ffmpeg.input(name, format="image2", start_number=0, threads=1)
     else:
-        stream = ffmpeg.input(name, protocol_whitelist="file", threads=1)
+        decoder = {"vcodec": picture.decoder} if picture.decoder else {}
+        stream = ffmpeg.input(name, protocol_whitelist="file", threads=1, **decoder)
     return stream["V:0"]  # V: no cover pictures
 
 
 def compiled(stream: ffmpeg.nodes.Stream, binary: str, **output: Any) -> list[str]:
     """Return the command line that writes a stream to a pipe."""
     # passthrough: each decoded frame once, whatever its time stamp; the default invents frames.
+    # setts: what we write has no time stamps, and no complaint about those of the source.
+    output |= {"bsf:v": "setts=ts=N:duration=1"}
     stream = stream.output("pipe:", fps_mode="passthrough", **output)
     stream = stream.global_args(
         "-nostdin", "-hide_banner", "-loglevel", "error", "-filter_complex_threads", "1"
@@ -298,10 +248,13 @@ def full_frames(source: Source, most: int | None = None) -> np.ndarray:
     They are turned as a player turns them, like those of `Decoding`. Rejected where there are none.
     """
     images = bool(source.files)
-    check_size(probe_images(source, 1.0) if images else probe_video(source, 1.0), 1)
+    probe = probe_images(source, 1.0) if images else probe_video(source, 1.0)
+    check_usable(probe, 1, None)
     wanted = replace(source, files=source.files[:most])
-    with linked_images(wanted) if images else nullcontext(f"file:{source.path}") as name:
-        stream = video_stream(name, images).filter("scale", flags=SCALER_FLAGS)
+    with ffmpeg_input(wanted) as name:
+        stream = shown(video_stream(name, images, probe.picture), probe.picture)
+        square = {"w": "iw*sar", "h": "ih"} if probe.picture.pixel != 1 else {}
+        stream = tone_mapped(stream.filter("scale", flags=SCALER_FLAGS, **square), probe.picture)
         limit = {} if most is None else {"frames:v": most}
         command = compiled(
             stream.filter("format", "rgb24"), find_ffmpeg(None), format="image2pipe", vcodec="ppm",
@@ -333,9 +286,11 @@ def linked_images(source: Source) -> Iterator[str]:
     """Yield an image2 pattern of links to a frame folder's files, whatever their names."""
     with Image.open(source.files[0]) as image:
         suffix = IMAGE_FORMATS[image.format]
-    with tempfile.TemporaryDirectory(prefix="rsvp-frames-") as folder:
-        for number, path in enumerate(source.files):
-            os.symlink(path, os.path.join(folder, f"{number:08d}.{suffix}"))
+    with ExitStack() as stack:
+        with temporary_space():
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="rsvp-frames-"))
+            for number, path in enumerate(source.files):
+                os.symlink(path, os.path.join(folder, f"{number:08d}.{suffix}"))
         # A % in TMPDIR would be taken for a pattern.
         yield os.path.join(folder.replace("%", "%%"), f"%08d.{suffix}")
 

@@ -3,7 +3,6 @@
 Nothing is resized or cut out: frames are scored as they are. What is read is one clip at a time.
 """
 
-import os
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from operator import itemgetter
@@ -13,13 +12,15 @@ from typing import Any, Protocol
 import numpy as np
 
 from rsvp.data.clips import Clips
-from rsvp.data.decoding import Rejected, full_frames
+from rsvp.data.decoding import full_frames
 from rsvp.data.frames import KEY, map_arrays
+from rsvp.data.headers import Rejected
 from rsvp.data.images import write_image
 from rsvp.data.predictions import Predictions
 from rsvp.data.sources import (
     IMAGE_SUFFIXES,
     VIDEO_SUFFIXES,
+    absolute,
     find_sources,
     natural_key,
     video_file,
@@ -174,7 +175,7 @@ def readers(path: Path, limits: Limits | None) -> Iterator[tuple[str, Reader]]:
         return
     if not path.is_dir():
         raise UserError(f"{path}: no such folder, and no npy or safetensors file")
-    root = os.path.abspath(path)
+    root = absolute(path)
     for source in (*find_sources(root, "videos"), *find_sources(root, "frames")):
         yield source.id, partial(full_frames, source)
     arrays = [file for _, files in walk(root, ARRAY_SUFFIXES) for file in files]

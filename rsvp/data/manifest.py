@@ -19,8 +19,8 @@ CLIP_COLUMNS = (
     "clip", "video", "class", "group", "split", "share", "offset", "start", "stride", "stop",
 )  # fmt: skip
 VIDEO_COLUMNS = (
-    "id", "class", "group", "split", "frames", "fps", "width", "height", "sha256", "path",
-    "share", "offset", "clips",
+    "id", "class", "group", "split", "frames", "fps", "width", "height", "picture", "sha256",
+    "path", "share", "offset", "clips",
 )  # fmt: skip
 REJECTED_COLUMNS = ("id", "path", "reason")
 Row = dict[str, Any]

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 import numpy as np
 
 from rsvp.config.schema import Dataset
-from rsvp.data.decoding import Decoding, Rejected
+from rsvp.data.decoding import Decoding
+from rsvp.data.headers import Rejected
 from rsvp.data.sources import Source
 from rsvp.data.splits import clip_rows, frame_stride
 from rsvp.runtime.errors import UserError

@@ -6,29 +6,39 @@ call only looks at sizes and times.
 
 import hashlib
 import json
+import logging
 import os
 import re
 import stat
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
+from operator import itemgetter
 from pathlib import Path
 
 from tqdm import tqdm
 
 from rsvp.config.schema import SourceKind
-from rsvp.runtime.errors import UserError
+from rsvp.runtime.errors import UserError, one_line
 from rsvp.runtime.files import sha256_of_file, write_text
 
-VIDEO_SUFFIXES = (".avi", ".mp4", ".mkv", ".mov", ".webm", ".gif")
+VIDEO_SUFFIXES = (
+    ".avi", ".mp4", ".mkv", ".mov", ".webm", ".gif", ".m4v", ".mpg", ".mpeg", ".ts", ".mts",
+    ".m2ts", ".wmv", ".asf", ".flv", ".f4v", ".3gp", ".3g2", ".ogv", ".vob", ".mxf", ".dv",
+)  # fmt: skip
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 SUFFIXES = {"videos": VIDEO_SUFFIXES, "generated": VIDEO_SUFFIXES, "frames": IMAGE_SUFFIXES}
 UNREADABLE = "unreadable"
+SECONDS = re.compile(r"([0-9]+)\.([0-9]+)")
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # with all that ends a line
+# Years since 1970 in seconds, or any finer unit: no counter of frames comes that far.
+EPOCH = 10**9
 # A file that was written less than this before it was hashed may change again within the
 # granularity of its time stamp, so its hash is not kept.
 SETTLED_SECONDS = 2.0
 HashCache = dict[str, list]
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,21 +67,35 @@ def list_sources(
     Hidden files are left out; linked folders are followed, each folder once. With `max_videos`,
     the first ones by hash of their id. Raises UserError when the folder is missing or holds none.
     """
-    root = os.path.abspath(os.path.expanduser(folder))
+    root = absolute(folder)
     if not os.path.isdir(root):
         what = "is a file; name the folder that holds it" if os.path.exists(root) else "no folder"
         raise UserError(f"{root}: {what}; see 'path' of the dataset in the config")
-    found = sources_by_id(find_sources(root, kind))
+    unreadable: list[str] = []
+    found = sources_by_id(find_sources(root, kind, unreadable))
     if not found:
         what = "no folder of images" if kind == "frames" else "no video"
-        raise UserError(f"{root}: {what} in it; looked for {', '.join(SUFFIXES[kind])}")
+        what = "; ".join((f"{what} in it", *unreadable[:3]))
+        raise UserError(f"{root}: {what}; looked for {', '.join(SUFFIXES[kind])}")
+    for reason in unreadable:
+        logger.warning("%s; left out", one_line(reason))
     chosen = sorted(found, key=id_hash)[:max_videos]
     return [found[name] for name in sorted(chosen)]
 
 
-def find_sources(root: str, kind: SourceKind) -> list[Source]:
-    """Return the videos below a folder, or the folders of images."""
-    found = walk(root, SUFFIXES[kind])
+def absolute(path: str | Path) -> str:
+    """Return an absolute path; `link/..` is the folder above the one that the link leads to."""
+    path = os.path.expanduser(path)
+    text, real = os.path.abspath(path), os.path.realpath(path)
+    return text if os.path.realpath(text) == real else real
+
+
+def find_sources(root: str, kind: SourceKind, unreadable: list[str] | None = None) -> list[Source]:
+    """Return the videos below a folder, or the folders of images.
+
+    Folders that cannot be read are left out, and appended to `unreadable` with the reason.
+    """
+    found = walk(root, SUFFIXES[kind], unreadable)
     if kind == "frames":
         return [frame_folder(root, path, files) for path, files in found]
     return [video_file(root, file) for _, files in found for file in files]
@@ -97,7 +121,7 @@ def named_sources(paths: Iterable[Path]) -> dict[str, Source]:
 
 def sources_at(path: Path) -> list[Source]:
     """Return a video file, a folder of one video's images, or the videos below a folder."""
-    place = os.path.abspath(path.expanduser())
+    place = absolute(path)
     if not os.path.isdir(place):
         return [video_file(os.path.dirname(place), place)]
     images = {folder: files for folder, files in walk(place, IMAGE_SUFFIXES)}
@@ -106,16 +130,25 @@ def sources_at(path: Path) -> list[Source]:
     return list_sources(place, "videos")
 
 
-def walk(root: str, suffixes: tuple[str, ...]) -> Iterable[tuple[str, list[str]]]:
+def walk(
+    root: str, suffixes: tuple[str, ...], unreadable: list[str] | None = None
+) -> Iterable[tuple[str, list[str]]]:
     """Yield folders below `root` that hold files with one of the suffixes, with those files' paths.
 
     Each real folder comes once, so links in a circle end; a folder that is reached both directly
     and by a link comes by its own path.
     """
     seen: set[tuple[int, int]] = set()
+
+    def leave_out(error: OSError) -> None:
+        gone = isinstance(error, FileNotFoundError)  # just removed
+        # Each disk has one, for its owner only.
+        if unreadable is not None and not gone and os.path.basename(error.filename) != "lost+found":
+            unreadable.append(f"{error.filename}: {error.strerror}")
+
     tops = [root]
     for top in tops:  # links to folders are added on the way, and so come last
-        for folder, folders, files in os.walk(top, onerror=refuse_unreadable):
+        for folder, folders, files in os.walk(top, onerror=leave_out):
             status = os.stat(folder)
             known = (status.st_dev, status.st_ino) in seen
             seen.add((status.st_dev, status.st_ino))
@@ -127,12 +160,6 @@ def walk(root: str, suffixes: tuple[str, ...]) -> Iterable[tuple[str, list[str]]
                 yield folder, [os.path.join(folder, name) for name in names]
 
 
-def refuse_unreadable(error: OSError) -> None:
-    """Raise UserError for a folder that cannot be read, but not for one that was just removed."""
-    if not isinstance(error, FileNotFoundError):
-        raise UserError(f"{error.filename}: {error.strerror}; make it readable") from None
-
-
 def video_file(root: str, path: str) -> Source:
     """Return the source of one video file."""
     return Source(plain(os.path.splitext(os.path.relpath(path, root))[0]), path)
@@ -142,7 +169,40 @@ def frame_folder(root: str, path: str, files: Sequence[str]) -> Source:
     """Return the source of one folder of images; the source folder itself goes by its own name."""
     relative = os.path.relpath(path, root)
     name = os.path.basename(root) if relative == os.curdir else relative
-    return Source(plain(name), path, tuple(sorted(files, key=natural_key)))
+    return Source(plain(name), path, in_order(files))
+
+
+def in_order(files: Sequence[str]) -> tuple[str, ...]:
+    """Return images in the order of their frame numbers; where one has none, of their names."""
+    files = sorted(files, key=natural_key)
+    numbers = frame_numbers(files)
+    if None in numbers:
+        return tuple(files)
+    return tuple(file for _, file in sorted(zip(numbers, files, strict=True), key=itemgetter(0)))
+
+
+def frame_numbers(files: Sequence[str]) -> list[tuple[int | Fraction, ...] | None]:
+    """Return the frame number of each image by its name; None where it has no digits.
+
+    It is the number that varies from name to name: 000019_leftImg8bit has one that does not. Where
+    several vary (sequence and frame), it has as many parts. Where the names have different counts
+    of numbers, it is the last one.
+    """
+    stems = [stem(file) for file in files]
+    seconds = [SECONDS.fullmatch(name) for name in stems]
+    if all(seconds) and len({found[1] for found in seconds}) > 1:
+        return [(int(found[1]), Fraction(f"0.{found[2]}")) for found in seconds]
+    found = [[int(digits) for digits in re.findall("[0-9]+", name)] for name in stems]
+    if len({len(numbers) for numbers in found}) > 1:
+        return [tuple(numbers[-1:]) or None for numbers in found]
+    columns = list(zip(*found, strict=True))
+    varying = [column for column in columns if len(set(column)) > 1] or columns[-1:]
+    return list(zip(*varying, strict=True)) or [None] * len(files)
+
+
+def stem(path: str) -> str:
+    """Return the name of a file without its suffix."""
+    return os.path.splitext(os.path.basename(path))[0]
 
 
 def plain(name: str) -> str:

@@ -7,6 +7,7 @@ other shares as they are. Files that cannot be decoded are listed with the reaso
 import argparse
 import logging
 import os
+from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -16,9 +17,18 @@ from tqdm import tqdm
 
 from rsvp.config.schema import Dataset
 from rsvp.config.stages import Settings
-from rsvp.data.decoding import Decoding, Rejected, ffmpeg_version, filters
+from rsvp.data.decoding import Decoding, ffmpeg_version, filters
 from rsvp.data.frames import KEY
-from rsvp.data.sources import Source, content_hash, list_sources, plain, share_of, sources_digest
+from rsvp.data.headers import Rejected
+from rsvp.data.sources import (
+    Source,
+    absolute,
+    content_hash,
+    list_sources,
+    plain,
+    share_of,
+    sources_digest,
+)
 from rsvp.runtime.errors import UserError, one_line
 from rsvp.runtime.files import read_json, write_json
 from rsvp.runtime.journal import state_key
@@ -52,7 +62,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     folder = source_folder(dataset, arguments.videos_index)
     planned = read_json(arguments.sources) if arguments.sources else None
     if planned:
-        share = list(below(os.path.abspath(folder.expanduser()), planned["videos"]))
+        share = list(below(absolute(folder), planned["videos"]))
     else:
         sources = list_sources(folder, dataset.source, dataset.max_videos)
         share = [s for s in sources if share_of(s.id, dataset.decode_jobs) == arguments.share]
@@ -76,6 +86,9 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     }
     write_json(arguments.index, index)
     logger.info("%d videos, %d rejected", len(index["videos"]), len(index["rejected"]))
+    for picture, count in Counter(row["picture"] for row in index["videos"]).items():
+        if picture:
+            logger.info("%d videos: %s", count, picture)
     return {
         "videos": len(index["videos"]),
         "rejected": len(index["rejected"]),
@@ -99,14 +112,14 @@ def decode_videos(
     parts: PartWriter,
 ) -> None:
     """Append the frames of each video that the note of `parts` does not count yet."""
-    note = parts.note
+    note, root = parts.note, absolute(folder)
     with (
         tqdm(initial=note["handled"], total=len(share), desc="decode", unit="video") as bar,
         closing(one_ahead(share[note["handled"] :], dataset)) as decodings,
     ):
         for decoding in decodings:
             source, start = decoding.source, parts.mark()
-            path = plain(os.path.relpath(source.path, folder.expanduser()))
+            path = plain(os.path.relpath(source.path, root))
             row = {"id": source.id, "path": path}
             try:
                 decoded = decoding.read(lambda frames: parts.append({KEY: frames}, len(frames)))
@@ -121,6 +134,7 @@ def decode_videos(
                 row |= {"frames": decoded.frames, "offset": start["items"]}
                 probe = decoded.probe
                 row |= {"fps": probe.fps, "width": probe.width, "height": probe.height}
+                row |= {"picture": str(probe.picture)}
                 note["videos"].append(row)
             note["handled"] += 1
             bar.update()

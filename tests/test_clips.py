@@ -33,7 +33,7 @@ def frame_cache(folder, lengths, shares=2, rejected=()):
                 continue
             frames = np.random.default_rng(number).integers(0, 256, (length, R, R, 3), np.uint8)
             truth[name] = frames
-            videos.append({"id": name, "class": "", "path": f"{name}.avi", "sha256": "0",
+            videos.append({"id": name, "class": "", "path": f"{name}.avi", "sha256": name,
                            "frames": length, "fps": 25.0, "width": 9, "height": 9,
                            "offset": offset})  # fmt: skip
             offset += length

@@ -1,6 +1,6 @@
 """Who is on which side, and where clips are cut: against plain statements about the result."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 import numpy as np
 import pytest
@@ -87,7 +87,49 @@ def test_group_that_the_pattern_leaves_out_is_the_video():
         splits.describe({"id": f"A/{name}", "frames": 1, "fps": 1.0}, split).group
         for name in ("v_g01", "single1", "single2")
     ]
-    assert found == ["A/01", "A/single1", "A/single2"]
+    assert found == ["01", "A/single1", "A/single2"]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_persons_of_kth_are_on_one_side_each(seed, caplog):
+    """As the published split has them: a person is in all six classes."""
+    actions = ("boxing", "handclapping", "handwaving", "jogging", "running", "walking")
+    rows = [
+        {"id": f"{action}/person{person:02d}_{action}_d{n}_uncomp", "frames": 99, "fps": 25.0}
+        for action in actions for person in range(1, 26) for n in range(1, 5)
+    ]  # fmt: skip
+    _, segments = divide(rows, group_pattern=r"person(\d+)", seed=seed)
+    sides = defaultdict(set)
+    for segment in segments:
+        sides[segment.video.id.partition("person")[2][:2]].add(segment.side)
+    assert len(sides) == 25 and all(len(names) == 1 for names in sides.values())
+    count = Counter(side for (side,) in sides.values())
+    assert (count["test"], count["validation"]) == (5, 3)
+    assert divide(rows[::-1], group_pattern=r"person(\d+)", seed=seed)[0] == divide(
+        rows, group_pattern=r"person(\d+)", seed=seed)[0]  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_copies_are_on_one_side(seed, caplog):
+    """Chains too: a file of g01 lies in g02, another of g02 in another class."""
+    rows = videos_of(2, 10)
+    content = {row["id"]: row["id"] for row in rows}
+    content["C0/v_C0_g02_c01"] = content["C0/v_C0_g09_c01"]
+    content["C0/v_C0_g09_c02"] = content["C1/v_C1_g03_c01"]
+    split = Split(seed=seed)
+    videos = splits.join_copies([splits.describe(row, split) for row in rows], content)
+    where = {s.video.id: s.side for s in splits.split_videos(videos, split)}
+    chain = ("C0/v_C0_g02", "C0/v_C0_g09", "C1/v_C1_g03")
+    assert len({side for name, side in where.items() if name.startswith(chain)}) == 1
+    assert len({video.group for video in videos}) == 18 and set(where.values()) == set(SIDES)
+    assert "2 videos are copies of others" in caplog.text
+
+
+def test_videos_without_copies_keep_their_groups(caplog):
+    rows = videos_of()
+    videos = [splits.describe(row, Split()) for row in rows]
+    assert splits.join_copies(videos, {row["id"]: row["id"] for row in rows}) == videos
+    assert not caplog.text
 
 
 def write_lists(folder, train, test, number=1):

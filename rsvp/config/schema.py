@@ -97,7 +97,8 @@ class Split(Section):
     lists: Text | None = None
     # official: the number of the split, 1 to 3.
     number: Count = 1
-    # A regular expression; its group is a video's group, and a video without one its own.
+    # A regular expression; its group is a video's group, and a video without one its own. Groups
+    # count over all classes; those of the default, UCF-101's, within a class.
     group_pattern: Text = r"_g(\d+)"
     # Of the training side's groups, where there is no val folder.
     validation_fraction: OpenShare = 0.15

@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from rsvp.config.schema import Dataset
-from rsvp.data.splits import SIDES, Segment, Video, clip_starts, describe, frame_stride, why_no_clip
+from rsvp.data.splits import (
+    SIDES,
+    Segment,
+    Video,
+    clip_starts,
+    describe,
+    frame_stride,
+    join_copies,
+    why_no_clip,
+)
 from rsvp.runtime.errors import UserError, one_line
 from rsvp.runtime.files import atomic_path, read_json
 
@@ -47,7 +56,7 @@ def usable_videos(rows: Mapping[str, Row], dataset: Dataset, rejected: list[Row]
             rejected.append(reject(row, reason))
         else:
             videos.append(video)
-    return videos
+    return join_copies(videos, {id: row["sha256"] for id, row in rows.items()})
 
 
 def reject(row: Row, reason: str) -> Row:

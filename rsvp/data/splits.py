@@ -1,6 +1,7 @@
 """Training, validation and test videos, and the clips cut from them. Loads without torch.
 
-A video's group (the gNN of UCF-101, within its class) is never on two sides where rsvp divides.
+A video's group (the gNN of UCF-101, within its class) is never on two sides where rsvp divides;
+neither are copies of a file.
 """
 
 import hashlib
@@ -8,7 +9,7 @@ import logging
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ WAYS_OUT = {
     "official": "add videos that the lists name for it",
     "folders": "add videos to its folder",
 }
+UCF_GROUPS = Split().group_pattern
 # With fewer groups than sides, a class cannot be on each of them.
 FEWEST_GROUPS = len(SIDES)
 
@@ -60,7 +62,8 @@ def describe(row: Mapping[str, Any], split: Split) -> Video:
     """Return a row of a frame cache's index as a `Video`, with its class and group.
 
     The class is the name of the video's folder, unless that folder only names the side. The group
-    is what the pattern finds in the video's name, within the class; else the video itself.
+    is what the pattern finds in the video's name; else the video itself. A person is the same one
+    in each class, but UCF-101 counts its groups anew.
     """
     folders = row["id"].split("/")[:-1]
     if split.kind == "folders" and folders and folders[0].lower() in SIDE_FOLDERS:
@@ -68,8 +71,39 @@ def describe(row: Mapping[str, Any], split: Split) -> Video:
     class_name = folders[-1] if folders else ""
     found = re.search(split.group_pattern, row["id"].rpartition("/")[2])
     number = found and found.group(1)
-    group = f"{class_name}/{number}".lstrip("/") if number is not None else row["id"]
+    within = class_name if split.group_pattern == UCF_GROUPS else ""
+    group = f"{within}/{number}".lstrip("/") if number is not None else row["id"]
     return Video(row["id"], class_name, group, row["frames"], row["fps"])
+
+
+def join_copies(videos: Sequence[Video], contents: Mapping[str, str]) -> list[Video]:
+    """Return the videos, those of equal content in one group; `contents` are hashes by id."""
+    first: dict[str, str] = {}
+    joined: dict[str, str] = {}
+
+    def whole(group: str) -> str:
+        while group in joined:
+            group = joined[group]
+        return group
+
+    for video in videos:
+        low, high = sorted((whole(video.group), whole(first.setdefault(
+            contents[video.id], video.group))))  # fmt: skip
+        if low != high:
+            joined[high] = low
+    copies = len(videos) - len({contents[video.id] for video in videos})
+    if copies:
+        logger.warning("%d videos are copies of others; they share a group", copies)
+    return [replace(video, group=whole(video.group)) for video in videos]
+
+
+def classes_of(videos: Iterable[Video]) -> dict[str, str | None]:
+    """Return the class of each group; None for groups of several classes."""
+    found: dict[str, str | None] = {}
+    for video in videos:
+        if found.setdefault(video.group, video.class_name) != video.class_name:
+            found[video.group] = None
+    return found
 
 
 def split_videos(videos: Sequence[Video], split: Split) -> list[Segment]:
@@ -80,8 +114,7 @@ def split_videos(videos: Sequence[Video], split: Split) -> list[Segment]:
     if split.kind == "time":
         return [segment for video in videos for segment in cut_in_time(video, split)]
     if split.kind == "groups":
-        groups = {video.group: video.class_name for video in videos}
-        sides = hold_out(groups, "test", split.test_fraction, split.seed)
+        sides = hold_out(classes_of(videos), "test", split.test_fraction, split.seed)
         named = {video.id: sides[video.group] for video in videos}
     elif split.kind == "official":
         named = official_sides(videos, split)
@@ -100,18 +133,21 @@ def add_validation(videos: Sequence[Video], named: dict[str, str], split: Split)
     """Move whole training groups to validation where nothing is for it."""
     if "validation" in named.values():
         return
-    train = {video.group: video.class_name for video in videos if named[video.id] == "train"}
+    train = classes_of(video for video in videos if named[video.id] == "train")
     sides = hold_out(train, "validation", split.validation_fraction, split.seed)
     for video in videos:
         if named[video.id] == "train":
             named[video.id] = sides[video.group]
 
 
-def hold_out(groups: Mapping[str, str], side: str, fraction: float, seed: int) -> dict[str, str]:
+def hold_out(
+    groups: Mapping[str, str | None], side: str, fraction: float, seed: int
+) -> dict[str, str]:
     """Return the side of each group: "train", or `side` for about `fraction` of them.
 
     `groups` maps a group to its class. Each class with enough groups gives at least one, the first
-    by hash of seed and group; the small classes are dealt with as if they were one.
+    by hash of seed and group; the small classes, and groups of several, are dealt with as if they
+    were one.
     """
     classes: defaultdict[str | None, list[str]] = defaultdict(list)
     sizes = Counter(groups.values())

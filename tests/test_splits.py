@@ -117,6 +117,7 @@ def test_copies_are_on_one_side(seed, caplog):
     content["C0/v_C0_g02_c01"] = content["C0/v_C0_g09_c01"]
     content["C0/v_C0_g09_c02"] = content["C1/v_C1_g03_c01"]
     split = Split(seed=seed)
+    caplog.set_level("INFO")
     videos = splits.join_copies([splits.describe(row, split) for row in rows], content)
     where = {s.video.id: s.side for s in splits.split_videos(videos, split)}
     chain = ("C0/v_C0_g02", "C0/v_C0_g09", "C1/v_C1_g03")
@@ -127,6 +128,7 @@ def test_copies_are_on_one_side(seed, caplog):
 
 def test_videos_without_copies_keep_their_groups(caplog):
     rows = videos_of()
+    caplog.set_level("INFO")
     videos = [splits.describe(row, Split()) for row in rows]
     assert splits.join_copies(videos, {row["id"]: row["id"] for row in rows}) == videos
     assert not caplog.text

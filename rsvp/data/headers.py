@@ -84,13 +84,15 @@ class Probe:
 
 def check_size(probe: Probe, resolution: int, longest: int) -> None:
     """Refuse images that have no size, are too large to hold, or are lines."""
-    short, long = sorted((probe.width * probe.picture.pixel, probe.height))
-    if short == 0:
-        raise Rejected("it does not say how large its images are")
-    if long * short > MAX_PIXELS:
-        raise Rejected(f"{probe.width}x{probe.height} pixels: too many, {MAX_PIXELS} is the most")
-    if long * resolution > longest * short:
-        raise Rejected(f"{probe.width}x{probe.height} pixels: too narrow to crop a square from")
+    pixels = f"{probe.width}x{probe.height} pixels"
+    for width in (probe.width, probe.width * probe.picture.pixel):
+        short, long = sorted((width, probe.height))
+        if short == 0:
+            raise Rejected("it does not say how large its images are")
+        if long * short > MAX_PIXELS:
+            raise Rejected(f"{pixels}: too many, {MAX_PIXELS} is the most")
+        if long * resolution > longest * short:
+            raise Rejected(f"{pixels}: too narrow to crop a square from")
 
 
 def probe_video(source: Source, fps: float) -> Probe:

@@ -93,7 +93,7 @@ def join_copies(videos: Sequence[Video], contents: Mapping[str, str]) -> list[Vi
             joined[high] = low
     copies = len(videos) - len({contents[video.id] for video in videos})
     if copies:
-        logger.warning("%d videos are copies of others; they share a group", copies)
+        logger.info("%d videos are copies of others; they share a group", copies)
     return [replace(video, group=whole(video.group)) for video in videos]
 
 

@@ -137,11 +137,16 @@ def end(number: int, name: str) -> None:
 
 
 def processes_of(folder: Path) -> Iterator[int]:
-    """Yield the processes of this SLURM's daemons and jobs: their environment names its folder."""
+    """Yield the processes of this SLURM's daemons and jobs: their environment names its folder.
+
+    That of a step's daemon is overwritten by its title, but its program lies there.
+    """
     mark = f"LD_LIBRARY_PATH={folder}".encode()
     for path in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            if mark in (path / "environ").read_bytes() and int(path.name) != os.getpid():
+            ours = mark in (path / "environ").read_bytes()
+            ours |= os.readlink(path / "exe").startswith(f"{folder}/")
+            if ours and int(path.name) != os.getpid():
                 yield int(path.name)
 
 

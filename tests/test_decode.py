@@ -203,6 +203,7 @@ def test_videos_that_changed_after_planning_are_refused(tmp_path, videos):
     later = next(name for name in "abcdef" if share_of(name, 2) == 0)  # nobody looks for others
     shutil.copy(share[0].path, videos / f"{later}.mp4")
     code, _, path = decode(tmp_path, videos, 0, "--sources", planned)
+    (videos / f"{later}.mp4").unlink()
     assert code == 0
     index, _ = read_frame_cache(path)
     assert [video["id"] for video in index["videos"] + index["rejected"]] == [s.id for s in share]

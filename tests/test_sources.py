@@ -119,12 +119,20 @@ def test_what_is_no_video_is_not_listed(tmp_path):
     assert ids(tmp_path) == ["a"]
 
 
+def test_typescript_is_no_video(tmp_path):
+    make(tmp_path, "app.ts", content=b"import { readFile } from 'fs';\n")
+    make(tmp_path, "empty.ts", content=b"")
+    make(tmp_path, "good.ts", content=b"\x47\x40\x11\x10\0" + b"\xff" * 183)
+    make(tmp_path, "late.ts", content=b"\xff\0\xff")
+    assert ids(tmp_path) == ["empty", "good", "late"]
+
+
 @pytest.mark.parametrize(
     "suffix",
     [".m4v", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".flv", ".3gp", ".ogv", ".MTS"],
 )
 def test_every_video_is_found(tmp_path, suffix):
-    make(tmp_path, "a.mp4", f"b{suffix}")
+    make(tmp_path, "a.mp4", f"b{suffix}", content=b"\0")
     assert ids(tmp_path) == ["a", "b"]
 
 

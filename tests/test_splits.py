@@ -97,6 +97,7 @@ def test_persons_of_kth_are_on_one_side_each(seed, caplog):
     rows = [
         {"id": f"{action}/person{person:02d}_{action}_d{n}_uncomp", "frames": 99, "fps": 25.0}
         for action in actions for person in range(1, 26) for n in range(1, 5)
+        if action != "boxing" or person % 2  # not all of them in each class
     ]  # fmt: skip
     _, segments = divide(rows, group_pattern=r"person(\d+)", seed=seed)
     sides = defaultdict(set)

@@ -30,6 +30,7 @@ VIDEO_SUFFIXES = (
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 SUFFIXES = {"videos": VIDEO_SUFFIXES, "generated": VIDEO_SUFFIXES, "frames": IMAGE_SUFFIXES}
 UNREADABLE = "unreadable"
+SYNC_BYTE = 0x47  # of each packet of a transport stream
 SECONDS = re.compile(r"([0-9]+)\.([0-9]+)")
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # with all that ends a line
 # Years since 1970 in seconds, or any finer unit: no counter of frames comes that far.
@@ -156,8 +157,22 @@ def walk(
             below = [os.path.join(folder, name) for name in folders]
             tops += filter(os.path.islink, below)  # which os.walk names, and does not enter
             names = sorted(n for n in files if n.lower().endswith(suffixes) and n[0] != ".")
-            if names and not known:
-                yield folder, [os.path.join(folder, name) for name in names]
+            paths = [os.path.join(folder, name) for name in names]
+            paths = [path for path in paths if not is_typescript(path)]
+            if paths and not known:
+                yield folder, paths
+
+
+def is_typescript(path: str) -> bool:
+    """Check whether a .ts file is text, a program and no transport stream of MPEG."""
+    if not path.lower().endswith(".ts") or not os.path.isfile(path):
+        return False
+    try:
+        with open(path, "rb") as stream:
+            start = stream.read(256)
+    except OSError:
+        return False
+    return bool(start) and start[0] != SYNC_BYTE and b"\0" not in start
 
 
 def video_file(root: str, path: str) -> Source:

@@ -496,7 +496,10 @@ def test_nothing_else_is_in_the_tables_or_on_the_terminal(zoo):
     ignored = [e for _, e in (KINDS | FRAME_FOLDERS).values() if e is None]
     assert len(zoo.videos) + len(zoo.rejected) == count - len(ignored) > 60
     damaged = [e for _, e in KINDS.values() if isinstance(e, Works) and e.damaged]
-    assert len(zoo.told) == len(zoo.rejected) + len(damaged)
+    # The official lists divide copies of one video.
+    leaks = [text for _, text in zoo.told if "are on two sides of the split" in text]
+    assert len(leaks) == 1
+    assert len(zoo.told) == len(zoo.rejected) + len(damaged) + len(leaks)
     assert "Traceback" not in zoo.answer.text
 
 

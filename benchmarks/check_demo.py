@@ -53,21 +53,24 @@ def main() -> None:
 
 
 def prediction_promises(results: Path) -> Iterator[Promise]:
-    """The predictor against the baselines: single samples, all test clips, groups resampled."""
+    """The predictor against the baselines: all test clips, groups resampled."""
     scores = read_table(results / "report/tables/results.csv")
     pairs = read_table(results / "report/tables/comparisons.csv")
     copy_last = f"{DATASET}.copy-last"
     pairs = pairs[(pairs["predictor"] == PREDICTOR) & (pairs["kind"] == "baseline")]
     # Not those of a protocol that takes more clips than the demo predicts.
     pairs = pairs[pairs["protocol"].str.match("(prediction|distribution):")]
+    mean = pairs[(pairs["metric"] == "psnr") & (pairs["sampling"] == "mean")]
+    yield at_least("PSNR of the mean above the best baseline by 1.5 dB", best(mean), "value", 1.5)
+    yield at_least("PSNR of the mean, low end of the interval", best(mean), "low", 0.0)
+    pairs = pairs[pairs["sampling"] != "mean"]
     psnr, inside = (pairs[pairs["metric"] == key] for key in ("psnr", "object_psnr"))
-    yield at_least("PSNR above the best baseline by 1 dB", best(psnr), "value", 1.0)
-    yield at_least("PSNR above the best baseline, low end of the interval", best(psnr), "low", 0.0)
+    yield at_least("PSNR of one trajectory above the best baseline", best(psnr), "low", 0.0)
     others = psnr[psnr["other"] == copy_last]
-    yield at_least("PSNR above copy-last by 2 dB", others, "value", 2.0)
+    yield at_least("PSNR of one trajectory above copy-last by 2 dB", others, "value", 2.0)
     yield at_least("object PSNR above the best baseline", best(inside), "value", 0.0)
     yield at_least("object PSNR, low end of the interval", best(inside), "low", 0.0)
-    for metric in ("ssim", "motion_frechet"):
+    for metric in ("crps", "energy_score", "motion_frechet"):
         yield advantage(pairs, metric)
     if pairs.loc[pairs["metric"] == "lpips", "value"].notna().any():
         yield advantage(pairs, "lpips")

@@ -21,7 +21,6 @@ from rsvp.report.measures import (
     PRECISION,
     PSNR,
     SPREAD_SKILL,
-    SSIM,
 )
 from rsvp.report.page import explained_samplings
 from rsvp.report.printing import latex, markdown
@@ -180,15 +179,18 @@ def test_the_printed_horizon_marks_the_best_predictor_or_baseline_of_each_frame(
 
 
 def test_comparisons_are_paired_and_mark_the_best_baseline(tables):
-    table = comparisons(tables).frame.set_index(["other", "metric"])
-    still = table.loc[("d.still", "psnr")]
+    table = comparisons(tables).frame.set_index(["other", "metric", "sampling"])
+    still = table.loc[("d.still", "psnr", "single")]
     assert still["value"] == pytest.approx(((24 - 19) + (19 - 18)) / 2)
     assert (still["low"], still["high"]) == (pytest.approx(1), pytest.approx(5))
     assert still["verdict"] == "better" and still["best_baseline"]
     assert (still["clips_better"], still["median"]) == (2, pytest.approx(3))
-    assert not table.loc[("d.worse", "psnr"), "best_baseline"]
-    assert table.loc[("d.still", "mse"), "verdict"] == "better", "a smaller error is better"
-    assert table.loc[("d.still", "lpips"), "verdict"] == "not computed"
+    assert not table.loc[("d.worse", "psnr", "single"), "best_baseline"]
+    assert table.loc[("d.still", "mse", "single"), "verdict"] == "better", "less is better"
+    assert table.loc[("d.still", "lpips", "single"), "verdict"] == "not computed"
+    # The mean of both trajectories against the one of the baseline.
+    mean = table.loc[("d.still", "psnr", "mean")]
+    assert mean["value"] == pytest.approx(6) and mean["best_baseline"]
 
 
 def test_an_interval_that_holds_zero_finds_no_difference(tmp_path):
@@ -198,7 +200,8 @@ def test_an_interval_that_holds_zero_finds_no_difference(tmp_path):
         evaluation(tmp_path, "d.other", "baseline", other),
     ]
     table = comparisons(make_tables(read_rows(paths, ["p"]), RESAMPLES, CHOSEN)).frame
-    assert set(table[table["metric"] == "psnr"]["verdict"]) == {"no difference found"}
+    single = table[(table["metric"] == "psnr") & (table["sampling"] == "single")]
+    assert set(single["verdict"]) == {"no difference found"}
 
 
 def test_every_predictor_meets_every_other_row_but_the_floor(tmp_path):
@@ -592,14 +595,14 @@ def test_scores_of_all_trajectories_together(tmp_path):
 
 def test_printed_comparisons_stand_under_their_measure(tables):
     (grid,) = comparisons(tables).tables
-    table = comparisons(tables).frame.set_index(["other", "metric"])
+    table = comparisons(tables).frame.set_index(["other", "metric", "sampling"])
     for line in grid.lines:
         cells = dict(zip(heads(grid)[1:], line[1:], strict=True))
-        for head, measure in {"PSNR (dB) ↑": PSNR, "Object PSNR (dB) ↑": OBJECT_PSNR,
-                              "SSIM ↑": SSIM}.items():  # fmt: skip
-            value = table.loc[(line[0].text, measure.key), "value"]
-            assert cells[head].text == measure.text(value, sign=True), head
-            assert cells[head].best == (table.loc[(line[0].text, measure.key), "low"] > 0)
+        for head, key in {"PSNR (dB) ↑": (PSNR, "single"), "PSNR, mean of 2 (dB) ↑": (PSNR, "mean"),
+                          "Object PSNR (dB) ↑": (OBJECT_PSNR, "single")}.items():  # fmt: skip
+            found = table.loc[(line[0].text, key[0].key, key[1])]
+            assert cells[head].text == key[0].text(found["value"], sign=True), head
+            assert cells[head].best == (found["low"] > 0)
 
 
 def test_ceilings_of_two_autoencoders_are_told_apart(tmp_path):
@@ -610,23 +613,23 @@ def test_ceilings_of_two_autoencoders_are_told_apart(tmp_path):
 
 
 RESULTS = """\
-| row | kind | PSNR (dB) ↑ | Object PSNR (dB) ↑ | SSIM ↑ |
-|---|---|---:|---:|---:|
+| row | kind | PSNR (dB) ↑ | Object PSNR (dB) ↑ | PSNR, mean of 2 (dB) ↑ | MSE, mean of 2 ↓ |
+|---|---|---:|---:|---:|---:|
 | p | predictor | **21.50** \\[19.00, 24.00\\] | **20.50** \\[18.00, 23.00\\] \
-| **0.215** \\[0.190, 0.240\\] |
+| **24.50** \\[21.00, 28.00\\] | **75.5** \\[72.0, 79.0\\] |
 | d.still | baseline | 18.50 \\[18.00, 19.00\\] | 17.50 \\[17.00, 18.00\\] \
-| 0.185 \\[0.180, 0.190\\] |
+| 18.50 \\[18.00, 19.00\\] | 81.5 \\[81.0, 82.0\\] |
 | d.worse | baseline | 11.00 \\[10.00, 12.00\\] | 10.00 \\[9.00, 11.00\\] \
-| 0.110 \\[0.100, 0.120\\] |
+| 11.00 \\[10.00, 12.00\\] | 89.0 \\[88.0, 90.0\\] |
 """
-COMPARISONS = r"""\begin{tabular}{lrrr}
+COMPARISONS = r"""\begin{tabular}{lrrrr}
 \toprule
-\textbf{p against} & \textbf{PSNR (dB) $\uparrow$} & \shortstack[r]{\textbf{Object PSNR}\\\textbf{(dB) $\uparrow$}} & \textbf{SSIM $\uparrow$} \\
+\textbf{p against} & \textbf{PSNR (dB) $\uparrow$} & \shortstack[r]{\textbf{Object PSNR}\\\textbf{(dB) $\uparrow$}} & \shortstack[r]{\textbf{PSNR,}\\\textbf{mean of 2}\\\textbf{(dB) $\uparrow$}} & \shortstack[r]{\textbf{MSE,}\\\textbf{mean of 2 $\downarrow$}} \\
 \midrule
-d.still & \textbf{+3.00} & \textbf{+3.00} & \textbf{+0.030} \\
- & {\scriptsize [+1.00, +5.00]} & {\scriptsize [+1.00, +5.00]} & {\scriptsize [+0.010, +0.050]} \\
-d.worse & \textbf{+10.50} & \textbf{+10.50} & \textbf{+0.105} \\
- & {\scriptsize [+7.00, +14.00]} & {\scriptsize [+7.00, +14.00]} & {\scriptsize [+0.070, +0.140]} \\
+d.still & \textbf{+3.00} & \textbf{+3.00} & \textbf{+6.00} & \textbf{$-$6.0} \\
+ & {\scriptsize [+1.00, +5.00]} & {\scriptsize [+1.00, +5.00]} & {\scriptsize [+3.00, +9.00]} & {\scriptsize [$-$9.0, $-$3.0]} \\
+d.worse & \textbf{+10.50} & \textbf{+10.50} & \textbf{+13.50} & \textbf{$-$13.5} \\
+ & {\scriptsize [+7.00, +14.00]} & {\scriptsize [+7.00, +14.00]} & {\scriptsize [+9.00, +18.00]} & {\scriptsize [$-$18.0, $-$9.0]} \\
 \bottomrule
 \end{tabular}
 """  # noqa: E501

@@ -69,7 +69,7 @@ from rsvp.runtime.journal import StateKey
 from rsvp.runtime.main import run_command
 from rsvp.runtime.parts import PartWriter
 
-HEADLINE = (PSNR, MSE, SSIM, LPIPS, CRPS)
+HEADLINE = tuple((measure, measure.sampling) for measure in (PSNR, MSE, SSIM, LPIPS, CRPS))
 NO_FLOOR = (
     "No floor: how far other real clips are from these, more than 0 in a Fréchet distance; --floor "
     "names a folder of such clips."

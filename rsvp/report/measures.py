@@ -107,7 +107,12 @@ ENSEMBLE = (CRPS, ENERGY, SPREAD_SKILL, DIVERSITY, LPIPS_DIVERSITY)  # of all of
 DISTANCES = (MOTION, FVD, FVD_CONTEXT, KVD)  # between sets of videos
 NEIGHBOURS = (PRECISION, RECALL, DENSITY, COVERAGE)  # of sets of videos, by nearest neighbours
 MEASURES = PAIRED + ENSEMBLE + DISTANCES + NEIGHBOURS
-HEADLINE = (PSNR, OBJECT_PSNR, SSIM, LPIPS, CRPS)  # and a distance
+POINT_FORECAST = (PSNR, MSE)  # of the mean of all trajectories of a clip, scored as one prediction
+HEADLINE = (  # measure and sampling; and a distance
+    (CRPS, "all"), (ENERGY, "all"), (SPREAD_SKILL, "all"),
+    (LPIPS, "single"), (PSNR, "single"), (OBJECT_PSNR, "single"),
+    *((measure, "mean") for measure in POINT_FORECAST),
+)  # fmt: skip
 DRAWN = (PSNR, SSIM, LPIPS, OBJECT_PSNR, CRPS, ENERGY, SPREAD_SKILL)  # over the future frames
 OF_LPIPS = (LPIPS, LPIPS_DIVERSITY)
 

@@ -212,6 +212,8 @@ def findings(tables: Tables, records: Sequence[Record]) -> list[tuple[str, Measu
 def difference_text(item: Comparison) -> str:
     """A comparison with the best baseline as a sentence."""
     measure, mine, other = item.quantity.measure, item.predictor.label, item.other.label
+    if item.quantity.sampling == "mean":
+        mine = f"The mean of the trajectories of {mine}"
     unit = f" {measure.unit}" if measure.unit else ""
     amount = measure.text(abs(item.estimate.value)) + unit
     side = "above" if item.estimate.value > 0 else "below"

@@ -29,10 +29,15 @@ NO_INTERVALS = "Brackets: 95 % intervals."
 
 
 def headline(tables: Tables) -> list[Quantity]:
-    """The measures that say most, each under the protocol that stands for it."""
+    """The quantities that say most, each under the protocol that stands for it.
+
+    A row is a forecast distribution: first scores of all trajectories, then of one, then of their
+    mean.
+    """
     distance = FVD if tables.known(FVD) else MOTION
-    measures = (*tables.headline, distance)
-    return [tables.quantity(measure) for measure in measures if tables.known(measure)]
+    keys = [tables.quantity(*key) for key in (*tables.headline, (distance, "single"))]
+    return [key for key in keys
+            if any(tables.cell(row, key).known for row in tables.rows)]  # fmt: skip
 
 
 def details(tables: Tables) -> list[tuple[str, str, list[Quantity]]]:
@@ -85,7 +90,7 @@ def cells_of(tables: Tables, keys: Sequence[Quantity]) -> dict[ResultRow, list[C
     ranked = tables.of_kind("predictor", "baseline")
     winners = [
         tables.best(key, "predictor", "baseline")
-        if sum(tables.cell(row, key).known for row in ranked) > 1 else None
+        if sum(tables.shown(row, key).known for row in ranked) > 1 else None
         for key in keys
     ]  # fmt: skip
     cells = {

@@ -26,6 +26,7 @@ from rsvp.report.measures import (
     NEIGHBOURS,
     OF_LPIPS,
     PAIRED,
+    POINT_FORECAST,
     Measure,
 )
 from rsvp.report.rows import ResultRow, under_protocol
@@ -87,7 +88,7 @@ class Tables:
     protocols: dict[str, Protocol]
     resamples: int  # of groups, for an interval
     resize: str = ""  # the filter by which the dataset's frames were made; empty if not known
-    headline: Sequence[Measure] = HEADLINE  # measures of frames that say most
+    headline: Sequence[tuple[Measure, str]] = HEADLINE  # what says most, and its sampling
     cells: dict[tuple[ResultRow, Quantity], Estimate] = field(default_factory=dict)
 
     @property
@@ -238,18 +239,24 @@ class Tables:
         return [
             Comparison(first, other, key, self.difference(first, other, key), other is hardest)
             for first in self.of_kind("predictor")
-            for name, protocol in self.protocols.items()
-            for measure in measured_by(protocol) if measure.ranked
-            for key in [self.quantity(measure, None, name)]
+            for name in self.protocols
+            for key in self.compared(name)
             for hardest in [self.best(key, "baseline")]
             for other in self.rows if other is not first and other.kind != "floor"
         ]  # fmt: skip
+
+    def compared(self, name: str) -> list[Quantity]:
+        """The quantities of a protocol that rows are compared by."""
+        keys = [self.quantity(measure, None, name) for measure in measured_by(self.protocols[name])]
+        if name in self.frame_protocols and self.trajectories(name) > 1:
+            keys += [Quantity(measure, "mean", name) for measure in POINT_FORECAST]
+        return [key for key in keys if key.measure.ranked]
 
     def difference(self, first: ResultRow, other: ResultRow, key: Quantity) -> Estimate:
         """first - other on the same clips."""
         scored = self.scored.get((first, key.protocol), "")
         groups = None if isinstance(scored, str) else clip_groups(scored)
-        return difference(self.cell(first, key), self.cell(other, key), groups, self.resamples)
+        return difference(self.shown(first, key), self.shown(other, key), groups, self.resamples)
 
     def protocol_of(self, measure: Measure) -> str:
         """The protocol that stands for a measure: the last named one with a value, else the first.
@@ -292,9 +299,9 @@ class Tables:
         the truth.
         """
         measure = key.measure
-        if not measure.ranked or key.sampling != measure.sampling:
+        if not measure.ranked or key.sampling == "best":
             return None
-        cells = {row: self.cell(row, key) for row in self.of_kind(*kinds)}
+        cells = {row: self.shown(row, key) for row in self.of_kind(*kinds)}
         values = {row: cell.value for row, cell in cells.items() if cell.known}
         return (max if measure.higher_is_better else min)(values, key=values.get, default=None)
 

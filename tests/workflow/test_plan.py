@@ -76,6 +76,7 @@ def test_a_row_of_another_context_shares_all_training(project):
     assert answer.code == 0, answer.text
     assert answer.rules == DEMO | {
         "predict": 2,
+        "bundle": 2,
         "predict_baseline": DEMO["predict_baseline"] + 4,
         "evaluate": DEMO["evaluate"] + 5,
     }
@@ -345,7 +346,8 @@ def test_rules_ask_for_the_threads_that_their_stages_take(threads, measuring):
             seen[stage] = asked[1], settings["compute"]["threads"]
     halved = {"real_features", "evaluate", "measure_semantics", "check_memorisation"}
     assert halved < seen.keys() and len(seen) >= 10
+    trainings = {"pretrain_autoencoder", "finetune_autoencoder", "train_diffusion"}
     for stage, found in seen.items():
-        half = stage in halved
-        expected = ("measuring_threads", measuring) if half else ("threads", threads)
-        assert found == expected, stage
+        asked = "measuring_threads" if stage in halved else "threads"
+        asked = "training_threads" if stage in trainings else asked
+        assert found == (asked, measuring if stage in halved else threads), stage

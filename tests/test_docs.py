@@ -6,8 +6,10 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+import yaml
 
 from rsvp.commands.main import COMMANDS, WORKFLOW
+from rsvp.config.load import load
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "benchmarks/README.md",
@@ -61,6 +63,17 @@ def test_every_page_stands_in_the_readme():
     readme = PAGES[0].read_text()
     assert [page.name for page in PAGES if page.parent.name == "docs"
             and f"docs/{page.name}" not in readme] == []  # fmt: skip
+
+
+def test_the_tutorials_config_loads():
+    """The preset with what the page says to change."""
+    text = (ROOT / "docs/tutorial.md").read_text()
+    change = yaml.safe_load(re.search(r"```yaml\n(.*?)```", text, re.DOTALL)[1])
+    values = yaml.safe_load((ROOT / "configs/ucf101-mini.yaml").read_text())
+    (own,) = values["datasets"].values()
+    values["datasets"] = {"mine": own | change["datasets"]["mine"]}
+    values["autoencoders"]["rsvp"] |= change["autoencoders"]["rsvp"]
+    assert load(values | {"results": change["results"]}).results == "results"
 
 
 def test_some_commands_are_found():

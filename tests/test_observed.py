@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 
-from rsvp.commands.predict import run
+from rsvp.commands.predict import check_out, run
 from rsvp.config.schema import Dataset
 from rsvp.data.observed import Window, observed, observed_ends
 from rsvp.data.sources import Source, named_sources
@@ -72,6 +72,36 @@ def test_what_is_no_video_is_refused(tmp_path):
         observed(Source("a", str(tmp_path / "a.mp4")), Dataset(resolution=SIDE), 3, None)
     with pytest.raises(UserError, match=r"b\.mp4: no such file"):
         observed(Source("b", str(tmp_path / "b.mp4")), Dataset(resolution=SIDE), 3, None)
+
+
+def test_a_video_slower_than_the_predictor_is_refused(tmp_path):
+    source = numbered(tmp_path / "a.mkv", 30)
+    slow = Dataset(resolution=SIDE, target_fps=25.0)
+    for read in (
+        lambda: observed(source, slow, 3, None),
+        lambda: observed_ends(source, slow, 2, 1),
+    ):
+        with pytest.raises(UserError, match="10 frames per second; the predictor observes 25"):
+            read()
+
+
+def test_pictures_beside_videos_make_no_folder_of_frames(tmp_path):
+    numbered(tmp_path / "a.mkv", 3)
+    (tmp_path / "cover.jpg").touch()
+    assert list(named_sources([tmp_path])) == ["a"]
+
+
+def test_no_output_takes_the_place_of_a_video_or_stands_among_older_ones(tmp_path):
+    source = numbered(tmp_path / "a.mp4.mkv", 3)
+    video = tmp_path / "a.mp4"
+    video.touch()
+    sources = {"a": Source("a", str(video)), "b": source}
+    check_out(tmp_path / "out", sources, ["mp4", "npy"])
+    with pytest.raises(UserError, match=r"a\.mp4 would be overwritten"):
+        check_out(tmp_path, sources, ["mp4"])
+    (tmp_path / "out/trajectory0").mkdir(parents=True)
+    with pytest.raises(UserError, match="trajectory0 is there already"):
+        check_out(tmp_path / "out", sources, ["npy"])
 
 
 @pytest.mark.parametrize("sizes", [[7, 7, 7], [1] * 20, [40]])

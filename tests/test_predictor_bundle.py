@@ -180,7 +180,9 @@ def test_between_frames_and_from_nothing(tmp_path, context, observed):
         predictor.predict(frames, future_frames=20)
 
 
-@pytest.mark.parametrize("size", [(48, 64), (64, 48), (77, 131), (131, 77), (48, 50), (33, 100)])
+@pytest.mark.parametrize(
+    "size", [(48, 64), (64, 48), (77, 131), (131, 77), (48, 50), (33, 100), (129, 128), (256, 338)]
+)
 @pytest.mark.parametrize("resize", get_args(Resize))
 def test_frames_in_memory_are_fitted_as_files_are(tmp_path, size, resize):
     frames = np.random.default_rng(0).integers(0, 256, (2, *size, 3), np.uint8)

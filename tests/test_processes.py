@@ -125,6 +125,8 @@ def test_killed_processes_are_continued_by_another_number_of_them(tmp_path, data
     (own,) = (job for job in jobs("vq", tmp_path, dataset, whole["vq"]) if job[0] == stage)
     for count, last in ((2, 1), (1, 2), (3, 3)):
         assert together(count, run_killed, [own], last) == [KILLED] * count
+        saved = max((tmp_path / stage / "state").glob("state-*.safetensors"))
+        assert int(saved.stem.rpartition("-")[2]) == last, "the next one goes on from here"
     assert together(1, run_stages, [own]) == [0]
     assert_same(tmp_path / stage, whole["vq"] / stage)
 

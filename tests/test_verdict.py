@@ -101,6 +101,7 @@ def test_an_autoencoder_that_shows_less_than_a_baseline(judged):
 
     found = judged([FLAT], **ALL_AT_10, rsvp_m=with_crps(12.0), rsvp_reconstruction=worse)
     assert found.word == CANNOT
+    assert judged([FLAT], **ALL_AT_10, rsvp_m=with_crps(12.0)).word == NOT_YET
     (cause,) = [cause for cause in found.causes if "reconstruction of the true frames" in cause]
     assert "autoencoders.rsvp.pretrain.steps" in cause
     found = judged([FLAT], **ALL_AT_10, rsvp_m=with_crps(12.0))

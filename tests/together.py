@@ -14,6 +14,7 @@ from typing import Any
 
 from rsvp.config.stages import read_settings
 from rsvp.runtime.followers import FIRST, PROCESSES
+from rsvp.runtime.journal import SAVE_SECONDS
 from rsvp.training import calibration
 from rsvp.training.run import TrainingRun
 
@@ -45,7 +46,7 @@ def together(count: int, work: Callable[..., Any], *arguments: Any) -> list[int 
 def member(rank: int, count: int, port: int, work: Callable[..., Any], *arguments: Any) -> None:
     """Do `work` as one of the processes that a launcher would have started."""
     os.environ |= {PROCESSES: str(count), FIRST: "a launcher", "LOCAL_RANK": str(rank)}
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), SAVE_SECONDS: "0"}
     work(*arguments)
 
 

@@ -7,6 +7,7 @@ where you start snakemake, and once in a job (`srun --gpus=1 rsvp doctor`).
 import argparse
 import fcntl
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -35,14 +36,18 @@ def main() -> None:
     """Read the command line and run the command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--config", type=Path, default=Path("config.yaml"), help="default: config.yaml"
+        "--config", type=Path, help="of the results folder; default: config.yaml, where it is there"
     )
     run_command(parser, run)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Print a line for each check; exit with 1 where one says that something is to be done."""
-    results = Path(resolve_path(load(read_yaml(arguments.config)).results, os.getcwd()))
+    config = arguments.config or Path("config.yaml")
+    results = "results"  # where no config says otherwise
+    if arguments.config or config.exists():
+        results = load(read_yaml(config)).results
+    results = Path(resolve_path(results, os.getcwd()))
     lines = [*versions(), *gpu(), *scheduler(), *storage(results)]
     for works, about, text in lines:
         print(f"{'ok ' if works else 'BAD'}  {about:<10} {text}")
@@ -107,7 +112,7 @@ def asked(*command: str) -> str | None:
 
 def minutes(limit: str) -> float:
     """Return SLURM's time, [days-]hours:minutes:seconds or shorter, in minutes."""
-    if limit == "infinite":
+    if not re.fullmatch(r"(\d+-)?\d+(:\d+)*", limit):  # infinite, UNLIMITED, n/a
         return float("inf")
     days, dash, rest = limit.rpartition("-")
     parts = [int(part) for part in rest.split(":")]
@@ -122,6 +127,7 @@ def storage(results: Path) -> Iterator[Line]:
     with tempfile.TemporaryFile(dir=place) as stream:
         try:
             fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.lockf(stream, fcntl.LOCK_UN)  # over NFS both are one lock
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             locked = ""
         except OSError as error:

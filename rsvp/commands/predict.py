@@ -7,7 +7,8 @@ that generates from nothing takes no video. Nothing is trained.
 
 import argparse
 import math
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -68,7 +69,8 @@ def run(arguments: argparse.Namespace) -> None:
         raise UserError("no VIDEO; name one or more")
     else:
         sources = dict(named_sources(arguments.videos))
-    for name, source in tqdm(sources.items(), desc="predict", unit="video", delay=2):
+    check_out(arguments.out, sources, arguments.format)
+    for name, source in tqdm(sources.items(), desc="predict", unit="video", delay=2, disable=None):
         seen, rate = read(source) if source else (None, VIDEO_RATE)
         made = predictor.predict(
             seen,
@@ -88,6 +90,17 @@ def check_numbers(arguments: argparse.Namespace) -> None:
             raise UserError(f"--{flag}: {given}; allowed: 1 or more")
     if arguments.at is not None and not 0.0 <= arguments.at < math.inf:
         raise UserError(f"--at: {arguments.at}; allowed: seconds from the video's start")
+
+
+def check_out(out: Path, sources: Mapping[str, Source | None], formats: Sequence[str]) -> None:
+    """UserError where an output would take the place of a video, or stand among older ones."""
+    for name, source in sources.items():
+        for kind in formats:
+            if source and os.path.realpath(out / f"{name}.{kind}") == os.path.realpath(source.path):
+                raise UserError(f"--out: {source.path} would be overwritten; name another folder")
+    older = sorted(out.glob("trajectory*"))
+    if older and {"npy", "frames"} & set(formats):
+        raise UserError(f"--out: {older[0]} is there already; name another folder")
 
 
 def reader(predictor: Predictor, at: float | None) -> Callable[[Source], tuple[np.ndarray, float]]:

@@ -31,6 +31,8 @@ class Clips:
         self.index_path = Path(index_path)
         self.folder = self.index_path.parent
         self.index: dict[str, Any] = read_json(index_path)
+        if "clip_frames" not in self.index:
+            raise UserError(f"{index_path}: not the index.json of a dataset; name that one")
         self.split = split
         self.context_frames: int = self.index["context_frames"]
         self.clip_frames: int = (

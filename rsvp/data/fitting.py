@@ -22,9 +22,9 @@ def fit_frames(frames: np.ndarray, resolution: int, resize: Resize) -> np.ndarra
             " (frames, height, width, 3) with one frame or more"
         )
     height, width = frames.shape[1:3]
-    # The longer side rounds as the scaler's -1 does.
+    # The longer side rounds as the scaler's -1 does, halves up.
     short, long = sorted((height, width))
-    longer = max(resolution, round(Fraction(resolution * long, short)))
+    longer = (2 * resolution * long + short) // (2 * short)
     size = (resolution, longer) if height <= width else (longer, resolution)
     resized = resize_frames(frames, size, resize)
     top, left = (round((side - resolution) / 2) for side in size)  # a half to even, as ffmpeg's

@@ -24,7 +24,7 @@ def map_arrays(path: str | Path) -> Arrays:
             return {name: stream.get_tensor(name).numpy() for name in stream.keys()}  # noqa: SIM118
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run the stage that makes it again") from None
-    except SafetensorError as error:
+    except (SafetensorError, TypeError) as error:  # TypeError: a type that NumPy lacks
         raise UserError(f"{path}: not a whole safetensors file ({error}); make it again") from None
 
 

@@ -21,6 +21,7 @@ def observed(
     with opened(source, dataset) as (decoding, rate):
         stride = frame_stride(dataset, rate)
         rows = clip_rows(count, stride)
+        check_rate(source, dataset, rate, stride)
         stop = None if at is None else round(at * rate)
         window = Window(int(rows[-1]) + 1, stop)
         decoding.read(window.append)
@@ -38,6 +39,7 @@ def observed_ends(
     with opened(source, dataset) as (decoding, rate):
         decoding.read(lambda frames: chunks.append(frames.copy()))
     stride = frame_stride(dataset, rate)
+    check_rate(source, dataset, rate, stride)
     frames = np.concatenate(chunks)
     frames = frames[clip_rows(int((len(frames) - 1) / stride) + 1, stride)]
     check_enough(source, len(frames), first + last)
@@ -53,6 +55,15 @@ def opened(source: Source, dataset: Dataset) -> Iterator[tuple[Decoding, float]]
             yield decoding, decoding.probe.fps if decoding.refusal is None else dataset.fps
     except Rejected as reason:
         raise UserError(f"{source.path}: {reason}") from None
+
+
+def check_rate(source: Source, dataset: Dataset, rate: float, stride: float) -> None:
+    """UserError where a video has fewer frames per second than a predictor observes."""
+    if stride < 1.0:
+        raise UserError(
+            f"{source.path}: {rate:g} frames per second; the predictor observes"
+            f" {dataset.target_fps:g}, which would repeat frames"
+        )
 
 
 def check_enough(source: Source, frames: int, needed: int) -> None:

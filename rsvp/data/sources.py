@@ -126,7 +126,9 @@ def sources_at(path: Path) -> list[Source]:
     if not os.path.isdir(place):
         return [video_file(os.path.dirname(place), place)]
     images = {folder: files for folder, files in walk(place, IMAGE_SUFFIXES)}
-    if place in images:
+    # Pictures may lie beside videos.
+    videos = any(folder == place for folder, _ in walk(place, VIDEO_SUFFIXES))
+    if place in images and not videos:
         return [frame_folder(place, place, images[place])]
     return list_sources(place, "videos")
 

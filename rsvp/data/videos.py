@@ -54,8 +54,10 @@ def write_video(
 def write_animation(path: str | Path, frames: np.ndarray, fps: float) -> None:
     """Write frames (T, H, W, 3) uint8 RGB as an endless GIF or lossless WebP, by the path's suffix.
 
-    A GIF has 256 colours, and shows a frame for whole hundredths of a second.
+    A GIF has 256 colours, and shows a frame for whole hundredths of a second, two or more: players
+    slow down what is faster.
     """
+    least = 20 if Path(path).suffix == ".gif" else 1
     first, *rest = (Image.fromarray(frame) for frame in frames)
     with atomic_path(path) as temporary:
         first.save(
@@ -63,7 +65,7 @@ def write_animation(path: str | Path, frames: np.ndarray, fps: float) -> None:
             format=Path(path).suffix[1:],
             save_all=True,
             append_images=rest,
-            duration=round(1000 / fps),
+            duration=max(least, round(1000 / fps)),
             loop=0,
             lossless=True,
         )

@@ -1,5 +1,6 @@
 """Rows of clips that lie in folders: real ones on one side, predictions on the other."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -34,7 +35,9 @@ class FolderClips:
             groups = [source.groups[name] for name in names]
         else:
             split = Split(group_pattern=group_pattern)
-            groups = [describe({"id": n, "frames": 0, "fps": 0}, split).group for n in names]
+            # `rsvp export` names clips video@start.
+            videos = [re.sub(r"@\d{6}$", "", name) for name in names]
+            groups = [describe({"id": v, "frames": 0, "fps": 0}, split).group for v in videos]
         self.table = pd.DataFrame({"clip": list(names), "group": groups})
         self.last = 0, source.frames(names[0], most)
         self.shape = shape or self.last[1].shape

@@ -90,8 +90,10 @@ def model_index(metrics: pd.DataFrame) -> list[dict[str, Any]]:
 def write_examples(path: Path, dataset: Path, predictions: Path) -> None:
     """Write an animation of test clips, the truth beside the first trajectory."""
     predicted = Predictions(predictions)
-    clips = Clips(dataset, predicted.index["split"])
     task = task_in(predicted.index)
+    observed = predicted.index["context_frames"]
+    horizon = max(task.observed + task.predicted) + 1 - observed if observed else None
+    clips = Clips(dataset, predicted.index["split"], horizon)
     rows = []
     for number in spread(len(predicted), SHOWN_CLIPS):
         whole = clips.frames(clips.table["clip"].tolist().index(predicted.clips[number])).numpy()

@@ -48,7 +48,8 @@ def verdict(
         return Verdict(UNKNOWN, "no predictor was scored frame by frame")
     against = [item for item in tables.comparisons
                if item.predictor is first and item.other.kind == "baseline"
-               and item.quantity.measure is CRPS]  # fmt: skip
+               and item.quantity.measure is CRPS
+               and item.quantity.protocol == tables.frame_protocols[0]]  # fmt: skip
     if not against or any(item.verdict in ("no interval", "not computed") for item in against):
         return Verdict(
             UNKNOWN, f"{first.label} has no interval against a baseline: score more clips"
@@ -61,12 +62,14 @@ def verdict(
     limits = [
         *beyond_the_ceiling(tables, autoencoder_of(first.name, records)),
         *repeated_frames(tables, tables.index["dataset"]),
+    ]
+    hints = [
         *foretold(tables, first, hardest.other),
         *parted(histories, trained),
     ]
     falling = still_falling(histories, trained)
     word = CANNOT if limits and not falling else NOT_YET
-    return Verdict(word, text, (*falling, *limits))
+    return Verdict(word, text, (*falling, *limits, *hints))
 
 
 def compared(item: Comparison) -> str:
@@ -87,14 +90,14 @@ def compared(item: Comparison) -> str:
 
 
 def beyond_the_ceiling(tables: Tables, autoencoder: str) -> list[str]:
-    """Say whether the autoencoder's reconstruction is no better than the best baseline is."""
+    """Say whether the autoencoder's reconstruction is provably no better than the best baseline."""
     ceiling = row_named(tables, f"{autoencoder}.reconstruction")
     key = tables.quantity(PSNR, "single", tables.frame_protocols[0])
     best = tables.best(key, "baseline")
     if ceiling is None or best is None:
         return []
     room = tables.difference(ceiling, best, key)
-    if not room.known or room.low > 0:
+    if not room.has_interval or room.high > 0:
         return []
     top = PSNR.text(tables.cell(ceiling, key).value)
     return [

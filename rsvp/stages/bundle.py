@@ -7,9 +7,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from rsvp.config.schema import ObservedFrames
 from rsvp.config.stages import Settings
-from rsvp.data.contexts import PREFIX
-from rsvp.data.predictions import task_in
+from rsvp.data.contexts import PREFIX, observed_frames
 from rsvp.diffusion.bundle import save_predictor
 from rsvp.report.card import card, write_examples
 from rsvp.report.results import results
@@ -42,13 +42,14 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     numbers = results(tables)
     write_text(folder / METRICS, numbers.frame.to_csv(index=False))
     write_examples(folder / EXAMPLES, arguments.dataset, arguments.predictions)
-    task = task_in(read_json(arguments.predictions))
+    layout = read_json(arguments.denoiser)["layout"]
+    context = ObservedFrames(**layout["contexts"][settings.predictor.context or PREFIX])
     text = card(
         name=settings.name,
         seed=settings.seed,
         resolution=settings.dataset.resolution,
-        observed=task.observed,
-        clip_frames=len(task.observed) + len(task.predicted),
+        observed=observed_frames(context, layout["frames"]),
+        clip_frames=layout["frames"],
         rate=rate_text(settings),
         dataset=dataset,
         metrics=numbers.frame,
@@ -76,7 +77,7 @@ def rate_text(settings: Settings) -> str:
     if dataset.target_fps:
         return f"{dataset.target_fps:g} per second"
     if dataset.frame_stride > 1:
-        return f"every {dataset.frame_stride}th of a video's frames"
+        return f"one of {dataset.frame_stride} frames of a video"
     return "each frame of a video"
 
 

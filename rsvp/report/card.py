@@ -14,6 +14,7 @@ from rsvp.data.predictions import VIDEO_RATE, Predictions, task_in
 from rsvp.data.splits import spread
 from rsvp.data.videos import draw_panels, upscale, write_animation
 from rsvp.report.printing import Table, markdown_table
+from rsvp.runtime.files import read_json
 
 SHOWN_CLIPS = 3  # of the animation, spread evenly over the test clips
 SCALE = 2  # of its pixels
@@ -91,8 +92,8 @@ def write_examples(path: Path, dataset: Path, predictions: Path) -> None:
     """Write an animation of test clips, the truth beside the first trajectory."""
     predicted = Predictions(predictions)
     task = task_in(predicted.index)
-    observed = predicted.index["context_frames"]
-    horizon = max(task.observed + task.predicted) + 1 - observed if observed else None
+    frames = max(task.observed + task.predicted) + 1
+    horizon = frames - read_json(dataset)["context_frames"]
     clips = Clips(dataset, predicted.index["split"], horizon)
     rows = []
     for number in spread(len(predicted), SHOWN_CLIPS):

@@ -196,10 +196,17 @@ def use_scratch(plan: Plan) -> None:
             if not whole and job.stage not in TRAININGS:
                 continue
             link = Path(job.folder, "" if whole else "state")
-            Path(plan.scratch, link).mkdir(parents=True, exist_ok=True)
+            target = Path(plan.scratch, link)
+            # A copy of the results has the links of the original.
+            if link.is_symlink() and (other := link.readlink()) != target:
+                raise UserError(
+                    f"{link.absolute()} leads to {other}, not into {plan.scratch}; remove that"
+                    " link, or name its folder in `scratch`"
+                )
+            target.mkdir(parents=True, exist_ok=True)
             if not link.exists():
                 link.parent.mkdir(parents=True, exist_ok=True)
-                link.symlink_to(Path(plan.scratch, link))
+                link.symlink_to(target)
 
 
 def is_held(results: str) -> bool:

@@ -78,7 +78,9 @@ def await_orphan(folder: Path) -> None:
         with open(lock, encoding="utf-8") as stream:
             holder = read_holder(stream)
         if holder and is_orphan(holder):
-            lock_folder(folder).close()
+            stream = lock_folder(folder)
+            stream.truncate(0)  # nobody works here now
+            stream.close()
 
 
 def try_lock(stream: TextIO) -> bool:

@@ -2,9 +2,11 @@
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import session
 from tiny import write_config
 
 from rsvp.data.videos import write_video
@@ -98,3 +100,16 @@ def test_frames_and_states_lie_in_the_scratch_folder(project, tmp_path):
     answer = project.snakemake(INDEX, "--forcerun", "decode")
     assert answer.code == 0 and answer.rules == {"decode": 3, "split": 1}, answer.text
     assert list(frames.glob("frames-*.safetensors"))
+
+
+def test_a_link_into_another_scratch_folder_is_refused(tmp_path, monkeypatch, capsys):
+    """A copied project would write into what belongs to the original."""
+    monkeypatch.chdir(tmp_path)
+    known = {"frames/0": SimpleNamespace(stage="decode", folder="frames/0")}
+    Path("frames").mkdir()
+    Path("frames/0").symlink_to(tmp_path / "a/frames/0")
+    with pytest.raises(SystemExit):
+        session.use_scratch(SimpleNamespace(scratch=str(tmp_path / "b"), known=known))
+    assert f"leads to {tmp_path}/a/frames/0, not into {tmp_path}/b" in capsys.readouterr().err
+    session.use_scratch(SimpleNamespace(scratch=str(tmp_path / "a"), known=known))
+    assert Path("frames/0").is_dir()

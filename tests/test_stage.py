@@ -136,7 +136,8 @@ def test_freed_memory_is_used_again():
         int(subprocess.run([*command, word], capture_output=True, check=True, text=True).stdout)
         for word in ("", "keep")
     )
-    assert kept < 100 < plain
+    # The heap may grow once more even then, which faults in one tensor of the eight.
+    assert 4 * kept < plain and plain > 100
 
 
 STAGE = """

@@ -1,4 +1,4 @@
-"""What a GPU has yet to show: PASS, FAIL or SKIP for each check, with its number.
+"""Checks that need a GPU: PASS, FAIL or SKIP for each, with its number.
 
     python -m benchmarks.gpu --json gpu.json --csv gpu.csv
 

@@ -1,4 +1,4 @@
-"""What works here: the scheduler's answers and the file system are pretended."""
+"""The doctor's lines: the scheduler's answers and the file system are pretended."""
 
 import argparse
 from pathlib import Path

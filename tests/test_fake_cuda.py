@@ -290,7 +290,7 @@ def test_semantics(kind):
 
 
 def test_moving_pixels():
-    """What flow extrapolation splats by."""
+    """Splatting and sampling, as flow extrapolation and the decoder use them."""
     image, displacement = (torch.zeros(2, n, 64, 64).to("cuda") for n in (3, 2))
     check(splat(image, displacement), sample(image, displacement, "bicubic"))
     check(*backward_displacement(image[:, :1], displacement, scale=2))

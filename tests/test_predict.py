@@ -163,7 +163,7 @@ def test_a_clip_is_predicted_alike_alone_and_beside_others(objective, monkeypatc
 
 
 def evaluations(denoiser, trajectories):
-    """How often a denoiser is asked for two trajectories of two clips."""
+    """Count the calls of a denoiser for two trajectories of two clips."""
     asked = []
     hook = denoiser.register_forward_hook(lambda *_: asked.append(1))
     trajectories([0, 1], [4, 7])

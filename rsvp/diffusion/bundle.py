@@ -27,7 +27,7 @@ from rsvp.diffusion.predictor import TrainedPredictor, load_predictor, predict_b
 from rsvp.diffusion.samplers import sampling_of
 from rsvp.models.bundle import read_bundle
 from rsvp.models.rolling import roll
-from rsvp.runtime.device import device_of
+from rsvp.runtime.device import device_of, has_bfloat16
 from rsvp.runtime.errors import UserError
 from rsvp.runtime.files import atomic_path, read_json, write_json
 
@@ -213,7 +213,7 @@ class Predictor:
 
     def autocast(self) -> torch.autocast:
         """Compute in bfloat16 on a GPU that has it, else in float32."""
-        enabled = self.device.type == "cuda" and torch.cuda.is_bf16_supported(False)
+        enabled = self.device.type == "cuda" and has_bfloat16()
         return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
 
 

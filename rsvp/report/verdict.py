@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from rsvp.report.estimates import Estimate, estimate_mean, frame_values
+from rsvp.report.estimates import Estimate, clip_groups, estimate_mean, frame_values
 from rsvp.report.measures import CRPS, PSNR, Measure
 from rsvp.report.printing import number
 from rsvp.report.records import Record, StageHistory, autoencoder_of, trained_as
@@ -150,8 +150,7 @@ def frame_differences(
         sum(frame_values(run.scores, measure, sampling) for run in row.runs) / len(row.runs)
         for row in (first, other)
     )
-    groups = first.runs[0].scores.drop_duplicates("clip").set_index("clip")["group"].astype(str)
-    difference = mine - its
+    difference, groups = mine - its, clip_groups(first)
     return [estimate_mean(difference[[frame]], groups, resamples) for frame in difference]
 
 

@@ -32,6 +32,14 @@ def device_of(compute: Compute) -> torch.device:
     return torch.device("cuda" if on_gpu else "cpu")
 
 
+def has_bfloat16() -> bool:
+    """Check whether the GPU computes in bfloat16.
+
+    By default PyTorch counts emulation, too, in which training is slower than in 32 bit.
+    """
+    return torch.cuda.is_bf16_supported(including_emulation=False)
+
+
 def make_fabric(compute: Compute, seed: int = 0, processes: int = 1) -> Fabric:
     """Return a launched Fabric: the GPU when there is one, else the CPU.
 
@@ -47,9 +55,7 @@ def make_fabric(compute: Compute, seed: int = 0, processes: int = 1) -> Fabric:
     on_gpu = device_of(compute).type == "cuda"
     precision = compute.precision
     if precision == "auto":
-        # By default PyTorch counts emulation, too, in which training is slower than in 32 bit.
-        computes = on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
-        precision = "bf16-mixed" if computes else "32-true"
+        precision = "bf16-mixed" if on_gpu and has_bfloat16() else "32-true"
     if on_gpu:
         torch.backends.cuda.matmul.allow_tf32 = True
         torch.backends.cudnn.allow_tf32 = True

@@ -387,6 +387,9 @@ def frame_folder(folder: Path, names, size=(80, 60), suffix="png"):
         ["-i 1", "-i 2", "-i 3"],
         ["a", "b", "c"],
         ["it's\n%04d 7", "it's\n%04d 8", "it's\n%04d 9"],
+        ["0.0", "0.25", "0.5"],
+        ["0.08", "0.375", "0.4"],
+        ["0.9", "0.10", "0.11"],
     ],
 )
 def test_frame_folders_in_order(tmp_path, names, suffix):

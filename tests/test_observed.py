@@ -7,11 +7,13 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from tiny import write_lossless
 
 from rsvp.commands.predict import check_out, run
 from rsvp.config.schema import Dataset
-from rsvp.data.observed import Window, observed, observed_ends
-from rsvp.data.sources import Source, named_sources
+from rsvp.data.images import write_image
+from rsvp.data.observed import Window, in_own_size, observed, observed_ends
+from rsvp.data.sources import Source, named_sources, sources_at
 from rsvp.runtime.errors import UserError
 
 SIDE = 32
@@ -48,8 +50,8 @@ def places(frames: np.ndarray) -> list[int]:
 )
 def test_observed_frames_end_where_the_future_begins(tmp_path, cut, at, expected, rate):
     source = numbered(tmp_path / "a.mkv", 30)
-    frames, found = observed(source, Dataset(resolution=SIDE, **cut), 3, at)
-    assert (places(frames), found) == (expected, rate)
+    seen = observed(source, Dataset(resolution=SIDE, **cut), 3, at)
+    assert (places(seen.frames), seen.rate, seen.numbers) == (expected, rate, expected)
 
 
 @pytest.mark.parametrize(
@@ -72,6 +74,19 @@ def test_what_is_no_video_is_refused(tmp_path):
         observed(Source("a", str(tmp_path / "a.mp4")), Dataset(resolution=SIDE), 3, None)
     with pytest.raises(UserError, match=r"b\.mp4: no such file"):
         observed(Source("b", str(tmp_path / "b.mp4")), Dataset(resolution=SIDE), 3, None)
+
+
+def test_frames_in_their_own_size_are_those_of_the_video(tmp_path):
+    frames = np.random.default_rng(0).integers(0, 256, (9, 36, 52, 3), np.uint8)
+    write_lossless(tmp_path / "a.mkv", frames)
+    for place, frame in enumerate(frames):
+        write_image(tmp_path / f"images/{place}.png", frame)
+    for path in (tmp_path / "a.mkv", tmp_path / "images"):
+        (source,) = sources_at(path)
+        assert np.array_equal(in_own_size(source, [2, 5, 8]), frames[[2, 5, 8]])
+    (tmp_path / "a.mkv").write_bytes(b"no video")
+    with pytest.raises(UserError, match=r"a\.mkv: cannot be opened"):
+        in_own_size(Source("a", str(tmp_path / "a.mkv")), [2])
 
 
 def test_a_video_slower_than_the_predictor_is_refused(tmp_path):
@@ -100,8 +115,9 @@ def test_no_output_takes_the_place_of_a_video_or_stands_among_older_ones(tmp_pat
     with pytest.raises(UserError, match=r"a\.mp4 would be overwritten"):
         check_out(tmp_path, sources, ["mp4"])
     (tmp_path / "out/trajectory0").mkdir(parents=True)
-    with pytest.raises(UserError, match="trajectory0 is there already"):
-        check_out(tmp_path / "out", sources, ["npy"])
+    for kind in ("npy", "mp4"):
+        with pytest.raises(UserError, match="trajectory0 is there already"):
+            check_out(tmp_path / "out", sources, [kind])
 
 
 @pytest.mark.parametrize("sizes", [[7, 7, 7], [1] * 20, [40]])
@@ -135,8 +151,8 @@ def test_videos_are_named_by_file_folder_or_place_below_a_folder(tmp_path):
 )
 def test_both_ends_of_a_video_are_observed(tmp_path, cut, expected, rate):
     source = numbered(tmp_path / "a.mkv", 30)
-    frames, found = observed_ends(source, Dataset(resolution=SIDE, **cut), 2, 1)
-    assert (places(frames), found) == (expected, rate)
+    seen = observed_ends(source, Dataset(resolution=SIDE, **cut), 2, 1)
+    assert (places(seen.frames), seen.rate, seen.numbers) == (expected, rate, expected)
     with pytest.raises(UserError, match=r"a\.mkv: 10 frames to observe; 11 are needed"):
         observed_ends(source, Dataset(resolution=SIDE, frame_stride=3), 6, 5)
 
@@ -155,7 +171,7 @@ def test_wrong_calls_are_refused_in_one_line(tmp_path, given, said):
     (tmp_path / "bundle").mkdir()
     arguments = argparse.Namespace(
         videos=[tmp_path / "a.mkv"], out=tmp_path / "out", predictor=tmp_path / "bundle", seed=0,
-        trajectories=4, frames=None, at=None, device="cpu", format=["mp4"],
+        trajectories=4, frames=None, at=None, device="cpu", format=["mp4"], size="model",
     )  # fmt: skip
     vars(arguments).update(given)
     with pytest.raises(UserError, match=said):

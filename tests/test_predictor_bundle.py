@@ -1,5 +1,6 @@
 """A predictor as one folder: written, moved, loaded, and used on frames of any size."""
 
+import argparse
 import json
 import shutil
 import subprocess
@@ -10,13 +11,16 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageSequence
+from tiny import write_lossless
 
 from rsvp import Predictor
+from rsvp.commands.predict import run as run_predict
 from rsvp.config.schema import Dataset, Guidance, ObservedFrames, Resize, Sampler
 from rsvp.data.contexts import clip_order
 from rsvp.data.decoding import Decoding
 from rsvp.data.fitting import fit_frames, paste_frames
+from rsvp.data.images import write_image
 from rsvp.data.layout import Layout
 from rsvp.data.sources import sources_at
 from rsvp.diffusion.bundle import save_predictor
@@ -211,6 +215,42 @@ def test_predictions_are_pasted_where_the_square_was_taken_from(predictor, size)
     # Enlarged and made small again: the prediction, but for what the filters blur.
     expected = predictor.predict(frames, trajectories=2).astype(float)
     assert np.abs(small - expected).mean() < 0.5 * np.abs(small - np.roll(expected, 3, 2)).mean()
+
+
+def test_a_path_is_predicted_as_its_frames_are(predictor, tmp_path):
+    clip = np.random.default_rng(0).integers(0, 256, (8, 40, 60, 3), np.uint8)
+    video, images = tmp_path / "a.mkv", tmp_path / "images"
+    write_lossless(video, clip)
+    for place, frame in enumerate(clip):
+        write_image(images / f"{place}.png", frame)
+    for path, at, seen in [(video, 0.2, clip[:5]), (str(images), None, clip)]:
+        made = predictor.predict(path, at=at, trajectories=2, seed=3, size="original")
+        assert np.array_equal(
+            made, predictor.predict(seen, trajectories=2, seed=3, size="original")
+        )
+    with pytest.raises(UserError, match="2 videos; name one"):
+        write_lossless(tmp_path / "b.mkv", clip)
+        predictor.predict(tmp_path)
+    with pytest.raises(UserError, match="at: allowed with the path"):
+        predictor.predict(clip, at=1.0)
+
+
+def test_the_command_writes_trajectories_in_the_size_of_the_video(bundle, predictor, tmp_path):
+    clip, out = smooth(5, 40, 64), tmp_path / "out"
+    write_lossless(tmp_path / "a.mkv", clip)
+    run_predict(argparse.Namespace(
+        videos=[tmp_path / "a.mkv"], predictor=bundle, out=out, format=["mp4", "npy", "webp"],
+        size="original", trajectories=2, frames=None, seed=0, at=None, device="cpu",
+    ))  # fmt: skip
+    expected = predictor.predict(clip, trajectories=2, size="original")
+    for k in range(2):
+        assert np.array_equal(np.load(out / f"trajectory{k}/a.npy"), expected[k])
+        with Image.open(out / f"trajectory{k}/a.webp") as shown:
+            frames = [np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(shown)]
+        whole = np.stack(frames)[:, :40]  # above the bar
+        assert np.array_equal(whole, np.concatenate([clip[2:], expected[k]]))
+        assert (out / f"trajectory{k}/a.mp4").is_file()
+    assert sorted(path.name for path in out.iterdir()) == ["trajectory0", "trajectory1"]
 
 
 def test_wrong_frames_and_folders_are_refused_in_one_line(bundle, predictor, tmp_path):

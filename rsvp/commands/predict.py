@@ -8,17 +8,17 @@ that generates from nothing takes no video. Nothing is trained.
 import argparse
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from rsvp.data.folders import write_clip
-from rsvp.data.observed import observed, observed_ends
+from rsvp.data.observed import in_own_size
 from rsvp.data.predictions import VIDEO_RATE
 from rsvp.data.sources import Source, named_sources
-from rsvp.data.videos import panels_side_by_side, write_animation, write_video
+from rsvp.data.videos import draw_panels, panels_side_by_side, write_animation, write_video
 from rsvp.diffusion.bundle import Predictor
 from rsvp.runtime.errors import UserError
 from rsvp.runtime.main import run_command
@@ -44,6 +44,11 @@ def main() -> None:
         help="mp4, gif, webp: all trajectories side by side, an orange bar below predicted frames;"
         " npy, frames: each trajectory's own, arrays or images (default: mp4 npy)",
     )  # fmt: skip
+    parser.add_argument(
+        "--size", choices=("model", "original"), default="model",
+        help="original: at the video's own size, with its last observed frame around what is"
+        " predicted, and each trajectory as a video of its own; default: model",
+    )  # fmt: skip
     parser.add_argument("--trajectories", type=int, default=4, help="of each video; default: 4")
     parser.add_argument("--frames", type=int, help="of each trajectory; default: as in training")
     parser.add_argument("--seed", type=int, default=0, help="of the noise; default: 0")
@@ -60,7 +65,6 @@ def run(arguments: argparse.Namespace) -> None:
     """Continue each video, and print the path of what shows it."""
     check_numbers(arguments)
     predictor = Predictor.from_pretrained(arguments.predictor, device=arguments.device)
-    read = reader(predictor, arguments.at)
     if not predictor.context_frames:
         if arguments.videos:
             raise UserError(f"{arguments.videos[0]}: this predictor observes nothing; name none")
@@ -71,15 +75,29 @@ def run(arguments: argparse.Namespace) -> None:
         sources = dict(named_sources(arguments.videos))
     check_out(arguments.out, sources, arguments.format)
     for name, source in tqdm(sources.items(), desc="predict", unit="video", delay=2, disable=None):
-        seen, rate = read(source) if source else (None, VIDEO_RATE)
-        made = predictor.predict(
-            seen,
-            trajectories=arguments.trajectories,
-            future_frames=arguments.frames,
-            seed=arguments.seed,
-        )
-        for path in write(arguments.out, name, predictor, seen, made, rate, arguments.format):
+        for path in continue_video(predictor, name, source, arguments):
             tqdm.write(str(path))
+
+
+def continue_video(
+    predictor: Predictor, name: str, source: Source | None, arguments: argparse.Namespace
+) -> list[Path]:
+    """Write what a video may become, or what is generated; return the paths that show it."""
+    seen = predictor.observe(source, arguments.at) if source else None
+    made = predictor.predict(
+        seen and seen.frames,
+        trajectories=arguments.trajectories,
+        future_frames=arguments.frames,
+        seed=arguments.seed,
+    )
+    frames, rate = (seen.frames, seen.rate) if seen else (made[0, :0], VIDEO_RATE)
+    own_size = bool(seen) and arguments.size == "original"
+    if own_size:
+        frames = in_own_size(source, seen.numbers)
+        made = predictor.pasted(made, frames[-1])
+    before = predictor.context.first
+    target = arguments.out, name, frames[:before], made, frames[before:], rate
+    return write(*target, arguments.format, apart=own_size)
 
 
 def check_numbers(arguments: argparse.Namespace) -> None:
@@ -99,51 +117,44 @@ def check_out(out: Path, sources: Mapping[str, Source | None], formats: Sequence
             if source and os.path.realpath(out / f"{name}.{kind}") == os.path.realpath(source.path):
                 raise UserError(f"--out: {source.path} would be overwritten; name another folder")
     older = sorted(out.glob("trajectory*"))
-    if older and {"npy", "frames"} & set(formats):
+    if older:
         raise UserError(f"--out: {older[0]} is there already; name another folder")
-
-
-def reader(predictor: Predictor, at: float | None) -> Callable[[Source], tuple[np.ndarray, float]]:
-    """Return the function that reads what a predictor observes of a video, and its rate."""
-    first, last = predictor.context.first, predictor.context.last
-    if not last:
-        return lambda source: observed(source, predictor.dataset, first, at)
-    if at is not None:
-        raise UserError("--at: this predictor observes both ends of a video; leave --at out")
-    return lambda source: observed_ends(source, predictor.dataset, first, last)
 
 
 def write(
     out: Path,
     name: str,
-    predictor: Predictor,
-    observed: np.ndarray | None,
+    before: np.ndarray,
     trajectories: np.ndarray,
+    after: np.ndarray,
     rate: float,
-    formats: list[str],
+    formats: Sequence[str],
+    apart: bool = False,
 ) -> list[Path]:
-    """Write trajectories (K, F, R, R, 3) in each format; return the paths that show all of them."""
-    before = predictor.context.first
-    seen = trajectories[0, :0] if observed is None else observed
-    shown = panels_side_by_side(seen[:before], list(trajectories), seen[before:])
+    """Write trajectories (K, F, H, W, 3) in each format; return the paths that show them.
+
+    before, after: observed frames (n, H, W, 3). apart: each trajectory is a video of its own, not
+    enlarged, in place of all side by side.
+    """
+    own = [(out / f"trajectory{k}" / name, one) for k, one in enumerate(trajectories)]
+    if apart:
+        shown = {path: draw_panels([[np.concatenate([before, one, after])]], len(before),
+                                   after=len(after)) for path, one in own}  # fmt: skip
+    else:
+        shown = {out / name: panels_side_by_side(before, list(trajectories), after)}
     written = []
     for kind in formats:
-        path = out / f"{name}.{kind}"
-        if kind == "mp4":
-            write_video(path, shown, rate)
-        elif kind in ("gif", "webp"):
-            write_animation(path, shown, rate)
-        else:
-            write_trajectories(out, name, trajectories, kind)
+        if kind in ("npy", "frames"):
+            for path, one in own:
+                write_clip(path, one, kind, VIDEO_RATE)
             continue
-        written.append(path)
+        for path, frames in shown.items():
+            written.append(Path(f"{path}.{kind}"))
+            if kind == "mp4":
+                write_video(written[-1], frames, rate)
+            else:
+                write_animation(written[-1], frames, rate)
     return written
-
-
-def write_trajectories(out: Path, name: str, trajectories: np.ndarray, kind: str) -> None:
-    """Write `trajectory<k>/<name>.npy` of each, or a folder of images of that name."""
-    for number, trajectory in enumerate(trajectories):
-        write_clip(out / f"trajectory{number}" / name, trajectory, kind, VIDEO_RATE)
 
 
 if __name__ == "__main__":

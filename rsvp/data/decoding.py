@@ -13,7 +13,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cache
@@ -242,9 +242,12 @@ def compiled(stream: ffmpeg.nodes.Stream, binary: str, **output: Any) -> list[st
     return ffmpeg.compile(stream, cmd=binary)
 
 
-def full_frames(source: Source, most: int | None = None) -> np.ndarray:
+def full_frames(
+    source: Source, most: int | None = None, only: Sequence[int] | None = None
+) -> np.ndarray:
     """Decode the first `most` frames of a video, or all, in its own size: uint8 (T, H, W, 3).
 
+    only: increasing numbers of the frames that are wanted; by default all are.
     They are turned as a player turns them, like those of `Decoding`. Rejected where there are none.
     """
     images = bool(source.files)
@@ -253,6 +256,9 @@ def full_frames(source: Source, most: int | None = None) -> np.ndarray:
     wanted = replace(source, files=source.files[:most])
     with ffmpeg_input(wanted) as name:
         stream = shown(video_stream(name, images, probe.picture), probe.picture)
+        if only is not None:
+            stream = stream.filter("select", "+".join(f"eq(n,{number})" for number in only))
+            most = len(only)  # after which ffmpeg ends
         square = {"w": "iw*sar", "h": "ih"} if probe.picture.pixel != 1 else {}
         stream = tone_mapped(stream.filter("scale", flags=SCALER_FLAGS, **square), probe.picture)
         limit = {} if most is None else {"frames:v": most}

@@ -1,23 +1,31 @@
 """The frames of a video that a prediction starts from. Loads without torch."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
 from rsvp.config.schema import Dataset
-from rsvp.data.decoding import Decoding
+from rsvp.data.decoding import Decoding, full_frames
 from rsvp.data.headers import Rejected
 from rsvp.data.sources import Source
 from rsvp.data.splits import clip_rows, frame_stride
 from rsvp.runtime.errors import UserError
 
 
-def observed(
-    source: Source, dataset: Dataset, count: int, at: float | None
-) -> tuple[np.ndarray, float]:
-    """Return `count` frames (Tc, R, R, 3) before the time `at`, or the last; frames per second."""
+class Seen(NamedTuple):
+    """Frames that are observed, at a model's size."""
+
+    frames: np.ndarray  # (Tc, R, R, 3) uint8
+    rate: float  # of them per second
+    numbers: list[int]  # of them among the video's frames, from 0
+
+
+def observed(source: Source, dataset: Dataset, count: int, at: float | None) -> Seen:
+    """Return `count` frames before the time `at` in seconds, or a video's last ones."""
     with opened(source, dataset) as (decoding, rate):
         stride = frame_stride(dataset, rate)
         rows = clip_rows(count, stride)
@@ -28,22 +36,33 @@ def observed(
     if stop is not None and stop > window.read:
         raise UserError(f"--at: {at}: {source.path} has {window.read / rate:.2f} seconds")
     check_enough(source, len(window.frames), int(rows[-1]) + 1)
-    return np.stack(list(window.frames))[rows], rate / stride
+    end = window.read if stop is None else stop
+    numbers = [int(row) + end - len(window.frames) for row in rows]
+    return Seen(np.stack(list(window.frames))[rows], rate / stride, numbers)
 
 
-def observed_ends(
-    source: Source, dataset: Dataset, first: int, last: int
-) -> tuple[np.ndarray, float]:
-    """Return a video's first and last frames (first + last, R, R, 3), and frames per second."""
+def observed_ends(source: Source, dataset: Dataset, first: int, last: int) -> Seen:
+    """Return a video's first and last frames (first + last, R, R, 3)."""
     chunks: list[np.ndarray] = []
     with opened(source, dataset) as (decoding, rate):
         decoding.read(lambda frames: chunks.append(frames.copy()))
     stride = frame_stride(dataset, rate)
     check_rate(source, dataset, rate, stride)
     frames = np.concatenate(chunks)
-    frames = frames[clip_rows(int((len(frames) - 1) / stride) + 1, stride)]
-    check_enough(source, len(frames), first + last)
-    return np.concatenate([frames[:first], frames[len(frames) - last :]]), rate / stride
+    rows = clip_rows(int((len(frames) - 1) / stride) + 1, stride)
+    check_enough(source, len(rows), first + last)
+    numbers = [int(row) for row in (*rows[:first], *rows[len(rows) - last :])]
+    return Seen(frames[numbers], rate / stride, numbers)
+
+
+def in_own_size(source: Source, numbers: Sequence[int]) -> np.ndarray:
+    """Return frames of a video in its own size (n, H, W, 3), uint8, by their increasing numbers."""
+    try:
+        if source.files:
+            return full_frames(replace(source, files=tuple(source.files[n] for n in numbers)))
+        return full_frames(source, only=numbers)
+    except Rejected as reason:
+        raise UserError(f"{source.path}: {reason}") from None
 
 
 @contextmanager

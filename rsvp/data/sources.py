@@ -203,11 +203,11 @@ def frame_numbers(files: Sequence[str]) -> list[tuple[int | Fraction, ...] | Non
 
     It is the number that varies from name to name: 000019_leftImg8bit has one that does not. Where
     several vary (sequence and frame), it has as many parts. Where the names have different counts
-    of numbers, it is the last one.
+    of numbers, it is the last one. Names such as 0.5 and 0.25 are times; 1.9 and 1.10 are counted.
     """
     stems = [stem(file) for file in files]
     seconds = [SECONDS.fullmatch(name) for name in stems]
-    if all(seconds) and len({found[1] for found in seconds}) > 1:
+    if all(seconds) and are_times([(found[1], found[2]) for found in seconds]):
         return [(int(found[1]), Fraction(f"0.{found[2]}")) for found in seconds]
     found = [[int(digits) for digits in re.findall("[0-9]+", name)] for name in stems]
     if len({len(numbers) for numbers in found}) > 1:
@@ -215,6 +215,19 @@ def frame_numbers(files: Sequence[str]) -> list[tuple[int | Fraction, ...] | Non
     columns = list(zip(*found, strict=True))
     varying = [column for column in columns if len(set(column)) > 1] or columns[-1:]
     return list(zip(*varying, strict=True)) or [None] * len(files)
+
+
+def are_times(parts: Sequence[tuple[str, str]]) -> bool:
+    """Check whether numbers, as the digits before and after their points, are seconds.
+
+    They are where the first part varies. Of one second, only a counter goes from 9 to 10, and
+    digits of one length have one order.
+    """
+    if len({before for before, _ in parts}) > 1:
+        return True
+    afters = [after for _, after in parts]
+    counted = any(after.endswith("0") and after.strip("0") for after in afters)
+    return len(set(map(len, afters))) > 1 and not counted
 
 
 def stem(path: str) -> str:

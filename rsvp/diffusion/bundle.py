@@ -22,7 +22,9 @@ from rsvp.config.schema import Compute, Dataset, Guidance, Sampler, pick, to_pla
 from rsvp.data.contexts import clip_order, observed_frames, task_of
 from rsvp.data.fitting import fit_frames, paste_frames
 from rsvp.data.latents import split_latents
+from rsvp.data.observed import Seen, in_own_size, observed, observed_ends
 from rsvp.data.pixels import to_bytes, to_float
+from rsvp.data.sources import Source, sources_at
 from rsvp.diffusion.predictor import TrainedPredictor, load_predictor, predict_block
 from rsvp.diffusion.samplers import sampling_of
 from rsvp.models.bundle import read_bundle
@@ -106,18 +108,21 @@ class Predictor:
     @torch.no_grad()
     def predict(
         self,
-        frames: np.ndarray | None = None,
+        frames: np.ndarray | str | Path | None = None,
         *,
         trajectories: int = 1,
         future_frames: int | None = None,
         seed: int = 0,
         size: str | None = None,
+        at: float | None = None,
     ) -> np.ndarray:
         """Sample trajectories that continue `frames`: uint8 (K, F, H, W, 3).
 
         frames: uint8 (T, H, W, 3) of any size, at the rate of training; the last `context_frames`
         are observed. A predictor between given frames observes those at both ends; one that
         generates from nothing takes None. Several clips (B, T, H, W, 3) give (B, K, F, H, W, 3).
+        Or the path of a video, which is read at the rate of training; `at`: seconds from its start
+        where the future begins, by default its end.
         future_frames: by default those of training; more roll forward. seed: of the noise, which
         depends on seed, number of the clip and number of the trajectory alone. size: None is the
         model's, "original" the video's, where what lies outside the square of the model stays as in
@@ -127,6 +132,14 @@ class Predictor:
             raise UserError("trajectories and future_frames: allowed: 1 or more")
         if size not in (None, "original"):
             raise UserError(f"size: {size!r}; allowed: None, 'original'")
+        around = None
+        if isinstance(frames, str | Path):
+            source = video_at(frames)
+            seen = self.observe(source, at)
+            around = in_own_size(source, seen.numbers[-1:]) if size else None
+            frames = seen.frames
+        elif at is not None:
+            raise UserError("at: allowed with the path of a video alone")
         if frames is None:
             frames = np.empty((0, *[self.dataset.resolution] * 2, 3), np.uint8)
         single = frames.ndim == 4
@@ -148,11 +161,29 @@ class Predictor:
             made.append(batch.permute(0, 1, 2, 4, 5, 3).cpu().numpy())
         predicted = np.concatenate(made)
         if size == "original" and clips.shape[1]:
-            predicted = np.stack([
-                [paste_frames(each, clip[-1], self.dataset.resize) for each in own]
-                for own, clip in zip(predicted, clips, strict=True)
-            ])  # fmt: skip
+            lasts = clips[:, -1] if around is None else around
+            predicted = np.stack(list(map(self.pasted, predicted, lasts)))
         return predicted[0] if single else predicted
+
+    def pasted(self, trajectories: np.ndarray, last: np.ndarray) -> np.ndarray:
+        """Return trajectories (K, F, R, R, 3) as (K, F, H, W, 3), at their place in a video.
+
+        last: its last observed frame (H, W, 3), which stays around them.
+        """
+        return np.stack([paste_frames(each, last, self.dataset.resize) for each in trajectories])
+
+    def observe(self, source: Source, at: float | None = None) -> Seen:
+        """Return what is observed of a video: the last frames, or those before `at` seconds.
+
+        A predictor between given frames observes both ends. UserError for what cannot be used.
+        """
+        if not self.context_frames:
+            raise UserError(f"{source.path}: this predictor observes nothing; name no video")
+        if not self.context.last:
+            return observed(source, self.dataset, self.context.first, at)
+        if at is not None:
+            raise UserError("at: this predictor observes both ends of a video; leave it out")
+        return observed_ends(source, self.dataset, self.context.first, self.context.last)
 
     @torch.no_grad()
     def encode(self, frames: np.ndarray) -> dict[str, Tensor]:
@@ -215,6 +246,14 @@ class Predictor:
         """Compute in bfloat16 on a GPU that has it, else in float32."""
         enabled = self.device.type == "cuda" and has_bfloat16()
         return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
+
+
+def video_at(path: str | Path) -> Source:
+    """Return the video at a path: a file, or a folder of images. UserError where it is not one."""
+    sources = sources_at(Path(path))
+    if len(sources) != 1:
+        raise UserError(f"{path}: {len(sources)} videos; name one of them")
+    return sources[0]
 
 
 def read_config(folder: Path) -> dict[str, Any]:

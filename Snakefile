@@ -58,6 +58,7 @@ report: "workflow/report/workflow.rst"
 
 # Names hold no dot, so that "rsvp.reconstruction" and "shapes.copy-last" are told from predictors.
 wildcard_constraints:
+    side=f"(?:{PLAN.side})",
     dataset=r"[\w-]+",
     autoencoder=r"[\w-]+",
     predictor=r"[\w-]+",
@@ -82,7 +83,7 @@ rule all:
     """Everything up to the report, and each predictor in a folder of its own."""
     default_target: True
     input:
-        "report/report.html",
+        f"{PLAN.side}report/report.html",
         PLAN.bundles,
 
 
@@ -94,7 +95,7 @@ onstart:
 
 onsuccess:
     forget_journals(PLAN)
-    print_verdict()
+    print_verdict(PLAN)
 
 
 onerror:

@@ -574,6 +574,10 @@ DEPENDS = {
     ("evaluation.horizon", 12): {
         "predict", "predict_baseline", "reconstruct", "real_features", "measure_semantics"
     },
+    ("evaluation.split", "validation"): {
+        "predict", "predict_baseline", "reconstruct", "real_features", "measure_semantics",
+        "evaluate", "check_memorisation",
+    },
     ("evaluation.bootstrap", 100): {"check_memorisation", "report"},
     ("weights.i3d", "i3d.safetensors"): {"real_features", "evaluate", "check_memorisation"},
     ("compute.save_seconds", 7.0): set(),

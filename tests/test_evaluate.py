@@ -39,12 +39,14 @@ def dataset(tmp_path: Path) -> Path:
     return make_dataset(tmp_path / "datasets" / "squares", SPLITS, CONTEXT, FUTURE, SIZE)
 
 
-def predict(dataset: Path, baseline: str, clips: int | None = None) -> Path:
+def predict(
+    dataset: Path, baseline: str, clips: int | None = None, settings: Settings | None = None
+) -> Path:
     path = dataset.parents[2] / "predictions" / f"squares.{baseline}" / "index.json"
     arguments = Namespace(
         dataset=dataset, baseline=baseline, predictions=path, state=path.parent / "state", code=None
     )
-    settings = Settings()
+    settings = settings or Settings()
     settings.evaluation.max_clips = clips
     predict_baseline.run(arguments, settings)
     return path
@@ -103,6 +105,20 @@ def test_scores_of_copy_last_against_their_definitions(dataset: Path) -> None:
     for side, frames in {"real": real[CONTEXT:], "predicted": [last] * FUTURE}.items():
         expected = motion_features(torch.from_numpy(np.stack(frames)))
         np.testing.assert_allclose(features[f"motion_{side}"][2], expected)
+
+
+def test_validation_clips_are_scored_where_they_are_asked_for(tmp_path: Path) -> None:
+    splits = ["train", "train", "validation", "validation", "validation", "test", "test"]
+    dataset = make_dataset(tmp_path / "datasets" / "squares", splits, CONTEXT, FUTURE, SIZE)
+    settings = Settings()
+    settings.evaluation.split = "validation"
+    index, scores, _ = score(dataset, predict(dataset, "copy-last", None, settings), settings)
+    assert list(scores["clip"].unique()) == ["v2@000000", "v3@000000", "v4@000000"]
+    assert index["protocol"]["split"] == "validation"
+    real, _ = square(3, CONTEXT + FUTURE, SIZE)
+    row = scores.query("clip == 'v3@000000' and trajectory == 0 and frame == 3").iloc[0]
+    expected = peak_signal_noise_ratio(real[CONTEXT + 2], real[CONTEXT - 1], data_range=255)
+    assert row["psnr"] == pytest.approx(expected)
 
 
 def test_compare_gives_a_row_the_numbers_of_its_evaluation(dataset: Path) -> None:

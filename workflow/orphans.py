@@ -34,7 +34,11 @@ def orphans(results: Path, needed: Collection[str]) -> list[str]:
 
     One within another that is listed is left out.
     """
-    patterns = {re.sub(r"{\w+}", "*", folder) for folder in FOLDERS.values()}
+    patterns = {
+        re.sub(r"{\w+}", "*", folder.replace("{side}", side))
+        for folder in FOLDERS.values()
+        for side in ("", "validation/")
+    }
     found = sorted(
         path.relative_to(results).as_posix()
         for pattern in patterns

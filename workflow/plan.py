@@ -40,7 +40,8 @@ from rsvp.runtime.files import INDEX, read_network_index, sha256_of_file, sha256
 HASHES = f"{JOBS}/hashes"  # what content_hashes keeps between calls
 closure_of = cache(import_closure)
 KINDS_MODULE = "rsvp.models.autoencoders.kinds"
-FOLDERS = {  # of what each stage makes
+# Of what each stage makes. `side` is "validation/" where that split is evaluated, "" for test.
+FOLDERS = {
     "generate_videos": "datasets/{dataset}/videos",
     "decode": "datasets/{dataset}/frames/{share}",
     "split": "datasets/{dataset}",
@@ -48,15 +49,15 @@ FOLDERS = {  # of what each stage makes
     "finetune_autoencoder": "autoencoders/{autoencoder}/seed{seed}/finetuned",
     "cache_latents": "autoencoders/{autoencoder}/seed{seed}/latents",
     "train_diffusion": "predictors/{predictor}/seed{seed}",
-    "predict": "predictions/{predictor}/seed{seed}",
-    "reconstruct": "predictions/{autoencoder}.reconstruction/seed{seed}",
-    "predict_baseline": "predictions/{dataset}.{baseline}/seed0",
-    "real_features": "real_features/{dataset}",
-    "evaluate": "evaluation/{row}/seed{seed}",
-    "measure_semantics": "semantics/{autoencoder}/seed{seed}",
-    "check_memorisation": "memorisation/{dataset}",
-    "bundle": "predictors/{predictor}/seed{seed}/bundle",
-    "report": "report",
+    "predict": "{side}predictions/{predictor}/seed{seed}",
+    "reconstruct": "{side}predictions/{autoencoder}.reconstruction/seed{seed}",
+    "predict_baseline": "{side}predictions/{dataset}.{baseline}/seed0",
+    "real_features": "{side}real_features/{dataset}",
+    "evaluate": "{side}evaluation/{row}/seed{seed}",
+    "measure_semantics": "{side}semantics/{autoencoder}/seed{seed}",
+    "check_memorisation": "{side}memorisation/{dataset}",
+    "bundle": "{side}predictors/{predictor}/seed{seed}/bundle",
+    "report": "{side}report",
 }
 READS = {  # the stages whose indexes a stage reads; `Plan.inputs` adds what depends on the config
     "generate_videos": (),
@@ -107,6 +108,8 @@ class Plan:
         self.autoencoders = unique(config.predictors[p].autoencoder for p in self.predictors)
         self.datasets = unique(config.autoencoders[a].dataset for a in self.autoencoders)
         self.seeds = config.report.seeds
+        # Tables of the validation split, by which to choose, stand beside those of test.
+        self.side = "" if config.evaluation.split == "test" else f"{config.evaluation.split}/"
         self.threads = config.compute.threads
         self.measuring_threads = measuring_threads(config.compute)
         self.gpu = 0 if config.compute.device == "cpu" else 1
@@ -246,7 +249,8 @@ class Plan:
 
     def job(self, stage: str, **names: str) -> Job:
         """The job of a stage under a rule's wildcards."""
-        folder = FOLDERS[stage].format(**names)
+        names.pop("side", None)  # is the plan's
+        folder = self.folder(stage, **names)
         if folder not in self.known:
             words = [f"{key} {n}" if key in ("seed", "share") else n for key, n in names.items()]
             of_dataset = stage in ("evaluate", "predict_baseline") or "dataset" in names
@@ -263,6 +267,14 @@ class Plan:
                 lists=self.lists(stage, names),
             )
         return self.known[folder]
+
+    def folder(self, stage: str, **names: Any) -> str:
+        """The folder that a stage makes under some names."""
+        return FOLDERS[stage].format(side=self.side, **names)
+
+    def index_of(self, stage: str, **names: Any) -> str:
+        """The index that a stage makes under some names."""
+        return f"{self.folder(stage, **names)}/{INDEX}"
 
     def handed(self, stage: str) -> Callable[[Any], dict[str, Any]]:
         """Return the function of a rule's inputs: the job's file, written then, and the others."""
@@ -295,21 +307,23 @@ class Plan:
             below["autoencoder"] = autoencoder
         if predictor := names.get("predictor"):
             below["predictor"] = self.config.predictors[predictor].same_as or predictor
-        found = {FLAGS[before]: [index_of(before, **below)] for before in READS[stage]}
+        found = {FLAGS[before]: [self.index_of(before, **below)] for before in READS[stage]}
         if stage == "bundle":
-            found["predictions"] = [index_of("predict", **names)]
+            found["predictions"] = [self.index_of("predict", **names)]
             found["evaluations"] = self.card_rows(names)
         if stage == "evaluate":
-            found["predictions"] = [f"predictions/{names['row']}/seed{names['seed']}/{INDEX}"]
+            found["predictions"] = [self.predictions_of(names["row"], names["seed"])]
         if stage == "check_memorisation":
             found["predictions"] = self.predicted(names["dataset"])
         if stage in ("decode", "split"):
             dataset = self.config.datasets[names["dataset"]]
             if stage == "split":
-                shares = range(dataset.decode_jobs)
-                found["shares"] = [index_of("decode", **names, share=share) for share in shares]
+                found["shares"] = [
+                    self.index_of("decode", **names, share=share)
+                    for share in range(dataset.decode_jobs)
+                ]
             if dataset.source == "generated":
-                found["videos_index"] = [index_of("generate_videos", **names)]
+                found["videos_index"] = [self.index_of("generate_videos", **names)]
         return found
 
     def contents(self, stage: str, names: Names) -> dict[str, str]:
@@ -373,7 +387,7 @@ class Plan:
     def videos_flag(self, wildcards: Any) -> str:
         """The flag that names the index of a generated set, if it is one."""
         generated = self.config.datasets[wildcards.dataset].source == "generated"
-        index = index_of("generate_videos", dataset=wildcards.dataset)
+        index = self.index_of("generate_videos", dataset=wildcards.dataset)
         return f"--videos-index {index}" if generated else ""
 
     def weights_below(self, wildcards: Any) -> list[str]:
@@ -398,7 +412,11 @@ class Plan:
         rows = [p for p in self.predictors
                 if of[p].autoencoder in mine and of[p].context in (None, PREFIX)]  # fmt: skip
         rows += [f"{autoencoder}.reconstruction" for autoencoder in mine]
-        return [f"predictions/{row}/seed{seed}/{INDEX}" for row in rows for seed in self.seeds]
+        return [self.predictions_of(row, seed) for row in rows for seed in self.seeds]
+
+    def predictions_of(self, row: str, seed: int | str) -> str:
+        """The index of a row's predictions, of whatever stage."""
+        return f"{self.side}predictions/{row}/seed{seed}/{INDEX}"
 
     def card_rows(self, names: Names) -> list[str]:
         """The evaluations that a predictor's card shows: its own, baselines, ceiling and floor."""
@@ -410,8 +428,8 @@ class Plan:
             rows = [predictor]
         ending = "" if context in (None, PREFIX) else f"_{context}"
         fixed = [n for n in self.baselines(dataset) if n.partition("_")[2] == ending[1:]]
-        return [index_of("evaluate", row=row, seed=names["seed"]) for row in rows] + [
-            index_of("evaluate", row=f"{dataset}.{name}", seed=0) for name in fixed
+        return [self.index_of("evaluate", row=row, seed=names["seed"]) for row in rows] + [
+            self.index_of("evaluate", row=f"{dataset}.{name}", seed=0) for name in fixed
         ]
 
     @property
@@ -461,11 +479,6 @@ class Plan:
             name if kind else self.autoencoder_name({"predictor": name} if name else names)
         )
         return self.config.autoencoders[autoencoder].dataset
-
-
-def index_of(stage: str, **names: Any) -> str:
-    """The index that a stage makes under some names."""
-    return f"{FOLDERS[stage].format(**names)}/{INDEX}"
 
 
 def scratch_of(config: Config, base: str, results: str) -> Path | None:

@@ -265,9 +265,9 @@ def print_failures(plan: Plan) -> None:
                     print(f"{line} (log: {log})", file=sys.stderr)
 
 
-def print_verdict() -> None:
+def print_verdict(plan: Plan) -> None:
     """Print the report's verdict on the first predictor, where the report is there."""
-    verdict = Path("report/verdict.txt")
+    verdict = Path(f"{plan.side}report/verdict.txt")
     if verdict.exists():
         print("", verdict.read_text(encoding="utf-8"), sep="\n", end="", file=sys.stderr)
 

@@ -442,7 +442,7 @@ class Predictor(Section):
 class Protocol(Section):
     """All that a number depends on beside dataset and weights; it is printed with every number.
 
-    Clips are of the test split, spread evenly over those that are predicted. A distance between
+    Clips are of `evaluation.split`, spread evenly over those that are predicted. A distance between
     sets of videos takes the first trajectory of each clip.
     """
 
@@ -478,9 +478,12 @@ class Evaluation(Section):
 
     # Protocols of the report, built-in or of the section protocols, in its order.
     protocols: list[Text] = ["prediction", "distribution", "fvd256_16f"]
-    # Trajectories sampled per test clip.
+    # The split that is predicted and scored. validation: to choose by; its predictions, scores and
+    # report lie in the folder validation of the results, beside those of test.
+    split: Literal["test", "validation"] = "test"
+    # Trajectories sampled per clip of that split.
     trajectories: Count = 4
-    # Test clips, at most, spread evenly over the test split; null is all.
+    # Clips, at most, spread evenly over the split; null is all.
     max_clips: Count | None = 256
     # Future frames; by default those of training. More roll forward (docs/contexts.md).
     horizon: Count | None = None

@@ -201,7 +201,7 @@ def names(kind: type[Section], *others: str) -> tuple[str, ...]:
 
 NETWORKS = names(Compute, "save_seconds", "processes", "micro_batches")
 DEVICE = names(Compute, "save_seconds", "processes", "micro_batches", "compile")
-CLIPS = ("max_clips", "horizon")
+CLIPS = ("split", "max_clips", "horizon")
 VIDEOS = ("source", "generated", "resolution", "fps")
 FRAMES = (*VIDEOS, "path", "resize", "max_videos", "decode_jobs", "ffmpeg")
 CUT = names(Dataset, "ffmpeg", "contexts")
@@ -230,7 +230,7 @@ HANDED: dict[str, dict[str, Any]] = {
     },
     "predict_baseline": {"evaluation": CLIPS, "contexts": report_contexts},
     "real_features": SCORED | {"evaluation": CLIPS, "weights": ("i3d", "detectors")},
-    "evaluate": SCORED | {"weights": (*NETWORK_KEYS, "detectors")},
+    "evaluate": SCORED | {"evaluation": ("split",), "weights": (*NETWORK_KEYS, "detectors")},
     "measure_semantics": {
         "seed": True,
         "evaluation": CLIPS,
@@ -238,7 +238,7 @@ HANDED: dict[str, dict[str, Any]] = {
         "compute": measuring,
     },
     "check_memorisation": {
-        "evaluation": ("bootstrap",),
+        "evaluation": ("split", "bootstrap"),
         "weights": ("i3d",),
         "compute": measuring,
     },

@@ -31,13 +31,14 @@ def card(
     dataset: Mapping[str, Any],
     metrics: pd.DataFrame,
     table: Table,
+    split: str,
     animation: str,
 ) -> str:
     """Return the card as Markdown with a YAML head, as the Hugging Face Hub reads it.
 
     observed: places of the observed frames in a clip of `clip_frames`. dataset: its index. metrics:
     the frame of the results' table. table: its headline, printed. animation: the file that
-    `write_examples` made; empty for none.
+    `write_examples` made; empty for none. split: of the clips that were scored.
     """
     environment = Environment(
         loader=PackageLoader("rsvp.report", ""), undefined=StrictUndefined, autoescape=False
@@ -56,8 +57,9 @@ def card(
         resolution=resolution,
         rate=rate,
         animation=animation,
-        shown="Test clips, spread evenly: the truth, and one trajectory. The bar is orange while"
-        " frames are predicted.",
+        split=split,
+        shown=f"Clips of the {split} split, spread evenly: the truth, and one trajectory. The bar"
+        " is orange while frames are predicted.",
         dataset=dataset["dataset"],
         counts="; ".join(counts),
         files=dataset["files"],

@@ -114,7 +114,8 @@ def examples(
     psnr = {each: clip_values(each.runs[0].scores, PSNR, "single") for each in (row, *others)}
     lpips = clip_values(row.runs[0].scores, LPIPS, "single")
     ranked = list(psnr[row].sort_values(ascending=False, kind="stable").index)
-    clips = Clips(datasets[row.index["dataset"]], "test", row.index["future_frames"])
+    index, split = row.index, row.index["protocol"].get("split", "test")
+    clips = Clips(datasets[index["dataset"]], split, index["future_frames"])
     places, context = list(clips.table["clip"]), clips.context_frames
     shown = []
     for place, clip in tqdm(pick(ranked, wanted), desc="examples", unit="clip", delay=2):

@@ -106,6 +106,7 @@ def render(report: PageContent) -> str:
         curves=curves_plot(tables) if tables.curves else "",
         curves_basis=curves_basis(tables),
         learning=learning_figures(report.histories),
+        split=tables.split,
         several_seeds=any(len(row.runs) > 1 for row in tables.rows),
         curve_names=curve_names(report.histories),
         sample=sample_text(tables),
@@ -135,7 +136,8 @@ def introduction(tables: Tables) -> str:
     subject = " and ".join(names) or "Every method"
     trajectory = "trajectory" if index["trajectories"] == 1 else "trajectories"
     return (
-        f"{subject} saw the first {index['context_frames']} frames of each test clip and sampled "
+        f"{subject} saw the first {index['context_frames']} frames of each {tables.split} clip and "
+        f"sampled "
         f"{index['trajectories']} {trajectory} of {index['future_frames']} frames; the videos "
         "under Examples play them beside the truth. A trajectory is one sampled continuation of a "
         "clip, a group is a set of clips that resemble each other (of one video or one scene), a "
@@ -166,7 +168,7 @@ def summary(tables: Tables) -> list[tuple[str, str]]:
         ("dataset", index["dataset"]),
         ("observed → predicted", f"{index['context_frames']} → {index['future_frames']} frames"),
         ("resolution", f"{index['resolution']} × {index['resolution']} px"),
-        ("test clips", f"{most.clips} in {most.groups} groups"),
+        (f"{tables.split} clips", f"{most.clips} in {most.groups} groups"),
         ("trajectories per clip", str(max(row.index["trajectories"] for row in tables.rows))),
         ("seed" if len(seeds) == 1 else "seeds", ", ".join(map(str, seeds))),
     ]

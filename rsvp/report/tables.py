@@ -101,6 +101,11 @@ class Tables:
         """The evaluation index of the first predictor, or of the first row."""
         return next(iter(self.of_kind("predictor")), self.rows[0]).index
 
+    @property
+    def split(self) -> str:
+        """The split that the rows are of; "whole" where there is none."""
+        return self.index["protocol"].get("split", "test")
+
     def of_kind(self, *kinds: str) -> list[ResultRow]:
         """The rows of these kinds."""
         return [row for row in self.rows if row.kind in kinds]
@@ -360,8 +365,7 @@ def protocol_text(name: str, tables: Tables, measures: Sequence[Measure] = ()) -
     )
     resized = f" ({tables.resize})" if tables.resize else ""
     context = f" ({tables.rows[0].context})" if tables.rows[0].context else ""
-    split = index["protocol"].get("split", "test")
-    side = "" if split == "whole" else f" {split} split"
+    side = "" if tables.split == "whole" else f" {tables.split} split"
     return "; ".join([
         f"{name}: {index['dataset']}{side}, "
         f"{tables.clips(name)} clips{index['protocol'].get('choice', ' spread evenly')}, "

@@ -118,8 +118,8 @@ def repeated_frames(tables: Tables, dataset: str) -> list[str]:
     if share < MANY_COPIES:
         return []
     return [
-        f"in {share:.0%} of the test clips the first future frame repeats the last observed one,"
-        " where copying is exact: take a rate at which frames differ"
+        f"in {share:.0%} of the {tables.split} clips the first future frame repeats the last"
+        " observed one, where copying is exact: take a rate at which frames differ"
         f" (datasets.{dataset}.target_fps or frame_stride)"
     ]
 

@@ -54,6 +54,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         dataset=dataset,
         metrics=numbers.frame,
         table=numbers.tables[0],
+        split=tables.split,
         animation=EXAMPLES,
     )
     write_text(arguments.card, text)

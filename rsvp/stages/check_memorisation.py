@@ -51,7 +51,10 @@ def main() -> None:
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     """Write the index and the images."""
     device = start_measuring(settings.compute)
-    train, test = Clips(arguments.dataset, "train"), Clips(arguments.dataset, "test")
+    train, test = (
+        Clips(arguments.dataset, "train"),
+        Clips(arguments.dataset, settings.evaluation.split),
+    )
     context, horizon = test.context_frames, test.clip_frames - test.context_frames
     paths = [Path(path) for path in read_json(arguments.inputs)["predictions"]]
     rows = [Predictions(path) for path in paths]

@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     task = task_in(predictions.index)
     frames = 1 + max(task.observed + task.predicted)
     horizon = frames - read_json(arguments.dataset)["context_frames"]
-    test = Clips(arguments.dataset, "test", horizon)
+    test = Clips(arguments.dataset, settings.evaluation.split, horizon)
     own = test if predictions.index["paired"] else Clips(arguments.dataset, "train", horizon)
     row = RowScorer(own, predictions)
     networks = load_networks(settings.weights, device, row.index["resolution"])

@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     """Write scores, views and the index of one autoencoder."""
     fabric = make_fabric(settings.compute, settings.seed)
     torch.backends.cuda.matmul.allow_tf32 = False  # training allows it
-    clips = Clips(arguments.dataset, "test")
+    clips = Clips(arguments.dataset, settings.evaluation.split)
     autoencoder = load_autoencoder(arguments.autoencoder).to(fabric.device)
     if not set(semantics.LATENTS) <= set(autoencoder.scopes):
         raise UserError(
@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         for kind, values in read_json(arguments.latents)["statistics"].items()
     }
     indices = evaluation_clips(clips, MEASURED_CLIPS)
-    predicted = Clips(arguments.dataset, "test", settings.evaluation.horizon)
+    predicted = Clips(arguments.dataset, settings.evaluation.split, settings.evaluation.horizon)
     shown = evaluation_clips(predicted, settings.evaluation.max_clips)
     folder = fresh_folder(arguments.index.parent / "views")
     with full_precision():

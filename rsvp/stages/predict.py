@@ -36,7 +36,7 @@ def main() -> None:
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     """Write the predictions of one predictor."""
     fabric = make_fabric(settings.compute, settings.seed)
-    clips = Clips(arguments.dataset, "test", settings.evaluation.horizon)
+    clips = Clips(arguments.dataset, settings.evaluation.split, settings.evaluation.horizon)
     indices = evaluation_clips(clips, settings.evaluation.max_clips)
     network = load_predictor(
         arguments.denoiser,

@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     """Write the predictions of one baseline, or the clips of the floor."""
     baseline, _, context = arguments.baseline.partition("_")
     floor = baseline == FLOOR
-    clips = Clips(arguments.dataset, "test", settings.evaluation.horizon)
+    clips = Clips(arguments.dataset, settings.evaluation.split, settings.evaluation.horizon)
     indices = evaluation_clips(clips, settings.evaluation.max_clips)
     if floor:
         clips = Clips(arguments.dataset, "train", settings.evaluation.horizon)

@@ -30,7 +30,7 @@ def main() -> None:
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     """Write the features of the clips that rows predict, and their index."""
     device = start_measuring(settings.compute)
-    clips = Clips(arguments.dataset, "test", settings.evaluation.horizon)
+    clips = Clips(arguments.dataset, settings.evaluation.split, settings.evaluation.horizon)
     chosen = evaluation_clips(clips, settings.evaluation.max_clips)
     if short := len(clips) - len(clips.fitting):
         # On the terminal here alone, once for all rows; the others' logs have it too.

@@ -37,7 +37,7 @@ def main() -> None:
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     """Write the reconstructions of one autoencoder."""
     fabric = make_fabric(settings.compute, settings.seed)
-    clips = Clips(arguments.dataset, "test", settings.evaluation.horizon)
+    clips = Clips(arguments.dataset, settings.evaluation.split, settings.evaluation.horizon)
     indices = evaluation_clips(clips, settings.evaluation.max_clips)
     autoencoder = load_autoencoder(arguments.autoencoder).to(fabric.device)
     key = state_key(arguments.code, settings.handed, arguments.dataset, arguments.autoencoder)

@@ -52,6 +52,21 @@ def test_demo_plans_every_stage_once(project, planned):
     assert answer.rules == counts(planned(project)) == DEMO
 
 
+def test_validation_is_evaluated_beside_test(project, planned):
+    trained = {"generate_videos", "decode", "split", "cache_latents", "train_diffusion",
+               "pretrain_autoencoder", "finetune_autoencoder"}  # fmt: skip
+    test = planned(project)
+    validation = planned(project, "--config", "evaluation={split: validation}")
+    folders = {job.folder: job.settings for job in test}
+    for job in validation:
+        if job.stage in trained:
+            assert folders[job.folder] == job.settings
+        else:
+            assert job.folder.removeprefix("validation/") in folders
+            assert job.folder not in folders
+    assert counts(validation) == counts(test)
+
+
 def test_predictors_share_what_they_stand_on(project, planned):
     more = "predictors={wide: {autoencoder: rsvp, denoiser: {width: 384}}}"
     both = "report={predictors: [rsvp-m, wide], seeds: [0, 1]}"

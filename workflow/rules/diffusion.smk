@@ -48,12 +48,12 @@ rule predict:
         unpack(PLAN.handed("predict")),
         weights=ancient(PLAN.weights_below),
     output:
-        predictions="predictions/{predictor}/seed{seed}/index.json",
-        record="predictions/{predictor}/seed{seed}/run.json",
+        predictions="{side}predictions/{predictor}/seed{seed}/index.json",
+        record="{side}predictions/{predictor}/seed{seed}/run.json",
     log:
-        "predictions/{predictor}/seed{seed}/log.txt",
+        "{side}predictions/{predictor}/seed{seed}/log.txt",
     benchmark:
-        "predictions/{predictor}/seed{seed}/benchmark.tsv"
+        "{side}predictions/{predictor}/seed{seed}/benchmark.tsv"
     priority: 1
     conda:
         ENVIRONMENT
@@ -61,7 +61,7 @@ rule predict:
     resources:
         gpu=PLAN.gpu,
     params:
-        state="predictions/{predictor}/seed{seed}/state",
+        state="{side}predictions/{predictor}/seed{seed}/state",
     message:
         "Predict with {wildcards.predictor} (seed {wildcards.seed})"
     shell:

@@ -12,17 +12,17 @@ rule predict_baseline:
     input:
         unpack(PLAN.handed("predict_baseline")),
     output:
-        predictions="predictions/{dataset}.{baseline}/seed0/index.json",
-        record="predictions/{dataset}.{baseline}/seed0/run.json",
+        predictions="{side}predictions/{dataset}.{baseline}/seed0/index.json",
+        record="{side}predictions/{dataset}.{baseline}/seed0/run.json",
     log:
-        "predictions/{dataset}.{baseline}/seed0/log.txt",
+        "{side}predictions/{dataset}.{baseline}/seed0/log.txt",
     benchmark:
-        "predictions/{dataset}.{baseline}/seed0/benchmark.tsv"
+        "{side}predictions/{dataset}.{baseline}/seed0/benchmark.tsv"
     conda:
         ENVIRONMENT
     threads: 1
     params:
-        state="predictions/{dataset}.{baseline}/seed0/state",
+        state="{side}predictions/{dataset}.{baseline}/seed0/state",
     message:
         "Predict {wildcards.dataset} by {wildcards.baseline}"
     shell:
@@ -42,19 +42,19 @@ rule reconstruct:
         unpack(PLAN.handed("reconstruct")),
         weights=ancient("autoencoders/{autoencoder}/seed{seed}/finetuned/weights.safetensors"),
     output:
-        predictions="predictions/{autoencoder}.reconstruction/seed{seed}/index.json",
-        record="predictions/{autoencoder}.reconstruction/seed{seed}/run.json",
+        predictions="{side}predictions/{autoencoder}.reconstruction/seed{seed}/index.json",
+        record="{side}predictions/{autoencoder}.reconstruction/seed{seed}/run.json",
     log:
-        "predictions/{autoencoder}.reconstruction/seed{seed}/log.txt",
+        "{side}predictions/{autoencoder}.reconstruction/seed{seed}/log.txt",
     benchmark:
-        "predictions/{autoencoder}.reconstruction/seed{seed}/benchmark.tsv"
+        "{side}predictions/{autoencoder}.reconstruction/seed{seed}/benchmark.tsv"
     conda:
         ENVIRONMENT
     threads: PLAN.threads
     resources:
         gpu=PLAN.gpu,
     params:
-        state="predictions/{autoencoder}.reconstruction/seed{seed}/state",
+        state="{side}predictions/{autoencoder}.reconstruction/seed{seed}/state",
     message:
         "Reconstruct with {wildcards.autoencoder} (seed {wildcards.seed})"
     shell:
@@ -73,20 +73,20 @@ rule real_features:
     input:
         unpack(PLAN.handed("real_features")),
     output:
-        index="real_features/{dataset}/index.json",
-        features="real_features/{dataset}/features.safetensors",
-        record="real_features/{dataset}/run.json",
+        index="{side}real_features/{dataset}/index.json",
+        features="{side}real_features/{dataset}/features.safetensors",
+        record="{side}real_features/{dataset}/run.json",
     log:
-        "real_features/{dataset}/log.txt",
+        "{side}real_features/{dataset}/log.txt",
     benchmark:
-        "real_features/{dataset}/benchmark.tsv"
+        "{side}real_features/{dataset}/benchmark.tsv"
     conda:
         ENVIRONMENT
     threads: PLAN.measuring_threads
     resources:
         gpu=PLAN.gpu,
     params:
-        state="real_features/{dataset}/state",
+        state="{side}real_features/{dataset}/state",
     message:
         "Compute features of the real clips of {wildcards.dataset}"
     shell:
@@ -105,21 +105,21 @@ rule evaluate:
     input:
         unpack(PLAN.handed("evaluate")),
     output:
-        index="evaluation/{row}/seed{seed}/index.json",
-        scores="evaluation/{row}/seed{seed}/scores.parquet",
-        features="evaluation/{row}/seed{seed}/features.safetensors",
-        record="evaluation/{row}/seed{seed}/run.json",
+        index="{side}evaluation/{row}/seed{seed}/index.json",
+        scores="{side}evaluation/{row}/seed{seed}/scores.parquet",
+        features="{side}evaluation/{row}/seed{seed}/features.safetensors",
+        record="{side}evaluation/{row}/seed{seed}/run.json",
     log:
-        "evaluation/{row}/seed{seed}/log.txt",
+        "{side}evaluation/{row}/seed{seed}/log.txt",
     benchmark:
-        "evaluation/{row}/seed{seed}/benchmark.tsv"
+        "{side}evaluation/{row}/seed{seed}/benchmark.tsv"
     conda:
         ENVIRONMENT
     threads: PLAN.measuring_threads
     resources:
         gpu=PLAN.gpu,
     params:
-        state="evaluation/{row}/seed{seed}/state",
+        state="{side}evaluation/{row}/seed{seed}/state",
     message:
         "Evaluate {wildcards.row} (seed {wildcards.seed})"
     shell:
@@ -142,13 +142,13 @@ rule measure_semantics:
         unpack(PLAN.handed("measure_semantics")),
         weights=ancient("autoencoders/{autoencoder}/seed{seed}/finetuned/weights.safetensors"),
     output:
-        index="semantics/{autoencoder}/seed{seed}/index.json",
-        scores="semantics/{autoencoder}/seed{seed}/scores.parquet",
-        record="semantics/{autoencoder}/seed{seed}/run.json",
+        index="{side}semantics/{autoencoder}/seed{seed}/index.json",
+        scores="{side}semantics/{autoencoder}/seed{seed}/scores.parquet",
+        record="{side}semantics/{autoencoder}/seed{seed}/run.json",
     log:
-        "semantics/{autoencoder}/seed{seed}/log.txt",
+        "{side}semantics/{autoencoder}/seed{seed}/log.txt",
     benchmark:
-        "semantics/{autoencoder}/seed{seed}/benchmark.tsv"
+        "{side}semantics/{autoencoder}/seed{seed}/benchmark.tsv"
     conda:
         ENVIRONMENT
     threads: PLAN.measuring_threads
@@ -173,26 +173,26 @@ rule check_memorisation:
     input:
         unpack(PLAN.handed("check_memorisation")),
     output:
-        index="memorisation/{dataset}/index.json",
-        record="memorisation/{dataset}/run.json",
+        index="{side}memorisation/{dataset}/index.json",
+        record="{side}memorisation/{dataset}/run.json",
     log:
-        "memorisation/{dataset}/log.txt",
+        "{side}memorisation/{dataset}/log.txt",
     benchmark:
-        "memorisation/{dataset}/benchmark.tsv"
+        "{side}memorisation/{dataset}/benchmark.tsv"
     conda:
         ENVIRONMENT
     threads: PLAN.measuring_threads
     resources:
         gpu=PLAN.gpu,
     params:
-        state="memorisation/{dataset}/state",
+        state="{side}memorisation/{dataset}/state",
     message:
         "Check predictions on {wildcards.dataset} for copies"
     shell:
         'exec "$PYTHON" -m rsvp.stages.check_memorisation'
         " --settings {input.settings}"
         " --dataset {input.dataset}"
-        " --inputs .snakemake/rsvp/memorisation/{wildcards.dataset}.inputs.json"
+        " --inputs .snakemake/rsvp/{wildcards.side}memorisation/{wildcards.dataset}.inputs.json"
         " --state {params.state}"
         " --index {output.index}"
         " --record {output.record}"

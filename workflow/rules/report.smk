@@ -30,38 +30,40 @@ rule report:
         records=ancient(PLAN.records),
     output:
         page=report(
-            "report/report.html",
+            "{side}report/report.html",
             caption="../report/page.rst",
             category="Report",
             labels={"what": "the whole report"},
         ),
         tables=[
             report(
-                f"report/tables/{name}.csv",
+                f"{{side}}report/tables/{name}.csv",
                 caption=f"../report/{name}.rst",
                 category="Tables",
                 labels={"table": label},
             )
             for name, label in REPORT_TABLES.items()
         ],
-        verdict="report/verdict.txt",
+        verdict="{side}report/verdict.txt",
         formats=expand(
-            "report/tables/{name}.{format}", name=REPORT_TABLES, format=["parquet", "md", "tex"]
+            "{{side}}report/tables/{name}.{format}",
+            name=REPORT_TABLES,
+            format=["parquet", "md", "tex"],
         ),
         plots=[
             report(
-                f"report/plots/{name}.svg",
+                f"{{side}}report/plots/{name}.svg",
                 caption=f"../report/{name}.rst",
                 category="Plots",
                 labels={"plot": label},
             )
             for name, label in REPORT_PLOTS.items()
         ],
-        record="report/run.json",
+        record="{side}report/run.json",
     log:
-        "report/log.txt",
+        "{side}report/log.txt",
     benchmark:
-        "report/benchmark.tsv"
+        "{side}report/benchmark.tsv"
     conda:
         ENVIRONMENT
     threads: 1
@@ -70,8 +72,8 @@ rule report:
     shell:
         'exec "$PYTHON" -m rsvp.stages.report'
         " --settings {input.settings}"
-        " --inputs .snakemake/rsvp/report.inputs.json"
-        " --folder report"
+        " --inputs .snakemake/rsvp/{wildcards.side}report.inputs.json"
+        " --folder {wildcards.side}report"
         " --record {output.record}"
         " --log {log}"
 
@@ -82,13 +84,13 @@ rule bundle:
         unpack(PLAN.handed("bundle")),
         weights=ancient(PLAN.weights_below),
     output:
-        config="predictors/{predictor}/seed{seed}/bundle/config.json",
-        card="predictors/{predictor}/seed{seed}/bundle/README.md",
-        record="predictors/{predictor}/seed{seed}/bundle/run.json",
+        config="{side}predictors/{predictor}/seed{seed}/bundle/config.json",
+        card="{side}predictors/{predictor}/seed{seed}/bundle/README.md",
+        record="{side}predictors/{predictor}/seed{seed}/bundle/run.json",
     log:
-        "predictors/{predictor}/seed{seed}/bundle/log.txt",
+        "{side}predictors/{predictor}/seed{seed}/bundle/log.txt",
     benchmark:
-        "predictors/{predictor}/seed{seed}/bundle/benchmark.tsv"
+        "{side}predictors/{predictor}/seed{seed}/bundle/benchmark.tsv"
     conda:
         ENVIRONMENT
     threads: 1

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from rsvp.data.frames import KEY
 from rsvp.data.latents import Latents, LatentWriter
+from rsvp.data.timeline import CHANGES, TIMES
 from rsvp.runtime.files import write_json
 from rsvp.runtime.journal import StateKey
 from rsvp.runtime.parts import PartWriter
@@ -16,11 +17,26 @@ from rsvp.runtime.parts import PartWriter
 ANY = StateKey(None, "")
 
 
-def write_frames(folder: Path, chunks: Iterable[np.ndarray], **index: Any) -> Path:
-    """Write a frame cache of chunks (n, R, R, 3); return its index."""
-    parts = PartWriter(folder, folder / "state", ANY, "frames")
+def write_frames(
+    folder: Path,
+    chunks: Iterable[np.ndarray],
+    times: np.ndarray | None = None,
+    changes: np.ndarray | None = None,
+    **index: Any,
+) -> Path:
+    """Write a frame cache of chunks (n, R, R, 3); return its index.
+
+    times, changes: of all frames; by default 25 a second, and each another than that before it.
+    """
+    parts, done = PartWriter(folder, folder / "state", ANY, "frames"), 0
     for chunk in chunks:
-        parts.append({KEY: chunk}, len(chunk))
+        rows = np.arange(done, done + len(chunk))
+        columns = {
+            TIMES: rows / 25 if times is None else times[rows],
+            CHANGES: np.ones(len(rows), np.float32) if changes is None else changes[rows],
+        }
+        parts.append({KEY: chunk} | columns, len(chunk))
+        done += len(chunk)
     write_json(folder / "index.json", {"videos": [], "rejected": []} | index
                | {"parts": parts.finish()})  # fmt: skip
     return folder / "index.json"

@@ -1,5 +1,6 @@
 """The split stage and the readers behind it, over a frame cache made by hand."""
 
+import argparse
 import csv
 import itertools
 import json
@@ -13,8 +14,11 @@ import torch
 from safetensors.numpy import save_file
 from stored import write_frames
 
+from rsvp.config.stages import read_settings
 from rsvp.data.clips import Clips, evaluation_clips
+from rsvp.data.timeline import changes, rhythm
 from rsvp.runtime.errors import UserError
+from rsvp.stages import split as split_stage
 
 R = 32
 
@@ -34,8 +38,8 @@ def frame_cache(folder, lengths, shares=2, rejected=()):
             frames = np.random.default_rng(number).integers(0, 256, (length, R, R, 3), np.uint8)
             truth[name] = frames
             videos.append({"id": name, "class": "", "path": f"{name}.avi", "sha256": name,
-                           "frames": length, "fps": 25.0, "width": 9, "height": 9,
-                           "offset": offset})  # fmt: skip
+                           "frames": length, "fps": 25.0, "regular": True, "repeated": 0,
+                           "cuts": 0, "width": 9, "height": 9, "offset": offset})  # fmt: skip
             offset += length
             chunks += np.array_split(frames, max(1, length // 5))
         bad = [{"id": n, "path": f"{n}.avi", "reason": "an empty file"} for n in rejected]
@@ -83,6 +87,86 @@ def test_clips_are_the_frames_that_the_table_names(tmp_path, options):
     assert not set(Clips(tmp_path / "index.json", "train").table["group"]) & set(
         clips.table["group"]
     )
+
+
+def one_video(folder, times, frames=None, changes=None, **values):
+    """Split a video whose frames came at `times`; return its training clips and its frames."""
+    count = len(times)
+    if frames is None:
+        frames = np.random.default_rng(0).integers(0, 256, (count, R, R, 3), np.uint8)
+    fps, regular = rhythm(times, 25.0)
+    video = {"id": "v", "class": "", "path": "v.avi", "sha256": "v", "frames": count, "fps": fps,
+             "regular": regular, "offset": 0}  # fmt: skip
+    write_frames(folder / "frames/0", [frames], times, changes, videos=[video])
+    dataset = {"resolution": R, "path": "x", "decode_jobs": 1, "clip_frames": 6, "clip_stride": 7,
+               "context_frames": 2, "split": {"kind": "time", "gap_seconds": 0.5}}  # fmt: skip
+    tables = {name: folder / f"{name}.csv" for name in ("clips", "videos", "rejected")}
+    arguments = argparse.Namespace(
+        frames=folder / "frames", index=folder / "index.json", videos_index=None, **tables
+    )
+    split_stage.run(arguments, read_settings({"name": "d", "dataset": dataset | values}))
+    return Clips(folder / "index.json", "train"), frames
+
+
+def irregular_times(count=200):
+    """Times of a screen recording: frames come when something changes."""
+    return np.cumsum(np.random.default_rng(1).uniform(0.01, 0.09, count)) - 0.01
+
+
+def test_target_rate_of_irregular_video_takes_nearest_frames_in_time(tmp_path):
+    times = irregular_times()
+    clips, frames = one_video(tmp_path, times, target_fps=10.0)
+    assert len(clips) > 10 and clips.index["frame_rate"] == 10
+    for i, start in enumerate(clips.table["start"]):
+        wanted = times[start] + np.arange(6) / 10
+        rows = np.abs(times[:, None] - wanted).argmin(axis=0)
+        assert np.array_equal(clips.frames(i), frames[rows])
+        assert np.array_equal(clips.frames(i, 2, 4), frames[rows[2:4]])
+    longer = Clips(tmp_path / "index.json", "train", horizon=10)
+    stop = longer.table["stop"].iloc[0]
+    ends = times[longer.table["start"]] + 11 / 10
+    assert longer.fitting == [i for i, end in enumerate(ends) if end <= times[stop - 1] + 0.025]
+
+
+def test_gap_is_of_seconds_where_frames_come_irregularly(tmp_path):
+    times = np.concatenate([np.arange(100) / 10, 10 + np.arange(100) / 2])  # ten a second, then two
+    one_video(tmp_path, times, split={"kind": "time", "gap_seconds": 6.0})
+    table = pd.read_csv(tmp_path / "clips.csv")
+    spans = [(times[rows.min()], times[rows.max()]) for _, rows in table.groupby("split")["start"]]
+    stops = times[sorted(table["stop"].unique())[:2]]
+    starts = sorted(start for start, _ in spans)[1:]
+    assert np.allclose(np.subtract(starts, stops), 6.0, atol=0.5)
+
+
+@pytest.mark.parametrize("rate", [{}, {"frame_stride": 2}, {"target_fps": 12.5}])
+def test_repeated_frames_are_left_out_of_clips(tmp_path, rate):
+    different = np.random.default_rng(0).integers(0, 256, (100, R, R, 3), np.uint8)
+    frames = different.repeat(np.tile([1, 1, 3], 34)[:100], axis=0)
+    times, found = np.arange(len(frames)) / 25, changes(frames, None)
+    clips, _ = one_video(tmp_path, times, frames, found, skip_repeated=True, **rate)
+    step = {"frame_stride": 2}.get(next(iter(rate), ""), 1)
+    for i, start in enumerate(clips.table["start"]):
+        clip = clips.frames(i).numpy()
+        assert all((a != b).any() for a, b in itertools.pairwise(clip))
+        if not rate.get("target_fps"):
+            first = int((different == frames[start]).all(axis=(1, 2, 3)).argmax())
+            assert np.array_equal(clip, different[first : first + 6 * step : step])
+    plain, _ = one_video(tmp_path, times, frames, found, **rate)
+    assert any((a == b).all() for a, b in itertools.pairwise(plain.frames(0).numpy()))
+
+
+def test_no_clip_spans_a_cut(tmp_path):
+    levels = np.repeat([40, 200, 60, 180], [33, 20, 4, 60])
+    noise = np.random.default_rng(0).integers(0, 4, (len(levels), R, R, 3))
+    frames = (levels[:, None, None, None] + noise).astype(np.uint8)
+    times = np.arange(len(frames)) / 25
+    found = changes(frames, None)
+    options = {"clip_stride": 1, "split": {"kind": "time", "gap_seconds": 0.0}}
+    clips, _ = one_video(tmp_path, times, frames, found, cut_shots=True, **options)
+    spread = [int(np.ptp(clips.frames(i).numpy())) for i in range(len(clips))]
+    assert len(spread) > 20 and max(spread) < 4
+    plain, _ = one_video(tmp_path, times, frames, found, **options)
+    assert max(int(np.ptp(plain.frames(i).numpy())) for i in range(len(plain))) > 100
 
 
 def test_same_files_again(tmp_path):

@@ -365,7 +365,7 @@ def test_rate_is_that_of_the_presentation_times(tmp_path, name, expected):
         shutil.move(target, tmp_path / name)
         source.unlink()
         target.parent.rmdir()
-    rate = decode_one(tmp_path)[1].probe.fps
+    rate = decode_one(tmp_path)[1].fps
     assert rate == pytest.approx(expected, rel=0.02)
 
 
@@ -373,7 +373,7 @@ def test_browser_recording_case(shared):
     folder = shared / "cases" / "browser_recording"
     if not folder.is_dir():
         pytest.skip("no cases")
-    assert decode_one(folder)[1].probe.fps == pytest.approx(30, rel=0.02)
+    assert decode_one(folder)[1].fps == pytest.approx(30, rel=0.02)
 
 
 NAMES = {

@@ -15,6 +15,7 @@ from rsvp.data.images import write_image
 from rsvp.data.observed import Window, in_own_size, observed, observed_ends
 from rsvp.data.sources import Source, named_sources, sources_at
 from rsvp.runtime.errors import UserError
+from tests.test_decoding import ffmpeg
 
 SIDE = 32
 
@@ -52,6 +53,28 @@ def test_observed_frames_end_where_the_future_begins(tmp_path, cut, at, expected
     source = numbered(tmp_path / "a.mkv", 30)
     seen = observed(source, Dataset(resolution=SIDE, **cut), 3, at)
     assert (places(seen.frames), seen.rate, seen.numbers) == (expected, rate, expected)
+
+
+def test_times_count_where_frames_come_irregularly(tmp_path):
+    """Ten frames a second, then two: seconds and places say different things."""
+    source = numbered(tmp_path / "plain.mkv", 40)
+    slowed = tmp_path / "slowed.mkv"
+    ffmpeg("-i", source.path, "-c", "copy", "-bsf:v",
+           "setts=ts='if(lt(N,20),N*100,2000+(N-20)*500)'", slowed)  # fmt: skip
+    source = Source("slowed", str(slowed))
+    for dataset, at, expected in (
+        (Dataset(resolution=SIDE), 4.1, [21, 22, 23]),  # the future begins with frame 24, at 4.0
+        (Dataset(resolution=SIDE, target_fps=2.0), 4.1, [15, 20, 21, 22, 23][-3:]),
+        (Dataset(resolution=SIDE, target_fps=2.0), 2.4, [10, 15, 20]),
+        (Dataset(resolution=SIDE, target_fps=2.0), None, [37, 38, 39]),
+    ):
+        seen = observed(source, dataset, 3, at)
+        assert places(seen.frames) == seen.numbers == expected
+        assert seen.rate == pytest.approx(dataset.target_fps or 39 / 11.5)
+    ends = observed_ends(source, Dataset(resolution=SIDE, target_fps=2.0), 3, 2)
+    assert places(ends.frames) == ends.numbers == [0, 5, 10, 38, 39]
+    with pytest.raises(UserError, match=r"--at: 13.0: .*slowed.mkv has 11.79 seconds"):
+        observed(source, Dataset(resolution=SIDE), 3, 13.0)
 
 
 @pytest.mark.parametrize(
@@ -122,13 +145,17 @@ def test_no_output_takes_the_place_of_a_video_or_stands_among_older_ones(tmp_pat
 
 @pytest.mark.parametrize("sizes", [[7, 7, 7], [1] * 20, [40]])
 def test_window_keeps_few_frames_of_any_pieces(sizes):
-    window, buffer, count = Window(3, 20), np.empty((40, 1), int), 0
+    window, buffer, count = Window(3, Dataset(), 2.0), np.empty((40, 1), int), 0
     for size in sizes:
-        buffer[:size, 0] = range(count, count + size)  # memory is used again, as in decoding
-        window.append(buffer[:size])
+        places = np.arange(count, count + size)
+        buffer[:size, 0] = places  # memory is used again, as in decoding
+        window.append(buffer[:size], places / 10)
         count += size
-    assert [int(frame[0]) for frame in window.frames] == [17, 18, 19]
-    assert window.read == sum(sizes)
+    seen = window.before_future(0.1)
+    assert [(int(frame[0]), n) for frame, n in window.kept][:seen][-3:] == [
+        (17, 17), (18, 18), (19, 19),
+    ]  # fmt: skip
+    assert len(window.kept) <= 6
 
 
 def test_videos_are_named_by_file_folder_or_place_below_a_folder(tmp_path):

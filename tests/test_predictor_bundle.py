@@ -194,7 +194,7 @@ def test_frames_in_memory_are_fitted_as_files_are(tmp_path, size, resize):
         Image.fromarray(frame).save(tmp_path / f"{number}.png")
     decoded = []
     with Decoding(sources_at(tmp_path)[0], SIDE, resize, 25.0) as decoding:
-        decoding.read(lambda chunk: decoded.append(chunk.copy()))
+        decoding.read(lambda chunk, _: decoded.append(chunk.copy()))
     assert np.array_equal(fit_frames(frames, SIDE, resize), np.concatenate(decoded))
 
 

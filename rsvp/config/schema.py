@@ -139,6 +139,12 @@ class Dataset(Section):
     frame_stride: Count = 1
     # Frames per second in place of frame_stride: the nearest stored frames in time.
     target_fps: Positive | None = None
+    # Leave frames that are equal to the one before out of clips; off where numbers are compared
+    # with published ones.
+    skip_repeated: bool | None = None
+    # Let no clip span a cut from one shot to another; off where numbers are compared with published
+    # ones.
+    cut_shots: bool | None = None
     # Frames of a clip.
     clip_frames: Annotated[Int, Gt(0), Le(4096)] = 16
     # Observed first frames of a clip; the others are the future.
@@ -157,7 +163,7 @@ class Dataset(Section):
     decode_jobs: Annotated[Int, Gt(0), Le(1000)] = 4
     # The share of videos that may be unreadable or too short; above it the run stops.
     max_rejected_fraction: Share = 0.1
-    # A binary; by default the one that comes with rsvp.
+    # A binary, of ffmpeg 6 or newer; by default the one that comes with rsvp.
     ffmpeg: Text | None = None
     split: Split = Split()
 

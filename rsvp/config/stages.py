@@ -124,7 +124,8 @@ def chosen_contexts(config: Config, name: str) -> dict[str, Any] | None:
 def predicted_frames(config: Config, name: str) -> dict[str, Any]:
     """Return the size, filter and rate of the frames that a predictor expects."""
     dataset = config.datasets[config.autoencoders[config.predictors[name].autoencoder].dataset]
-    return pick(dataset, ("resolution", "resize", "frame_stride", "target_fps", "fps"))
+    keys = ("resolution", "resize", "frame_stride", "target_fps", "skip_repeated", "fps")
+    return pick(dataset, keys)
 
 
 def report_contexts(config: Config, name: str) -> dict[str, Any] | None:

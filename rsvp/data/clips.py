@@ -11,6 +11,7 @@ import torch
 
 from rsvp.data.frames import PartReader, map_arrays, read_frame_cache
 from rsvp.data.splits import SIDES, clip_rows, spread
+from rsvp.data.timeline import COLUMNS, Timeline
 from rsvp.runtime.errors import UserError
 from rsvp.runtime.files import read_json, sha256_of_file
 
@@ -47,20 +48,31 @@ class Clips:
             zip(self.table["share"], self.table["offset"] + self.table["start"],
                 self.table["stride"], strict=True)
         )  # fmt: skip
+        self.timed: dict[int, np.ndarray] = {}  # rows of clips whose frames come irregularly
+        self.caches: dict[int, PartReader] = {}
         self.fitting = list(range(len(self.table)))  # numbers of the clips that can be read
         if self.clip_frames > self.index["clip_frames"]:
             # Frames after a clip's stop are another side's, or another video's.
-            self.fitting = [
-                i for i in self.fitting if self.last_row(i) < self.table["stop"].iloc[i]
-            ]
-        self.caches: dict[int, PartReader] = {}
+            self.fitting = [i for i in self.fitting if self.fits(i)]
 
     def __len__(self) -> int:
         return len(self.table)
 
-    def last_row(self, i: int) -> int:
-        """Return the place of clip `i`'s last frame in its video."""
-        return int(self.table["start"].iloc[i] + clip_rows(self.clip_frames, self.places[i][2])[-1])
+    def fits(self, i: int) -> bool:
+        """Check whether clip `i` has all its frames before its stop."""
+        rows, row = self.rows(i), self.table.iloc[i]
+        return len(rows) == self.clip_frames and row["start"] + rows[-1] < row["stop"]
+
+    def rows(self, i: int) -> np.ndarray:
+        """Return the offsets of clip `i`'s frames from its first, in stored frames: int (T,)."""
+        share, first, stride = self.places[i]
+        if stride:
+            return clip_rows(self.clip_frames, stride)
+        if i not in self.timed:
+            frames = first + np.arange(self.table["stop"].iloc[i] - self.table["start"].iloc[i])
+            timeline = Timeline(*(self.cache(share).frames(frames, key) for key in COLUMNS))
+            self.timed[i] = timeline.clip(self.clip_frames, **self.index["by_time"])
+        return self.timed[i]
 
     def frames(self, i: int, start: int = 0, stop: int | None = None) -> torch.Tensor:
         """Return frames `start` to `stop` - 1 of clip `i`: uint8 (T, R, R, 3), a copy."""
@@ -70,9 +82,8 @@ class Clips:
         """Return the frames of clip `i` at `places`, in their order: uint8 (n, R, R, 3), a copy."""
         if not places:
             return torch.empty(0, self.resolution, self.resolution, 3, dtype=torch.uint8)
-        share, first, stride = self.places[i]
-        rows = clip_rows(self.clip_frames, stride)[list(places)]
-        return torch.from_numpy(self.cache(share).frames(first + rows))
+        share, first, *_ = self.places[i]
+        return torch.from_numpy(self.cache(share).frames(first + self.rows(i)[list(places)]))
 
     def cache(self, share: int) -> PartReader:
         """Return the frames of one decode share, which must be those that were split."""
@@ -94,7 +105,7 @@ class Clips:
             return None
         video = self.table["video"].iloc[i]
         truth = map_arrays(self.folder / self.index["truth"] / f"{video}.safetensors")
-        rows = self.table["start"].iloc[i] + clip_rows(self.clip_frames, self.places[i][2])
+        rows = self.table["start"].iloc[i] + self.rows(i)
         truth |= {name: truth[name][rows] for name in ("alpha", "positions")}
         return truth | {"mask": object_mask(truth["alpha"])}
 

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import cache
 from typing import Any, BinaryIO
 
@@ -36,6 +37,7 @@ from rsvp.data.headers import (
     probe_video,
 )
 from rsvp.data.sources import Source
+from rsvp.data.timeline import rhythm
 from rsvp.runtime.errors import UserError, one_line
 
 # With these the scaler rounds the same way on every processor, and keeps all colour samples.
@@ -52,17 +54,23 @@ HDR_FILTERS = ("zscale", "tonemap")
 PIPE_BYTES = 2**20
 PAUSE_SECONDS = 0.005
 KEPT_COMPLAINTS = 65536
+NO_TIME = b"%d" % -(2**63)  # AV_NOPTS_VALUE
 PPM_HEADER = re.compile(rb"P6\n(\d+) (\d+)\n255\n")
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """The result of decoding a video; `damage`: ffmpeg's first complaint, "" without one."""
+    """The result of decoding a video; `damage`: ffmpeg's first complaint, "" without one.
+
+    `fps`: by presentation times, the mean where frames come irregularly.
+    """
 
     probe: Probe
     frames: int
     damage: str
+    fps: float
+    regular: bool
 
 
 @cache
@@ -113,25 +121,78 @@ class Decoding(ExitStack):
         name = self.enter_context(ffmpeg_input(source))
         with temporary_space():
             self.complaints = self.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 (closed with this)
-        picture = self.probe.picture
-        command = ffmpeg_command(name, images, picture, resolution, resize, find_ffmpeg(binary))
-        self.process = self.enter_context(running(command, self.complaints))
+            self.times = PresentationTimes(self.enter_context(tempfile.TemporaryFile()))  # noqa: SIM115
+        picture, options = self.probe.picture, {} if images else self.times.options()
+        command = ffmpeg_command(
+            name, images, picture, resolution, resize, find_ffmpeg(binary), **options
+        )
+        self.process = self.enter_context(running(command, self.complaints, self.times.file))
 
-    def read(self, append: Callable[[np.ndarray], None]) -> Decoded:
+    def read(self, append: Callable[[np.ndarray, np.ndarray], None]) -> Decoded:
         """Hand the frames to `append` in chunks (n, R, R, 3) uint8, in order, each stored one once.
 
+        Beside each chunk stand its presentation times, seconds from the first frame, float64 (n,).
         Raises Rejected, maybe after some chunks, which then do not count.
         """
         if self.refusal:
             raise self.refusal
-        frames = read_frames(self.process.stdout, append, self.resolution)
+        announced = self.probe.fps
+        frames = read_frames(
+            self.process.stdout,
+            lambda chunk: append(chunk, self.times.take(len(chunk), announced)),
+            self.resolution,
+        )
         code = self.process.wait()
         self.complaints.seek(0)
         damage = first_line(self.complaints.read(KEPT_COMPLAINTS)) or abnormal_end(code)
         check_end(self.source, code, frames, damage)
         if not damage and frames < ENOUGH_FRAMES * self.probe.announced:
             damage = f"its header announces {self.probe.announced}"
-        return Decoded(self.probe, frames, damage)
+        return Decoded(self.probe, frames, damage, *rhythm(np.array(self.times.taken), announced))
+
+
+class PresentationTimes:
+    """The times of decoded frames, which ffmpeg writes into a file, each before its frame."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.read, self.line = file, 0, b""
+        self.first = Fraction(0)
+        self.taken: list[float] = []
+
+    def options(self) -> dict[str, str]:
+        """Return the options of ffmpeg's output that have them written."""
+        file = f"pipe:{self.file.fileno()}"
+        return {"stats_enc_pre:v": file, "stats_enc_pre_fmt:v": "{ptsi} {tbi}"}
+
+    def take(self, count: int, announced: float) -> np.ndarray:
+        """Return the times of the next frames, seconds from the first one, ascending: (count,).
+
+        A frame without a time, or with an earlier one than that before it (streams that were joined
+        do that), comes as the announced rate has it.
+        """
+        while self.line.count(b"\n") < count:
+            # The file's own place is where ffmpeg writes on.
+            more = os.pread(self.file.fileno(), CHUNK_BYTES, self.read)
+            self.read, self.line = self.read + len(more), self.line + more
+            if not more:
+                break
+        *lines, self.line = self.line.split(b"\n", count)
+        for line in [*lines, *[b""] * (count - len(lines))]:
+            self.taken.append(self.time(line, announced))
+        return np.array(self.taken[len(self.taken) - count :])
+
+    def time(self, line: bytes, announced: float) -> float:
+        """Return the time of the next frame, of which ffmpeg says `line`."""
+        before = self.taken[-1] if self.taken else -1 / announced
+        stamp, _, base = line.partition(b" ")
+        if stamp in (b"", NO_TIME):
+            return before + 1 / announced
+        time = int(stamp) * Fraction(base.decode())
+        if not self.taken:
+            self.first = time
+        elif time - self.first < before:
+            self.first = time - Fraction(before + 1 / announced)
+        return float(time - self.first)
 
 
 def check_usable(probe: Probe, resolution: int, binary: str | None) -> None:
@@ -173,7 +234,13 @@ def ffmpeg_input(source: Source) -> AbstractContextManager[str]:
 
 
 def ffmpeg_command(
-    name: str, images: bool, picture: Picture, resolution: int, resize: Resize, binary: str
+    name: str,
+    images: bool,
+    picture: Picture,
+    resolution: int,
+    resize: Resize,
+    binary: str,
+    **output: str,
 ) -> list[str]:
     """Return the command line; the shorter side becomes `resolution`, the longer one follows."""
     wide, long = "gt(iw,ih)", "-1"
@@ -186,7 +253,7 @@ def ffmpeg_command(
     stream = tone_mapped(stream, picture).filter("format", "rgb24")
     # Its buffer is written when full, not after each frame: fewer switches between ffmpeg and us.
     stream = stream.filter("crop", resolution, resolution)
-    return compiled(stream, binary, format="rawvideo", flush_packets=0)
+    return compiled(stream, binary, format="rawvideo", flush_packets=0, **output)
 
 
 def shown(stream: ffmpeg.nodes.Stream, picture: Picture) -> ffmpeg.nodes.Stream:
@@ -302,8 +369,13 @@ def linked_images(source: Source) -> Iterator[str]:
 
 
 @contextmanager
-def running(command: list[str], complaints: BinaryIO) -> Iterator[subprocess.Popen]:
-    """Run a process, its output on a pipe, its errors in a file; kill it if it is there still."""
+def running(
+    command: list[str], complaints: BinaryIO, *files: BinaryIO
+) -> Iterator[subprocess.Popen]:
+    """Run a process, its output on a pipe, its errors in a file; kill it if it is there still.
+
+    It may write to `files`, by their descriptors.
+    """
     try:
         process = subprocess.Popen(
             command,
@@ -311,6 +383,7 @@ def running(command: list[str], complaints: BinaryIO) -> Iterator[subprocess.Pop
             stdout=subprocess.PIPE,
             stderr=complaints,
             bufsize=0,
+            pass_fds=[file.fileno() for file in files],
         )
     except OSError as error:
         raise UserError(

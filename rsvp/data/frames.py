@@ -47,15 +47,15 @@ class PartReader:
         number = int(np.searchsorted(self.bounds, row, side="right")) - 1
         return self.part(number), row - int(self.bounds[number])
 
-    def frames(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+    def frames(self, rows: Sequence[int] | np.ndarray, key: str = KEY) -> np.ndarray:
         """Return a copy of the frames at `rows`, in any order: uint8 (n, …)."""
         rows = np.asarray(rows, dtype=np.int64)
         if rows.size == 0 or rows.min() < 0 or rows.max() >= len(self):
             raise IndexError(f"rows must lie in 0 to {len(self) - 1}, at least one: {rows}")
         parts = np.searchsorted(self.bounds, rows, side="right") - 1
         if parts.min() == parts.max():
-            return self.part(int(parts[0]))[KEY][rows - self.bounds[parts[0]]]
-        return np.stack([part[KEY][place] for part, place in map(self.item, rows.tolist())])
+            return self.part(int(parts[0]))[key][rows - self.bounds[parts[0]]]
+        return np.stack([part[key][place] for part, place in map(self.item, rows.tolist())])
 
     def part(self, number: int) -> Arrays:
         """Return the arrays of one file, each as long as the index says."""
@@ -69,6 +69,22 @@ class PartReader:
                 )
             self.maps[number] = arrays
         return self.maps[number]
+
+
+def read_column(folder: str | Path, parts: Sequence[dict[str, Any]], key: str) -> np.ndarray:
+    """Return one array of the items in a list of files: (N, …). Loads without torch.
+
+    Raises UserError when a file is missing or is not whole.
+    """
+    found = []
+    for part in parts:
+        path = Path(folder) / part["file"]
+        try:
+            with safe_open(path, "np") as stream:
+                found.append(stream.get_tensor(key))
+        except (FileNotFoundError, SafetensorError) as error:
+            raise UserError(f"{path}: not whole ({error}); make it again") from None
+    return np.concatenate(found) if found else np.empty(0)
 
 
 def read_frame_cache(index_path: str | Path) -> tuple[dict[str, Any], PartReader]:

@@ -34,9 +34,6 @@ ENOUGH_FRAMES = 0.95
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 # Packets within which a healthy stream shows its first frame.
 FIRST_PACKETS = 64
-# Headers of these hold a rate that somebody wished for; time stamps say what it became.
-WISHFUL = {"matroska", "webm", "gif"}
-RATE_TOLERANCE = 0.02
 
 
 class Rejected(Exception):
@@ -72,8 +69,8 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """Metadata of a video: frames per second (the mean where the rate varies), and pixels of its
-    stored images, before any rotation that it asks for."""
+    """Metadata of a video: frames per second as its header has it, and pixels of its stored images,
+    before any rotation that it asks for."""
 
     fps: float
     width: int
@@ -108,9 +105,6 @@ def probe_video(source: Source, fps: float) -> Probe:
             rate = stream.average_rate or stream.guessed_rate
             rate, announced = float(rate) if rate else fps, announced_frames(container, stream)
             size, picture = (stream.width, stream.height), picture_of(container, stream)
-            wishful = bool(WISHFUL & set(container.format.name.split(",")))
-        if wishful:
-            rate = measured_rate(path, rate)
         return Probe(rate, *size, announced, picture)
     except (av.FFmpegError, OSError, ValueError) as error:
         if getattr(error, "errno", None) == errno.EPERM:
@@ -149,20 +143,6 @@ def announced_frames(container: av.container.InputContainer, stream: av.VideoStr
     # The header counts empty frames, "the last picture again", and a whole index leaves them out.
     whole = len(index) and index[-1].timestamp >= ENOUGH_FRAMES * stream.frames - 1
     return len(index) if whole else stream.frames
-
-
-def measured_rate(path: str, announced: float) -> float:
-    """Return the mean rate by presentation times, or `announced` where it says about the same.
-
-    The time that the last frame stays is no part of it.
-    """
-    with opened(path) as container:
-        stream = video_of(container)
-        times = {packet.pts for packet in container.demux(stream) if packet.pts is not None}
-        if len(times) < 2:
-            return announced
-        measured = float((len(times) - 1) / ((max(times) - min(times)) * stream.time_base))
-    return announced if abs(measured / announced - 1) <= RATE_TOLERANCE else measured
 
 
 def picture_of(container: av.container.InputContainer, stream: av.VideoStream) -> Picture:

@@ -11,16 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from rsvp.config.schema import Dataset
+from rsvp.data.frames import read_column
 from rsvp.data.splits import (
     SIDES,
     Segment,
     Video,
+    by_time,
     clip_starts,
     describe,
     frame_stride,
     join_copies,
     why_no_clip,
 )
+from rsvp.data.timeline import COLUMNS, Timeline
 from rsvp.runtime.errors import UserError, one_line
 from rsvp.runtime.files import atomic_path, read_json
 
@@ -28,8 +31,8 @@ CLIP_COLUMNS = (
     "clip", "video", "class", "group", "split", "share", "offset", "start", "stride", "stop",
 )  # fmt: skip
 VIDEO_COLUMNS = (
-    "id", "class", "group", "split", "frames", "fps", "width", "height", "picture", "sha256",
-    "path", "share", "offset", "clips",
+    "id", "class", "group", "split", "frames", "fps", "regular", "repeated", "cuts", "width",
+    "height", "picture", "sha256", "path", "share", "offset", "clips",
 )  # fmt: skip
 REJECTED_COLUMNS = ("id", "path", "reason")
 Row = dict[str, Any]
@@ -37,11 +40,17 @@ logger = logging.getLogger(__name__)
 
 
 def read_shares(paths: Sequence[Path]) -> tuple[dict[str, Row], list[Row]]:
-    """Read the decoded videos of all shares by id, and the rejected ones, each sorted by id."""
+    """Read the decoded videos of all shares by id, and the rejected ones, each sorted by id.
+
+    A video's `timeline` is among its values.
+    """
     videos, rejected = [], []
     for share, path in enumerate(paths):
         index = read_json(path)
-        videos += [row | {"share": share} for row in index["videos"]]
+        whole = Timeline(*(read_column(path.parent, index["parts"], key) for key in COLUMNS))
+        for row in index["videos"]:
+            timeline = whole[row["offset"] : row["offset"] + row["frames"]]
+            videos.append(row | {"share": share, "timeline": timeline})
         rejected += index["rejected"]
     by_id = {row["id"]: row for row in sorted(videos, key=lambda row: row["id"])}
     return by_id, sorted(rejected, key=lambda row: row["id"])
@@ -88,7 +97,8 @@ def cut_clips(segments: Sequence[Segment], rows: Mapping[str, Row], dataset: Dat
                 "clip": f"{video.id}@{start:06d}", "video": video.id, "class": video.class_name,
                 "group": video.group, "split": segment.side, "share": rows[video.id]["share"],
                 "offset": rows[video.id]["offset"], "start": start,
-                "stride": frame_stride(dataset, video.fps), "stop": segment.stop,
+                "stride": 0.0 if by_time(video, dataset) else frame_stride(dataset, video.fps),
+                "stop": segment.stop,
             })  # fmt: skip
     return clips
 

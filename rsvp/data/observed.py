@@ -12,7 +12,8 @@ from rsvp.config.schema import Dataset
 from rsvp.data.decoding import Decoding, full_frames
 from rsvp.data.headers import Rejected
 from rsvp.data.sources import Source
-from rsvp.data.splits import clip_rows, frame_stride
+from rsvp.data.splits import Video, clip_offsets, clip_rows, frame_stride
+from rsvp.data.timeline import Timeline, changes, nearest
 from rsvp.runtime.errors import UserError
 
 
@@ -25,64 +26,83 @@ class Seen(NamedTuple):
 
 
 def observed(source: Source, dataset: Dataset, count: int, at: float | None) -> Seen:
-    """Return `count` frames before the time `at` in seconds, or a video's last ones."""
-    with opened(source, dataset) as (decoding, rate):
-        stride = frame_stride(dataset, rate)
+    """Return `count` frames before the time `at`, or a video's last ones.
+
+    The future begins with the frame nearest to `at`, in seconds from the first frame.
+    """
+    window = Window(count, dataset, at)
+    with opened(source, dataset) as decoding:
+        decoded = decoding.read(window.append)
+    stride = stride_of(source, dataset, decoded.fps)
+    period = 1 / decoded.fps
+    if at is not None and window.times[-1] + 1.5 * period < at:
+        seconds = window.times[-1] + period
+        raise UserError(f"--at: {at}: {source.path} has {seconds:.2f} seconds")
+    seen = window.before_future(period)
+    if dataset.target_fps and not decoded.regular and seen:
+        times = np.array(window.times)[:seen]
+        rows = nearest(times, times[-1] - np.arange(count)[::-1] / dataset.target_fps)
+        needed = seen if times[-1] - times[0] >= (count - 1) / dataset.target_fps else seen + 1
+    else:
         rows = clip_rows(count, stride)
-        check_rate(source, dataset, rate, stride)
-        stop = None if at is None else round(at * rate)
-        window = Window(int(rows[-1]) + 1, stop)
-        decoding.read(window.append)
-    if stop is not None and stop > window.read:
-        raise UserError(f"--at: {at}: {source.path} has {window.read / rate:.2f} seconds")
-    check_enough(source, len(window.frames), int(rows[-1]) + 1)
-    end = window.read if stop is None else stop
-    numbers = [int(row) + end - len(window.frames) for row in rows]
-    return Seen(np.stack(list(window.frames))[rows], rate / stride, numbers)
+        needed = int(rows[-1]) + 1
+        rows += seen - needed
+    check_enough(source, seen, needed)
+    frames, numbers = zip(*(window.kept[row] for row in rows), strict=True)
+    return Seen(np.stack(frames), decoded.fps / stride, list(numbers))
 
 
 def observed_ends(source: Source, dataset: Dataset, first: int, last: int) -> Seen:
     """Return a video's first and last frames (first + last, R, R, 3)."""
-    chunks: list[np.ndarray] = []
-    with opened(source, dataset) as (decoding, rate):
-        decoding.read(lambda frames: chunks.append(frames.copy()))
-    stride = frame_stride(dataset, rate)
-    check_rate(source, dataset, rate, stride)
-    frames = np.concatenate(chunks)
-    rows = clip_rows(int((len(frames) - 1) / stride) + 1, stride)
+    chunks: list[tuple[np.ndarray, np.ndarray]] = []
+    with opened(source, dataset) as decoding:
+        decoded = decoding.read(lambda *chunk: chunks.append((chunk[0].copy(), chunk[1])))
+    stride = stride_of(source, dataset, decoded.fps)
+    frames, times = map(np.concatenate, zip(*chunks, strict=True))
+    timeline = Timeline(times, changes(frames, None))
+    video = Video(source.id, "", "", len(frames), decoded.fps, decoded.regular, timeline)
+    rows = clip_offsets(video, 0, len(frames), len(frames), dataset).tolist()
     check_enough(source, len(rows), first + last)
-    numbers = [int(row) for row in (*rows[:first], *rows[len(rows) - last :])]
-    return Seen(frames[numbers], rate / stride, numbers)
+    numbers = [*rows[:first], *rows[len(rows) - last :]]
+    return Seen(frames[numbers], decoded.fps / stride, numbers)
 
 
 def in_own_size(source: Source, numbers: Sequence[int]) -> np.ndarray:
-    """Return frames of a video in its own size (n, H, W, 3), uint8, by their increasing numbers."""
+    """Return frames of a video in its own size (n, H, W, 3), uint8, by their ascending numbers."""
+    once, places = np.unique(numbers, return_inverse=True)
     try:
         if source.files:
-            return full_frames(replace(source, files=tuple(source.files[n] for n in numbers)))
-        return full_frames(source, only=numbers)
+            frames = full_frames(replace(source, files=tuple(source.files[n] for n in once)))
+        else:
+            frames = full_frames(source, only=once)
     except Rejected as reason:
         raise UserError(f"{source.path}: {reason}") from None
+    return frames[places]
 
 
 @contextmanager
-def opened(source: Source, dataset: Dataset) -> Iterator[tuple[Decoding, float]]:
-    """Yield a video's decoding and its frames per second; UserError where it cannot be used."""
+def opened(source: Source, dataset: Dataset) -> Iterator[Decoding]:
+    """Yield a video's decoding; UserError where it cannot be used."""
     options = (dataset.resolution, dataset.resize, dataset.fps, dataset.ffmpeg)
     try:
         with Decoding(source, *options) as decoding:
-            yield decoding, decoding.probe.fps if decoding.refusal is None else dataset.fps
+            yield decoding
     except Rejected as reason:
         raise UserError(f"{source.path}: {reason}") from None
 
 
-def check_rate(source: Source, dataset: Dataset, rate: float, stride: float) -> None:
-    """UserError where a video has fewer frames per second than a predictor observes."""
+def stride_of(source: Source, dataset: Dataset, rate: float) -> float:
+    """Return the frames from one observed frame to the next.
+
+    UserError where a video has fewer frames per second than a predictor observes.
+    """
+    stride = frame_stride(dataset, rate)
     if stride < 1.0:
         raise UserError(
             f"{source.path}: {rate:g} frames per second; the predictor observes"
             f" {dataset.target_fps:g}, which would repeat frames"
         )
+    return stride
 
 
 def check_enough(source: Source, frames: int, needed: int) -> None:
@@ -92,14 +112,41 @@ def check_enough(source: Source, frames: int, needed: int) -> None:
 
 
 class Window:
-    """The last `length` frames of what is appended, or of its first `stop` ones."""
+    """The frames of a video that `count` observed ones are among: its last, or those before `at`.
 
-    def __init__(self, length: int, stop: int | None) -> None:
-        self.frames: deque[np.ndarray] = deque(maxlen=length)
-        self.stop, self.read = stop, 0
+    `kept` are these frames (R, R, 3), each with its number in the video, and `times` theirs. The
+    last two may be of the future already.
+    """
 
-    def append(self, frames: np.ndarray) -> None:
-        """Take the next frames (n, R, R, 3), whose memory may be used again."""
-        wanted = frames if self.stop is None else frames[: max(0, self.stop - self.read)]
-        self.frames.extend(frame.copy() for frame in wanted[-(self.frames.maxlen or 0) :])
+    def __init__(self, count: int, dataset: Dataset, at: float | None) -> None:
+        self.at, self.skip_repeated = at, dataset.skip_repeated
+        rate = dataset.target_fps
+        self.seconds = (count - 1) / rate if rate else 0.0
+        self.least = 3 if rate else (count - 1) * dataset.frame_stride + 3
+        self.kept: deque[tuple[np.ndarray, int]] = deque()
+        self.times: deque[float] = deque()
+        self.read = 0
+
+    def append(self, frames: np.ndarray, times: np.ndarray) -> None:
+        """Take the next frames (n, R, R, 3), whose memory may be used again, and their times."""
+        for number, (frame, time) in enumerate(zip(frames, times.tolist(), strict=True), self.read):
+            if self.at is not None and self.times and self.times[-1] >= self.at:
+                break
+            if self.skip_repeated and self.kept and np.array_equal(frame, self.kept[-1][0]):
+                continue
+            self.kept.append((frame.copy(), number))
+            self.times.append(time)
+            # One frame more than wanted, so that the one nearest to the first time is there.
+            while len(self.times) > self.least and self.times[1] <= self.times[-3] - self.seconds:
+                self.kept.popleft()
+                self.times.popleft()
         self.read += len(frames)
+
+    def before_future(self, period: float) -> int:
+        """Return how many of those kept the future comes after; `period`: of the last one."""
+        if self.at is None:
+            return len(self.times)
+        times = np.array(self.times)
+        if times[-1] < self.at:
+            times = np.append(times, times[-1] + period)
+        return int(nearest(times, np.array(self.at)))

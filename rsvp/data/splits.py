@@ -5,17 +5,19 @@ neither are copies of a file.
 """
 
 import hashlib
+import itertools
 import logging
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rsvp.config.schema import Dataset, Split
+from rsvp.data.timeline import Timeline, cuts
 from rsvp.runtime.errors import UserError, one_line
 
 logger = logging.getLogger(__name__)
@@ -39,13 +41,18 @@ FEWEST_GROUPS = len(SIDES)
 
 @dataclass(frozen=True, slots=True)
 class Video:
-    """A decoded video to be split: `frames` frames at `fps` per second."""
+    """A decoded video to be split: `frames` frames at `fps` per second.
+
+    Where they come irregularly, that is their mean rate. `timeline`: of stored videos.
+    """
 
     id: str
     class_name: str
     group: str
     frames: int
     fps: float
+    regular: bool = True
+    timeline: Timeline | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +80,8 @@ def describe(row: Mapping[str, Any], split: Split) -> Video:
     number = found and found.group(1)
     within = class_name if split.group_pattern == UCF_GROUPS else ""
     group = f"{within}/{number}".lstrip("/") if number is not None else row["id"]
-    return Video(row["id"], class_name, group, row["frames"], row["fps"])
+    rhythm = row.get("regular", True), row.get("timeline")
+    return Video(row["id"], class_name, group, row["frames"], row["fps"], *rhythm)
 
 
 def join_copies(videos: Sequence[Video], contents: Mapping[str, str]) -> list[Video]:
@@ -248,11 +256,38 @@ def cut_in_time(video: Video, split: Split) -> list[Segment]:
     test = round(usable * split.test_fraction)
     validation = round((usable - test) * split.validation_fraction)
     train = usable - test - validation
-    return [
-        Segment(video, "train", 0, train),
-        Segment(video, "validation", train + gap, train + gap + validation),
-        Segment(video, "test", train + validation + 2 * gap, usable + 2 * gap),
-    ]
+    ends = {
+        "train": (0, train),
+        "validation": (train + gap, train + gap + validation),
+        "test": (train + validation + 2 * gap, usable + 2 * gap),
+    }
+    return [Segment(video, side, *frames_between(video, *end)) for side, end in ends.items()]
+
+
+def frames_between(video: Video, start: int, stop: int) -> tuple[int, int]:
+    """Return the places of frames between two moments, in frames of the mean length."""
+    if video.regular or video.timeline is None:
+        return start, stop
+    times = video.timeline.times
+    moments = (np.array([start, stop]) - 0.5) / video.fps
+    first, end = np.searchsorted(times - times[0], moments)
+    return int(first), int(end)
+
+
+def shots_of(segment: Segment) -> list[Segment]:
+    """Return the parts of a segment between its cuts."""
+    found = cuts(segment.video.timeline.changes)
+    within = found[(found > segment.start) & (found < segment.stop)].tolist()
+    bounds = [segment.start, *within, segment.stop]
+    return [replace(segment, start=a, stop=b) for a, b in itertools.pairwise(bounds)]
+
+
+def by_time(video: Video, dataset: Dataset) -> bool:
+    """Check whether a video's clips have to look at times and changes of its frames."""
+    if video.timeline is None:
+        return False
+    repeated = dataset.skip_repeated and (video.timeline.changes[1:] == 0).any()
+    return bool(repeated) or (dataset.target_fps is not None and not video.regular)
 
 
 def frame_stride(dataset: Dataset, fps: float) -> float:
@@ -265,10 +300,24 @@ def clip_rows(frames: int, stride: float) -> np.ndarray:
     return np.rint(np.arange(frames) * stride).astype(np.int64)
 
 
+def clip_offsets(video: Video, start: int, stop: int, count: int, dataset: Dataset) -> np.ndarray:
+    """Return the offsets of a clip's frames from its first, `start`; fewer if it meets `stop`."""
+    if by_time(video, dataset):
+        return video.timeline[start:stop].clip(
+            count, dataset.frame_stride, dataset.target_fps, bool(dataset.skip_repeated)
+        )
+    rows = clip_rows(count, frame_stride(dataset, video.fps))
+    return rows[rows < stop - start]
+
+
 def clip_starts(segment: Segment, dataset: Dataset) -> list[int]:
     """Return the first frame of each clip of a segment; empty if it is too short."""
-    length = int(clip_rows(dataset.clip_frames, frame_stride(dataset, segment.video.fps))[-1]) + 1
-    starts = range(segment.start, segment.stop - length + 1, dataset.clip_stride)
+    frames, stop = dataset.clip_frames, segment.stop
+
+    def fits(start: int) -> bool:
+        return len(clip_offsets(segment.video, start, stop, frames, dataset)) == frames
+
+    starts = list(itertools.takewhile(fits, range(segment.start, stop, dataset.clip_stride)))
     return [starts[place] for place in spread(len(starts), dataset.max_clips_per_video)]
 
 
@@ -281,12 +330,16 @@ def spread(count: int, most: int | None) -> list[int]:
 
 def why_no_clip(video: Video, dataset: Dataset) -> str | None:
     """Return the reason why no clip can be cut from a whole video, or None."""
-    rows = clip_rows(dataset.clip_frames, frame_stride(dataset, video.fps))
+    frames = dataset.clip_frames
+    rows = clip_rows(frames, frame_stride(dataset, video.fps))
     if len(np.unique(rows)) < len(rows):
         return f"{video.fps:g} frames per second, target_fps {dataset.target_fps:g} repeats frames"
-    if video.frames < rows[-1] + 1:
-        return f"too short: {video.frames} frames, a clip spans {rows[-1] + 1}"
-    return None
+    found = len(clip_offsets(video, 0, video.frames, frames, dataset))
+    if found == frames:
+        return None
+    if by_time(video, dataset):
+        return f"too short: {video.frames} frames give {found} of the {frames} of a clip"
+    return f"too short: {video.frames} frames, a clip spans {rows[-1] + 1}"
 
 
 def check_sides(clips: Mapping[str, int], segments: Sequence[Segment], split: Split) -> None:

@@ -36,7 +36,7 @@ from rsvp.runtime.files import atomic_path, read_json, write_json
 FORMAT = 1  # of the folder
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 NETWORKS = ("autoencoder", "denoiser")
-FRAMES = ("resolution", "resize", "frame_stride", "target_fps", "fps")  # of the dataset
+FRAMES = ("resolution", "resize", "frame_stride", "target_fps", "skip_repeated", "fps")
 BATCH = 8  # clips that are sampled at once
 
 

@@ -13,6 +13,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 from rsvp.config.schema import Dataset
@@ -29,6 +30,7 @@ from rsvp.data.sources import (
     share_of,
     sources_digest,
 )
+from rsvp.data.timeline import CHANGES, TIMES, changes, cuts
 from rsvp.runtime.errors import UserError, one_line
 from rsvp.runtime.files import read_json, write_json
 from rsvp.runtime.journal import state_key
@@ -121,8 +123,9 @@ def decode_videos(
             source, start = decoding.source, parts.mark()
             path = plain(os.path.relpath(source.path, root))
             row = {"id": source.id, "path": path}
+            store = Store(parts)
             try:
-                decoded = decoding.read(lambda frames: parts.append({KEY: frames}, len(frames)))
+                decoded = decoding.read(store.append)
             except Rejected as reason:
                 parts.rollback(start)
                 note["rejected"].append(row | {"reason": str(reason)})
@@ -133,12 +136,33 @@ def decode_videos(
                 row |= {"class": source.class_name, "sha256": hashes[source.id]}
                 row |= {"frames": decoded.frames, "offset": start["items"]}
                 probe = decoded.probe
-                row |= {"fps": probe.fps, "width": probe.width, "height": probe.height}
-                row |= {"picture": str(probe.picture)}
+                row |= {"fps": decoded.fps, "regular": decoded.regular}
+                row |= {"width": probe.width, "height": probe.height}
+                row |= {"picture": str(probe.picture), **store.found()}
                 note["videos"].append(row)
             note["handled"] += 1
             bar.update()
             parts.checkpoint()
+
+
+class Store:
+    """A video's frames on their way into `parts`, each with its time and its change."""
+
+    def __init__(self, parts: PartWriter) -> None:
+        self.parts, self.before = parts, None
+        self.changes: list[np.ndarray] = []
+
+    def append(self, frames: np.ndarray, times: np.ndarray) -> None:
+        """Append a chunk of frames (n, R, R, 3), at times (n,); their memory may be used again."""
+        self.changes.append(changes(frames, self.before))
+        self.before = frames[-1].copy()
+        columns = {KEY: frames, TIMES: times, CHANGES: self.changes[-1]}
+        self.parts.append(columns, len(frames))
+
+    def found(self) -> dict[str, int]:
+        """Return the numbers of frames that are equal to the one before, and of cuts."""
+        values = np.concatenate(self.changes)
+        return {"repeated": int((values == 0).sum()), "cuts": len(cuts(values))}
 
 
 def one_ahead(share: Iterable[Source], dataset: Dataset) -> Generator[Decoding, None, None]:

@@ -26,7 +26,7 @@ from rsvp.data.manifest import (
     usable_videos,
     write_csv,
 )
-from rsvp.data.splits import SIDES, Segment, check_sides, frame_stride, split_videos
+from rsvp.data.splits import SIDES, Segment, check_sides, frame_stride, shots_of, split_videos
 from rsvp.runtime.files import INDEX, sha256_of_file, write_json
 from rsvp.runtime.main import run_stage, stage_parser
 
@@ -53,7 +53,10 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     videos = usable_videos(rows, dataset, rejected)
     check_rejected(rejected, total, dataset, settings.name)
     segments = split_videos(videos, dataset.split)
-    clips = cut_clips(segments, rows, dataset)
+    shots = (
+        [s for segment in segments for s in shots_of(segment)] if dataset.cut_shots else segments
+    )
+    clips = cut_clips(shots, rows, dataset)
     manifest = list_videos(segments, clips, rows, rejected)
     counts = Counter(clip["split"] for clip in clips)
     check_sides(counts, segments, dataset.split)
@@ -90,6 +93,11 @@ def dataset_index(
         "clip_frames": dataset.clip_frames,
         "context_frames": dataset.context_frames,
         "frame_rate": statistics.median(rates),
+        "by_time": {
+            "stride": dataset.frame_stride,
+            "target_fps": dataset.target_fps,
+            "skip_repeated": bool(dataset.skip_repeated),
+        },
         "augment": dataset.augment,
         "split": dataset.split.kind,
         "files": {os.path.relpath(path, folder): sha256_of_file(path) for path in tables},

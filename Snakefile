@@ -25,6 +25,8 @@ from session import (
     use_scratch,
 )
 
+from rsvp.runtime.code import keep_sources
+
 begin(workflow.is_main_process)
 with stop_in_one_line():
     for file in workflow.overwrite_configfiles or ["config.yaml"]:
@@ -39,12 +41,13 @@ if not workflow.overwrite_configfiles:
 
 with stop_in_one_line():
     PLAN = Plan(config, os.getcwd(), looks=workflow.is_main_process)
-run_own_code(PLAN.config, workflow.is_main_process)
+run_own_code(PLAN, workflow.is_main_process)
 with stop_in_one_line():
     if workflow.is_main_process:
         if is_held(PLAN.results):
             PLAN.state.jobs = ASIDE
         speak_of(PLAN)
+        keep_sources()
         limit_gpus(workflow)
     else:
         check_wanted(PLAN.results)

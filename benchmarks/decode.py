@@ -21,8 +21,9 @@ from typing import NamedTuple
 
 from rsvp.config.schema import Dataset
 from rsvp.data.decoding import ffmpeg_command, find_ffmpeg
+from rsvp.data.hashing import content_hash
 from rsvp.data.headers import Picture
-from rsvp.data.sources import Source, content_hash, list_sources, share_of
+from rsvp.data.sources import Source, list_sources, share_of
 from rsvp.runtime.journal import StateKey
 from rsvp.runtime.parts import PartWriter
 from rsvp.stages.decode import decode_videos

@@ -59,6 +59,7 @@ def project(tmp_path, monkeypatch):
 def forget() -> None:
     """Digests are kept for the life of a process."""
     code.read_module.cache_clear()
+    code.kept_sources.cache_clear()
 
 
 def digest_after(project: Path, path: str, old: str, new: str, module: str = "rsvp.train") -> str:
@@ -272,3 +273,24 @@ class K:
         every = {node for node in ast.walk(tree) if isinstance(node, ast.stmt | ast.Module)}
         found = list(code.statements(tree))
         assert every <= set(found) and len(found) == len(set(found))
+
+
+def test_kept_digests_are_those_of_parsing_and_follow_writes(project, monkeypatch):
+    """A second process parses only what was written to since."""
+    monkeypatch.setenv(code.KEPT, str(project / "kept.json"))
+    monkeypatch.setattr(code, "READ", {})
+    for path in project.rglob("*.py"):
+        os.utime(path, (1e9, 1e9))
+    first = code.file_digests("rsvp.train"), code.import_closure("rsvp.train")
+    code.keep_sources()
+    parsed = []
+    parsing = code.syntax_tree
+    monkeypatch.setattr(code, "syntax_tree", lambda path: parsed.append(path) or parsing(path))
+    forget()
+    assert (code.file_digests("rsvp.train"), code.import_closure("rsvp.train")) == first
+    assert parsed == []
+    changed = digest_after(project, NET, "x * scale", "x + scale")
+    assert parsed == [project / NET]
+    monkeypatch.delenv(code.KEPT)
+    forget()
+    assert code.code_digest("rsvp.train") == changed

@@ -19,10 +19,12 @@ from safetensors.numpy import load_file
 from rsvp.config.stages import read_settings
 from rsvp.data import decoding
 from rsvp.data.frames import read_frame_cache
-from rsvp.data.sources import content_hash, list_sources, share_of, sources_digest
+from rsvp.data.hashing import content_hash, source_state, sources_digest
+from rsvp.data.sources import list_sources, share_of, share_within
 from rsvp.runtime import parts
 from rsvp.runtime.files import read_json
 from rsvp.runtime.journal import SAVE_SECONDS
+from rsvp.stages import decode as stage
 from rsvp.stages.decode import below, run
 
 
@@ -196,8 +198,8 @@ def test_small_files_and_leftovers(tmp_path, videos, monkeypatch):
 
 def test_videos_that_changed_after_planning_are_refused(tmp_path, videos):
     share = [s for s in list_sources(videos, "videos") if share_of(s.id, 2) == 0]
-    digest = sources_digest(share, {source.id: content_hash(source) for source in share})
-    names = [[s.id, os.path.relpath(s.path, videos), []] for s in share]
+    digest = sources_digest({source.id: content_hash(source) for source in share})
+    names = [[s.id, os.path.relpath(s.path, videos), [], content_hash(s), ""] for s in share]
     planned = tmp_path / "planned.json"
     planned.write_text(json.dumps({"digest": digest, "videos": names}))
     later = next(name for name in "abcdef" if share_of(name, 2) == 0)  # nobody looks for others
@@ -213,6 +215,84 @@ def test_videos_that_changed_after_planning_are_refused(tmp_path, videos):
     assert len(terminal.splitlines()) == 1 and "videos changed" in terminal
 
 
+def test_planned_videos_are_neither_listed_nor_hashed(tmp_path, videos, monkeypatch):
+    """Unless somebody wrote to one since: it is hashed again, and equal content is decoded."""
+    root = shutil.copytree(videos, tmp_path / "videos")
+    listed = list_sources(root, "videos")
+    hashes = {source.id: content_hash(source) for source in listed}
+    names = [[s.id, os.path.relpath(s.path, root), [], hashes[s.id], source_state(s)]
+             for s in listed]  # fmt: skip
+    planned = tmp_path / "planned.json"
+    planned.write_text(json.dumps({"digest": sources_digest(hashes), "videos": names}))
+    os.utime(listed[2].path, (1e9, 1e9))
+    read = []
+    monkeypatch.setattr(stage, "list_sources", lambda *_: pytest.fail("the folder was listed"))
+    monkeypatch.setattr(
+        stage, "content_hash", lambda source: read.append(source.id) or content_hash(source)
+    )
+    values = read_json(settings(tmp_path, root, decode_jobs=1))
+    folder = tmp_path / "frames"
+    arguments = argparse.Namespace(
+        share=0, sources=planned, videos_index=None, index=folder / "index.json",
+        state=folder / "state", code=None,
+    )  # fmt: skip
+    assert stage.run(arguments, read_settings(values))["frames"] == 75
+    assert read == [listed[2].id]
+    index, _ = read_frame_cache(folder / "index.json")
+    assert {video["id"]: video["sha256"] for video in index["videos"]} == hashes
+
+
+def decoded(folder, root, monkeypatch, **values):
+    """Decode in this process; returns the index and the ids of the videos that were decoded."""
+    read = []
+    handled = stage.Decoding
+    monkeypatch.setattr(
+        stage, "Decoding", lambda source, *o: read.append(source.id) or handled(source, *o)
+    )
+    arguments = argparse.Namespace(
+        share=0, sources=None, videos_index=None, index=folder / "index.json",
+        state=folder / "state", code=None,
+    )  # fmt: skip
+    folder.mkdir(exist_ok=True)
+    stage.run(arguments, read_settings(read_json(settings(folder, root, decode_jobs=1, **values))))
+    monkeypatch.undo()
+    return read_frame_cache(folder / "index.json"), sorted(read)
+
+
+def test_job_decodes_again_only_the_shares_that_changed(tmp_path, videos, monkeypatch):
+    root, folder = shutil.copytree(videos, tmp_path / "videos"), tmp_path / "frames"
+    (one, frames), read = decoded(tmp_path / "one", root, monkeypatch)
+    assert len(read) == 6
+    (index, shared), read = decoded(folder, root, monkeypatch, decode_shares=3)
+    assert len(read) == 6
+    assert len(index["parts"]) == len({share_within(name, 3) for name in read})
+    for video in one["videos"]:
+        (same,) = (other for other in index["videos"] if other["id"] == video["id"])
+        rows = np.arange(video["frames"])
+        expected = frames.frames(rows + video["offset"])
+        assert np.array_equal(shared.frames(rows + same["offset"]), expected)
+    shutil.copy(root / "class 0/v 0.avi", root / "new.avi")
+    for journal in (folder / "state").glob("*.journal.json"):
+        journal.unlink()  # as the workflow does when its call ends
+    (again, _), read = decoded(folder, root, monkeypatch, decode_shares=3)
+    mine = [v["id"] for v in again["videos"] if share_within(v["id"], 3) == share_within("new", 3)]
+    assert read == sorted(mine) and 0 < len(mine) < 7
+    whole, _ = decoded(tmp_path / "whole", root, monkeypatch, decode_shares=3)
+    assert again == whole[0]
+    for journal in (folder / "state").glob("*.journal.json"):
+        journal.unlink()
+    assert len(decoded(folder, root, monkeypatch, decode_shares=3)[1]) == 7  # it was forced
+
+
+def test_killed_job_keeps_its_finished_shares(tmp_path, videos, monkeypatch):
+    """A journal shows that a run was under way: all shares are there, the job's index is not."""
+    folder = tmp_path / "frames"
+    (index, _), _ = decoded(folder, videos, monkeypatch, decode_shares=3)
+    (folder / "index.json").unlink()
+    again, read = decoded(folder, videos, monkeypatch, decode_shares=3)
+    assert (again[0], read) == (index, [])
+
+
 @pytest.mark.parametrize("kind", ["videos", "frames"])
 def test_planned_videos_are_those_that_listing_finds(tmp_path, videos, kind):
     for number in (1, 2, 10):
@@ -222,9 +302,9 @@ def test_planned_videos_are_those_that_listing_finds(tmp_path, videos, kind):
     root = videos if kind == "videos" else tmp_path / "images"
     listed = list_sources(root, kind)
     assert listed
-    names = [[s.id, os.path.relpath(s.path, root), [os.path.relpath(f, root) for f in s.files]]
-             for s in listed]  # fmt: skip
-    assert list(below(str(root), names)) == listed
+    names = [[s.id, os.path.relpath(s.path, root), [os.path.relpath(f, root) for f in s.files],
+              "hash", "state"] for s in listed]  # fmt: skip
+    assert list(below(str(root), names)) == [(source, ("hash", "state")) for source in listed]
 
 
 @pytest.mark.parametrize(("name", "words"), [("gone", "no folder"), ("empty", "no video in it")])

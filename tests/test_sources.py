@@ -1,16 +1,17 @@
-"""Listing, sharing and hashing of videos."""
+"""Listing and sharing of videos."""
 
 import hashlib
 import os
-import time
 from pathlib import Path
 
 import pytest
 
 from rsvp.data import sources
-from rsvp.data.sources import content_hash, content_hashes, list_sources, share_of, sources_digest
+from rsvp.data.hashing import UNREADABLE, content_hash
+from rsvp.data.sources import list_sources, share_of
 from rsvp.runtime.errors import UserError
 from tests.another_user import said_to_another_user
+from tests.trees import make
 
 STRANGE = [
     "-i",
@@ -23,20 +24,6 @@ STRANGE = [
     "sp ace",
     "[0]",
 ]
-
-
-def make(root, *paths, content=b"x"):
-    for path in paths:
-        file = root / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(content)
-
-
-def settle(root):
-    """Date files back, so that their hashes count as settled."""
-    for folder, _, names in os.walk(root):
-        for name in names:
-            os.utime(os.path.join(folder, name), (1e9, 1e9))
 
 
 def ids(root, kind="videos", **options):
@@ -82,7 +69,7 @@ def test_link_to_itself_is_listed_and_has_a_digest(tmp_path):
     (tmp_path / "c.mp4").symlink_to("b.mp4")
     found = list_sources(tmp_path, "videos")
     assert [source.id for source in found] == ["a", "b", "c"]
-    assert {content_hash(source) for source in found} == {sources.UNREADABLE}
+    assert {content_hash(source) for source in found} == {UNREADABLE}
 
 
 def test_linked_folder_outside_is_followed(tmp_path):
@@ -181,108 +168,3 @@ def test_max_videos_keeps_most_when_one_is_added(tmp_path):
     assert before == sorted(before)
     assert before != sorted(f"v{n:02d}" for n in range(20))
     assert len(set(before) - set(after)) <= 1
-
-
-def test_hash_is_of_content(tmp_path):
-    make(tmp_path, "a.mp4", content=b"hello")
-    (source,) = list_sources(tmp_path, "videos")
-    assert content_hash(source) == hashlib.sha256(b"hello").hexdigest()
-
-
-def digest(root, cache, kind="videos"):
-    found = list_sources(root, kind)
-    return sources_digest(found, content_hashes(found, cache))
-
-
-def test_digest_sees_content_and_names_not_times(tmp_path):
-    root, cache = tmp_path / "videos", tmp_path / "cache.json"
-    make(root, "a.mp4", "b.mp4")
-    settle(root)
-    first = digest(root, cache)
-    os.utime(root / "a.mp4")
-    assert digest(root, cache) == first
-    make(root, "a.mp4", content=b"y")  # same size
-    changed = digest(root, cache)
-    assert changed != first
-    make(root, "a.mp4", content=b"x")
-    assert digest(root, cache) == first
-    (root / "b.mp4").rename(root / "c.mp4")
-    assert digest(root, cache) != first
-
-
-def test_digest_of_frame_folder_sees_names(tmp_path):
-    root, cache = tmp_path / "videos", tmp_path / "cache.json"
-    make(root, "v/1.png", "v/2.png")
-    first = digest(root, cache, "frames")
-    (root / "v/2.png").rename(root / "v/3.png")
-    assert digest(root, cache, "frames") != first
-
-
-def test_cache_spares_reading(tmp_path, monkeypatch):
-    root, cache = tmp_path / "videos", tmp_path / "cache.json"
-    make(root, "a.mp4", "b.mp4", "c.mp4")
-    settle(root)
-    first = digest(root, cache)
-    make(root, "b.mp4", content=b"other")
-    os.utime(root / "b.mp4", (1e9 + 5, 1e9 + 5))
-    read = []
-    hashing = sources.sha256_of_file
-    monkeypatch.setattr(sources, "sha256_of_file", lambda path: read.append(path) or hashing(path))
-    assert digest(root, cache) != first
-    assert [os.path.basename(path) for path in read] == ["b.mp4"]
-
-
-def test_fresh_file_is_hashed_again(tmp_path, monkeypatch):
-    root, cache = tmp_path / "videos", tmp_path / "cache.json"
-    make(root, "a.mp4", content=b"one")
-    status = (root / "a.mp4").stat()
-    first = digest(root, cache)
-    (root / "a.mp4").write_bytes(b"two")  # in place, same size, within the clock's granularity
-    os.utime(root / "a.mp4", ns=(status.st_atime_ns, status.st_mtime_ns))
-    assert digest(root, cache) != first
-
-
-def test_content_that_changed_under_its_old_time_is_seen(tmp_path):
-    """As `rsync --inplace --times` or an editor that sets times back leave it."""
-    root, cache = tmp_path / "videos", tmp_path / "cache.json"
-    root.mkdir()
-    (root / "a.mp4").write_bytes(b"before")
-    os.utime(root / "a.mp4", (1e9, 1e9))
-    first = digest(root, cache)
-    (root / "a.mp4").write_bytes(b"after!")
-    os.utime(root / "a.mp4", (1e9, 1e9))
-    assert digest(root, cache) != first
-
-
-@pytest.mark.parametrize("content", ["", "nonsense", "[1]", '{"a": 1}'])
-def test_broken_cache_is_rebuilt(tmp_path, content):
-    root, cache = tmp_path / "videos", tmp_path / "cache.json"
-    make(root, "a.mp4")
-    settle(root)
-    first = digest(root, cache)
-    cache.write_text(content)
-    assert digest(root, cache) == first
-    assert "a.mp4" in cache.read_text()
-
-
-def test_unreadable_files_have_a_digest(tmp_path):
-    root = tmp_path / "videos"
-    make(root, "a.mp4")
-    (root / "gone.mp4").symlink_to(tmp_path / "nowhere")
-    os.mkfifo(root / "pipe.mp4")
-    found = list_sources(root, "videos")
-    assert len(found) == 3
-    assert content_hash(found[1]) == content_hash(found[2]) == sources.UNREADABLE
-
-
-def test_second_call_over_thousands_of_files_is_fast(tmp_path):
-    root, cache = tmp_path / "videos", tmp_path / "cache.json"
-    make(root, *(f"c{n % 50}/v{n}.mp4" for n in range(3000)))
-    settle(root)
-    first = digest(root, cache)
-    seconds = []
-    for _ in range(3):
-        start = time.perf_counter()
-        assert digest(root, cache) == first
-        seconds.append(time.perf_counter() - start)
-    assert min(seconds) < 0.3

@@ -24,14 +24,8 @@ from rsvp.config.schema import (
 )
 from rsvp.config.stages import measuring_threads, stage_settings
 from rsvp.data.contexts import PREFIX, fitting_baselines
-from rsvp.data.sources import (
-    Source,
-    absolute,
-    content_hashes,
-    list_sources,
-    share_of,
-    sources_digest,
-)
+from rsvp.data.hashing import Content, content_hashes, sources_digest
+from rsvp.data.sources import Source, absolute, list_sources, share_of
 from rsvp.models.autoencoders.kinds import KINDS, kind_module
 from rsvp.runtime.code import import_closure
 from rsvp.runtime.errors import UserError
@@ -131,10 +125,10 @@ class Plan:
         self.weights = weights_hashes(self.config, self.results)
         self.starts = self.start_hashes()
         self.check_trained_with_weights()
-        self.videos = {name: self.video_hashes(name) for name in self.datasets}
+        self.videos = {name: self.video_contents(name) for name in self.datasets}
 
-    def video_hashes(self, name: str) -> list[dict[Source, str]]:
-        """Content hashes of the videos of each decode job; none for a generated set."""
+    def video_contents(self, name: str) -> list[dict[Source, Content]]:
+        """The contents of the videos of each decode job; none for a generated set."""
         dataset = self.config.datasets[name]
         for path in split_lists(dataset):
             check_file(f"datasets.{name}.split.lists", seen_from(self.results, path))
@@ -142,10 +136,10 @@ class Plan:
             return []
         folder = seen_from(self.results, dataset.path)
         sources = list_sources(folder, dataset.source, dataset.max_videos)
-        hashes = content_hashes(sources, Path(self.results, HASHES, f"{name}.json"))
-        shares: list[dict[Source, str]] = [{} for _ in range(dataset.decode_jobs)]
+        contents = content_hashes(sources, Path(self.results, HASHES, f"{name}.json"))
+        shares: list[dict[Source, Content]] = [{} for _ in range(dataset.decode_jobs)]
         for source in sources:
-            shares[share_of(source.id, dataset.decode_jobs)][source] = hashes[source.id]
+            shares[share_of(source.id, dataset.decode_jobs)][source] = contents[source.id]
         return shares
 
     def start_hashes(self) -> dict[str, str]:
@@ -344,7 +338,7 @@ class Plan:
             if name in self.starts:
                 found[f"{name}.init_from"] = self.starts[name]
         if stage == "decode" and (hashes := self.videos_of(names)) is not None:
-            found[VIDEOS] = sources_digest([Source(id, "") for id in hashes], hashes)
+            found[VIDEOS] = sources_digest(hashes)
         if stage == "split":
             for path in split_lists(self.config.datasets[names["dataset"]]):
                 found[path] = sha256_of_file(seen_from(self.results, path))
@@ -363,17 +357,22 @@ class Plan:
         shares = self.videos.get(names["dataset"])
         if not shares:
             return None
-        return {source.id: value for source, value in shares[int(names["share"])].items()}
+        return {
+            source.id: content.sha256 for source, content in shares[int(names["share"])].items()
+        }
 
     def sources_of(self, names: Names) -> dict[str, Any]:
-        """The list of the videos that a decode job reads, as seen from their folder."""
+        """The list of the videos that a decode job reads, as seen from their folder.
+
+        With their contents as the plan saw them: the job hashes no file that nobody wrote to since.
+        """
         if not self.videos.get(names["dataset"]):
             return {}
         root = str(seen_from(self.results, self.config.datasets[names["dataset"]].path))
         videos = [
             [source.id, os.path.relpath(source.path, root),
-             [os.path.relpath(file, root) for file in source.files]]
-            for source in self.videos[names["dataset"]][int(names["share"])]
+             [os.path.relpath(file, root) for file in source.files], *content]
+            for source, content in self.videos[names["dataset"]][int(names["share"])].items()
         ]  # fmt: skip
         return {"digest": self.contents("decode", names)[VIDEOS], "videos": videos}
 
@@ -554,7 +553,8 @@ def weights_hashes(config: Config, results: str) -> dict[str, str]:
             raise UserError(f"config: weights.{key}: not there yet, but required; {FETCH}")
     if not present:
         return {}
-    hashes = content_hashes(present, Path(results, HASHES, "weights.json"))
+    contents = content_hashes(present, Path(results, HASHES, "weights.json"))
+    hashes = {key: content.sha256 for key, content in contents.items()}
     for key, source in named.items():
         expected = source.sha256
         if expected and not is_url(source.source) and hashes[key] != expected:

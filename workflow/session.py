@@ -16,13 +16,12 @@ from typing import Any, TextIO
 
 import yaml
 from config_file import check_config_file
-from jobs import RECORD, counted, other_versions
+from jobs import JOBS, RECORD, counted, other_versions
 from plan import TRAININGS, Plan
 
-from rsvp.config.schema import Config
-from rsvp.runtime.code import ROOT
+from rsvp.config.load import read_yaml
+from rsvp.runtime.code import KEPT, ROOT
 from rsvp.runtime.errors import BAD_INPUT, UserError
-from rsvp.runtime.files import read_yaml
 from rsvp.runtime.followers import PROCESSES
 from rsvp.runtime.gpus import visible_gpus
 from rsvp.runtime.journal import JOURNAL, SAVE_SECONDS, forget
@@ -116,7 +115,7 @@ def limit_gpus(workflow: Any) -> None:
         workflow.register_resource("gpu", len(names))
 
 
-def run_own_code(config: Config, is_main: bool) -> None:
+def run_own_code(plan: Plan, is_main: bool) -> None:
     """Make the rules' "$PYTHON" -m rsvp.… the running interpreter with the code of this clone.
 
     As environment variables, since Snakemake would count a changed parameter as a reason to rerun.
@@ -126,8 +125,9 @@ def run_own_code(config: Config, is_main: bool) -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([str(ROOT), *filter(None, found)]))
     os.environ["PYTHONSAFEPATH"] = "1"
     os.environ[STARTER] = str(os.getpid())  # a stage ends when this process has
-    os.environ[SAVE_SECONDS] = str(config.compute.save_seconds)
-    os.environ[PROCESSES] = str(config.compute.processes)
+    os.environ[SAVE_SECONDS] = str(plan.config.compute.save_seconds)
+    os.environ[PROCESSES] = str(plan.config.compute.processes)
+    os.environ[KEPT] = f"{plan.results}/{JOBS}/code.json"
     # How often all bars are drawn: in a log file they should not drown the rest.
     if not is_main or "TQDM_MININTERVAL" not in os.environ:
         os.environ["TQDM_MININTERVAL"] = "0.5" if sys.stderr.isatty() else "10"

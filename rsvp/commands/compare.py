@@ -20,7 +20,7 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from rsvp.config.load import load_measuring, structured
+from rsvp.config.load import load_measuring, read_yaml, structured
 from rsvp.config.schema import (
     BASELINES,
     FETCH,
@@ -64,7 +64,7 @@ from rsvp.report.rows import read_rows
 from rsvp.report.tables import Tables
 from rsvp.runtime.device import device_of
 from rsvp.runtime.errors import UserError
-from rsvp.runtime.files import INDEX, read_yaml, write_json
+from rsvp.runtime.files import INDEX, write_json
 from rsvp.runtime.journal import StateKey
 from rsvp.runtime.main import run_command
 from rsvp.runtime.parts import PartWriter

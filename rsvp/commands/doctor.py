@@ -18,8 +18,7 @@ from pathlib import Path
 
 import torch
 
-from rsvp.config.load import load, resolve_path
-from rsvp.runtime.files import read_yaml
+from rsvp.config.load import load, read_yaml, resolve_path
 from rsvp.runtime.gpus import visible_gpus
 from rsvp.runtime.main import run_command
 from rsvp.runtime.record import running_versions

@@ -12,13 +12,12 @@ import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from rsvp.config.load import load_measuring
+from rsvp.config.load import load_measuring, read_yaml
 from rsvp.config.schema import WeightsSource, is_url, weights_sources
 from rsvp.metrics.download import download
 from rsvp.metrics.files import read_weights
 from rsvp.metrics.foreign_weights import convert
 from rsvp.runtime.errors import UserError
-from rsvp.runtime.files import read_yaml
 from rsvp.runtime.main import run_command
 
 

@@ -2,16 +2,29 @@
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
+import yaml
 from pydantic import ValidationError
 
 from rsvp.config.checks import check, check_protocols, check_reference, check_weights, refuse
 from rsvp.config.messages import misfit
 from rsvp.config.schema import ROW_KEYS, Config, Section, to_plain
 from rsvp.config.schema1 import check_schema
+from rsvp.runtime.errors import UserError
 
 Kind = TypeVar("Kind", bound=Section)
+
+
+def read_yaml(path: str | Path) -> Any:
+    """Read a YAML file; UserError names the file when it is missing or broken."""
+    try:
+        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; name another file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
 
 
 def load(values: Mapping[str, Any]) -> Config:

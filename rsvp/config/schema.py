@@ -161,6 +161,8 @@ class Dataset(Section):
     augment: Augment = "horizontal"
     # Jobs that decode in parallel; each video belongs to one by its name.
     decode_jobs: Annotated[Int, Gt(0), Le(1000)] = 4
+    # Shares of a job's videos. Where videos are added or replaced, their shares alone are decoded.
+    decode_shares: Annotated[Int, Gt(0), Le(1000)] = 1
     # The share of videos that may be unreadable or too short; above it the run stops.
     max_rejected_fraction: Share = 0.1
     # A binary, of ffmpeg 6 or newer; by default the one that comes with rsvp.

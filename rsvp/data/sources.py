@@ -1,27 +1,17 @@
-"""The videos of a source folder: their ids, their shares and their content. Loads without torch.
-
-The Snakefile calls this when it is parsed, so content hashes are kept in a cache file and a second
-call only looks at sizes and times.
-"""
+"""The videos of a source folder: their ids and their shares. Loads without torch."""
 
 import hashlib
-import json
 import logging
 import os
 import re
-import stat
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from operator import itemgetter
 from pathlib import Path
 
-from tqdm import tqdm
-
 from rsvp.config.schema import SourceKind
 from rsvp.runtime.errors import UserError, one_line
-from rsvp.runtime.files import sha256_of_file, write_text
 
 VIDEO_SUFFIXES = (
     ".avi", ".mp4", ".mkv", ".mov", ".webm", ".gif", ".m4v", ".mpg", ".mpeg", ".ts", ".mts",
@@ -29,16 +19,11 @@ VIDEO_SUFFIXES = (
 )  # fmt: skip
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 SUFFIXES = {"videos": VIDEO_SUFFIXES, "generated": VIDEO_SUFFIXES, "frames": IMAGE_SUFFIXES}
-UNREADABLE = "unreadable"
 SYNC_BYTE = 0x47  # of each packet of a transport stream
 SECONDS = re.compile(r"([0-9]+)\.([0-9]+)")
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # with all that ends a line
 # Years since 1970 in seconds, or any finer unit: no counter of frames comes that far.
 EPOCH = 10**9
-# A file that was written less than this before it was hashed may change again within the
-# granularity of its time stamp, so its hash is not kept.
-SETTLED_SECONDS = 2.0
-HashCache = dict[str, list]
 logger = logging.getLogger(__name__)
 
 
@@ -261,73 +246,6 @@ def share_of(video_id: str, jobs: int) -> int:
     return int(id_hash(video_id)[:8], 16) % jobs
 
 
-def sources_digest(sources: Iterable[Source], hashes: dict[str, str]) -> str:
-    """Return the hex SHA-256 over ids and contents; `hashes` maps ids to `content_hash`es."""
-    digest = hashlib.sha256()
-    for source in sorted(sources, key=lambda source: source.id):
-        digest.update(f"{source.id}\0{hashes[source.id]}\n".encode())
-    return digest.hexdigest()
-
-
-def content_hashes(sources: Sequence[Source], cache_file: str | Path) -> dict[str, str]:
-    """Return the `content_hash` of each source by id, from the cache where a file did not change.
-
-    A file counts as unchanged when its path, size, inode and times of content and status are those
-    that the cache holds: programs set the former time back, not the latter. A broken cache is
-    rebuilt.
-    """
-    known = read_cache(cache_file)
-    fresh: HashCache = {}
-    hashes = {}
-    bar = tqdm(sources, desc="hashing videos", unit="video", delay=2, leave=False)
-    for source in bar:
-        hashes[source.id] = content_hash(source, known, fresh)
-    if fresh != known:
-        write_text(cache_file, json.dumps(fresh))
-    return hashes
-
-
-def content_hash(
-    source: Source, known: HashCache | None = None, fresh: HashCache | None = None
-) -> str:
-    """Hash a video file, or the names and contents of a frame folder's files, as hex SHA-256.
-
-    `known` gives hashes of files that did not change; what holds now is put into `fresh`.
-    """
-    known, fresh = known or {}, {} if fresh is None else fresh
-    if not source.files:
-        return file_hash(source.path, known, fresh)
-    digest = hashlib.sha256()
-    for path in source.files:
-        name = plain(os.path.basename(path))
-        digest.update(f"{name}\0{file_hash(path, known, fresh)}\n".encode())
-    return digest.hexdigest()
-
-
-def file_hash(path: str, known: HashCache, fresh: HashCache) -> str:
-    """Return the hex SHA-256 of a file, or `UNREADABLE`: decoding it says why."""
-    try:
-        status = os.stat(path)
-        if not stat.S_ISREG(status.st_mode):
-            return UNREADABLE
-        state = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
-        entry = known.get(path)
-        if entry is None or entry[:-1] != state:
-            entry = [*state, sha256_of_file(path)]
-    except OSError:
-        return UNREADABLE
-    if status.st_mtime < time.time() - SETTLED_SECONDS:
-        fresh[path] = entry
-    return entry[-1]
-
-
-def read_cache(cache_file: str | Path) -> HashCache:
-    """Read path: [size, mtime_ns, ctime_ns, inode, hash] as the last call left it; or nothing."""
-    try:
-        entries = json.loads(Path(cache_file).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    if not isinstance(entries, dict):
-        return {}
-    return {path: entry for path, entry in entries.items()
-            if isinstance(entry, list) and len(entry) == 5}  # fmt: skip
+def share_within(video_id: str, shares: int) -> int:
+    """Return the share, 0 to shares - 1, of a video within its decode job."""
+    return int(id_hash(video_id)[8:16], 16) % shares

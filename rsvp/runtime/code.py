@@ -4,14 +4,22 @@ A digest holds what can change the stage's numbers. Comments, docstrings and for
 count. Nor do modules that only count, log, draw or keep (`LEFT_OUT`), nor the definition of the
 config: its effect on a stage is its resolved settings, which are compared instead. A kind of
 autoencoder is loaded by its name, so it is a root of its own beside the stage that uses it.
+
+A plan keeps what it read of each source in a file that the environment names. So jobs parse no
+source that nobody wrote to since.
 """
 
 import ast
 import hashlib
+import json
+import os
+import time
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple, TypeGuard
+from typing import Any, NamedTuple, TypeGuard
+
+from rsvp.runtime.files import file_state, is_settled, write_text
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = "rsvp.config"
@@ -40,6 +48,8 @@ TRAININGS = {
 }
 BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")  # fields that hold statements
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+KEPT = "RSVP_CODE"  # the file that holds what was read of sources
+READ: dict[str, Any] = {}  # what this process read of sources, by their paths
 TEMPLATES = (".jinja", ".css", ".js", ".json")
 
 
@@ -90,11 +100,55 @@ class Module(NamedTuple):
 
 @cache
 def read_module(name: str) -> Module:
-    """Read a module's source, and the templates beside it, which bear its name.
+    """Read a module's source, and the templates beside it, which bear its name."""
+    path = module_file(name)
+    if path is None:
+        raise FileNotFoundError(f"no module {name} below {ROOT}")
+    names, digest = read_source(path)
+    digests = {path.relative_to(ROOT).as_posix(): digest}
+    for item in path.parent.glob(f"{path.stem}*"):
+        if item.suffix in TEMPLATES:
+            content = hashlib.sha256(item.read_bytes()).hexdigest()
+            digests[item.relative_to(ROOT).as_posix()] = content
+    return Module(tuple(sorted(filter(module_file, names))), digests)
 
-    The tree is dropped: kept, all trees together slow down each garbage collection of Snakemake.
+
+def read_source(path: Path) -> tuple[list[str], str]:
+    """Return the names that a source imports of rsvp, maybe of modules, and its tree's SHA-256.
+
+    As they were kept where nobody wrote to it since.
     """
-    tree = syntax_tree(name)
+    state, entry = file_state(path), kept_sources().get(str(path))
+    if entry is None or entry["state"] != state:
+        # The tree is dropped: kept, all trees together slow down each garbage collection.
+        tree = syntax_tree(path)
+        digest = hashlib.sha256(canonical(tree).encode()).hexdigest()
+        entry = {"state": state, "imports": imports_of(tree), "sha256": digest}
+        READ[str(path)] = entry
+    return entry["imports"], entry["sha256"]
+
+
+@cache
+def kept_sources() -> dict[str, Any]:
+    """Return what another process read of each source, by its path; empty without."""
+    try:
+        kept = json.loads(Path(os.environ[KEPT]).read_text(encoding="utf-8"))
+    except (KeyError, OSError, ValueError):
+        return {}
+    return kept["sources"] if kept["reader"] == file_state(__file__) else {}
+
+
+def keep_sources() -> None:
+    """Keep what was read of sources for jobs and later plans."""
+    now = time.time()
+    settled = {path: entry for path, entry in READ.items() if is_settled(entry["state"], now)}
+    if settled:
+        kept = {"reader": file_state(__file__), "sources": kept_sources() | settled}
+        write_text(os.environ[KEPT], json.dumps(kept))
+
+
+def imports_of(tree: ast.Module) -> list[str]:
+    """Return the names in a module's import statements, wherever they stand, that rsvp may have."""
     names: set[str] = set()
     nodes = list(statements(tree))
     for_types = {id(inner) for node in nodes if is_type_check(node) for inner in node.body}
@@ -106,16 +160,7 @@ def read_module(name: str) -> Module:
         elif isinstance(node, ast.ImportFrom) and node.module:
             names.add(node.module)
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    found = tuple(sorted(name for name in names if module_file(name)))
-    path = module_file(name)
-    contents = {path: canonical(tree).encode()}
-    beside = [item for item in path.parent.glob(f"{path.stem}*") if item.suffix in TEMPLATES]
-    contents |= {item: item.read_bytes() for item in beside}
-    digests = {
-        item.relative_to(ROOT).as_posix(): hashlib.sha256(content).hexdigest()
-        for item, content in contents.items()
-    }
-    return Module(found, digests)
+    return sorted(name for name in names if name.split(".")[0] == "rsvp")
 
 
 def is_type_check(node: ast.AST) -> TypeGuard[ast.If]:
@@ -134,11 +179,8 @@ def module_file(module: str) -> Path | None:
     return None
 
 
-def syntax_tree(module: str) -> ast.Module:
-    """A module's syntax tree without docstrings."""
-    path = module_file(module)
-    if path is None:
-        raise FileNotFoundError(f"no module {module} below {ROOT}")
+def syntax_tree(path: Path) -> ast.Module:
+    """A source's syntax tree without docstrings."""
     tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
     for node in statements(tree):
         if isinstance(node, DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:

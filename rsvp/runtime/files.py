@@ -6,16 +6,20 @@ import os
 import platform
 import re
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from rsvp.runtime.errors import UserError
 
 TEMPORARY = re.compile(r"\..+\.(\d+)@(.+)\.tmp")  # as `atomic_path` calls them: process, machine
+# A file that was written less than this before it was read may change again within the granularity
+# of its time stamp.
+SETTLED_SECONDS = 2.0
+FileState = list[int]  # size, times of content and of status in ns, inode
+SMALL = 2**17  # bytes that are read at once
 INDEX = "index.json"  # beside a stage's big files: what they are, and their hashes
 
 
@@ -95,20 +99,31 @@ def read_network_index(path: str | Path) -> dict[str, Any]:
     )
 
 
-def read_yaml(path: str | Path) -> Any:
-    """Read a YAML file; UserError names the file when it is missing or broken."""
+def file_state(path: str | Path) -> FileState | None:
+    """Return the state of a regular file, which any write changes; None where there is none."""
     try:
-        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; name another file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
+        status = os.stat(path)
+    except OSError:
+        return None
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+
+
+def is_settled(state: FileState, now: float) -> bool:
+    """Check whether a file of that state, at `now` in seconds, would show any later write."""
+    return state[1] < (now - SETTLED_SECONDS) * 1e9
 
 
 def sha256_of_file(path: str | Path) -> str:
     """Return the hex SHA-256 of a file's content."""
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    with open(path, "rb", buffering=0) as stream:
+        # For a small file, the buffer of file_digest costs more than hashing.
+        start = stream.read(SMALL)
+        digest = hashlib.sha256(start)
+        if len(start) == SMALL:
+            hashlib.file_digest(stream, lambda: digest)
+        return digest.hexdigest()
 
 
 def sha256_of_text(text: str) -> str:

@@ -1,15 +1,18 @@
-"""Decode one share of a dataset's videos into the frame cache: small square frames, each once.
+"""Decode a job's videos of a dataset into the frame cache: small square frames, each once.
 
-The videos of a share are those whose id's hash falls on it, so that adding a video leaves the
-other shares as they are. Files that cannot be decoded are listed with the reason.
+The videos of a job, and of each share within it, are those whose id's hash falls on it. So adding
+a video leaves the other jobs, and the other shares of its own, as they are. Files that cannot be
+decoded are listed with the reason.
 """
 
 import argparse
 import logging
 import os
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +23,13 @@ from rsvp.config.schema import Dataset
 from rsvp.config.stages import Settings
 from rsvp.data.decoding import Decoding, ffmpeg_version, filters
 from rsvp.data.frames import KEY
+from rsvp.data.hashing import Content, content_hash, source_state, sources_digest
 from rsvp.data.headers import Rejected
-from rsvp.data.sources import (
-    Source,
-    absolute,
-    content_hash,
-    list_sources,
-    plain,
-    share_of,
-    sources_digest,
-)
+from rsvp.data.sources import Source, absolute, list_sources, plain, share_of, share_within
 from rsvp.data.timeline import CHANGES, TIMES, changes, cuts
 from rsvp.runtime.errors import UserError, one_line
-from rsvp.runtime.files import read_json, write_json
-from rsvp.runtime.journal import state_key
+from rsvp.runtime.files import read_json, sha256_of_file, write_json
+from rsvp.runtime.journal import JOURNAL, StateKey, state_key
 from rsvp.runtime.main import run_stage, stage_parser
 from rsvp.runtime.parts import PartWriter
 
@@ -43,7 +39,7 @@ logger = logging.getLogger(__name__)
 def main() -> None:
     """Read the command line and run the stage."""
     parser = stage_parser(__doc__, "state", "index")
-    parser.add_argument("--share", type=int, required=True, help="which share, from 0")
+    parser.add_argument("--share", type=int, required=True, help="number of the job, from 0")
     parser.add_argument(
         "--sources",
         type=Path,
@@ -64,28 +60,22 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     folder = source_folder(dataset, arguments.videos_index)
     planned = read_json(arguments.sources) if arguments.sources else None
     if planned:
-        share = list(below(absolute(folder), planned["videos"]))
+        contents = dict(below(absolute(folder), planned["videos"]))
     else:
         sources = list_sources(folder, dataset.source, dataset.max_videos)
-        share = [s for s in sources if share_of(s.id, dataset.decode_jobs) == arguments.share]
-    bar = tqdm(share, desc="hash", unit="video", delay=2, leave=False)
-    hashes = {source.id: content_hash(source) for source in bar}
-    digest = sources_digest(share, hashes)
-    if planned and planned["digest"] != digest:
+        contents = {source: Content("", "") for source in sources
+                    if share_of(source.id, dataset.decode_jobs) == arguments.share}  # fmt: skip
+    hashes = current_hashes(contents)
+    if planned and planned["digest"] != sources_digest(hashes):
         raise UserError(f"{folder}: videos changed after this job was planned; run snakemake again")
     version = ffmpeg_version(dataset.ffmpeg)
-    key = state_key(arguments.code, settings.handed, digest, version)
-    parts = PartWriter(arguments.index.parent, arguments.state, key, "frames")
-    parts.note = parts.note or {"handled": 0, "videos": [], "rejected": []}
-    decode_videos(share, hashes, folder, dataset, parts)
+    shares = divided(contents, dataset.decode_shares)
+    key = partial(state_key, arguments.code, settings.handed, version)
     index = {
         "resolution": dataset.resolution,
         "resize": filters(dataset.resize),
         "ffmpeg": version,
-        "parts": parts.finish(),
-        "videos": parts.note["videos"],
-        "rejected": parts.note["rejected"],
-    }
+    } | joined(decode_shares(shares, hashes, folder, dataset, arguments, key))
     write_json(arguments.index, index)
     logger.info("%d videos, %d rejected", len(index["videos"]), len(index["rejected"]))
     for picture, count in Counter(row["picture"] for row in index["videos"]).items():
@@ -94,16 +84,112 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     return {
         "videos": len(index["videos"]),
         "rejected": len(index["rejected"]),
-        "frames": parts.items,
+        "frames": sum(part["items"] for part in index["parts"]),
         "ffmpeg": version,
     }
 
 
-def below(root: str, videos: Iterable[tuple[str, str, list[str]]]) -> Iterator[Source]:
-    """Yield the videos that a plan names by id, path and image files, as seen from their folder."""
-    for name, path, files in videos:
+def below(root: str, videos: Iterable[Sequence[Any]]) -> Iterator[tuple[Source, Content]]:
+    """Yield the videos that a plan names by id, path and image files, as seen from their folder.
+
+    With their contents when they were planned.
+    """
+    for name, path, files, *content in videos:
         images = tuple(os.path.join(root, file) for file in files)
-        yield Source(name, os.path.normpath(os.path.join(root, path)), images)
+        source = Source(name, os.path.normpath(os.path.join(root, path)), images)
+        yield source, Content(*content)
+
+
+def current_hashes(contents: Mapping[Source, Content]) -> dict[str, str]:
+    """Return the hashes of videos by id; only those are read that were written to since."""
+    hashes = {}
+    for source, content in tqdm(contents.items(), "hash", unit="video", delay=2, leave=False):
+        known = content.state and content.state == source_state(source)
+        hashes[source.id] = content.sha256 if known else content_hash(source)
+    return hashes
+
+
+def decode_shares(
+    shares: Mapping[str, Sequence[Source]],
+    hashes: Mapping[str, str],
+    folder: Path,
+    dataset: Dataset,
+    arguments: argparse.Namespace,
+    key: Callable[[str], StateKey],
+) -> list[dict[str, Any]]:
+    """Decode the shares whose videos changed; return what each holds, in order."""
+    target, state = arguments.index.parent, arguments.state
+    keys = {
+        stem: key(sources_digest({source.id: hashes[source.id] for source in share}))
+        for stem, share in shares.items()
+    }
+    decoded = kept_shares(target, state, keys)
+    stems = [stem for stem in shares if stem not in decoded]
+    for stem in tqdm(stems, "shares", unit="share", disable=len(shares) == 1):
+        parts = PartWriter(target, state, keys[stem], stem)
+        parts.note = parts.note or {"handled": 0, "videos": [], "rejected": []}
+        decode_videos(shares[stem], hashes, folder, dataset, parts)
+        decoded[stem] = {"key": asdict(keys[stem]), "parts": parts.finish()} | parts.note
+        write_json(share_index(state, stem), decoded[stem])
+    made = [decoded[stem] for stem in shares]
+    remove_others(
+        target, state, shares, [part["file"] for share in made for part in share["parts"]]
+    )
+    return made
+
+
+def divided(sources: Iterable[Source], count: int) -> dict[str, list[Source]]:
+    """Return the videos of each of a job's shares, by the stem of their files."""
+    stems = ["frames"] if count == 1 else [f"frames-{number:05d}" for number in range(count)]
+    shares: dict[str, list[Source]] = {stem: [] for stem in stems}
+    for source in sources:
+        shares[stems[share_within(source.id, count)]].append(source)
+    return shares
+
+
+def kept_shares(
+    target: Path, state: Path, keys: Mapping[str, StateKey]
+) -> dict[str, dict[str, Any]]:
+    """Return what earlier runs of the job decoded of shares that did not change, by stem.
+
+    Nothing where no share changed and no run was killed: then somebody wants them made again.
+    """
+    kept = {}
+    for stem, key in keys.items():
+        with suppress(UserError, FileNotFoundError, KeyError, TypeError):
+            found = read_json(share_index(state, stem))
+            hashes = {part["file"]: part["sha256"] for part in found["parts"]}
+            if found["key"] == asdict(key) and all(
+                sha256_of_file(target / file) == value for file, value in hashes.items()
+            ):
+                kept[stem] = found
+    return kept if len(kept) < len(keys) or any(state.glob(f"*{JOURNAL}")) else {}
+
+
+def share_index(state: Path, stem: str) -> Path:
+    """Return the file that says what a share holds."""
+    return state / f"{stem}.json"
+
+
+def joined(shares: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the parts and the videos of shares as those of one: offsets count all frames."""
+    index: dict[str, Any] = {"parts": [], "videos": [], "rejected": []}
+    items = 0
+    for share in shares:
+        videos = [row | {"offset": row["offset"] + items} for row in share["videos"]]
+        for key, more in (share | {"videos": videos}).items():
+            if key in index:
+                index[key] += more
+        items += sum(part["items"] for part in share["parts"])
+    return index
+
+
+def remove_others(target: Path, state: Path, stems: Iterable[str], files: Iterable[str]) -> None:
+    """Remove the files of shares of another division."""
+    kept = {target / name for name in files} | {share_index(state, stem) for stem in stems}
+    for path in (*target.glob("frames*.safetensors"), *state.glob("frames*.json")):
+        if path not in kept and not path.name.endswith(JOURNAL):
+            path.unlink()
 
 
 def decode_videos(

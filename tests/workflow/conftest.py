@@ -56,7 +56,7 @@ def planned(monkeypatch) -> Callable[..., dict[Job, list[str]]]:
     def ask(project: Project, *flags: str) -> dict[Job, list[str]]:
         monkeypatch.chdir(project.folder)
         monkeypatch.setattr(code, "ROOT", project.folder)
-        for function in (code.read_module, jobs.code_of, plan.closure_of):
+        for function in (code.read_module, code.kept_sources, jobs.code_of, plan.closure_of):
             function.cache_clear()
         asked = session.plan_of(flags, None)
         stale = asked.state.stale(asked.jobs)
@@ -64,5 +64,5 @@ def planned(monkeypatch) -> Callable[..., dict[Job, list[str]]]:
         return stale
 
     yield ask
-    for function in (code.read_module, jobs.code_of, plan.closure_of):
+    for function in (code.read_module, code.kept_sources, jobs.code_of, plan.closure_of):
         function.cache_clear()

@@ -12,7 +12,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from rsvp.data.clips import Clips
 from rsvp.data.predictions import Predictions
@@ -22,6 +21,7 @@ from rsvp.report.measures import LPIPS, PSNR
 from rsvp.report.rows import ResultRow
 from rsvp.runtime.errors import UserError
 from rsvp.runtime.files import read_json
+from rsvp.runtime.progress import Bar
 
 PLACES = ("best", "median", "worst")
 SAMPLES = 4  # trajectories that play side by side, at most
@@ -118,7 +118,7 @@ def examples(
     clips = Clips(datasets[index["dataset"]], split, index["future_frames"])
     places, context = list(clips.table["clip"]), clips.context_frames
     shown = []
-    for place, clip in tqdm(pick(ranked, wanted), desc="examples", unit="clip", delay=2):
+    for place, clip in Bar(pick(ranked, wanted), desc="examples", unit="clip", delay=2):
         truth = clips.frames(places.index(clip)).numpy()
         wholes = {
             each: [np.concatenate([truth[:context], frames])

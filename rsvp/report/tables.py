@@ -5,8 +5,6 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from tqdm import tqdm
-
 from rsvp.config.schema import Protocol
 from rsvp.report.distances import measures_of, row_curves, row_distances
 from rsvp.report.estimates import (
@@ -30,6 +28,7 @@ from rsvp.report.measures import (
     Measure,
 )
 from rsvp.report.rows import ResultRow, under_protocol
+from rsvp.runtime.progress import Bar
 
 BACKBONES = {"alex": "AlexNet", "squeeze": "SqueezeNet", "vgg": "VGG"}  # of LPIPS
 
@@ -140,7 +139,7 @@ class Tables:
         """By (row, measure, protocol), the distances between sets of videos."""
         return {
             (row, measure, name): estimate
-            for row in tqdm(self.rows, desc="distances", unit="row", delay=2, disable=None)
+            for row in Bar(self.rows, desc="distances", unit="row", delay=2, disable=None)
             for (measure, name), estimate in row_distances(row, self.protocols).items()
         }
 
@@ -157,7 +156,7 @@ class Tables:
     def numbers(self) -> list[tuple[ResultRow, Quantity, Estimate]]:
         """All numbers over all future frames, known or not."""
         return [(row, key, self.cell(row, key))
-                for row in tqdm(self.rows, desc="tables", unit="row", delay=2, disable=None)
+                for row in Bar(self.rows, desc="tables", unit="row", delay=2, disable=None)
                 for key in self.keys(row)]  # fmt: skip
 
     def cell(self, row: ResultRow, key: Quantity) -> Estimate:
@@ -211,7 +210,7 @@ class Tables:
             (row, key): frame_estimates(
                 self.scored[row, key.protocol], key.measure, key.sampling, self.resamples
             )
-            for row, key in tqdm(known, desc="future frames", unit="number", delay=2, disable=None)
+            for row, key in Bar(known, desc="future frames", unit="number", delay=2, disable=None)
         }
 
     def over_frames(self, measures: Iterable[Measure]) -> list[Quantity]:
@@ -226,7 +225,7 @@ class Tables:
         All clips have the interval of the whole, where it is of one seed.
         """
         curves = {}
-        for row in tqdm(self.rows, desc="curves", unit="row", delay=2, disable=None):
+        for row in Bar(self.rows, desc="curves", unit="row", delay=2, disable=None):
             for (measure, name), (*subsets, last) in row_curves(row, self.protocols).items():
                 key = Quantity(measure, "single", name)
                 whole = self.cell(row, key)

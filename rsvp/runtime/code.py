@@ -34,6 +34,7 @@ LEFT_OUT = {
     "rsvp.runtime.journal",
     "rsvp.runtime.lock",
     "rsvp.runtime.main",
+    "rsvp.runtime.progress",
     "rsvp.runtime.record",
     "rsvp.stages",
     "rsvp.training.cost",

@@ -83,6 +83,21 @@ def await_orphan(folder: Path) -> None:
             stream.close()
 
 
+def works_here(folder: Path, seen: float) -> bool:
+    """Check whether a process works in `folder`, without disturbing it.
+
+    seen: seconds since another machine's process was seen at work.
+    """
+    try:
+        with open(folder / ".lock", encoding="utf-8") as stream:
+            holder = read_holder(stream)
+    except OSError:
+        return False
+    if holder.get("machine") == platform.node():
+        return is_running(holder["process"])
+    return bool(holder) and (seen < PATIENCE or job_runs(holder))
+
+
 def try_lock(stream: TextIO) -> bool:
     """Take the lock if nobody has it; UserError where the file system has none."""
     try:

@@ -23,6 +23,7 @@ from rsvp.runtime.files import read_json, sha256_of_file, write_json
 from rsvp.runtime.followers import PATIENCE, follow, is_follower, process_count
 from rsvp.runtime.gpus import hold_gpus
 from rsvp.runtime.lock import lock_folder, put_back, watch_the_time
+from rsvp.runtime.progress import PROGRESS, Bar
 from rsvp.runtime.record import run_record, save_usage, total_usage
 
 # Options of mallopt (malloc.h).
@@ -89,6 +90,7 @@ def run_stage(
             start_logging(parsed.log)
             # To the end of the process: who takes the folder over finds nobody who works in it.
             held = lock_folder(parsed.record.parent)
+            Bar.folder = parsed.record.parent
             values = read_json(parsed.settings)
             job = {"roots": [module], "code": None} | values.pop("job", {})
             settings = read_settings(values)
@@ -108,6 +110,7 @@ def run_stage(
             files = {"inputs": inputs, "outputs": output_names(parsed, inputs)}
             write_json(parsed.record, run_record(values, job) | files | usage | results)
             held.truncate(0)
+            (Bar.folder / PROGRESS).unlink(missing_ok=True)
     except SystemExit as end:
         put_back(end.code)
         leave(end.code)

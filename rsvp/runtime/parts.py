@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
-from tqdm import tqdm
 
 from rsvp.runtime.errors import UserError
 from rsvp.runtime.files import INDEX, atomic_path, read_json, sha256_of_file, write_json
 from rsvp.runtime.journal import JOURNAL, StateKey, forget, save_seconds
 from rsvp.runtime.lock import end_without_starter, starter_ended
+from rsvp.runtime.progress import Bar
 from rsvp.runtime.record import USAGE, save_usage
 
 PART_BYTES = 64 * 2**20
@@ -185,12 +185,12 @@ def stack(items: list[Arrays]) -> Arrays:
     return {name: np.concatenate([item[name] for item in items]) for name in names}
 
 
-def batches(done: int, count: int, size: int, name: str) -> tqdm:
+def batches(done: int, count: int, size: int, name: str) -> Bar:
     """Return the first item of each batch of `size` of `count` items after the first `done`.
 
     `done` is a multiple of `size`, or all. Under a progress bar of all batches.
     """
-    return tqdm(
+    return Bar(
         range(done, count, size),
         initial=-(-done // size),
         total=-(-count // size),

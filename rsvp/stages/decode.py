@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from rsvp.config.schema import Dataset
 from rsvp.config.stages import Settings
@@ -32,6 +31,7 @@ from rsvp.runtime.files import read_json, sha256_of_file, write_json
 from rsvp.runtime.journal import JOURNAL, StateKey, state_key
 from rsvp.runtime.main import run_stage, stage_parser
 from rsvp.runtime.parts import PartWriter
+from rsvp.runtime.progress import Bar
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +103,7 @@ def below(root: str, videos: Iterable[Sequence[Any]]) -> Iterator[tuple[Source, 
 def current_hashes(contents: Mapping[Source, Content]) -> dict[str, str]:
     """Return the hashes of videos by id; only those are read that were written to since."""
     hashes = {}
-    for source, content in tqdm(contents.items(), "hash", unit="video", delay=2, leave=False):
+    for source, content in Bar(contents.items(), "hash", unit="video", delay=2, leave=False):
         known = content.state and content.state == source_state(source)
         hashes[source.id] = content.sha256 if known else content_hash(source)
     return hashes
@@ -125,7 +125,7 @@ def decode_shares(
     }
     decoded = kept_shares(target, state, keys)
     stems = [stem for stem in shares if stem not in decoded]
-    for stem in tqdm(stems, "shares", unit="share", disable=len(shares) == 1):
+    for stem in Bar(stems, "shares", unit="share", disable=len(shares) == 1):
         parts = PartWriter(target, state, keys[stem], stem)
         parts.note = parts.note or {"handled": 0, "videos": [], "rejected": []}
         decode_videos(shares[stem], hashes, folder, dataset, parts)
@@ -202,7 +202,7 @@ def decode_videos(
     """Append the frames of each video that the note of `parts` does not count yet."""
     note, root = parts.note, absolute(folder)
     with (
-        tqdm(initial=note["handled"], total=len(share), desc="decode", unit="video") as bar,
+        Bar(initial=note["handled"], total=len(share), desc="decode", unit="video") as bar,
         closing(one_ahead(share[note["handled"] :], dataset)) as decodings,
     ):
         for decoding in decodings:
@@ -266,7 +266,7 @@ def one_ahead(share: Iterable[Source], dataset: Dataset) -> Generator[Decoding, 
             begun.close()
 
 
-def warn(bar: tqdm, message: str) -> None:
+def warn(bar: Bar, message: str) -> None:
     """Print one line on the terminal, not behind the bar."""
     bar.clear()
     logger.warning("%s", one_line(message))

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from safetensors.numpy import save_file
-from tqdm import tqdm
 
 from rsvp.config.schema import Generated
 from rsvp.config.stages import Settings
@@ -15,6 +14,7 @@ from rsvp.data.generated import generate_video
 from rsvp.data.videos import write_video
 from rsvp.runtime.files import atomic_path, sha256_of_file, write_json
 from rsvp.runtime.main import run_stage, stage_parser
+from rsvp.runtime.progress import Bar
 
 # Files this close to lossless, with full colour resolution, keep the truth true.
 CRF, PIXEL_FORMAT = 8, "yuv444p"
@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     make = partial(make_video, settings, folder)
     with ProcessPoolExecutor(arguments.jobs) as pool:
         made = pool.map(make, jobs, chunksize=8)
-        videos = list(tqdm(made, total=len(jobs), desc="generate videos", unit="video"))
+        videos = list(Bar(made, total=len(jobs), desc="generate videos", unit="video"))
     remove_others(folder, {folder / video["path"] for video in videos})
     write_json(arguments.index, {"videos": videos})
     return {"videos": len(videos)}

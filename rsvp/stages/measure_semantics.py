@@ -21,7 +21,6 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from tqdm import tqdm
 
 from rsvp.config.stages import Settings
 from rsvp.data.clips import Clips, evaluation_clips
@@ -35,6 +34,7 @@ from rsvp.runtime.device import device_name, full_precision, make_fabric
 from rsvp.runtime.errors import UserError
 from rsvp.runtime.files import atomic_path, fresh_folder, read_json, sha256_of_file, write_json
 from rsvp.runtime.main import run_stage, stage_parser
+from rsvp.runtime.progress import Bar
 
 BATCH = 8
 MEASURED_CLIPS = 32  # of the test split, at most, spread evenly
@@ -99,7 +99,7 @@ def measure(
     """Measure the clips at `indices`: a row each, with every measure that the clips allow."""
     count = -(-len(indices) // BATCH)
     rows: list[dict[str, Any]] = []
-    for first in tqdm(range(count), desc="measure semantics", unit="batch"):
+    for first in Bar(range(count), desc="measure semantics", unit="batch"):
         # Neighbours are often of one group, and clips of several are to be mixed.
         batch = indices[first::count]
         names = clips.table[["clip", "group"]].iloc[batch].to_dict("records")
@@ -122,7 +122,7 @@ def write_views(
     """Write the pictures of clips; return their index entries, with paths from the index."""
     write_image(folder / "legend.png", motion_legend())
     views = []
-    for first in tqdm(range(0, len(shown), BATCH), desc="write views", unit="batch"):
+    for first in Bar(range(0, len(shown), BATCH), desc="write views", unit="batch"):
         batch = shown[first : first + BATCH]
         frames = torch.stack([clips.frames(i) for i in batch]).to(device)
         last = [clips.clip_frames - 1]

@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
-from tqdm import tqdm
 
 from rsvp.runtime.device import device_name
 from rsvp.runtime.files import read_json, sha256_of_json, write_json
 from rsvp.runtime.journal import StateKey
+from rsvp.runtime.progress import Bar
 from rsvp.training.batches import read_ahead
 from rsvp.training.processes import Processes
 from rsvp.training.state import Stateful, load_part, save_part
@@ -66,7 +66,7 @@ def time_training(
         return len(timed) >= LEAST and sum(timed) > ENOUGH_SECONDS
 
     numbers = range(TRIAL_STEPS)
-    for number in tqdm(numbers, desc="calibrate", unit="step", disable=processes.rank > 0):
+    for number in Bar(numbers, desc="calibrate", unit="step", disable=processes.rank > 0):
         seconds.append(seconds_of(partial(step, number), device))
         if processes.decide(enough):
             break

@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from rsvp.runtime.errors import UserError
 from rsvp.runtime.journal import StateKey, save_seconds
 from rsvp.runtime.lock import end_without_starter, starter_ended
+from rsvp.runtime.progress import Bar
 from rsvp.runtime.record import save_usage
 from rsvp.training.cost import per_second
 from rsvp.training.history import History
@@ -74,7 +74,7 @@ class TrainingRun:
 
         A second Ctrl-C ends at once.
         """
-        progress = tqdm(
+        progress = Bar(
             initial=self.done, total=self.total, desc=name, unit="step",
             disable=self.processes.rank > 0,
         )  # fmt: skip

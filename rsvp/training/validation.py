@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from rsvp.data.clips import Clips
 from rsvp.data.pixels import to_bytes, to_float
@@ -23,6 +22,7 @@ from rsvp.metrics.perceptual import PerceptualDistance
 from rsvp.metrics.sliced_wasserstein import sliced_wasserstein
 from rsvp.models.autoencoders.base import ClipAutoencoder
 from rsvp.runtime.device import full_precision
+from rsvp.runtime.progress import Bar
 
 MOST_CLIPS = 32
 MOST_COMPARED = 256
@@ -56,7 +56,7 @@ class ReconstructionValidator:
         """Return the watched score and PSNR of each clip, over its future frames."""
         watched, quality = [], []
         firsts = range(0, len(self.indices), BATCH)
-        for first in tqdm(firsts, desc="validate", unit="batch", leave=False, delay=2):
+        for first in Bar(firsts, desc="validate", unit="batch", leave=False, delay=2):
             indices = self.indices[first : first + BATCH]
             frames = torch.stack([self.clips.frames(i) for i in indices]).to(self.device)
             clips = to_float(frames.permute(0, 1, 4, 2, 3))

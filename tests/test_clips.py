@@ -16,7 +16,8 @@ from stored import write_frames
 
 from rsvp.config.stages import read_settings
 from rsvp.data.clips import Clips, evaluation_clips
-from rsvp.data.timeline import changes, rhythm
+from rsvp.data.timeline import changes, cuts, rhythm
+from rsvp.report.records import read_dataset
 from rsvp.runtime.errors import UserError
 from rsvp.stages import split as split_stage
 
@@ -96,7 +97,9 @@ def one_video(folder, times, frames=None, changes=None, **values):
         frames = np.random.default_rng(0).integers(0, 256, (count, R, R, 3), np.uint8)
     fps, regular = rhythm(times, 25.0)
     video = {"id": "v", "class": "", "path": "v.avi", "sha256": "v", "frames": count, "fps": fps,
-             "regular": regular, "offset": 0}  # fmt: skip
+             "regular": regular, "offset": 0, "picture": "deinterlaced; taken for BT.709",
+             "repeated": int((changes == 0).sum()) if changes is not None else 0,
+             "cuts": len(cuts(changes)) if changes is not None else 0}  # fmt: skip
     write_frames(folder / "frames/0", [frames], times, changes, videos=[video])
     dataset = {"resolution": R, "path": "x", "decode_jobs": 1, "clip_frames": 6, "clip_stride": 7,
                "context_frames": 2, "split": {"kind": "time", "gap_seconds": 0.5}}  # fmt: skip
@@ -151,6 +154,9 @@ def test_repeated_frames_are_left_out_of_clips(tmp_path, rate):
         if not rate.get("target_fps"):
             first = int((different == frames[start]).all(axis=(1, 2, 3)).argmax())
             assert np.array_equal(clip, different[first : first + 6 * step : step])
+    count = int((found == 0).sum())
+    said = f"Frames equal to the one before: {count} of {len(frames)}, left out of clips."
+    assert said in read_dataset(tmp_path / "index.json")["remarks"]
     plain, _ = one_video(tmp_path, times, frames, found, **rate)
     assert any((a == b).all() for a, b in itertools.pairwise(plain.frames(0).numpy()))
 
@@ -165,6 +171,10 @@ def test_no_clip_spans_a_cut(tmp_path):
     clips, _ = one_video(tmp_path, times, frames, found, cut_shots=True, **options)
     spread = [int(np.ptp(clips.frames(i).numpy())) for i in range(len(clips))]
     assert len(spread) > 20 and max(spread) < 4
+    assert read_dataset(tmp_path / "index.json")["remarks"] == [
+        "deinterlaced: 1 videos.", "taken for BT.709: 1 videos.",
+        "Cuts from shot to shot: 3; no clip spans one.",
+    ]  # fmt: skip
     plain, _ = one_video(tmp_path, times, frames, found, **options)
     assert max(int(np.ptp(plain.frames(i).numpy())) for i in range(len(plain))) > 100
 

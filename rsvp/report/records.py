@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -173,14 +173,39 @@ SPLITS = {  # how a dataset was divided, by its index's "split"
 def read_dataset(path: Path) -> dict[str, Any]:
     """A dataset's index as the page describes it, with what the tables beside it say.
 
-    That is "groups", their number by split where videos.csv names any, and the "rejected" files.
+    That is "groups", their number by split where videos.csv names any, the "rejected" files, and
+    "remarks" on the videos, in sentences.
     """
     videos = read_table(Path(path).with_name("videos.csv"))
     groups = {}
     if {"split", "group"} <= set(videos.columns):
         groups = videos.groupby("split")["group"].nunique().to_dict()
     rejected = read_table(Path(path).with_name("rejected.csv")).to_dict("records")
-    return read_json(path) | {"groups": groups, "rejected": rejected}
+    index = read_json(path)
+    more = {"groups": groups, "rejected": rejected, "remarks": remarks(index, videos)}
+    return index | more
+
+
+def remarks(index: Mapping[str, Any], videos: pd.DataFrame) -> list[str]:
+    """Say what was done to pictures, and of frames shown twice, cuts and irregular times."""
+    if not {"picture", "regular", "repeated", "cuts", "frames"} <= set(videos.columns):
+        return []
+    counts = videos[["frames", "repeated", "cuts"]].astype(int).sum()
+    irregular = int((videos["regular"] == "False").sum())
+    skipped, cut = index["by_time"]["skip_repeated"], index["cut_shots"]
+    pictures = videos["picture"].str.split("; ").explode().value_counts()
+    said = [f"{name}: {count} videos." for name, count in pictures.items() if name]
+    if irregular:
+        said.append(f"Frames at irregular times: {irregular} videos.")
+    if counts["repeated"]:
+        what = "left out of clips" if skipped else "in clips, too (skip_repeated leaves them out)"
+        said.append(
+            f"Frames equal to the one before: {counts['repeated']} of {counts['frames']}, {what}."
+        )
+    if counts["cuts"]:
+        what = "no clip spans one" if cut else "clips may span them (cut_shots ends them there)"
+        said.append(f"Cuts from shot to shot: {counts['cuts']}; {what}.")
+    return said
 
 
 def read_table(path: Path) -> pd.DataFrame:

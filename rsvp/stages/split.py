@@ -98,6 +98,7 @@ def dataset_index(
             "target_fps": dataset.target_fps,
             "skip_repeated": bool(dataset.skip_repeated),
         },
+        "cut_shots": bool(dataset.cut_shots),
         "augment": dataset.augment,
         "split": dataset.split.kind,
         "files": {os.path.relpath(path, folder): sha256_of_file(path) for path in tables},

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from rsvp.data.headers import Rejected
+from rsvp.data.sources import Rejected
 from rsvp.runtime.errors import UserError
 
 NOBODY = 65534

@@ -16,8 +16,7 @@ from PIL import Image
 from rsvp.config.schema import Resize
 from rsvp.data import decoding, headers
 from rsvp.data.decoding import Decoding
-from rsvp.data.headers import Rejected
-from rsvp.data.sources import list_sources
+from rsvp.data.sources import Rejected, list_sources
 from rsvp.runtime.errors import UserError
 from tests.another_user import said_to_another_user
 

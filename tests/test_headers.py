@@ -12,8 +12,7 @@ from PIL import Image, ImageDraw
 
 from rsvp.data import decoding
 from rsvp.data.decoding import full_frames
-from rsvp.data.headers import Rejected
-from rsvp.data.sources import list_sources
+from rsvp.data.sources import Rejected, list_sources
 from rsvp.runtime.errors import UserError
 from tests.test_decoding import SIZE, decode_one, ffmpeg, picture
 

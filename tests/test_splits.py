@@ -110,6 +110,52 @@ def test_persons_of_kth_are_on_one_side_each(seed, caplog):
         rows, group_pattern=r"person(\d+)", seed=seed)[0]  # fmt: skip
 
 
+def test_groups_that_the_config_names():
+    """KTH's own subdivision (its 00sequences.txt): 8 persons, 8 and 9."""
+    test = ["22", "02", "03", "05", "06", "07", "08", "09", "10"]
+    validation = ["19", "20", "21", "23", "24", "25", "01", "04"]
+    rows = [{"id": f"boxing/person{n:02d}_boxing_d1", "frames": 9, "fps": 25.0}
+            for n in range(1, 26)]  # fmt: skip
+    named = {"group_pattern": r"person(\d+)", "test_groups": test}
+    sides, _ = divide(rows, **named, validation_groups=validation)
+    persons = {side: sorted(name[13:15] for name in ids) for side, ids in sides.items()}
+    assert persons["test"] == sorted(test) and persons["validation"] == sorted(validation)
+    assert persons["train"] == [str(n) for n in range(11, 19)]
+    sides, _ = divide(rows, **named)
+    assert len(sides["test"]) == 9 and 0 < len(sides["validation"]) < 5
+    with pytest.raises(UserError, match=r"split.validation_groups: no video of 99; the groups are"):
+        divide(rows, **named, validation_groups=["99"])
+
+
+def test_every_tenth_test_video_of_the_list(tmp_path):
+    """MCVD takes videos 0, 10, … of 3696, 369 of them (datasets/ucf101.py)."""
+    listed = [f"C/v_C_g{n // 10:03d}_c{n:04d}" for n in range(3696)]
+    (tmp_path / "testlist03.txt").write_text("".join(f"{name}.avi\n" for name in listed))
+    train = [f"T/v_T_g{n:02d}_c1" for n in range(4)]
+    (tmp_path / "trainlist03.txt").write_text("".join(f"{name}.avi 1\n" for name in train))
+    rows = [{"id": name, "frames": 9, "fps": 25.0} for name in (*listed, *train)]
+    sides, _ = divide(rows, kind="official", lists=str(tmp_path), number=3, every=10)
+    assert sides["test"] == set(listed[:3690:10]) and len(sides["test"]) == 369
+
+
+def test_sides_and_groups_that_a_source_names():
+    """A first folder as SkyTimelapse has, a column; a pattern that is in the name goes first."""
+    about = {"frames": 9, "fps": 25.0}
+    rows = [
+        {"id": "sky_train/a/a_1", "group": "sky_train/a"} | about,
+        {"id": "sky_train/b/b_1", "group": "sky_train/b"} | about,
+        {"id": "sky_test/c/c_1"} | about,
+        {"id": "x", "side": "VAL"} | about,
+        {"id": "y", "side": "holdout"} | about,
+        {"id": "v_g07_c1", "side": "train", "group": "other"} | about,
+    ]
+    sides, segments = divide(rows, kind="folders")
+    assert sides["test"] == {"sky_test/c/c_1"} and sides["validation"] == {"x"}
+    assert len(sides["train"]) == 3
+    groups = {s.video.id: s.video.group for s in segments}
+    assert groups["sky_train/a/a_1"] == "sky_train/a" and groups["v_g07_c1"] == "07"
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_copies_are_on_one_side(seed, caplog):
     """Chains too: a file of g01 lies in g02, another of g02 in another class."""

@@ -20,12 +20,22 @@ from rsvp.config.schema import (
     Config,
     Dataset,
     is_url,
+    pick,
     weights_sources,
 )
 from rsvp.config.stages import measuring_threads, stage_settings
 from rsvp.data.contexts import PREFIX, fitting_baselines
+from rsvp.data.formats.detect import detect
 from rsvp.data.hashing import Content, content_hashes, sources_digest
-from rsvp.data.sources import Source, absolute, list_sources, share_of
+from rsvp.data.sources import (
+    FORMATS,
+    Options,
+    Source,
+    absolute,
+    format_module,
+    list_sources,
+    share_of,
+)
 from rsvp.models.autoencoders.kinds import KINDS, kind_module
 from rsvp.runtime.code import import_closure
 from rsvp.runtime.errors import UserError
@@ -112,6 +122,7 @@ class Plan:
         self.training_gpu = config.compute.processes * self.gpu
         self.looks = looks
         self.known: dict[str, Job] = {}
+        self.found: dict[str, str] = {}  # the kind of source that a dataset does not name, in words
         self.state = Results(self.results)
         localise_paths(config, base, self.results)
         if looks:
@@ -135,7 +146,11 @@ class Plan:
         if not dataset.path or dataset.source == "generated":
             return []
         folder = seen_from(self.results, dataset.path)
-        sources = list_sources(folder, dataset.source, dataset.max_videos)
+        if dataset.source is None:
+            dataset.source, found = detect(str(folder))
+            self.found[name] = f"{found}; source: {dataset.source}"
+        options = Options(**pick(dataset, Options._fields))
+        sources = list_sources(folder, dataset.source, dataset.max_videos, options)
         contents = content_hashes(sources, Path(self.results, HASHES, f"{name}.json"))
         shares: list[dict[Source, Content]] = [{} for _ in range(dataset.decode_jobs)]
         for source in sources:
@@ -282,8 +297,10 @@ class Plan:
         return found
 
     def roots(self, stage: str, names: Names) -> tuple[str, ...]:
-        """The modules that a job's code starts from: its stage's, and its kind of autoencoder's."""
+        """The modules that a job's code starts from: its stage's, and what it loads by name."""
         module = f"rsvp.stages.{stage}"
+        if stage == "decode" and (kind := self.config.datasets[names["dataset"]].source) in FORMATS:
+            return (module, format_module(kind))
         if KINDS_MODULE not in closure_of(module):
             return (module,)
         name = self.autoencoder_name(names)
@@ -337,8 +354,11 @@ class Plan:
                 f"autoencoders.{names['autoencoder']}")  # fmt: skip
             if name in self.starts:
                 found[f"{name}.init_from"] = self.starts[name]
-        if stage == "decode" and (hashes := self.videos_of(names)) is not None:
-            found[VIDEOS] = sources_digest(hashes)
+        if stage == "decode" and self.videos_of(names) is not None:
+            share = self.videos[names["dataset"]][int(names["share"])]
+            found[VIDEOS] = sources_digest(
+                {source.identity: content.sha256 for source, content in share.items()}
+            )
         if stage == "split":
             for path in split_lists(self.config.datasets[names["dataset"]]):
                 found[path] = sha256_of_file(seen_from(self.results, path))
@@ -369,11 +389,8 @@ class Plan:
         if not self.videos.get(names["dataset"]):
             return {}
         root = str(seen_from(self.results, self.config.datasets[names["dataset"]].path))
-        videos = [
-            [source.id, os.path.relpath(source.path, root),
-             [os.path.relpath(file, root) for file in source.files], *content]
-            for source, content in self.videos[names["dataset"]][int(names["share"])].items()
-        ]  # fmt: skip
+        share = self.videos[names["dataset"]][int(names["share"])]
+        videos = [[*source.row(root), *content] for source, content in share.items()]
         return {"digest": self.contents("decode", names)[VIDEOS], "videos": videos}
 
     def sources_flag(self, wildcards: Any) -> str:

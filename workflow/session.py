@@ -134,7 +134,7 @@ def run_own_code(plan: Plan, is_main: bool) -> None:
 
 
 def speak_of(plan: Plan) -> None:
-    """Say on stderr which results are stale by themselves, and which other versions made."""
+    """Say on stderr what sources were found, and which results are stale, or of other versions."""
     results = plan.state
     records = {job.folder: record for job in plan.jobs if (record := results.record(job))}
     groups: dict[str, list[str]] = {}
@@ -145,7 +145,8 @@ def speak_of(plan: Plan) -> None:
     lines = [f"{counted(folders)}: {reason}" for reason, folders in groups.items()]
     if len(lines) > MOST_LINES:
         lines = [*lines[:MOST_LINES], f"{len(lines) - MOST_LINES} more reasons: make why"]
-    for line in [*other_versions(records, running_versions()), *lines]:
+    found = [f"datasets.{name}: found {words}" for name, words in plan.found.items()]
+    for line in [*found, *other_versions(records, running_versions()), *lines]:
         print(f"rsvp: {line}", file=sys.stderr)
 
 

@@ -60,7 +60,9 @@ Weight = Annotated[Float, Ge(0), Le(LARGEST)]
 Share = Annotated[Float, Ge(0), Le(1)]
 ShareBelowOne = Annotated[Float, Ge(0), Lt(1)]
 OpenShare = Annotated[Float, Gt(0), Lt(1)]
-SourceKind = Literal["videos", "frames", "generated"]
+SourceKind = Literal[
+    "videos", "frames", "arrays", "hdf5", "tar", "lerobot", "tfrecord", "table", "generated"
+]
 Resize = Literal["bicubic", "lanczos", "area"]
 SeenFrames = Literal["predicted", "context"]
 Augment = Literal["none", "horizontal", "all"]
@@ -90,16 +92,25 @@ class Generated(Section):
 class Split(Section):
     """The division of videos into train, validation and test."""
 
-    # official: UCF-101's lists. folders: the first folder of the path is train, val or test.
-    # groups: whole groups, chosen by hash. time: each video is cut in time, with a gap.
+    # official: UCF-101's lists. folders: the first folder of the path is train, val or test, or the
+    # source names the side (a table's column, a file's own). groups: whole groups, chosen by hash.
+    # time: each video is cut in time, with a gap.
     kind: Literal["official", "folders", "groups", "time"] = "groups"
     # official: the folder of trainlist01.txt and testlist01.txt.
     lists: Text | None = None
     # official: the number of the split, 1 to 3.
     number: Count = 1
-    # A regular expression; its group is a video's group, and a video without one its own. Groups
-    # count over all classes; those of the default, UCF-101's, within a class.
+    # official: every n-th video of the test list, from its first, as MCVD takes every 10th; by
+    # default all.
+    every: Count | None = None
+    # A regular expression; its group is a video's group, else the one that the source knows, else
+    # the video's own. Groups count over all classes; those of the default, UCF-101's, within a
+    # class.
     group_pattern: Text = r"_g(\d+)"
+    # groups: those for testing, in place of a share: KTH's persons, say.
+    test_groups: list[Text] | None = None
+    # groups: those for validation, in place of a share.
+    validation_groups: list[Text] | None = None
     # Of the training side's groups, where there is no val folder.
     validation_fraction: OpenShare = 0.15
     # groups and time: of all groups or frames.
@@ -122,12 +133,23 @@ class ObservedFrames(Section):
 class Dataset(Section):
     """Videos, and how clips are cut from them."""
 
-    # videos: a tree of video files, class/video.avi, also mp4, mkv, mov, webm, gif. frames: a tree
-    # of folders of image files, train/video/frame00000.png. generated: textured shapes that move
-    # and turn over a textured background.
-    source: SourceKind = "videos"
-    # videos and frames: the folder; relative to where snakemake starts.
+    # By default rsvp looks and says what it found (docs/sources.md). videos: a tree of video files,
+    # class/video.avi, also mp4, mkv, mov, webm, gif. frames: a tree of folders of image files,
+    # train/video/frame00000.png. arrays: npy, npz, h5. hdf5: VideoGPT's file, MCVD's shards. tar:
+    # WebDataset's shards. lerobot: v2.1 and v3.0. tfrecord: BAIR's. table: CSV, JSON lines or
+    # parquet that names files. generated: textured shapes that move and turn over a textured
+    # background.
+    source: SourceKind | None = None
+    # The folder, or the file; relative to where snakemake starts.
     path: Text | None = None
+    # arrays: a letter for each axis, as NTHWC: video, frame, height, width, colour; by default
+    # inferred.
+    axes: Annotated[str, Field(pattern=r"^[NTHWC]{3,5}$")] | None = None
+    # lerobot: the key of the camera, where there are several.
+    camera: Text | None = None
+    # frames: split makes a video of each run of numbers without a gap; by default a folder with a
+    # gap is rejected.
+    gaps: Literal["split"] | None = None
     generated: Generated = Generated()
     # Pixels, square: the shorter side is resized to it, then the centre is cut out.
     resolution: Annotated[Int, Ge(32), Le(2048), MultipleOf(16)] = 64

@@ -13,11 +13,12 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache
+from types import MappingProxyType
 from typing import Any, BinaryIO
 
 import ffmpeg
@@ -26,22 +27,22 @@ import numpy as np
 from PIL import Image
 
 from rsvp.config.schema import Resize
+from rsvp.data.fitting import SCALER_FLAGS, fit_frames
+from rsvp.data.formats.extracted import temporary_folder, temporary_space
+from rsvp.data.formats.stored import StoredFrames
 from rsvp.data.headers import (
     ENOUGH_FRAMES,
     IMAGE_FORMATS,
     Picture,
     Probe,
-    Rejected,
     check_size,
     probe_images,
     probe_video,
 )
-from rsvp.data.sources import Source
+from rsvp.data.sources import DAMAGED, Rejected, Source, Span, format_of
 from rsvp.data.timeline import rhythm
 from rsvp.runtime.errors import UserError, one_line
 
-# With these the scaler rounds the same way on every processor, and keeps all colour samples.
-SCALER_FLAGS = "accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
 CHUNK_BYTES = 2**20
 SILENCE_SECONDS = 300.0
 # A longer side than this after the resize means an image that is a line.
@@ -109,23 +110,29 @@ class Decoding(ExitStack):
         self, source: Source, resolution: int, resize: Resize, fps: float, binary: str | None = None
     ) -> None:
         super().__init__()
-        self.source, self.resolution = source, resolution
+        self.source, self.resolution, self.resize = source, resolution, resize
         self.refusal: Rejected | None = None
-        images = bool(source.files)
         try:
-            self.probe = probe_images(source, fps) if images else probe_video(source, fps)
+            self.content = self.enter_context(opened(source))
+            self.probe = probe_content(self.content, fps)
             check_usable(self.probe, resolution, binary)
         except Rejected as refusal:
             self.refusal = refusal
             return
+        if isinstance(self.content, Source):
+            self.start(self.content, binary)
+
+    def start(self, source: Source, binary: str | None) -> None:
+        """Start ffmpeg on a file, or on a folder of images."""
         name = self.enter_context(ffmpeg_input(source))
         with temporary_space():
             self.complaints = self.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 (closed with this)
             self.times = PresentationTimes(self.enter_context(tempfile.TemporaryFile()))  # noqa: SIM115
-        picture, options = self.probe.picture, {} if images else self.times.options()
+        images = bool(source.files)
         command = ffmpeg_command(
-            name, images, picture, resolution, resize, find_ffmpeg(binary), **options
-        )
+            name, images, self.probe, self.resolution, self.resize, find_ffmpeg(binary),
+            source.span, **({} if images else self.times.options()),
+        )  # fmt: skip
         self.process = self.enter_context(running(command, self.complaints, self.times.file))
 
     def read(self, append: Callable[[np.ndarray, np.ndarray], None]) -> Decoded:
@@ -137,6 +144,13 @@ class Decoding(ExitStack):
         if self.refusal:
             raise self.refusal
         announced = self.probe.fps
+        if isinstance(self.content, StoredFrames):
+            done = 0
+            for frames in stored_frames(self.content):
+                times = np.arange(done, done + len(frames)) / announced
+                append(fit_frames(frames, self.resolution, self.resize), times)
+                done += len(frames)
+            return Decoded(self.probe, done, "", announced, True)
         frames = read_frames(
             self.process.stdout,
             lambda chunk: append(chunk, self.times.take(len(chunk), announced)),
@@ -145,8 +159,8 @@ class Decoding(ExitStack):
         code = self.process.wait()
         self.complaints.seek(0)
         damage = first_line(self.complaints.read(KEPT_COMPLAINTS)) or abnormal_end(code)
-        check_end(self.source, code, frames, damage)
-        if not damage and frames < ENOUGH_FRAMES * self.probe.announced:
+        check_end(self.content, code, frames, damage)
+        if not damage and not self.content.span and frames < ENOUGH_FRAMES * self.probe.announced:
             damage = f"its header announces {self.probe.announced}"
         return Decoded(self.probe, frames, damage, *rhythm(np.array(self.times.taken), announced))
 
@@ -195,6 +209,28 @@ class PresentationTimes:
         return float(time - self.first)
 
 
+def probe_content(content: Source | StoredFrames, fps: float) -> Probe:
+    """Read rate, size and picture of what `opened` gives; Rejected where it is no video."""
+    if isinstance(content, Source):
+        return probe_images(content, fps) if content.files else probe_video(content, fps)
+    if content.count == 0:
+        raise Rejected("no frame in it")
+    _, height, width, _ = content.read(0, 1).shape
+    return Probe(fps, width, height, picture=Picture(note=content.note))
+
+
+def stored_frames(content: StoredFrames) -> Iterator[np.ndarray]:
+    """Yield stored frames as uint8 RGB (n, H, W, 3), a few at a time."""
+    most = max(1, CHUNK_BYTES // content.read(0, 1).nbytes)
+    for start in range(0, content.count, most):
+        frames = content.read(start, min(start + most, content.count))
+        if frames.dtype == bool:
+            frames = frames * np.uint8(255)
+        if frames.dtype != np.uint8:
+            raise Rejected(f"holds {frames.dtype}; frames are uint8, from 0 to 255")
+        yield np.repeat(frames, 3, axis=-1) if frames.shape[-1] == 1 else frames
+
+
 def check_usable(probe: Probe, resolution: int, binary: str | None) -> None:
     """Refuse pictures of an impossible size, and HDR where the binary cannot map its tones."""
     check_size(probe, resolution, MAX_LONG_SIDE)
@@ -213,18 +249,11 @@ def missing_filters(binary: str | None) -> list[str]:
     return [name for name in HDR_FILTERS if name not in words]
 
 
-@contextmanager
-def temporary_space() -> Iterator[None]:
-    """Say of an error that it is the folder of temporary files which has no room."""
-    try:
-        yield
-    except OSError as error:
-        # tempfile finds no folder at all when none can be written to.
-        folder = os.environ.get("TMPDIR") or "/tmp"
-        raise UserError(
-            f"{folder}: {error.strerror or 'not writable'}; make room there, or name another"
-            " folder for temporary files with TMPDIR"
-        ) from None
+def opened(source: Source) -> AbstractContextManager[Source | StoredFrames]:
+    """Return a part of a file as a file of its own, or as frames; other sources as they are."""
+    if source.part.startswith(DAMAGED):
+        raise Rejected(source.part.removeprefix(DAMAGED))
+    return format_of(source.kind).opened(source) if source.part else nullcontext(source)
 
 
 def ffmpeg_input(source: Source) -> AbstractContextManager[str]:
@@ -236,17 +265,23 @@ def ffmpeg_input(source: Source) -> AbstractContextManager[str]:
 def ffmpeg_command(
     name: str,
     images: bool,
-    picture: Picture,
+    probe: Probe,
     resolution: int,
     resize: Resize,
     binary: str,
+    span: Span | None = None,
     **output: str,
 ) -> list[str]:
     """Return the command line; the shorter side becomes `resolution`, the longer one follows."""
+    picture = probe.picture
     wide, long = "gt(iw,ih)", "-1"
     if picture.pixel != 1:
         wide, long = "gt(iw*sar,ih)", f"{resolution}*max(iw*sar/ih,ih/(iw*sar))"
-    stream = shown(video_stream(name, images, picture), picture)
+    stream = video_stream(name, images, picture, span_options(span, probe.fps))
+    if span and span.unit == "frames":
+        stop = {} if span.stop is None else {"end_frame": int(span.stop)}
+        stream = stream.filter("trim", start_frame=int(span.start), **stop)
+    stream = shown(stream, picture)
     stream = stream.filter("scale", w=f"if({wide},{long},{resolution})",
                            h=f"if({wide},{resolution},{long})",
                            flags=f"{resize}+{SCALER_FLAGS}")  # fmt: skip
@@ -284,7 +319,21 @@ def tone_mapped(stream: ffmpeg.nodes.Stream, picture: Picture) -> ffmpeg.nodes.S
     return stream.filter("zscale", transfer="iec61966-2-1").filter("format", "gbrp")
 
 
-def video_stream(name: str, images: bool, picture: Picture) -> ffmpeg.nodes.Stream:
+def span_options(span: Span | None, fps: float) -> dict[str, float]:
+    """Return the options of an input that is read between two times.
+
+    They lie half a frame before the first one of the part, and of what follows it: time stamps are
+    rounded.
+    """
+    if span is None or span.unit == "frames":
+        return {}
+    start = max(0.0, span.start - 0.5 / fps)
+    return {"ss": start} | ({} if span.stop is None else {"t": span.stop - 0.5 / fps - start})
+
+
+def video_stream(
+    name: str, images: bool, picture: Picture, options: Mapping[str, float] = MappingProxyType({})
+) -> ffmpeg.nodes.Stream:
     """Return the video of a file, or of an image2 pattern of images.
 
     The whitelist keeps playlists from the network. One thread each: the jobs are the parallelism.
@@ -293,7 +342,7 @@ def video_stream(name: str, images: bool, picture: Picture) -> ffmpeg.nodes.Stre
         stream = ffmpeg.input(name, format="image2", start_number=0, threads=1)
     else:
         decoder = {"vcodec": picture.decoder} if picture.decoder else {}
-        stream = ffmpeg.input(name, protocol_whitelist="file", threads=1, **decoder)
+        stream = ffmpeg.input(name, protocol_whitelist="file", threads=1, **decoder, **options)
     return stream["V:0"]  # V: no cover pictures
 
 
@@ -318,7 +367,7 @@ def full_frames(
     They are turned as a player turns them, like those of `Decoding`. Rejected where there are none.
     """
     images = bool(source.files)
-    probe = probe_images(source, 1.0) if images else probe_video(source, 1.0)
+    probe = probe_content(source, 1.0)
     check_usable(probe, 1, None)
     wanted = replace(source, files=source.files[:most])
     with ffmpeg_input(wanted) as name:
@@ -359,9 +408,8 @@ def linked_images(source: Source) -> Iterator[str]:
     """Yield an image2 pattern of links to a frame folder's files, whatever their names."""
     with Image.open(source.files[0]) as image:
         suffix = IMAGE_FORMATS[image.format]
-    with ExitStack() as stack:
+    with temporary_folder("rsvp-frames-") as folder:
         with temporary_space():
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="rsvp-frames-"))
             for number, path in enumerate(source.files):
                 os.symlink(path, os.path.join(folder, f"{number:08d}.{suffix}"))
         # A % in TMPDIR would be taken for a pattern.

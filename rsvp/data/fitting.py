@@ -7,8 +7,10 @@ import av.filter
 import numpy as np
 
 from rsvp.config.schema import Resize
-from rsvp.data.decoding import SCALER_FLAGS
 from rsvp.runtime.errors import UserError
+
+# With these the scaler rounds the same way on every processor, and keeps all colour samples.
+SCALER_FLAGS = "accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
 
 
 def fit_frames(frames: np.ndarray, resolution: int, resize: Resize) -> np.ndarray:

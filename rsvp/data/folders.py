@@ -14,12 +14,12 @@ import numpy as np
 from rsvp.data.clips import Clips
 from rsvp.data.decoding import full_frames
 from rsvp.data.frames import KEY, map_arrays
-from rsvp.data.headers import Rejected
 from rsvp.data.images import write_image
 from rsvp.data.predictions import Predictions
 from rsvp.data.sources import (
     IMAGE_SUFFIXES,
     VIDEO_SUFFIXES,
+    Rejected,
     absolute,
     find_sources,
     natural_key,

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -22,6 +22,7 @@ from rsvp.runtime.files import (
     is_settled,
     sha256_of_file,
     sha256_of_json,
+    sha256_of_text,
     write_text,
 )
 
@@ -83,10 +84,15 @@ def content_of(source: Source, entries: Entries, kept: Entries) -> Content:
     return Content(joined(source, hashes), state)
 
 
-def content_hash(source: Source) -> str:
-    """Hash a video file, or the names and contents of a frame folder's files, as hex SHA-256."""
+def content_hash(source: Source, read: Callable[[str], str] | None = None) -> str:
+    """Hash a video file, or the names and contents of a frame folder's files, as hex SHA-256.
+
+    That of a part of a file is of the file's hash and of the place in it. read: returns the hash of
+    a file, by default `hash_file`.
+    """
+    read = read or hash_file
     return joined(source, [
-        hash_file(path) if file_state(path) else UNREADABLE for path in files_of(source)
+        read(path) if file_state(path) else UNREADABLE for path in files_of(source)
     ])  # fmt: skip
 
 
@@ -109,11 +115,13 @@ def sources_digest(hashes: Mapping[str, str]) -> str:
 
 def files_of(source: Source) -> Sequence[str]:
     """Return the files that hold a source."""
-    return source.files or (source.path,)
+    return source.files if source.files and not source.kind else (source.path,)
 
 
 def joined(source: Source, hashes: Sequence[str]) -> str:
     """Return the hash of a source whose files have some hashes."""
+    if source.place:
+        return sha256_of_text(f"{hashes[0]}\0{source.place}")
     if not source.files:
         return hashes[0]
     digest = hashlib.sha256()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import av
 from PIL import Image
 
-from rsvp.data.sources import EPOCH, Source, frame_numbers, stem
+from rsvp.data.sources import Rejected, Source, frame_numbers, gaps_in, stem
 from rsvp.runtime.errors import one_line
 
 # More than twice an 8K image. A header may announce any size, and each frame takes that memory.
@@ -36,16 +36,12 @@ ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 FIRST_PACKETS = 64
 
 
-class Rejected(Exception):
-    """A video that cannot be used; the text is the reason, in one line."""
-
-
 @dataclass(frozen=True, slots=True)
 class Picture:
     """The ways in which a stream's samples differ from what a player shows.
 
     `pixel`: width of a pixel over its height. `hdr`: "PQ" or "HLG". `decoder`: the one to take
-    instead of ffmpeg's choice.
+    instead of ffmpeg's choice. `note`: how frames that are no video are read.
     """
 
     pixel: float = 1.0
@@ -54,6 +50,7 @@ class Picture:
     hdr: str = ""
     hd_untagged: bool = False
     decoder: str = ""
+    note: str = ""
 
     def __str__(self) -> str:
         """Name what is done about them, for the tables; "" for a plain video."""
@@ -63,6 +60,7 @@ class Picture:
             "alpha laid over black": self.alpha,
             f"{self.hdr} tone-mapped to SDR": self.hdr,
             "taken for BT.709": self.hd_untagged,
+            self.note: self.note,
         }
         return "; ".join(name for name, needed in done.items() if needed)
 
@@ -234,8 +232,7 @@ def probe_image(path: str, name: str) -> tuple[tuple[int, int], str, bool]:
 def check_numbers(source: Source) -> None:
     """Refuse frame folders in which a number is missing or comes twice.
 
-    Every n-th number is as good as every one, and time stamps come as they come. A folder without
-    any numbers is taken in the order of its names.
+    A folder without any numbers is taken in the order of its names.
     """
     numbers = frame_numbers(source.files)
     if all(number is None for number in numbers):
@@ -246,10 +243,9 @@ def check_numbers(source: Source) -> None:
     for before, after in itertools.pairwise(numbers):
         if after == before:
             raise Rejected(f"frame number {'_'.join(map(str, after))} comes twice")
-    if len(numbers[0]) > 1 or numbers[-1][0] >= EPOCH:
-        return
-    steps = [after - before for (before,), (after,) in itertools.pairwise(numbers)]
-    # Time stamps jitter, so half a step more is no gap; neither is what most steps exceed.
-    gaps = [place for place, step in enumerate(steps) if 2 * step >= 3 * min(steps)]
-    if gaps and 2 * len(gaps) <= len(steps):
-        raise Rejected(f"frame number {numbers[gaps[0]][0] + min(steps)} is missing")
+    if gaps := gaps_in(numbers):
+        (before,), (after,) = numbers[gaps[0] - 1 : gaps[0] + 1]
+        step = min(b - a for (a,), (b,) in itertools.pairwise(numbers))
+        raise Rejected(
+            f"frame number {before + step} is missing; gaps: split makes a video of each run"
+        )

@@ -10,8 +10,7 @@ import numpy as np
 
 from rsvp.config.schema import Dataset
 from rsvp.data.decoding import Decoding, full_frames
-from rsvp.data.headers import Rejected
-from rsvp.data.sources import Source
+from rsvp.data.sources import Rejected, Source
 from rsvp.data.splits import Video, clip_offsets, clip_rows, frame_stride
 from rsvp.data.timeline import Timeline, changes, nearest
 from rsvp.runtime.errors import UserError

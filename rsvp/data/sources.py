@@ -1,14 +1,19 @@
 """The videos of a source folder: their ids and their shares. Loads without torch."""
 
 import hashlib
+import itertools
+import json
 import logging
 import os
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from importlib import import_module
 from operator import itemgetter
 from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal, NamedTuple
 
 from rsvp.config.schema import SourceKind
 from rsvp.runtime.errors import UserError, one_line
@@ -18,7 +23,17 @@ VIDEO_SUFFIXES = (
     ".m2ts", ".wmv", ".asf", ".flv", ".f4v", ".3gp", ".3g2", ".ogv", ".vob", ".mxf", ".dv",
 )  # fmt: skip
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
-SUFFIXES = {"videos": VIDEO_SUFFIXES, "generated": VIDEO_SUFFIXES, "frames": IMAGE_SUFFIXES}
+SUFFIXES = {
+    "videos": VIDEO_SUFFIXES, "generated": VIDEO_SUFFIXES, "frames": IMAGE_SUFFIXES,
+    "tar": (".tar", ".tgz", ".tar.gz"),
+    "tfrecord": (".tfrecord", ".tfrecords"),
+    "hdf5": (".h5", ".hdf5"),
+    "arrays": (".npy", ".npz", ".h5", ".hdf5"),
+}  # fmt: skip
+ZIP = ".zip"  # of videos, or of folders of images
+FORMATS = ("arrays", "hdf5", "lerobot", "table", "tar", "tfrecord")  # modules of rsvp.data.formats
+EXTRAS = {"h5py": "hdf5"}  # of pyproject.toml, by the module that they bring
+DAMAGED = "damaged: "  # begins the part of a file that cannot be listed; the reason follows
 SYNC_BYTE = 0x47  # of each packet of a transport stream
 SECONDS = re.compile(r"([0-9]+)\.([0-9]+)")
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # with all that ends a line
@@ -27,42 +42,114 @@ EPOCH = 10**9
 logger = logging.getLogger(__name__)
 
 
+class Rejected(Exception):
+    """A video that cannot be used; the text is the reason, in one line."""
+
+
+class Span(NamedTuple):
+    """The part of a video from `start` on and before `stop`; None is its end."""
+
+    start: float
+    stop: float | None
+    unit: Literal["seconds", "frames"]
+
+    def __str__(self) -> str:
+        return f"{self.start:g}-{'end' if self.stop is None else format(self.stop, 'g')}"
+
+
+class Options(NamedTuple):
+    """The keys of a dataset that say how its source is read; see `rsvp.config.schema.Dataset`."""
+
+    axes: str | None = None
+    camera: str | None = None
+    gaps: str | None = None
+
+
+INFERRED = Options()
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One video: a file, or a folder of image files.
+    """One video: a file, a folder of image files, or a part of one.
 
     `id`: path below the source folder without suffix, joined by "/". `path`: where it lies.
-    `files`: the image files of a frame folder in natural order (absolute); empty for a file.
+    `files`: the image files of a frame folder in natural order (absolute, or their names in an
+    archive); empty for a file.
+    `kind`, `part`: the format that finds a part in the file, and what it is called there.
+    `group`, `side`: those that the source itself knows.
     """
 
     id: str
     path: str
     files: tuple[str, ...] = ()
+    kind: str = ""
+    part: str = ""
+    span: Span | None = None
+    group: str = ""
+    side: str = ""
 
     @property
     def class_name(self) -> str:
         """Return the name of the folder that the video lies in; "" at the top."""
         return self.id.rpartition("/")[0].rpartition("/")[2]
 
+    @property
+    def place(self) -> str:
+        """Return what of the file it is; "" for all of it."""
+        part = [self.kind, self.part, *(self.files if self.kind else ()), self.span]
+        return json.dumps(part) if self.part or self.span else ""
+
+    @property
+    def identity(self) -> str:
+        """Return its id, with what the source itself knows of it."""
+        return "\0".join((self.id, *self.known.values()))
+
+    @property
+    def known(self) -> dict[str, str]:
+        """Return the group and the side that the source itself knows."""
+        return {key: value for key in ("group", "side") if (value := getattr(self, key))}
+
+    def row(self, root: str) -> list[Any]:
+        """Return it as JSON values, its paths as seen from a folder; see `from_row`."""
+        files = [file if self.kind else os.path.relpath(file, root) for file in self.files]
+        more = {key: value for key in ("kind", "part", "span") if (value := getattr(self, key))}
+        return [self.id, os.path.relpath(self.path, root), files, more | self.known]
+
+    @classmethod
+    def from_row(cls, row: Sequence[Any], root: str) -> "Source":
+        """Return the source of a row."""
+        name, path, files, more = row
+        span = Span(*more["span"]) if "span" in more else None
+        images = tuple(file if "kind" in more else os.path.join(root, file) for file in files)
+        return cls(
+            name, os.path.normpath(os.path.join(root, path)), images, **more | {"span": span}
+        )
+
 
 def list_sources(
-    folder: str | Path, kind: SourceKind, max_videos: int | None = None
+    folder: str | Path,
+    kind: SourceKind,
+    max_videos: int | None = None,
+    options: Options = INFERRED,
 ) -> list[Source]:
-    """Return the videos below `folder`, sorted by id.
+    """Return the videos of a source, sorted by id.
 
     Hidden files are left out; linked folders are followed, each folder once. With `max_videos`,
     the first ones by hash of their id. Raises UserError when the folder is missing or holds none.
     """
     root = absolute(folder)
-    if not os.path.isdir(root):
-        what = "is a file; name the folder that holds it" if os.path.exists(root) else "no folder"
+    if not os.path.exists(root):
+        raise UserError(f"{root}: no folder; see 'path' of the dataset in the config")
+    if os.path.isfile(root) and kind in ("videos", "frames") and not root.endswith(".zip"):
+        what = "is a file; name the folder that holds it"
         raise UserError(f"{root}: {what}; see 'path' of the dataset in the config")
     unreadable: list[str] = []
-    found = sources_by_id(find_sources(root, kind, unreadable))
+    found = sources_by_id(find_sources(root, kind, unreadable, options))
     if not found:
         what = "no folder of images" if kind == "frames" else "no video"
         what = "; ".join((f"{what} in it", *unreadable[:3]))
-        raise UserError(f"{root}: {what}; looked for {', '.join(SUFFIXES[kind])}")
+        looked = ", ".join(SUFFIXES.get(kind, [f"those of a {kind}"]))
+        raise UserError(f"{root}: {what}; looked for {looked}")
     for reason in unreadable:
         logger.warning("%s; left out", one_line(reason))
     chosen = sorted(found, key=id_hash)[:max_videos]
@@ -76,15 +163,42 @@ def absolute(path: str | Path) -> str:
     return text if os.path.realpath(text) == real else real
 
 
-def find_sources(root: str, kind: SourceKind, unreadable: list[str] | None = None) -> list[Source]:
-    """Return the videos below a folder, or the folders of images.
+def find_sources(
+    root: str,
+    kind: SourceKind,
+    unreadable: list[str] | None = None,
+    options: Options = INFERRED,
+) -> list[Source]:
+    """Return the videos of a source.
 
     Folders that cannot be read are left out, and appended to `unreadable` with the reason.
     """
-    found = walk(root, SUFFIXES[kind], unreadable)
-    if kind == "frames":
-        return [frame_folder(root, path, files) for path, files in found]
-    return [video_file(root, file) for _, files in found for file in files]
+    if kind in FORMATS:
+        return list(format_of(kind).find(root, options))
+    sources: list[Source] = []
+    for folder, files in walk(root, (*SUFFIXES[kind], ZIP), unreadable):
+        zips = [file for file in files if file.lower().endswith(ZIP)]
+        files = [file for file in files if file not in zips]
+        if files and kind == "frames":
+            sources += frame_folders(root, folder, files, options)
+        else:
+            sources += (video_file(root, file) for file in files)
+        for file in zips:
+            sources += format_of("zip").parts(root, file, kind, options)
+    return sources
+
+
+def format_of(kind: str) -> ModuleType:
+    """Return the module of a format, loaded when it is used: a stage's code holds no other.
+
+    Its `find` yields the videos of a source, its `opened` gives the frames of one of them.
+    """
+    return import_module(format_module(kind))
+
+
+def format_module(kind: str) -> str:
+    """Return the name of the module that knows a format."""
+    return f"rsvp.data.formats.{kind}"
 
 
 def sources_by_id(sources: Iterable[Source]) -> dict[str, Source]:
@@ -123,10 +237,13 @@ def walk(
 ) -> Iterable[tuple[str, list[str]]]:
     """Yield folders below `root` that hold files with one of the suffixes, with those files' paths.
 
+    `root` may be such a file itself.
     Each real folder comes once, so links in a circle end; a folder that is reached both directly
     and by a link comes by its own path.
     """
     seen: set[tuple[int, int]] = set()
+    if os.path.isfile(root) and root.lower().endswith(suffixes):
+        yield os.path.dirname(root), [root]
 
     def leave_out(error: OSError) -> None:
         gone = isinstance(error, FileNotFoundError)  # just removed
@@ -163,15 +280,77 @@ def is_typescript(path: str) -> bool:
 
 
 def video_file(root: str, path: str) -> Source:
-    """Return the source of one video file."""
-    return Source(plain(os.path.splitext(os.path.relpath(path, root))[0]), path)
+    """Return the source of one video file; the source may be that file itself."""
+    return Source(plain(os.path.splitext(os.path.relpath(path, base_of(root)))[0]), path)
+
+
+def base_of(root: str) -> str:
+    """Return the folder of a source, which may be a file."""
+    return os.path.dirname(root) if os.path.isfile(root) else root
 
 
 def frame_folder(root: str, path: str, files: Sequence[str]) -> Source:
-    """Return the source of one folder of images; the source folder itself goes by its own name."""
+    """Return the source of one folder of images; the source folder itself goes by its own name.
+
+    Folders that are called as the one above them and a number are parts of one video, a group.
+    """
     relative = os.path.relpath(path, root)
     name = os.path.basename(root) if relative == os.curdir else relative
-    return Source(plain(name), path, in_order(files))
+    above, _, own = name.rpartition(os.sep)
+    group = plain(above) if own.startswith(f"{os.path.basename(above)}_") and above else ""
+    return Source(plain(name), path, in_order(files), group=group)
+
+
+def frame_folders(root: str, path: str, files: Sequence[str], options: Options) -> Iterator[Source]:
+    """Yield the source of a folder of images; of each of its runs, where it is split at gaps."""
+    whole = frame_folder(root, path, files)
+    numbers = frame_numbers(whole.files)
+    starts = [0, *gaps_in(numbers)] if options.gaps == "split" else [0]
+    if len(starts) == 1:
+        yield whole
+        return
+    logger.warning("%s: %d gaps, split there", one_line(path), len(starts) - 1)
+    for start, stop in itertools.pairwise([*starts, len(whole.files)]):
+        name = f"{whole.id}@{numbers[start][0]}"
+        yield replace(whole, id=name, files=whole.files[start:stop], group=whole.group or whole.id)
+
+
+def gaps_in(numbers: Sequence[tuple[int | Fraction, ...] | None]) -> list[int]:
+    """Return the places of the images that follow a gap in a regular series of frame numbers.
+
+    Every n-th number is as good as every one, and time stamps come as they come.
+    """
+    if not numbers or None in numbers or len(numbers[0]) > 1 or numbers[-1][0] >= EPOCH:
+        return []
+    steps = [after - before for (before,), (after,) in itertools.pairwise(numbers)]
+    # Time stamps jitter, so half a step more is no gap; neither is what most steps exceed.
+    gaps = [place + 1 for place, step in enumerate(steps) if 2 * step >= 3 * min(steps)]
+    return gaps if 2 * len(gaps) <= len(steps) else []
+
+
+def parts_of_files(
+    root: str, kind: SourceKind, list_parts: Callable[[Source], Iterable[Source]]
+) -> Iterator[Source]:
+    """Yield the videos in each file of a kind; what of a file cannot be listed comes as one.
+
+    list_parts: yields the videos in a file, and may raise Rejected.
+    """
+    for _, files in walk(root, SUFFIXES[kind]):
+        for file in files:
+            whole = replace(video_file(root, file), kind=kind)
+            try:
+                yield from list_parts(whole)
+            except Rejected as reason:
+                yield replace(whole, part=f"{DAMAGED}{reason}")
+
+
+def needed(module: str, path: str) -> ModuleType:
+    """Import a library that only one format needs; UserError says how to get it."""
+    try:
+        return import_module(module)
+    except ImportError:
+        extra = f"pip install 'rsvp[{EXTRAS[module]}]'"
+        raise UserError(f"{path}: reading it needs {module}: {extra}") from None
 
 
 def in_order(files: Sequence[str]) -> tuple[str, ...]:

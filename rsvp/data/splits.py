@@ -53,6 +53,7 @@ class Video:
     fps: float
     regular: bool = True
     timeline: Timeline | None = field(default=None, compare=False, repr=False)
+    side: str = ""  # that the source names
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,19 +70,26 @@ def describe(row: Mapping[str, Any], split: Split) -> Video:
     """Return a row of a frame cache's index as a `Video`, with its class and group.
 
     The class is the name of the video's folder, unless that folder only names the side. The group
-    is what the pattern finds in the video's name; else the video itself. A person is the same one
-    in each class, but UCF-101 counts its groups anew.
+    is what the pattern finds in the video's name; else what the source knows; else the video
+    itself. A person is the same one in each class, but UCF-101 counts its groups anew.
     """
     folders = row["id"].split("/")[:-1]
-    if split.kind == "folders" and folders and folders[0].lower() in SIDE_FOLDERS:
+    side = row.get("side", "") or (folders[0] if folders else "")
+    if split.kind == "folders" and folders and side_of(folders[0]):
         folders = folders[1:]
     class_name = folders[-1] if folders else ""
     found = re.search(split.group_pattern, row["id"].rpartition("/")[2])
     number = found and found.group(1)
     within = class_name if split.group_pattern == UCF_GROUPS else ""
-    group = f"{within}/{number}".lstrip("/") if number is not None else row["id"]
+    group = f"{within}/{number}".lstrip("/") if number is not None else row.get("group", row["id"])
     rhythm = row.get("regular", True), row.get("timeline")
-    return Video(row["id"], class_name, group, row["frames"], row["fps"], *rhythm)
+    return Video(row["id"], class_name, group, row["frames"], row["fps"], *rhythm, side_of(side))
+
+
+def side_of(name: str) -> str:
+    """Return the side that a folder or a column names, sky_train too; "" for none."""
+    name = name.lower()
+    return SIDE_FOLDERS.get(name) or SIDE_FOLDERS.get(name.rpartition("_")[2], "")
 
 
 def join_copies(videos: Sequence[Video], contents: Mapping[str, str]) -> list[Video]:
@@ -122,8 +130,7 @@ def split_videos(videos: Sequence[Video], split: Split) -> list[Segment]:
     if split.kind == "time":
         return [segment for video in videos for segment in cut_in_time(video, split)]
     if split.kind == "groups":
-        sides = hold_out(classes_of(videos), "test", split.test_fraction, split.seed)
-        named = {video.id: sides[video.group] for video in videos}
+        named = group_sides(videos, split)
     elif split.kind == "official":
         named = official_sides(videos, split)
     else:
@@ -135,6 +142,25 @@ def split_videos(videos: Sequence[Video], split: Split) -> list[Segment]:
     add_validation(members, named, split)
     warn_of_leaks(members, named)
     return [Segment(video, named[video.id], 0, video.frames) for video in members]
+
+
+def group_sides(videos: Sequence[Video], split: Split) -> dict[str, str]:
+    """Return sides by group: those that the config names, others by hash."""
+    groups = classes_of(videos)
+    lists = {"test": split.test_groups or [], "validation": split.validation_groups or []}
+    for side, listed in lists.items():
+        if missing := [group for group in listed if group not in groups]:
+            raise UserError(
+                f"split.{side}_groups: no video of {', '.join(missing[:5])}; the groups are"
+                f" {', '.join(sorted(groups)[:5])}, …"
+            )
+    if split.test_groups is None:
+        sides = hold_out(groups, "test", split.test_fraction, split.seed)
+    else:
+        sides = dict.fromkeys(groups, "train")
+    for side, listed in lists.items():
+        sides |= dict.fromkeys(listed, side)
+    return {video.id: sides[video.group] for video in videos}
 
 
 def add_validation(videos: Sequence[Video], named: dict[str, str], split: Split) -> None:
@@ -188,7 +214,10 @@ def official_sides(videos: Sequence[Video], split: Split) -> dict[str, str]:
     folder = Path(split.lists or "").expanduser()
     listed: dict[str, str] = {}
     for side in ("train", "test"):
-        for name in read_list(folder / f"{side}list{split.number:02d}.txt"):
+        names = read_list(folder / f"{side}list{split.number:02d}.txt")
+        if side == "test" and split.every:
+            names = names[: len(names) // split.every * split.every : split.every]
+        for name in names:
             if listed.setdefault(name, side) != side:
                 raise UserError(f"{folder}: '{name}' is in the train and the test list")
     named, known = {}, set()
@@ -223,16 +252,12 @@ def read_list(path: Path) -> list[str]:
 
 
 def folder_sides(videos: Sequence[Video]) -> dict[str, str]:
-    """Return sides by the first folder of the path: train, val or validation, test."""
-    named = {}
-    for video in videos:
-        first, _, rest = video.id.partition("/")
-        if rest and first.lower() in SIDE_FOLDERS:
-            named[video.id] = SIDE_FOLDERS[first.lower()]
+    """Return sides by what the source or the first folder names: train, val or validation, test."""
+    named = {video.id: video.side for video in videos if video.side}
     if not named:
         raise UserError(
-            "split.kind is folders, but no video lies below a folder train, val or test;"
-            " rename the folders or choose another split.kind"
+            "split.kind is folders, but no video lies below a folder train, val or test, and the"
+            " source names no side; rename the folders or choose another split.kind"
         )
     return named
 

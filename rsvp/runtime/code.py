@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CONFIG = "rsvp.config"
 LEFT_OUT = {
     "rsvp",
+    "rsvp.data.formats.detect",  # the kind of a source that it finds is a resolved setting
     "rsvp.runtime",
     "rsvp.runtime.code",
     "rsvp.runtime.errors",

@@ -12,19 +12,29 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import asdict
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rsvp.config.schema import Dataset
+from rsvp.config.schema import Dataset, pick
 from rsvp.config.stages import Settings
 from rsvp.data.decoding import Decoding, ffmpeg_version, filters
+from rsvp.data.formats.detect import detect
 from rsvp.data.frames import KEY
-from rsvp.data.hashing import Content, content_hash, source_state, sources_digest
-from rsvp.data.headers import Rejected
-from rsvp.data.sources import Source, absolute, list_sources, plain, share_of, share_within
+from rsvp.data.hashing import Content, content_hash, hash_file, source_state, sources_digest
+from rsvp.data.sources import (
+    Options,
+    Rejected,
+    Source,
+    absolute,
+    base_of,
+    list_sources,
+    plain,
+    share_of,
+    share_within,
+)
 from rsvp.data.timeline import CHANGES, TIMES, changes, cuts
 from rsvp.runtime.errors import UserError, one_line
 from rsvp.runtime.files import read_json, sha256_of_file, write_json
@@ -62,11 +72,14 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     if planned:
         contents = dict(below(absolute(folder), planned["videos"]))
     else:
-        sources = list_sources(folder, dataset.source, dataset.max_videos)
+        kind = dataset.source or detect(str(folder))[0]
+        options = Options(**pick(dataset, Options._fields))
+        sources = list_sources(folder, kind, dataset.max_videos, options)
         contents = {source: Content("", "") for source in sources
                     if share_of(source.id, dataset.decode_jobs) == arguments.share}  # fmt: skip
     hashes = current_hashes(contents)
-    if planned and planned["digest"] != sources_digest(hashes):
+    digest = sources_digest({source.identity: hashes[source.id] for source in contents})
+    if planned and planned["digest"] != digest:
         raise UserError(f"{folder}: videos changed after this job was planned; run snakemake again")
     version = ffmpeg_version(dataset.ffmpeg)
     shares = divided(contents, dataset.decode_shares)
@@ -90,22 +103,22 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
 
 
 def below(root: str, videos: Iterable[Sequence[Any]]) -> Iterator[tuple[Source, Content]]:
-    """Yield the videos that a plan names by id, path and image files, as seen from their folder.
+    """Yield the videos that a plan names as rows (`Source.row`), as seen from their folder.
 
     With their contents when they were planned.
     """
-    for name, path, files, *content in videos:
-        images = tuple(os.path.join(root, file) for file in files)
-        source = Source(name, os.path.normpath(os.path.join(root, path)), images)
-        yield source, Content(*content)
+    for row in videos:
+        *row, sha256, state = row
+        yield Source.from_row(row, root), Content(sha256, state)
 
 
 def current_hashes(contents: Mapping[Source, Content]) -> dict[str, str]:
     """Return the hashes of videos by id; only those are read that were written to since."""
     hashes = {}
+    read = cache(hash_file)  # many videos may lie in a file
     for source, content in Bar(contents.items(), "hash", unit="video", delay=2, leave=False):
         known = content.state and content.state == source_state(source)
-        hashes[source.id] = content.sha256 if known else content_hash(source)
+        hashes[source.id] = content.sha256 if known else content_hash(source, read)
     return hashes
 
 
@@ -120,7 +133,7 @@ def decode_shares(
     """Decode the shares whose videos changed; return what each holds, in order."""
     target, state = arguments.index.parent, arguments.state
     keys = {
-        stem: key(sources_digest({source.id: hashes[source.id] for source in share}))
+        stem: key(sources_digest({source.identity: hashes[source.id] for source in share}))
         for stem, share in shares.items()
     }
     decoded = kept_shares(target, state, keys)
@@ -200,7 +213,7 @@ def decode_videos(
     parts: PartWriter,
 ) -> None:
     """Append the frames of each video that the note of `parts` does not count yet."""
-    note, root = parts.note, absolute(folder)
+    note, root = parts.note, base_of(absolute(folder))
     with (
         Bar(initial=note["handled"], total=len(share), desc="decode", unit="video") as bar,
         closing(one_ahead(share[note["handled"] :], dataset)) as decodings,
@@ -208,7 +221,7 @@ def decode_videos(
         for decoding in decodings:
             source, start = decoding.source, parts.mark()
             path = plain(os.path.relpath(source.path, root))
-            row = {"id": source.id, "path": path}
+            row = {"id": source.id, "path": path} | source.known
             store = Store(parts)
             try:
                 decoded = decoding.read(store.append)

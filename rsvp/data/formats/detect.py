@@ -1,0 +1,76 @@
+"""The kind of a source, found by looking at it. Loads without torch."""
+
+import os
+import zipfile
+from collections import Counter
+from contextlib import suppress
+
+from rsvp.config.schema import SourceKind
+from rsvp.data.formats import table
+from rsvp.data.formats.lerobot import INFO
+from rsvp.data.sources import IMAGE_SUFFIXES, SUFFIXES, VIDEO_SUFFIXES, ZIP, absolute, walk
+from rsvp.runtime.errors import UserError
+
+# Of equally many, the first one.
+KINDS: tuple[SourceKind, ...] = ("videos", "frames", "arrays", "tar", "tfrecord")
+NAMES = {
+    "videos": "video files", "frames": "folders of images", "arrays": "files of arrays",
+    "tar": "tar files of WebDataset", "tfrecord": "TFRecord files",
+}  # fmt: skip
+
+
+def detect(path: str) -> tuple[SourceKind, str]:
+    """Return the kind of a source, and in words what was found; UserError where nothing was.
+
+    A folder of several kinds has the one with most files, folders of images counting as one.
+    """
+    root = absolute(path)
+    if not os.path.exists(root):
+        raise UserError(f"{root}: no folder; see 'path' of the dataset in the config")
+    if os.path.isfile(os.path.join(root, INFO)):
+        return "lerobot", f"a dataset of LeRobot ({INFO})"
+    if tables := (
+        table.tables(root) if os.path.isdir(root) or root.endswith(table.SUFFIXES) else []
+    ):
+        return "table", f"a table of videos ({os.path.basename(tables[0])})"
+    counts: Counter[str] = Counter()
+    first: dict[str, str] = {}
+    every = tuple(suffix for kind in KINDS for suffix in SUFFIXES[kind])
+    for _, files in walk(root, (*every, ZIP)):
+        for kind in KINDS:
+            own = [file for file in files if file.lower().endswith(SUFFIXES[kind])]
+            if own:
+                counts[kind] += 1 if kind == "frames" else len(own)
+                first.setdefault(kind, own[0])
+        for file in (file for file in files if file.lower().endswith(ZIP)):
+            counts[kind_in_zip(file)] += 1
+    if not counts:
+        looked = ", ".join((*dict.fromkeys(every), ZIP, *table.METADATA))
+        raise UserError(f"{root}: no video in it; looked for {looked}")
+    kind = max(KINDS, key=lambda kind: counts[kind])
+    others = [f"{counts[k]} {NAMES[k]}" for k in KINDS if counts[k] and k != kind]
+    words = f"{counts[kind]} {NAMES[kind]}" + (f", beside {', '.join(others)}" if others else "")
+    if kind == "arrays" and is_hdf5_of_videos(first["arrays"]):
+        return "hdf5", words.replace(NAMES["arrays"], "HDF5 files of videos")
+    return kind, words
+
+
+def kind_in_zip(path: str) -> SourceKind:
+    """Return frames where a zip file holds more images than videos, else videos."""
+    names: list[str] = []
+    with suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+        names = [name.lower() for name in archive.namelist()]
+    images, videos = (sum(n.endswith(s) for n in names) for s in (IMAGE_SUFFIXES, VIDEO_SUFFIXES))
+    return "frames" if images > videos else "videos"
+
+
+def is_hdf5_of_videos(path: str) -> bool:
+    """Check whether a file is of VideoGPT's or MCVD's layout."""
+    if not path.lower().endswith(SUFFIXES["hdf5"]):
+        return False
+    from rsvp.data.formats import hdf5
+    from rsvp.data.sources import Rejected
+
+    with suppress(Rejected), hdf5.opened_file(path) as file:
+        return hdf5.layout(file) is not None
+    return False

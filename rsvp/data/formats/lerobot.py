@@ -1,0 +1,83 @@
+"""Datasets of LeRobot, v2.1 and v3.0: the episodes of one camera. Loads without torch.
+
+meta/info.json says where videos lie (`video_path`). v2.1 has an mp4 of each episode, listed in
+meta/episodes.jsonl; v3.0 has many episodes in an mp4, cut by `from_timestamp` and `to_timestamp` of
+meta/episodes/**/*.parquet (lerobot/datasets/utils.py and lerobot_dataset.py, get_video_file_path).
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from rsvp.data.formats.table import read_rows
+from rsvp.data.sources import Options, Source, Span
+from rsvp.runtime.errors import UserError
+from rsvp.runtime.files import read_json
+
+INFO = "meta/info.json"
+VERSIONS = ("v2.0", "v2.1", "v3.0")
+
+
+def find(root: str, options: Options) -> Iterable[Source]:
+    """Yield the episodes of a dataset's folder, seen by the camera of the options or the only one.
+
+    UserError for another version, another camera, and metadata that is missing or broken.
+    """
+    info = read_json(Path(root, INFO))
+    version = info.get("codebase_version")
+    if version not in VERSIONS:
+        raise UserError(f"{root}/{INFO}: version {version}; known: {', '.join(VERSIONS)}")
+    camera = chosen_camera(root, info, options.camera)
+    sides = {episode: side for side, span in (info.get("splits") or {}).items()
+             for episode in range(*map(int, span.split(":")))}  # fmt: skip
+    try:
+        for row in episodes(root, version):
+            number = int(row["episode_index"])
+            path, span = place(row, version, camera, info)
+            yield Source(
+                f"episode_{number:06d}", os.path.join(root, path), span=span,
+                side=sides.get(number, ""),
+            )  # fmt: skip
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{root}/meta: episodes lack what {version} has: {error}") from None
+
+
+def chosen_camera(root: str, info: dict[str, Any], wanted: str | None) -> str:
+    """Return the key of the camera; UserError where it is none, or there are several."""
+    features = info.get("features") or {}
+    cameras = [key for key, feature in features.items() if feature.get("dtype") == "video"]
+    if wanted is None and len(cameras) == 1:
+        return cameras[0]
+    if wanted in cameras:
+        return wanted
+    named = f"camera: {wanted}: none of" if wanted else "camera: missing; name one of"
+    known = ", ".join(cameras) or "no video at all (frames in parquet are not read)"
+    raise UserError(f"{root}: {named} the cameras, which are {known}")
+
+
+def episodes(root: str, version: str) -> Iterator[dict[str, Any]]:
+    """Yield the rows of the tables of episodes."""
+    if version != "v3.0":
+        yield from read_rows(os.path.join(root, "meta/episodes.jsonl"))
+        return
+    tables = sorted(Path(root, "meta/episodes").rglob("*.parquet"))
+    if not tables:
+        raise UserError(f"{root}: no table in meta/episodes; get the whole dataset")
+    for table in tables:
+        yield from read_rows(str(table))
+
+
+def place(
+    row: dict[str, Any], version: str, camera: str, info: dict[str, Any]
+) -> tuple[str, Span | None]:
+    """Return the file that an episode lies in, below the dataset's folder, and its part of it."""
+    if version != "v3.0":
+        number = int(row["episode_index"])
+        chunk = number // int(info["chunks_size"])
+        names = {"episode_chunk": chunk, "episode_index": number, "video_key": camera}
+        return info["video_path"].format(**names), None
+    of = f"videos/{camera}"
+    names = {key: int(row[f"{of}/{key}"]) for key in ("chunk_index", "file_index")}
+    start, stop = (float(row[f"{of}/{key}"]) for key in ("from_timestamp", "to_timestamp"))
+    return info["video_path"].format(video_key=camera, **names), Span(start, stop, "seconds")

@@ -583,7 +583,7 @@ def test_a_folder_of_several_kinds_has_the_kind_of_most_files(tmp_path, film):
     (tmp_path / "._0.mp4").write_bytes(b"x")
     kind, words = detect(str(tmp_path))
     assert kind == "videos"
-    assert words == "3 video files, beside 1 folders of images, 1 files of arrays"
+    assert words == "video files (3), beside folders of images (1), files of arrays (1)"
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"no video in it; looked for \.avi"):
         detect(str(tmp_path / "empty"))

@@ -48,8 +48,8 @@ def detect(path: str) -> tuple[SourceKind, str]:
         looked = ", ".join((*dict.fromkeys(every), ZIP, *table.METADATA))
         raise UserError(f"{root}: no video in it; looked for {looked}")
     kind = max(KINDS, key=lambda kind: counts[kind])
-    others = [f"{counts[k]} {NAMES[k]}" for k in KINDS if counts[k] and k != kind]
-    words = f"{counts[kind]} {NAMES[kind]}" + (f", beside {', '.join(others)}" if others else "")
+    others = [f"{NAMES[k]} ({counts[k]})" for k in KINDS if counts[k] and k != kind]
+    words = f"{NAMES[kind]} ({counts[kind]})" + (f", beside {', '.join(others)}" if others else "")
     if kind == "arrays" and is_hdf5_of_videos(first["arrays"]):
         return "hdf5", words.replace(NAMES["arrays"], "HDF5 files of videos")
     return kind, words

@@ -220,7 +220,7 @@ def test_planned_videos_are_neither_listed_nor_hashed(tmp_path, videos, monkeypa
     root = shutil.copytree(videos, tmp_path / "videos")
     listed = list_sources(root, "videos")
     hashes = {source.id: content_hash(source) for source in listed}
-    names = [[s.id, os.path.relpath(s.path, root), [], hashes[s.id], source_state(s)]
+    names = [[*s.row(str(root)), hashes[s.id], source_state(s)]
              for s in listed]  # fmt: skip
     planned = tmp_path / "planned.json"
     planned.write_text(json.dumps({"digest": sources_digest(hashes), "videos": names}))
@@ -228,7 +228,7 @@ def test_planned_videos_are_neither_listed_nor_hashed(tmp_path, videos, monkeypa
     read = []
     monkeypatch.setattr(stage, "list_sources", lambda *_: pytest.fail("the folder was listed"))
     monkeypatch.setattr(
-        stage, "content_hash", lambda source: read.append(source.id) or content_hash(source)
+        stage, "content_hash", lambda source, _: read.append(source.id) or content_hash(source)
     )
     values = read_json(settings(tmp_path, root, decode_jobs=1))
     folder = tmp_path / "frames"

@@ -21,7 +21,8 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 from rsvp.data.decoding import Decoding
 from rsvp.data.formats.detect import detect
-from rsvp.data.sources import Options, Rejected, Source, content_hash, list_sources
+from rsvp.data.hashing import content_hash
+from rsvp.data.sources import Options, Rejected, Source, list_sources
 from rsvp.runtime.errors import UserError
 
 SIDE = 32

@@ -93,7 +93,7 @@ def test_scores_are_those_of_scikit_image(folders: Path, capsys) -> None:
     stored = json.loads((folders / "out" / "results.json").read_text())
     assert "100 dB for identical frames" in stored["rows"][0]["protocol"]["psnr"]
     assert {line["row"] for line in stored["results"]} == {"mine", "real.copy-last"}
-    assert stored["comparisons"][0]["verdict"] == "better"
+    assert stored["comparisons"][0]["verdict"] == "better of this training"
 
 
 def test_predictions_may_lack_the_observed_frames(folders: Path) -> None:
@@ -198,7 +198,7 @@ def test_methods_are_compared_with_each_other(folders: Path) -> None:
     difference = first - clip_psnr(folders, "worse/v1.2")
     assert line["value"] == pytest.approx(difference.mean(), abs=1e-4)
     assert line["median"] == pytest.approx(np.median(difference), abs=1e-4)
-    assert (line["verdict"], line["clips"]) == ("better", CLIPS)
+    assert (line["verdict"], line["clips"]) == ("better of this training", CLIPS)
     assert pairs.loc[("a.link", "same")]["value"] == 0
     printed = (folders / "out" / "results.md").read_text()
     assert printed.startswith("# a.link, v1.2, same\n") and "| v1.2 | predictor |" in printed

@@ -1,14 +1,18 @@
-"""Intervals: coverage on simulated groups, pairing, determinism, edge cases."""
+"""Intervals and tests: coverage on simulated groups, pairing, peers, determinism, edge cases."""
 
 import tracemalloc
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from rsvp.metrics import intervals
 from rsvp.metrics.intervals import (
+    effective_number,
     group_interval,
-    mean_over_seeds,
+    holm,
+    method_interval,
+    p_value,
     paired_interval,
     resampled_ratios,
     verdict,
@@ -88,10 +92,54 @@ def test_lengths_must_agree() -> None:
         group_interval([1.0, 2.0], ["a"])
 
 
-def test_mean_over_seeds() -> None:
-    assert mean_over_seeds([1.0, 2.0, 3.0]) == (2.0, 1.0)
-    mean, deviation = mean_over_seeds([4.0])
-    assert mean == 4 and np.isnan(deviation)
+def test_a_method_has_the_interval_of_its_clips_or_of_its_seeds_where_the_other_is_none() -> None:
+    assert method_interval(2.0, 1.5, 3.0, [2.0, 2.0, 2.0]) == (1.5, 3.0)
+    seeds = [1.0, 2.0, 4.5]
+    expected = stats.t.interval(0.95, 2, np.mean(seeds), stats.sem(seeds))
+    assert method_interval(2.5, 2.5, 2.5, seeds) == pytest.approx(expected)
+
+
+def test_the_reaches_of_clips_and_seeds_add_up_as_squares() -> None:
+    reach = stats.t.interval(0.95, 2, 0, stats.sem([1.0, 2.0, 3.0]))[1]
+    low, high = method_interval(2.0, 1.0, 5.0, [1.0, 2.0, 3.0])
+    assert (2 - low) ** 2 == pytest.approx(1 + reach**2)
+    assert (high - 2) ** 2 == pytest.approx(9 + reach**2)
+
+
+def test_p_is_that_of_the_t_test() -> None:
+    values = np.random.RandomState(0).randn(9) + 0.5
+    mean, error = values.mean(), stats.sem(values)
+    reach = stats.t.interval(0.95, 8, 0, error)[1]
+    expected = stats.ttest_1samp(values, 0).pvalue
+    assert p_value(mean, reach, 8) == pytest.approx(expected)
+    assert p_value(-mean, reach, 8) == pytest.approx(expected)
+    assert p_value(mean, 0.0, 20, values) == pytest.approx(expected)
+    assert p_value(0.0, reach, 8) == 1 and p_value(1e9, reach, 8) < 1e-11
+
+
+def test_groups_of_one_size_count_each_and_others_less() -> None:
+    assert effective_number(np.full(7, 3)) == pytest.approx(7)
+    assert effective_number(np.array([5, 1e-9, 1e-9])) == pytest.approx(1)
+    assert 1 < effective_number(np.array([5, 1, 1])) < 3
+
+
+def test_p_is_below_a_twentieth_where_the_interval_excludes_zero() -> None:
+    random, sides = np.random.RandomState(0), set()
+    for _ in range(200):
+        seeds, reach = 1 + 0.5 * random.randn(3), abs(random.randn())
+        value = float(seeds.mean())
+        low, high = method_interval(value, value - reach, value + reach, seeds)
+        excluded = low > 0 or high < 0
+        assert (p_value(value, reach, 12, seeds) < 0.05) == excluded
+        sides.add(excluded)
+    assert sides == {True, False}
+
+
+def test_holm_gives_published_values() -> None:
+    """The example of Wikipedia's page on the method, and that of R's p.adjust by hand."""
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.5, 0.001, 0.6]) == pytest.approx([1.0, 0.003, 1.0])
+    assert holm([]) == []
 
 
 def test_verdict_needs_the_whole_interval():

@@ -117,7 +117,7 @@ def test_predictors_are_compared_with_rows_of_their_context(page):
         "squares.copy-last_back"
     }
     assert others["ends"] == {f"squares.{name}_ends" for name in BETWEEN_BASELINES}
-    assert set(table.query("predictor == 'ends'")["verdict"]) == {"better"}
+    assert set(table.query("predictor == 'ends'")["verdict"]) == {"better of this training"}
 
 
 def test_the_page_has_a_section_of_contexts(page):

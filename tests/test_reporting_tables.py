@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from safetensors.numpy import save_file
+from scipy import stats
 
 from rsvp.config.schema import PROTOCOLS, Protocol
 from rsvp.metrics.scoring import ENSEMBLE_SCORES
@@ -183,10 +184,10 @@ def test_comparisons_are_paired_and_mark_the_best_baseline(tables):
     still = table.loc[("d.still", "psnr", "single")]
     assert still["value"] == pytest.approx(((24 - 19) + (19 - 18)) / 2)
     assert (still["low"], still["high"]) == (pytest.approx(1), pytest.approx(5))
-    assert still["verdict"] == "better" and still["best_baseline"]
+    assert still["verdict"] == "better of this training" and still["best_baseline"]
     assert (still["clips_better"], still["median"]) == (2, pytest.approx(3))
     assert not table.loc[("d.worse", "psnr", "single"), "best_baseline"]
-    assert table.loc[("d.still", "mse", "single"), "verdict"] == "better", "less is better"
+    assert table.loc[("d.still", "mse", "single"), "verdict"] == "better of this training"
     assert table.loc[("d.still", "lpips", "single"), "verdict"] == "not computed"
     # The mean of both trajectories against the one of the baseline.
     mean = table.loc[("d.still", "psnr", "mean")]
@@ -230,6 +231,83 @@ def test_seeds_give_a_mean_and_a_deviation(tmp_path):
     assert estimate.value == pytest.approx(22.5) and estimate.seeds == 2
     assert estimate.seed_std == pytest.approx(np.sqrt(2))
     assert estimate.clips == 2, "two seeds of one clip are one clip"
+
+
+def of_seeds(folder: Path, shifts: list[float], row: str = "p") -> list[Path]:
+    """Evaluations of one predictor, whose PSNR is moved by so much under each seed."""
+    return [
+        evaluation(folder, row, "predictor", seed=seed, psnr={
+            key: [value + shift for value in values] for key, values in SAMPLED.items()
+        })
+        for seed, shift in enumerate(shifts)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("shifts", "verdict"),
+    [
+        ([0.0], "better of this training"),
+        ([0.0, 2.0], "better of these 2 trainings"),
+        ([0.0, 0.1, -0.1], "better"),
+        ([-3.0, 0.0, 3.0], "no difference found"),
+    ],
+)
+def test_better_holds_of_the_method_from_three_seeds_on(tmp_path, shifts, verdict):
+    paths = [evaluation(tmp_path, "d.still", "baseline", STILL), *of_seeds(tmp_path, shifts)]
+    tables = make_tables(read_rows(paths, ["p"]), RESAMPLES, CHOSEN)
+    line = comparisons(tables).frame.query("metric == 'psnr' and sampling == 'single'").iloc[0]
+    assert line["verdict"] == verdict and line["value"] == pytest.approx(3 + np.mean(shifts))
+    method = len(shifts) >= 3
+    assert line["interval_of"] == ("the method" if method else "these weights")
+    # Over clips alone it reaches 2 to both sides: the two groups differ by 1 and 5.
+    trainings = stats.t.interval(0.95, 2, 0, stats.sem(shifts))[1] if method else 0.0
+    assert line["high"] - line["value"] == pytest.approx(np.hypot(2, trainings))
+    found = results(tables).frame.query("metric == 'psnr' and sampling == 'single'")
+    assert found.set_index("row")["interval_of"].to_dict() == {
+        "p": line["interval_of"], "d.still": "the method"
+    }  # fmt: skip
+    held = "of the method, whose clips and trainings (≥ 3 seeds)" if method else "of these weights"
+    assert f"Brackets: 95 % intervals {held}" in comparisons(tables).tables[0].caption
+
+
+def test_trainings_of_one_seed_are_a_pair(tmp_path):
+    """Two rows whose seeds move them alike, as those that share an autoencoder."""
+    shifts = [-3.0, 0.0, 3.0]
+    paths = of_seeds(tmp_path, shifts) + of_seeds(tmp_path, [s - 1 for s in shifts], "q")
+    tables = make_tables(read_rows(paths, ["p", "q"]), RESAMPLES, CHOSEN)
+    difference = tables.difference(*tables.rows, tables.quantity(PSNR))
+    assert difference.value == pytest.approx(1) and difference.seed_std == pytest.approx(0)
+
+
+def test_what_stays_after_holms_correction_is_marked(tmp_path):
+    random = np.random.default_rng(0)
+    clips = [(f"c{i}", f"g{i}", 0) for i in range(12)]
+    base = 20 + random.normal(size=12)
+
+    def shifted(shift: float) -> dict:
+        noise = random.normal(size=12)
+        return {clip: [value + shift + draw] * 2
+                for clip, value, draw in zip(clips, base, noise, strict=True)}  # fmt: skip
+
+    paths = [evaluation(tmp_path, "p", "predictor", shifted(0))]
+    paths += [
+        evaluation(tmp_path, f"d.{name}", "baseline", shifted(-shift))
+        for name, shift in {"far": 9, "near": 1.75, "same": 0}.items()
+    ]
+    protocols = {"prediction": PROTOCOLS["prediction"]}
+    tables = make_tables(read_rows(paths, ["p"]), RESAMPLES, protocols)
+    table, (printed,) = comparisons(tables).frame, comparisons(tables).tables
+    known = table[table["p_holm"].notna()]
+    assert len(known) == 6 and known["p_holm"].min() == pytest.approx(6 * known["p"].min())
+    stay, decided = (known["p_holm"] < 0.05).sum(), known["verdict"].str.startswith("better").sum()
+    assert 0 < stay < decided, "one is found, and does not stay"
+    marks = [bool(cell.mark) for line in printed.lines for cell in line[1:]]
+    assert sum(marks) == stay
+    assert printed.notes == [
+        f"Of these 6 comparisons, chance alone would make 0.15 look better, and as many worse, if "
+        f"no methods differed. {decided} look better or worse; {stay} of them, marked †, stay "
+        f"after Holm's correction for all 6."
+    ]
 
 
 def test_what_is_missing_says_why(tables):
@@ -355,7 +433,7 @@ def test_distances_are_compared_on_the_same_clips(tmp_path):
     table = comparisons(tables).frame.query("metric == 'motion_frechet' and predictor == 'p'")
     line = table.iloc[0]
     assert line["value"] == pytest.approx(mine.value - theirs.value)
-    assert line["verdict"] == "better"
+    assert line["verdict"] == "better of this training"
     assert mine.high > theirs.low, "the two intervals overlap; the paired one excludes 0"
 
 
@@ -641,7 +719,8 @@ p,predictor,0,psnr,best,2,dB,higher,23.0,20.0,26.0,2,2,1
 """
 CAPTION = (
     "prediction: d test split, 2 clips spread evenly, 4 observed + 2 predicted frames, 64 px, "
-    "future frames only, K = 2. 2 clips in 2 groups, 1 seed. Brackets: 95 % intervals. "
+    "future frames only, K = 2. 2 clips in 2 groups, 1 seed. Brackets: 95 % intervals "
+    "of these weights, whose clips alone are drawn anew. "
 )
 
 
@@ -655,5 +734,6 @@ def test_printed_tables_are_word_for_word_as_they_were(tables):
     better = "Bold: better, as the interval excludes 0."
     start = f"p minus each other row, on the same clips. {CAPTION}"
     assert compared.tables[0].caption == start + better
-    csv = found.frame.head(3).drop(columns=["protocol", "seed_std", "note"]).to_csv(index=False)
+    left_out = ["protocol", "seed_std", "note", "interval_of"]
+    csv = found.frame.head(3).drop(columns=left_out).to_csv(index=False)
     assert csv == NUMBERS

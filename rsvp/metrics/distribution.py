@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
+from rsvp.metrics.intervals import effective_number
 from rsvp.runtime.errors import UserError
 
 COMPARABLE_CLIPS = 256  # an FVD on fewer clips is not comparable with published ones
@@ -45,6 +46,11 @@ class Replicates:
     def __sub__(self, other: "Replicates") -> "Replicates":
         """The difference of two statistics of the same clips, block by block."""
         return combined([self, other], lambda parts: parts[0] - parts[1])
+
+    @property
+    def effective(self) -> float:
+        """The smaller number of blocks of a side, as `effective_number` counts them."""
+        return min(effective_number(side.sizes) for side in self.sides)
 
     def interval(self) -> JackknifeInterval:
         """Return the 95 % interval around the value.

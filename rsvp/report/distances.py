@@ -1,7 +1,7 @@
 """Distances between a row's videos and the real ones, from the features that evaluate kept."""
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,9 +15,15 @@ from rsvp.metrics import distribution, manifold
 from rsvp.metrics.distribution import COMPARABLE_CLIPS
 from rsvp.metrics.features import MOTION as MOTION_FEATURES
 from rsvp.metrics.features import feature_name, missing_features
-from rsvp.metrics.intervals import mean_over_seeds
 from rsvp.metrics.motion import MINIMUM_FRAMES, motion_distance, standardised
-from rsvp.report.estimates import NAN, NO_SPREAD, ONE_GROUP, Estimate, missing
+from rsvp.report.estimates import (
+    NAN,
+    NO_SPREAD,
+    ONE_GROUP,
+    Estimate,
+    missing,
+    of_trainings,
+)
 from rsvp.report.measures import DISTANCES, FVD, FVD_CONTEXT, KVD, MOTION, NEIGHBOURS, Measure
 from rsvp.report.rows import FIRST_FRAMES, ResultRow, Run, too_few_clips
 from rsvp.runtime.errors import UserError
@@ -92,7 +98,9 @@ def row_distances(
             sets = [select(measure, protocol, features) for features in kept]
             key = (measure.key, *(item if isinstance(item, str) else id(item) for item in sets))
             if key not in known:
-                known[key] = over_seeds(measure, [run_distance(measure, item) for item in sets])
+                by_seed = {run.index["seed"]: run_distance(measure, item)
+                           for run, item in zip(row.runs, sets, strict=True)}  # fmt: skip
+                known[key] = over_seeds(measure, by_seed, row.trained)
             found[measure, name] = known[key]
     return found
 
@@ -168,7 +176,7 @@ def run_distance(measure: Measure, sets: Sets | str) -> Estimate:
     return Estimate(
         interval.value, interval.low, interval.high, clips, len(np.unique(sets.predicted_groups)),
         seeds=1, note="; ".join(notes), replicates=found if blocks is groups else None,
-    ).within(measure.possible)  # fmt: skip
+    )  # fmt: skip
 
 
 def few_clips(measure: Measure, clips: int) -> str:
@@ -207,19 +215,24 @@ def statistic_of(measure: Measure, sets: Sets) -> Callable[[np.ndarray, np.ndarr
     return lambda keep, real: distance(sets.predicted[keep], sets.real[real])
 
 
-def over_seeds(measure: Measure, distances: list[Estimate]) -> Estimate:
-    """The mean over seeds; its interval is of the mean, all seeds losing the same group at once."""
-    known = [item for item in distances if item.known]
-    if len(known) < 2:
-        return known[0] if known else distances[0]
-    value, deviation = mean_over_seeds([item.value for item in known])
-    merged = replace(known[0], value=value, low=NAN, high=NAN, seeds=len(known),
-                     seed_std=deviation, replicates=None)  # fmt: skip
-    if any(item.replicates is None for item in known):
-        return merged
-    mean = distribution.mean_replicates([item.replicates for item in known])
-    low, high = mean.interval().low, mean.interval().high
-    return replace(merged, low=low, high=high, replicates=mean).within(measure.possible)
+def over_seeds(measure: Measure, by_seed: Mapping[Hashable, Estimate], trained: bool) -> Estimate:
+    """The mean over seeds. Over clips, all seeds lose the same group at once.
+
+    trained: seeds are those of trainings.
+    """
+    known = {seed: item for seed, item in by_seed.items() if item.known}
+    if not known:
+        return next(iter(by_seed.values()))
+    first, *others = known.values()
+    if others:
+        value = float(np.mean([item.value for item in known.values()]))
+        first = replace(first, value=value, low=NAN, high=NAN, replicates=None)
+        if all(item.replicates is not None for item in known.values()):
+            mean = distribution.mean_replicates([item.replicates for item in known.values()])
+            interval = mean.interval()
+            first = replace(first, low=interval.low, high=interval.high, replicates=mean)
+    values = {seed: item.value for seed, item in known.items()} if trained else None
+    return of_trainings(first, values).within(measure.possible)
 
 
 def row_curves(

@@ -1,7 +1,7 @@
 """Numbers with their intervals: means over clips from the score tables, and differences."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -9,7 +9,14 @@ import numpy as np
 import pandas as pd
 
 from rsvp.metrics.distribution import Replicates
-from rsvp.metrics.intervals import group_interval, ratio_interval
+from rsvp.metrics.intervals import (
+    SEEDS,
+    Interval,
+    group_interval,
+    method_interval,
+    p_value,
+    ratio_interval,
+)
 from rsvp.report.measures import ENSEMBLE, OBJECT_PSNR, OF_LPIPS, SAMPLINGS, SPREAD_SKILL, Measure
 from rsvp.report.rows import ResultRow
 
@@ -25,7 +32,7 @@ class Estimate:
     """A number with what it depends on; `value` is NaN where `note` says why there is none."""
 
     value: float = NAN
-    low: float = NAN  # 95 % interval
+    low: float = NAN  # 95 % interval; `interval_of` says of what it holds
     high: float = NAN
     clips: int = 0
     groups: int = 0
@@ -35,6 +42,9 @@ class Estimate:
     # Differences between two rows are taken of these: one value per clip, or the jackknife.
     clip_values: pd.Series | None = field(default=None, repr=False, compare=False)
     replicates: Replicates | None = field(default=None, repr=False, compare=False)
+    # The value of each training by seed; None where nothing is trained.
+    by_seed: Mapping[Hashable, float] | None = field(default_factory=dict, compare=False)
+    p: float = NAN  # of a difference, against a true one of 0
 
     @property
     def known(self) -> bool:
@@ -47,9 +57,22 @@ class Estimate:
         return not (math.isnan(self.low) or math.isnan(self.high))
 
     @property
+    def of_method(self) -> bool:
+        """True where the interval holds of the method, and not of these weights alone."""
+        return self.by_seed is None or len(self.by_seed) >= SEEDS
+
+    @property
+    def interval_of(self) -> str:
+        """Of what the interval holds; empty where there is none."""
+        if not self.has_interval:
+            return ""
+        return "the method" if self.of_method else "these weights"
+
+    @property
     def columns(self) -> dict[str, Any]:
         """The part of it that tables hold."""
-        return {column.name: getattr(self, column.name) for column in fields(self)[:8]}
+        kept = {column.name: getattr(self, column.name) for column in fields(self)[:8]}
+        return kept | {"interval_of": self.interval_of}
 
     def within(self, possible: tuple[float, float]) -> "Estimate":
         """The same with its interval cut to the values that are possible."""
@@ -108,7 +131,7 @@ def clip_estimate(row: ResultRow, measure: Measure, sampling: str, resamples: in
         return spread_skill(row, resamples)
     values = {run.index["seed"]: clip_values(run.scores, measure, sampling) for run in row.runs}
     reason = missing_reason(row, measure, sampling)
-    return estimate_mean(pd.DataFrame(values), clip_groups(row), resamples, reason)
+    return estimate_mean(pd.DataFrame(values), clip_groups(row), resamples, reason, row.trained)
 
 
 def frame_estimates(
@@ -121,7 +144,7 @@ def frame_estimates(
     by_seed = {run.index["seed"]: frame_values(run.scores, measure, sampling) for run in row.runs}
     groups, reason = clip_groups(row), "no clip has a value at this frame"
     tables = (pd.DataFrame({seed: t[frame] for seed, t in by_seed.items()}) for frame in frames)
-    return [estimate_mean(values, groups, resamples, reason) for values in tables]
+    return [estimate_mean(values, groups, resamples, reason, row.trained) for values in tables]
 
 
 def missing_reason(row: ResultRow, measure: Measure, sampling: str) -> str:
@@ -136,28 +159,42 @@ def missing_reason(row: ResultRow, measure: Measure, sampling: str) -> str:
 
 
 def estimate_mean(
-    values: pd.DataFrame, groups: pd.Series, resamples: int, reason: str = ""
+    values: pd.DataFrame, groups: pd.Series, resamples: int, reason: str = "", trained: bool = True
 ) -> Estimate:
     """Mean of (clips, seeds) values: over seeds within a clip, then over clips.
 
-    reason: why there is none, where no clip has a value.
+    reason: why there is none, where no clip has a value. trained: seeds are those of trainings.
     """
     per_clip = values.mean(axis=1).dropna()
     if per_clip.empty:
         return missing(reason)
     of_clip = groups.reindex(per_clip.index)
     interval = group_interval(per_clip.to_numpy(), of_clip.to_numpy(), resamples)
-    return replace(with_seeds(interval, list(values.mean())), clip_values=per_clip)
+    by_seed = values.mean().to_dict() if trained else None
+    return replace(of_trainings(bootstrapped(interval), by_seed), clip_values=per_clip)
 
 
-def with_seeds(interval: Any, by_seed: Sequence[float]) -> Estimate:
-    """A bootstrap interval as an estimate, with the deviation of its values over seeds."""
+def bootstrapped(interval: Interval) -> Estimate:
+    """An interval over clips as an estimate."""
     note = NO_SPREAD if interval.groups > 1 else ONE_GROUP
     return Estimate(
-        interval.mean, interval.low, interval.high, interval.clips, interval.groups, len(by_seed),
-        pd.Series(by_seed).std(),
-        note if math.isnan(interval.low) else "",
+        interval.mean, interval.low, interval.high, interval.clips, interval.groups,
+        note=note if math.isnan(interval.low) else "",
     )  # fmt: skip
+
+
+def of_trainings(found: Estimate, by_seed: Mapping[Hashable, float] | None) -> Estimate:
+    """The same with its deviation over seeds; of three or more it has the interval of the method.
+
+    found: with its interval over clips. by_seed: as in an estimate.
+    """
+    values = list(by_seed.values()) if by_seed else []
+    deviation = pd.Series(values, dtype=float).std()
+    found = replace(found, by_seed=by_seed, seeds=len(values) or 1, seed_std=deviation)
+    if len(values) < SEEDS or not found.has_interval:
+        return found
+    low, high = method_interval(found.value, found.low, found.high, values)
+    return replace(found, low=low, high=high)
 
 
 def spread_skill(row: ResultRow, resamples: int, frame: int | None = None) -> Estimate:
@@ -183,10 +220,12 @@ def spread_skill(row: ResultRow, resamples: int, frame: int | None = None) -> Es
     if count < 2 or spread.isna().all():
         return missing(missing_reason(row, SPREAD_SKILL, "all"))
     interval = ratio_interval(spread.to_numpy(), error.to_numpy(), groups.to_numpy(), resamples)
-    by_seed = [math.sqrt(s.mean() / e.mean()) for s, e in zip(spreads, errors, strict=True)]
-    found = with_seeds(interval, by_seed)
-    value, low, high = np.sqrt([found.value, found.low, found.high]).tolist()
-    return replace(found, value=value, low=low, high=high)
+    value, low, high = np.sqrt([interval.mean, interval.low, interval.high]).tolist()
+    by_seed = {
+        run.index["seed"]: math.sqrt(spread.mean() / error.mean())
+        for run, spread, error in zip(row.runs, spreads, errors, strict=True)
+    }
+    return of_trainings(replace(bootstrapped(interval), value=value, low=low, high=high), by_seed)
 
 
 def difference(
@@ -201,10 +240,43 @@ def difference(
             return Estimate(note=side.note)
     if groups is not None:
         clips = (first.clip_values - other.clip_values).dropna()
-        return replace(estimate_mean(clips.to_frame(), groups, resamples), seeds=first.seeds)
-    value = first.value - other.value
-    plain = replace(first, value=value, low=NAN, high=NAN, seed_std=NAN, replicates=None)
+        interval = group_interval(clips, groups.reindex(clips.index), resamples)
+        found = replace(bootstrapped(interval), clip_values=clips)
+        effective = interval.effective
+    else:
+        found, effective = distance_difference(first, other)
+    merged = of_trainings(found, seed_differences(first, other))
+    if not found.has_interval:
+        return merged
+    reach = max(found.value - found.low, found.high - found.value)
+    seeds = list(merged.by_seed.values()) if merged.by_seed and merged.of_method else None
+    return replace(merged, p=p_value(found.value, reach, effective - 1, seeds))
+
+
+def distance_difference(first: Estimate, other: Estimate) -> tuple[Estimate, float]:
+    """The difference of two distances with its jackknife interval, and its effective blocks."""
+    found = Estimate(first.value - other.value, clips=first.clips, groups=first.groups,
+                     note=first.note)  # fmt: skip
     if first.replicates is None or other.replicates is None:
-        return plain
-    interval = (first.replicates - other.replicates).interval()
-    return replace(plain, low=interval.low, high=interval.high)
+        return found, 0.0
+    replicates = first.replicates - other.replicates
+    interval = replicates.interval()
+    return replace(found, low=interval.low, high=interval.high), replicates.effective
+
+
+def seed_differences(first: Estimate, other: Estimate) -> dict[Hashable, float] | None:
+    """By seed, the difference of two rows whose trainings of one seed are a pair.
+
+    They may share an autoencoder, or all of a training. One side where nothing is trained stands
+    beside each training of the other.
+    """
+    if first.by_seed is None or other.by_seed is None:
+        trained, sign = (other, -1.0) if first.by_seed is None else (first, 1.0)
+        fixed = first.value if first.by_seed is None else other.value
+        if trained.by_seed is None:
+            return None
+        return {seed: sign * (value - fixed) for seed, value in trained.by_seed.items()}
+    return {
+        seed: value - other.by_seed[seed]
+        for seed, value in first.by_seed.items() if seed in other.by_seed
+    }  # fmt: skip

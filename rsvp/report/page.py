@@ -34,7 +34,15 @@ from rsvp.report.records import (
 )
 from rsvp.report.results import curves_basis, details, headline, sampled
 from rsvp.report.rows import ResultRow
-from rsvp.report.tables import Comparison, Tables, basis, protocol_text, sample_text, scored_cells
+from rsvp.report.tables import (
+    Comparison,
+    Tables,
+    basis,
+    intervals_text,
+    protocol_text,
+    sample_text,
+    scored_cells,
+)
 from rsvp.report.verdict import Verdict
 
 CURVES = {  # columns of histories
@@ -110,6 +118,7 @@ def render(report: PageContent) -> str:
         several_seeds=any(len(row.runs) > 1 for row in tables.rows),
         curve_names=curve_names(report.histories),
         sample=sample_text(tables),
+        intervals=intervals_text(tables),
         protocol_texts=[(name, protocol_text(name, tables)) for name in tables.protocols],
         protocols=distinct((json_text(row.index["protocol"]), row.label) for row in rows),
         samplers=[(row.label, text) for row in rows if row.kind == "predictor"
@@ -222,8 +231,9 @@ def difference_text(item: Comparison) -> str:
     text = f"{mine} is {amount} {side} the best baseline, {other}"
     if item.estimate.has_interval:
         text += f" (difference {number(measure, item.estimate, sign=True).span}{unit})"
-    if item.verdict == "no difference found":
-        text += "; the interval holds 0, so the choice of clips alone could explain it"
+    if item.side == "no difference found":
+        chosen = "clips and trainings" if item.estimate.of_method else "clips alone"
+        text += f"; the interval holds 0, so the choice of {chosen} could explain it"
     if item.clips_better is not None:
         text += f"; better on {item.clips_better} of {item.estimate.clips} clips, median "
         text += f"{measure.text(item.median, sign=True)}{unit}"

@@ -28,7 +28,7 @@ LATEX = {
     "_": r"\_", "%": r"\%", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     "<": r"\textless{}", ">": r"\textgreater{}", '"': "''",
     "↑": r"$\uparrow$", "↓": r"$\downarrow$", "→": r"$\rightarrow$", "±": r"$\pm$",
-    "×": r"$\times$", "²": r"$^2$", MINUS: "$-$", UNKNOWN: "--",
+    "†": r"$^\dagger$", "×": r"$\times$", "²": r"$^2$", MINUS: "$-$", UNKNOWN: "--",
     "\N{NO-BREAK SPACE}": "~", "\N{NARROW NO-BREAK SPACE}": r"\,", "\N{THIN SPACE}": r"\,",
     "\n": " ",
 }  # fmt: skip
@@ -51,12 +51,14 @@ class Cell:
     note: str = ""
     label: str = ""  # the page says it in place of the value
     verdict: str = ""  # of a comparison
+    scope: str = ""  # of a verdict: of which trainings alone it holds
+    mark: str = ""  # stands at the number
     hardest: bool = False  # a comparison with the best baseline
 
     @property
     def text(self) -> str:
-        """The value with its deviation."""
-        return f"{self.value} ± {self.deviation}" if self.deviation else self.value
+        """The value with its deviation and its mark."""
+        return self.value + (f" ± {self.deviation}" if self.deviation else "") + self.mark
 
     @property
     def interval(self) -> str:

@@ -1,6 +1,6 @@
 """The results as tables: the headline, what stands below it, comparisons, horizon and curves."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,23 +9,26 @@ import pandas as pd
 
 from rsvp.config.schema import FETCH
 from rsvp.metrics.distribution import COMPARABLE_CLIPS
+from rsvp.metrics.intervals import TAIL, holm
 from rsvp.report.distances import few_clips
 from rsvp.report.estimates import NAN, ONE_TRAJECTORY, UNKNOWN_OUTLINES, Estimate
 from rsvp.report.measures import ENSEMBLE, FVD, MEASURES, MOTION, PAIRED
 from rsvp.report.printing import UNKNOWN, Cell, Column, Table, TableFile, frame_of, number, text
 from rsvp.report.rows import ResultRow
 from rsvp.report.tables import (
+    Pair,
     Quantity,
     Tables,
     basis,
+    intervals_text,
     measured_by,
     protocol_text,
     protocol_texts,
     sample_text,
 )
 
+HOLM = "†"  # marks what stays after Holm's correction
 HORIZON_FRAMES = 6  # columns of the table over the horizon, at most; the CSV has all
-NO_INTERVALS = "Brackets: 95 % intervals."
 
 
 def headline(tables: Tables) -> list[Quantity]:
@@ -107,8 +110,8 @@ def result_table(tables: Tables, name: str, title: str, keys: list[Quantity]) ->
     lines = [[text(row.name, row.label), text(row.kind), *line] for row, line in cells.items()]
     protocols = protocol_texts(tables, keys)
     caption = (
-        f"{title}. {'; '.join(protocols)}. {sample_text(tables)} {NO_INTERVALS} "
-        "Bold: the best predictor or baseline of a column."
+        f"{title}. {'; '.join(protocols)}. {sample_text(tables)} "
+        f"{intervals_text(tables)} Bold: the best predictor or baseline of a column."
     ) if keys else f"{title}. No row has a number under {', '.join(tables.protocols)}."  # fmt: skip
     heads = [column(tables, key, protocol=len(protocols) > 1) for key in keys]
     starts = [i for i in range(1, len(lines)) if lines[i][1] != lines[i - 1][1]]
@@ -155,7 +158,11 @@ def line(
 
 
 def comparisons(tables: Tables) -> TableFile:
-    """Each predictor minus every other row; people get a table of each predictor's headline."""
+    """Each predictor minus every other row; people get a table of each predictor's headline.
+
+    `p` is of a true difference of 0, `p_holm` corrected for all comparisons that people get.
+    """
+    corrected = holm_corrected(tables)
     frame = [
         {
             "protocol": protocol_text(item.quantity.protocol, tables, [item.quantity.measure]),
@@ -165,35 +172,64 @@ def comparisons(tables: Tables) -> TableFile:
             "best_baseline": item.best_baseline, "unit": item.quantity.measure.unit,
             "better": item.quantity.measure.better, **item.estimate.columns,
             "clips_better": item.clips_better, "median": item.median,
-            "verdict": item.verdict,
+            "p": item.estimate.p, "p_holm": corrected.get(item.pair, NAN), "verdict": item.verdict,
         }
         for item in tables.comparisons
     ]  # fmt: skip
     predictors = dict.fromkeys(item.predictor for item in tables.comparisons)
     return TableFile("comparisons", frame_of(frame, ["predictor", "other", "metric", "value"]),
-                     [compared(tables, row) for row in predictors if headline(tables)])  # fmt: skip
+                     [compared(tables, row, corrected) for row in predictors
+                      if headline(tables)])  # fmt: skip
 
 
-def compared(tables: Tables, first: ResultRow) -> Table:
-    """A predictor minus each other row, under the measures of the headline."""
+def holm_corrected(tables: Tables) -> dict[Pair, float]:
+    """The p of the headline's comparisons that have an interval, after Holm's correction."""
+    keys = set(headline(tables))
+    found = {
+        item.pair: item.estimate.p for item in tables.comparisons
+        if item.quantity in keys and item.estimate.has_interval
+    }  # fmt: skip
+    return dict(zip(found, holm(list(found.values())), strict=True))
+
+
+def chance_text(tables: Tables, corrected: Mapping[Pair, float]) -> str:
+    """The number of comparisons that chance alone would decide, and of those that stay."""
+    decided = {item.pair for item in tables.comparisons if item.decided} & corrected.keys()
+    stay = sum(p < 2 * TAIL for p in corrected.values())
+    return (
+        f"Of these {len(corrected)} comparisons, chance alone would make "
+        f"{TAIL * len(corrected):.2g} look better, and as many worse, if no methods differed. "
+        f"{len(decided)} look better or worse; {stay} of them, marked {HOLM}, stay after Holm's "
+        f"correction for all {len(corrected)}."
+    )
+
+
+def compared(tables: Tables, first: ResultRow, corrected: Mapping[Pair, float]) -> Table:
+    """A predictor minus each other row, under the measures of the headline.
+
+    corrected: `holm_corrected`.
+    """
     shown = headline(tables)
     keys = [key for key in shown if key.measure.ranked]
     lines: dict[ResultRow, dict[Quantity, Cell]] = {}
     for item in tables.comparisons:
         if item.predictor is first:
             lines.setdefault(item.other, {})[item.quantity] = number(
-                item.quantity.measure, item.estimate, sign=True, best=item.verdict == "better",
-                verdict=item.verdict, hardest=item.best_baseline,
+                item.quantity.measure, item.estimate, sign=True, best=item.side == "better",
+                verdict=item.side, scope=item.scope if item.decided else "",
+                hardest=item.best_baseline,
+                mark=HOLM if corrected.get(item.pair, 1.0) < 2 * TAIL else "",
             )  # fmt: skip
     caption = (
         f"{first.name} minus each other row, on the same clips. {basis(tables, shown)} "
-        f"{NO_INTERVALS} Bold: better, as the interval excludes 0."
+        f"{intervals_text(tables)} Bold: better, as the interval excludes 0."
     )
     return Table(
         f"comparisons-{first.name}", caption,
         [Column(f"{first.name} against"), *(column(tables, key) for key in keys)],
         [[text(other.name, other.label, other.kind), *map(cells.get, keys)]
          for other, cells in lines.items()],
+        [chance_text(tables, corrected)] if corrected else [],
         title=first.label, basis=basis(tables, shown), context=first.context,
     )  # fmt: skip
 
@@ -216,7 +252,7 @@ def horizon_table(tables: Tables, key: Quantity) -> Table:
     cells = cells_of(tables, [replace(key, frame=frame) for frame in chosen])
     caption = (
         f"{column(tables, key).head} by future frame, of {future}. {basis(tables, [key])} "
-        f"{NO_INTERVALS} Bold: the best predictor or baseline of a frame."
+        f"{intervals_text(tables)} Bold: the best predictor or baseline of a frame."
     )
     heads = ["row", *(f"frame {frame}" for frame in chosen)]
     return Table(f"horizon-{key.measure.key}", caption, [Column(head) for head in heads],

@@ -44,6 +44,11 @@ class ResultRow:
         return self.runs[0].index
 
     @property
+    def trained(self) -> bool:
+        """True where another training would have other numbers."""
+        return self.kind in ("predictor", "ceiling")
+
+    @property
     def label(self) -> str:
         """The name without the dataset that qualifies it in paths; each ceiling has its own."""
         return self.name.replace(".", " ") if self.kind == "ceiling" else self.method

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from rsvp.config.schema import Protocol
+from rsvp.metrics.intervals import SEEDS
 from rsvp.report.distances import measures_of, row_curves, row_distances
 from rsvp.report.estimates import (
     NAN,
@@ -43,7 +44,10 @@ class Quantity:
     frame: int | None = None  # the future frame, counted from 1; None for all of them
 
 
-@dataclass(frozen=True)
+Pair = tuple[frozenset[ResultRow], Quantity]
+
+
+@dataclass(frozen=True, eq=False)
 class Comparison:
     """The difference of one quantity on the same clips: predictor minus other row."""
 
@@ -54,7 +58,30 @@ class Comparison:
     best_baseline: bool  # the other row is the baseline with the best mean of this measure
 
     @property
+    def pair(self) -> Pair:
+        """The rows, whichever is named first, and the quantity."""
+        return frozenset((self.predictor, self.other)), self.quantity
+
+    @property
+    def decided(self) -> bool:
+        """True where one is better."""
+        return self.side in ("better", "worse")
+
+    @property
+    def scope(self) -> str:
+        """Of what alone it holds: "this training"; empty where it holds of the method."""
+        if self.estimate.of_method:
+            return ""
+        count = self.estimate.seeds
+        return "this training" if count == 1 else f"these {count} trainings"
+
+    @property
     def verdict(self) -> str:
+        """The side, and of which trainings alone it was found."""
+        return f"{self.side} of {self.scope}" if self.decided and self.scope else self.side
+
+    @property
+    def side(self) -> str:
         """ "better" or "worse" where the interval excludes 0, else that no difference was found."""
         if not self.estimate.known:
             return "not computed"
@@ -230,7 +257,7 @@ class Tables:
                 key = Quantity(measure, "single", name)
                 whole = self.cell(row, key)
                 if whole.seeds == 1:
-                    last = replace(last, low=whole.low, high=whole.high)
+                    last = replace(last, low=whole.low, high=whole.high, by_seed=whole.by_seed)
                 curves[row, key] = [*subsets, replace(last, note=whole.note)]
         return curves
 
@@ -396,6 +423,17 @@ def sample_text(tables: Tables) -> str:
     counts = {"clip": most.clips, "group": most.groups, "seed": max(c.seeds for c in cells)}
     clips, groups, seeds = (f"{n} {what}{'s' * (n != 1)}" for what, n in counts.items())
     return f"{clips} in {groups}{f', {seeds}' if tables.rows[0].seeds else ''}."
+
+
+def intervals_text(tables: Tables) -> str:
+    """Of what the intervals hold: of these weights, or of the methods."""
+    seeds = [len(row.runs) for row in tables.rows if row.trained] or [SEEDS]
+    method = f"of the method, whose clips and trainings (≥ {SEEDS} seeds) are drawn anew"
+    weights = "of these weights, whose clips alone are drawn anew"
+    held = weights if max(seeds) < SEEDS else method
+    if min(seeds) < SEEDS <= max(seeds):
+        held = f"{method}, or {weights}"
+    return f"Brackets: 95 % intervals {held}."
 
 
 def basis(tables: Tables, keys: Iterable[Quantity]) -> str:

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from rsvp.report.estimates import Estimate, clip_groups, estimate_mean, frame_values
-from rsvp.report.measures import CRPS, PSNR, Measure
+from rsvp.report.estimates import Estimate, clip_groups, difference, frame_values
+from rsvp.report.measures import CRPS, PSNR
 from rsvp.report.printing import number
 from rsvp.report.records import Record, StageHistory, autoencoder_of, trained_as
 from rsvp.report.rows import ResultRow
-from rsvp.report.tables import Comparison, Tables
+from rsvp.report.tables import Comparison, Quantity, Tables
 
 BETTER, NOT_YET, CANNOT, UNKNOWN = "it predicts", "not yet", "it cannot", "not known"
 COPIED_DB = 46.0  # PSNR of a frame that repeats another, but for what the codec does
@@ -50,14 +50,15 @@ def verdict(
                if item.predictor is first and item.other.kind == "baseline"
                and item.quantity.measure is CRPS
                and item.quantity.protocol == tables.frame_protocols[0]]  # fmt: skip
-    if not against or any(item.verdict in ("no interval", "not computed") for item in against):
+    if not against or any(item.side in ("no interval", "not computed") for item in against):
         return Verdict(
             UNKNOWN, f"{first.label} has no interval against a baseline: score more clips"
         )
     hardest = max(against, key=lambda item: item.estimate.value)
     text = compared(hardest)
-    if all(item.verdict == "better" for item in against):
-        return Verdict(BETTER, f"better than every baseline: {text}")
+    if all(item.side == "better" for item in against):
+        subject = hardest.scope or f"the method, trained with {hardest.estimate.seeds} seeds,"
+        return Verdict(BETTER, f"{subject} is better than every baseline: {text}")
     trained = trained_as(first.name, records)
     limits = [
         *beyond_the_ceiling(tables, autoencoder_of(first.name, records)),
@@ -76,7 +77,7 @@ def compared(item: Comparison) -> str:
     """A comparison as a clause."""
     mine, other = item.predictor.label, item.other.label
     cell = number(CRPS, item.estimate, sign=True)
-    said = {"better": "below", "worse": "above"}.get(item.verdict)
+    said = {"better": "below", "worse": "above"}.get(item.side)
     if said is None:
         return (
             f"no difference found between the CRPS of {mine} and {other}"
@@ -126,11 +127,12 @@ def repeated_frames(tables: Tables, dataset: str) -> list[str]:
 
 def foretold(tables: Tables, first: ResultRow, baseline: ResultRow) -> list[str]:
     """Say up to which future frame a predictor is better than a baseline."""
-    scored = tables.scored[first, tables.frame_protocols[0]]
-    other = tables.scored[baseline, tables.frame_protocols[0]]
-    if isinstance(scored, str) or isinstance(other, str):
+    key = Quantity(CRPS, "all", tables.frame_protocols[0])
+    both = [tables.horizon.get((row, key), []) for row in (first, baseline)]
+    if not all(both):
         return []
-    differences = frame_differences(scored, other, CRPS, "all", tables.resamples)
+    groups = clip_groups(tables.scored[first, key.protocol])
+    differences = [difference(*pair, groups, tables.resamples) for pair in zip(*both, strict=False)]
     ahead = [estimate.has_interval and estimate.high < 0 for estimate in differences]
     count = ahead.index(False) if False in ahead else len(ahead)
     if count == len(ahead):
@@ -140,18 +142,6 @@ def foretold(tables: Tables, first: ResultRow, baseline: ResultRow) -> list[str]
         f"motion is foretold {upto}: there its CRPS is below that of {baseline.label}. More"
         " observed frames (context_frames), a shorter clip (clip_frames) or more videos may help"
     ]
-
-
-def frame_differences(
-    first: ResultRow, other: ResultRow, measure: Measure, sampling: str, resamples: int
-) -> list[Estimate]:
-    """first - other on the same clips at each future frame; several seeds are averaged."""
-    mine, its = (
-        sum(frame_values(run.scores, measure, sampling) for run in row.runs) / len(row.runs)
-        for row in (first, other)
-    )
-    difference, groups = mine - its, clip_groups(first)
-    return [estimate_mean(difference[[frame]], groups, resamples) for frame in difference]
 
 
 def still_falling(histories: Iterable[StageHistory], predictor: str) -> list[str]:

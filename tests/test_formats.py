@@ -4,9 +4,11 @@ They are written by the format's own library where there is one here (NumPy, h5p
 tensorboard's records and protobuf's messages), else as its public reader expects them.
 """
 
+import gzip
 import io
 import json
 import zipfile
+from collections import Counter
 from pathlib import Path
 
 import av
@@ -22,7 +24,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from rsvp.data.decoding import Decoding
 from rsvp.data.formats.detect import detect
 from rsvp.data.hashing import content_hash
-from rsvp.data.sources import Options, Rejected, Source, list_sources
+from rsvp.data.sources import Options, Rejected, Source, format_of, list_sources
 from rsvp.runtime.errors import UserError
 
 SIDE = 32
@@ -409,6 +411,67 @@ def test_damaged_records(tmp_path):
     assert set(reasons) == {"a/00000", "a/00002", "cut", "noise"}
     assert "checksum" in reasons["a/00000"] and "0 frames" in reasons["a/00002"]
     assert reasons["cut"] == "ends within record 1"
+
+
+# ------------------------------------------------------------------------------------ Moving-MNIST
+
+
+@pytest.fixture
+def digits(tmp_path):
+    """A folder of Moving-MNIST: three test videos, and five squares for digits."""
+    np.save(tmp_path / "mnist_test_seq.npy", moving(3, 4).swapaxes(0, 1))
+    shapes = np.zeros((5, 28, 28), np.uint8)
+    for number, shape in enumerate(shapes):
+        shape[8:20, 8:20] = 50 + 40 * number
+    head = bytes([0, 0, 8, 3]) + np.array([5, 28, 28], ">i4").tobytes()
+    with gzip.open(tmp_path / "train-images-idx3-ubyte.gz", "wb") as stream:
+        stream.write(head + shapes.tobytes())
+    return tmp_path
+
+
+def test_videos_made_of_digits(digits):
+    """Digits keep their shape, stay within, move straight and bounce, the same ones each time."""
+    generated = {"train_videos": 40, "seed": 3, "frames": 20}
+    found = read(digits, "moving_mnist", generated=generated)
+    assert Counter(source.side for source in found.values()) == {"test": 3, "train": 40}
+    assert np.array_equal(decode(found["test/00001"])[..., 0], moving(3, 4)[1])
+    bounces = 0
+    for number in range(40):
+        source = found[f"train/{number:05d}"]
+        with format_of("moving_mnist").opened(source) as stored:
+            frames = stored.read(0, 20)
+        assert frames.shape == (20, 64, 64, 1)
+        assert set(np.unique(frames)) <= {0, 50, 90, 130, 170, 210}
+        area = (frames > 0).sum((1, 2, 3))
+        assert area.max() <= 2 * 144 and area.min() >= 144
+        brightest = frames[..., 0] == frames.max()
+        centres = np.array([np.argwhere(frame).mean(0) for frame in brightest])
+        steps = np.diff(centres, axis=0)
+        bounces += (np.sign(steps[1:]) * np.sign(steps[:-1]) < 0).any()
+        assert np.abs(steps).max() <= 36 * 0.1 + 1
+    assert bounces > 20
+    again = read(digits, "moving_mnist", generated=generated | {"train_videos": 50})
+    assert np.array_equal(decode(again["train/00007"]), decode(found["train/00007"]))
+    assert not np.array_equal(decode(again["train/00007"]), decode(found["train/00008"]))
+
+
+def test_damaged_digits(digits):
+    made = Options(generated={"train_videos": 2, "seed": 0, "frames": 4})
+    path = digits / "train-images-idx3-ubyte.gz"
+    noise = np.random.default_rng(0).integers(0, 256, 60 * 784, np.uint8).tobytes()
+    whole = gzip.compress(gzip.decompress(path.read_bytes())[:16] + noise)
+    path.write_bytes(whole[:-1000])
+    reasons = rejections(digits, "moving_mnist", generated=made.generated)
+    assert set(reasons) == {"train/00000", "train/00001"}
+    path.write_bytes(b"no gzip")
+    with pytest.raises(UserError, match=r"idx3-ubyte\.gz: cannot be read"):
+        list_sources(digits, "moving_mnist", options=made)
+    path.write_bytes(gzip.compress(bytes(99)))
+    with pytest.raises(UserError, match="not MNIST's digits"):
+        list_sources(digits, "moving_mnist", options=made)
+    (digits / "mnist_test_seq.npy").unlink()
+    with pytest.raises(UserError, match=r"mnist_test_seq\.npy and train"):
+        list_sources(digits, "moving_mnist", options=made)
 
 
 # ------------------------------------------------------------------------------------------- table

@@ -61,7 +61,16 @@ Share = Annotated[Float, Ge(0), Le(1)]
 ShareBelowOne = Annotated[Float, Ge(0), Lt(1)]
 OpenShare = Annotated[Float, Gt(0), Lt(1)]
 SourceKind = Literal[
-    "videos", "frames", "arrays", "hdf5", "tar", "lerobot", "tfrecord", "table", "generated"
+    "videos",
+    "frames",
+    "arrays",
+    "hdf5",
+    "tar",
+    "lerobot",
+    "tfrecord",
+    "table",
+    "moving_mnist",
+    "generated",
 ]
 Resize = Literal["bicubic", "lanczos", "area"]
 SeenFrames = Literal["predicted", "context"]
@@ -71,13 +80,13 @@ Augment = Literal["none", "horizontal", "all"]
 class Generated(Section):
     """Generated videos: textured shapes that move and turn over a textured background."""
 
-    # Videos to train on.
+    # Videos to train on; of moving_mnist, too.
     train_videos: Count = 800
     # Videos of the validation split.
     validation_videos: Count = 24
     # Videos of the test split; their textures and shapes are unseen in training.
     test_videos: Count = 64
-    # Frames of a training video.
+    # Frames of a training video; of moving_mnist, too.
     frames: Count = 24
     # Frames of a validation or test video.
     held_out_frames: Count = 16
@@ -85,7 +94,7 @@ class Generated(Section):
     objects: Annotated[Int, Gt(0), Le(1000)] = 2
     # Pixels per frame, at most, in a video of 64 pixels; scales with the resolution.
     speed: Weight = 2.8
-    # Of the videos.
+    # Of the videos; of moving_mnist, too.
     seed: Seed = 0
 
 
@@ -137,8 +146,8 @@ class Dataset(Section):
     # class/video.avi, also mp4, mkv, mov, webm, gif. frames: a tree of folders of image files,
     # train/video/frame00000.png. arrays: npy, npz, h5. hdf5: VideoGPT's file, MCVD's shards. tar:
     # WebDataset's shards. lerobot: v2.1 and v3.0. tfrecord: BAIR's. table: CSV, JSON lines or
-    # parquet that names files. generated: textured shapes that move and turn over a textured
-    # background.
+    # parquet that names files. moving_mnist: its test set, and training videos made of the digits
+    # beside it. generated: textured shapes that move and turn over a textured background.
     source: SourceKind | None = None
     # The folder, or the file; relative to where snakemake starts.
     path: Text | None = None

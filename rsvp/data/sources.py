@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from importlib import import_module
@@ -31,7 +31,9 @@ SUFFIXES = {
     "arrays": (".npy", ".npz", ".h5", ".hdf5"),
 }  # fmt: skip
 ZIP = ".zip"  # of videos, or of folders of images
-FORMATS = ("arrays", "hdf5", "lerobot", "table", "tar", "tfrecord")  # modules of rsvp.data.formats
+FORMATS = (  # modules of rsvp.data.formats
+    "arrays", "hdf5", "lerobot", "moving_mnist", "table", "tar", "tfrecord",
+)  # fmt: skip
 EXTRAS = {"h5py": "hdf5"}  # of pyproject.toml, by the module that they bring
 DAMAGED = "damaged: "  # begins the part of a file that cannot be listed; the reason follows
 SYNC_BYTE = 0x47  # of each packet of a transport stream
@@ -63,6 +65,7 @@ class Options(NamedTuple):
     axes: str | None = None
     camera: str | None = None
     gaps: str | None = None
+    generated: Mapping[str, Any] | None = None
 
 
 INFERRED = Options()

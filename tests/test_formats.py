@@ -632,7 +632,7 @@ def test_gaps_split_a_folder(tmp_path, caplog):
         "v@9": [9, 10, 11],
     }
     assert {source.group for source in found.values()} == {"v"}
-    assert "2 gaps" in caplog.text
+    assert "1 of the folders of images have gaps, the first is" in caplog.text
 
 
 # --------------------------------------------------------------------------------------- detection

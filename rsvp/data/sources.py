@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -188,6 +189,12 @@ def find_sources(
             sources += (video_file(root, file) for file in files)
         for file in zips:
             sources += format_of("zip").parts(root, file, kind, options)
+    runs = Counter(source.path for source in sources if source.files and not source.kind)
+    if cut := [path for path, count in runs.items() if count > 1]:
+        logger.warning(
+            "%d of the folders of images have gaps, the first is %s; split there",
+            len(cut), one_line(cut[0]),
+        )  # fmt: skip
     return sources
 
 
@@ -312,7 +319,6 @@ def frame_folders(root: str, path: str, files: Sequence[str], options: Options) 
     if len(starts) == 1:
         yield whole
         return
-    logger.warning("%s: %d gaps, split there", one_line(path), len(starts) - 1)
     for start, stop in itertools.pairwise([*starts, len(whole.files)]):
         name = f"{whole.id}@{numbers[start][0]}"
         yield replace(whole, id=name, files=whole.files[start:stop], group=whole.group or whole.id)

@@ -68,6 +68,7 @@ wildcard_constraints:
     baseline=r"(?!reconstruction)[\w-]+",
     row=r"[\w-]+(\.[\w-]+)?",
     share=r"\d+",
+    part=r"(/shares/\d+)?",
     seed=r"\d+",
 
 

@@ -78,6 +78,7 @@ def score(
         features=folder / "features.safetensors",
         index=folder / "index.json",
         state=folder / "state",
+        shares=[],
         code=None,
     )
     evaluate.run(arguments, settings)

@@ -246,3 +246,15 @@ def test_memory_stays_bounded(tmp_path, monkeypatch):
     tracemalloc.stop()
     assert writer.items == 50_000
     assert peak < 500 * chunk.nbytes / 5
+
+
+@pytest.mark.parametrize("size", [1, 8])
+@pytest.mark.parametrize("shares", [1, 2, 3, 7, 50])
+@pytest.mark.parametrize("count", [0, 1, 8, 9, 100])
+def test_shares_are_of_whole_batches_and_hold_each_item_once(count, shares, size):
+    bounds = [parts.share_bounds(count, size, (number, shares)) for number in range(shares)]
+    assert [item for bound in bounds for item in range(*bound)] == list(range(count))
+    assert all(first % size == 0 for first, last in bounds if first < last)
+    batches = [-(-(last - first) // size) for first, last in bounds]
+    assert max(batches) - min(batches) <= 1
+    assert parts.share_bounds(count, size, None) == (0, count)

@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from rsvp.runtime.code import code_digest, short_digests
-from rsvp.runtime.files import INDEX, sha256_of_file, write_json, write_text
+from rsvp.runtime.files import INDEX, RECORD, sha256_of_file, write_json, write_text
 from rsvp.runtime.record import version_changes
 
 JOBS = ".snakemake/rsvp"  # below the results folder: what is handed to stages
 ASIDE = ".snakemake/rsvp-aside"  # what a plan would hand them while another run works
-RECORD = "run.json"
 VIDEOS = "videos"  # the key of their digest in a job's contents
 RESULTS = {"report": "report.html", "bundle": "config.json"}  # where it is no index
 SHOWN = 3  # names in a list

@@ -35,9 +35,10 @@ def orphans(results: Path, needed: Collection[str]) -> list[str]:
     One within another that is listed is left out.
     """
     patterns = {
-        re.sub(r"{\w+}", "*", folder.replace("{side}", side))
+        re.sub(r"{\w+}", "*", folder.replace("{side}", side).replace("{part}", part))
         for folder in FOLDERS.values()
         for side in ("", "validation/")
+        for part in ("", "/shares/*")
     }
     found = sorted(
         path.relative_to(results).as_posix()

@@ -9,7 +9,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from jobs import JOBS, RECORD, VIDEOS, Job, Results
+from jobs import JOBS, VIDEOS, Job, Results
 
 from rsvp.config.load import load, resolve_path
 from rsvp.config.messages import shorten
@@ -39,25 +39,26 @@ from rsvp.data.sources import (
 from rsvp.models.autoencoders.kinds import KINDS, kind_module
 from rsvp.runtime.code import import_closure
 from rsvp.runtime.errors import UserError
-from rsvp.runtime.files import INDEX, read_network_index, sha256_of_file, sha256_of_text
+from rsvp.runtime.files import INDEX, RECORD, read_network_index, sha256_of_file, sha256_of_text
 
 HASHES = f"{JOBS}/hashes"  # what content_hashes keeps between calls
 closure_of = cache(import_closure)
 KINDS_MODULE = "rsvp.models.autoencoders.kinds"
 # Of what each stage makes. `side` is "validation/" where that split is evaluated, "" for test.
+# `part` is "/shares/3" for the job of a share, "" for the one that has them all.
 FOLDERS = {
     "generate_videos": "datasets/{dataset}/videos",
     "decode": "datasets/{dataset}/frames/{share}",
     "split": "datasets/{dataset}",
     "pretrain_autoencoder": "autoencoders/{autoencoder}/seed{seed}/pretrained",
     "finetune_autoencoder": "autoencoders/{autoencoder}/seed{seed}/finetuned",
-    "cache_latents": "autoencoders/{autoencoder}/seed{seed}/latents",
+    "cache_latents": "autoencoders/{autoencoder}/seed{seed}/latents{part}",
     "train_diffusion": "predictors/{predictor}/seed{seed}",
-    "predict": "{side}predictions/{predictor}/seed{seed}",
+    "predict": "{side}predictions/{predictor}/seed{seed}{part}",
     "reconstruct": "{side}predictions/{autoencoder}.reconstruction/seed{seed}",
     "predict_baseline": "{side}predictions/{dataset}.{baseline}/seed0",
     "real_features": "{side}real_features/{dataset}",
-    "evaluate": "{side}evaluation/{row}/seed{seed}",
+    "evaluate": "{side}evaluation/{row}/seed{seed}{part}",
     "measure_semantics": "{side}semantics/{autoencoder}/seed{seed}",
     "check_memorisation": "{side}memorisation/{dataset}",
     "bundle": "{side}predictors/{predictor}/seed{seed}/bundle",
@@ -88,6 +89,7 @@ FLAGS = {  # by which a stage is handed another one's index
     "train_diffusion": "denoiser",
     "real_features": "real",
 }
+SHARED = ("cache_latents", "predict", "evaluate")
 TRAININGS = ("pretrain_autoencoder", "finetune_autoencoder", "train_diffusion")
 Names = Mapping[str, str]  # wildcards: dataset, autoencoder, predictor, row, seed and so on
 
@@ -114,6 +116,8 @@ class Plan:
         self.seeds = config.report.seeds
         # Tables of the validation split, by which to choose, stand beside those of test.
         self.side = "" if config.evaluation.split == "test" else f"{config.evaluation.split}/"
+        self.shares = config.compute.shares or 1
+        self.parts = [f"/shares/{number}" for number in range(self.shares)]
         self.threads = config.compute.threads
         self.measuring_threads = measuring_threads(config.compute)
         self.gpu = 0 if config.compute.device == "cpu" else 1
@@ -235,14 +239,22 @@ class Plan:
         for stage in of_autoencoders:
             for name in self.autoencoders:
                 if stage != "measure_semantics" or self.has_semantics(name):
-                    found += [self.job(stage, autoencoder=name, seed=str(s)) for s in self.seeds]
+                    for seed in self.seeds:
+                        found += self.with_shares(stage, autoencoder=name, seed=str(seed))
         for stage, names in (("train_diffusion", self.trained), ("predict", self.predictors)):
-            found += [self.job(stage, predictor=n, seed=str(s)) for n in names for s in self.seeds]
+            for name in names:
+                for seed in self.seeds:
+                    found += self.with_shares(stage, predictor=name, seed=str(seed))
         found += [self.job("check_memorisation", dataset=name) for name in self.datasets]
         for row in self.rows:
             name, _, seed = row.rpartition("/seed")
-            found.append(self.job("evaluate", row=name, seed=seed))
+            found += self.with_shares("evaluate", row=name, seed=seed)
         return found
+
+    def with_shares(self, stage: str, **names: str) -> list[Job]:
+        """The job of a stage after those of its shares, if there are any."""
+        parts = self.parts if stage in SHARED and self.shares > 1 else []
+        return [self.job(stage, **names, part=part) for part in [*parts, ""]]
 
     def jobs_of_dataset(self, name: str) -> list[Job]:
         """The jobs that no seed and no network has a part in."""
@@ -261,16 +273,18 @@ class Plan:
         names.pop("side", None)  # is the plan's
         folder = self.folder(stage, **names)
         if folder not in self.known:
+            part = names.pop("part", "")
             words = [f"{key} {n}" if key in ("seed", "share") else n for key, n in names.items()]
+            words += [part.strip("/").replace("shares/", "share ")] if part else []
             of_dataset = stage in ("evaluate", "predict_baseline") or "dataset" in names
             named = self.dataset_name(names) if of_dataset else self.network_name(names)
             self.known[folder] = Job(
                 stage=stage,
                 name=" ".join(words),
                 folder=folder,
-                settings=stage_settings(self.config, stage, named, int(names.get("seed", 0))),
+                settings=self.settings(stage, named, names, part),
                 roots=self.roots(stage, names) if self.looks else (),
-                inputs=self.inputs(stage, names),
+                inputs=self.inputs(stage, names) | self.share_inputs(stage, names, part),
                 contents=self.contents(stage, names) if self.looks else {},
                 videos=self.videos_of(names) if self.looks and stage == "decode" else None,
                 lists=self.lists(stage, names),
@@ -279,11 +293,23 @@ class Plan:
 
     def folder(self, stage: str, **names: Any) -> str:
         """The folder that a stage makes under some names."""
-        return FOLDERS[stage].format(side=self.side, **names)
+        return FOLDERS[stage].format(**{"side": self.side, "part": "", **names})
 
     def index_of(self, stage: str, **names: Any) -> str:
         """The index that a stage makes under some names."""
         return f"{self.folder(stage, **names)}/{INDEX}"
+
+    def settings(self, stage: str, named: str, names: Names, part: str) -> dict[str, Any]:
+        """The part of the config that a job depends on, and its share, if it is the job of one."""
+        found = stage_settings(self.config, stage, named, int(names.get("seed", 0)))
+        return found | ({"share": [int(part.rpartition("/")[2]), self.shares]} if part else {})
+
+    def share_inputs(self, stage: str, names: Names, part: str) -> dict[str, list[str]]:
+        """The indexes of the shares that a job has made elsewhere."""
+        if stage not in SHARED:
+            return {}
+        found = [] if part or self.shares == 1 else self.parts
+        return {"shares": [self.index_of(stage, **names, part=part) for part in found]}
 
     def handed(self, stage: str) -> Callable[[Any], dict[str, Any]]:
         """Return the function of a rule's inputs: the job's file, written then, and the others."""
@@ -459,7 +485,7 @@ class Plan:
         jobs = self.before_report
 
         def results(*stages: str) -> list[str]:
-            return [job.result for job in jobs if job.stage in stages]
+            return [j.result for j in jobs if j.stage in stages and "share" not in j.settings]
 
         return {
             "evaluations": results("evaluate"),

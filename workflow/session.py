@@ -16,12 +16,13 @@ from typing import Any, TextIO
 
 import yaml
 from config_file import check_config_file
-from jobs import JOBS, RECORD, counted, other_versions
+from jobs import JOBS, counted, other_versions
 from plan import TRAININGS, Plan
 
 from rsvp.config.load import read_yaml
 from rsvp.runtime.code import KEPT, ROOT
 from rsvp.runtime.errors import BAD_INPUT, UserError
+from rsvp.runtime.files import RECORD
 from rsvp.runtime.followers import PROCESSES
 from rsvp.runtime.gpus import visible_gpus
 from rsvp.runtime.journal import JOURNAL, SAVE_SECONDS, forget

@@ -56,7 +56,7 @@ from rsvp.metrics.folders import (
     real_side,
 )
 from rsvp.metrics.networks import Networks, load_networks
-from rsvp.metrics.row import RowScorer, group_codes, write_row
+from rsvp.metrics.row import RowScorer, group_codes, measured_scores, write_row
 from rsvp.metrics.self_test import PICTURES, self_test
 from rsvp.report.measures import CRPS, LPIPS, MSE, PSNR, SSIM
 from rsvp.report.results import comparisons, curves, horizon, results
@@ -292,7 +292,7 @@ def score(
             writer.finish()
             folder = out / row.index["row"]
             files = [folder / name for name in ("scores.parquet", "features.safetensors", INDEX)]
-            write_row(row, writer, networks, *files)
+            write_row(row, *measured_scores(row, writer), networks, *files)
             indexes.append(folder / INDEX)
     return indexes
 

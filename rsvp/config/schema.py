@@ -248,6 +248,9 @@ class Compute(Section):
     # Processes that share a training, each with a GPU of its own; micro_batches at most. They
     # change no result (docs/training.md).
     processes: Count = 1
+    # Jobs that share caching, predicting, or evaluating of a row between them; by default one. They
+    # change no result.
+    shares: Annotated[Int, Gt(0), Le(1000)] | None = None
     # Seconds of work that are lost, at most, when a job is killed.
     save_seconds: Positive = 120.0
 

@@ -46,6 +46,7 @@ class Settings(Section):
     evaluation: Evaluation = Evaluation()
     protocols: dict[str, Protocol] = Field({})  # those that the report prints
     windows: list[int | None] = Field([])  # see `feature_windows`
+    share: tuple[int, int] | None = None  # a job's number, and the number of jobs that share
     report: Report = Report()
     # The values as they were handed, without defaults: what saved states are keyed by.
     handed: dict[str, Any] = Field({})
@@ -200,8 +201,9 @@ def names(kind: type[Section], *others: str) -> tuple[str, ...]:
     return tuple(key for key in kind.model_fields if key not in others)
 
 
-NETWORKS = names(Compute, "save_seconds", "processes", "micro_batches")
-DEVICE = names(Compute, "save_seconds", "processes", "micro_batches", "compile")
+UNHANDED = ("save_seconds", "processes", "micro_batches", "shares")
+NETWORKS = names(Compute, *UNHANDED)
+DEVICE = names(Compute, *UNHANDED, "compile")
 CLIPS = ("split", "max_clips", "horizon")
 VIDEOS = ("source", "generated", "resolution", "fps")
 READING = ("path", "axes", "camera", "gaps", "max_videos")

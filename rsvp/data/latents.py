@@ -53,17 +53,24 @@ def split_latents(
     return observed, future
 
 
-def channel_sums(latents: Tensor, before: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the count, sums and sums of squares of latents (…, C, h, w) by channel, with `before`.
+def channel_sums(latents: Tensor) -> dict[str, Any]:
+    """Return the count, sums and sums of squares of latents (…, C, h, w) by channel.
 
-    As JSON values, which keep float64 exactly; `before` may be empty.
+    As JSON values, which keep float64 exactly.
     """
     values = latents.double().flatten(-2).transpose(-1, -2).flatten(0, -2).cpu()  # (n, C)
-    sums = {"total": values.sum(0), "squares": values.square().sum(0)}
-    for name in before.keys() & sums.keys():
-        sums[name] = torch.tensor(before[name], dtype=torch.float64) + sums[name]
-    lists = {name: value.tolist() for name, value in sums.items()}
-    return {"count": before.get("count", 0) + len(values), **lists}
+    sums = {"total": values.sum(0).tolist(), "squares": values.square().sum(0).tolist()}
+    return {"count": len(values), **sums}
+
+
+def added(before: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the `channel_sums` of two sets of latents together; `before` may be empty."""
+    if not before:
+        return dict(more)
+    both = {"count": before["count"] + more["count"]}
+    for name in ("total", "squares"):
+        both[name] = [x + y for x, y in zip(before[name], more[name], strict=True)]
+    return both
 
 
 def channel_statistics(sums: Mapping[str, Any], noise: float) -> dict[str, list[float]]:
@@ -83,12 +90,14 @@ class LatentWriter:
     """Writes the latents of one split clip by clip, with their statistics.
 
     `parts`: the writer of the files. The clips and the sums of each latent's channels are in its
-    note: so a later run goes on with the same sums.
+    note: so a later run goes on with the same sums. keeps_sums: the sums of each batch are kept,
+    too. Who takes the batches over then adds them up in the order, and to the bits, of one writer.
     """
 
-    def __init__(self, parts: PartWriter) -> None:
+    def __init__(self, parts: PartWriter, keeps_sums: bool = False) -> None:
         self.parts = parts
-        self.note = parts.note = parts.note or {"clips": [], "sums": {}}
+        self.note = parts.note = parts.note or {"clips": [], "sums": {}, "batches": []}
+        self.keeps_sums = keeps_sums
 
     @property
     def clips(self) -> list[str]:
@@ -100,19 +109,34 @@ class LatentWriter:
 
         A kind is called as its latent, in another context than the prefix "context/latent".
         """
-        sums = self.note["sums"]
-        for kind, values in latents.items():
-            # A latent is normalised alike in all contexts that it is made in.
-            name = kind.rpartition("/")[2]
-            sums[name] = channel_sums(values, sums.get(name, {}))
+        self.count([[kind, channel_sums(values)] for kind, values in latents.items()])
         arrays = {kind: values.float().cpu().numpy() for kind, values in latents.items()}
         for row in range(len(clips)):
             self.parts.append({kind: values[row : row + 1] for kind, values in arrays.items()})
         self.clips.extend(clips)
 
+    def count(self, batch: list[list[Any]]) -> None:
+        """Add a batch's sums by kind to those of all."""
+        sums = self.note["sums"]
+        for kind, more in batch:
+            # A latent is normalised alike in all contexts that it is made in.
+            name = kind.rpartition("/")[2]
+            sums[name] = added(sums.get(name, {}), more)
+        if self.keeps_sums:
+            self.note["batches"].append(batch)
+
+    def take(self, index: Path, split: str) -> None:
+        """Take over what another writer made of the split, with its sums; see `PartWriter.take`."""
+        entry = read_json(index)["splits"][split]
+        self.parts.take(index, entry["parts"])
+        self.clips.extend(entry["clips"])
+        for batch in entry["batches"]:
+            self.count(batch)
+
     def finish(self) -> dict[str, Any]:
         """Write what is left; return the split's entry of the index."""
-        return {"clips": self.clips, "parts": self.parts.finish()}
+        entry = {"clips": self.clips, "parts": self.parts.finish()}
+        return entry | ({"batches": self.note["batches"]} if self.keeps_sums else {})
 
     def results(self, noise: float) -> dict[str, Any]:
         """Return the statistics by kind, as the index holds those of the training split."""

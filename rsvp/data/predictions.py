@@ -83,6 +83,16 @@ class RowWriter:
         write_video(self.index_path.parent / name, video, VIDEO_RATE)
         self.note["videos"].append({"clip": clip, "file": name})
 
+    def take(self, index_path: Path) -> None:
+        """Take over the clips of another writer, whose folder lies below this one's."""
+        index = read_json(index_path)
+        self.parts.take(index_path, index["parts"])
+        folder = index_path.parent.relative_to(self.index_path.parent)
+        self.note["clips"] += index["clips"]
+        self.note["videos"] += [
+            video | {"file": (folder / video["file"]).as_posix()} for video in index["videos"]
+        ]
+
     def finish(self) -> None:
         """Write the index, last."""
         noted = {key: self.note[key] for key in ("clips", "videos")}

@@ -1,5 +1,6 @@
 """One row's scores and features, clip by clip, and the files that hold them."""
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -8,14 +9,14 @@ import pandas as pd
 import pyarrow as pa
 import torch
 from pyarrow import parquet
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
 from rsvp.data.clips import clip_places
 from rsvp.metrics import features, scoring
 from rsvp.metrics.networks import Networks
 from rsvp.runtime.files import atomic_path, sha256_of_file, write_json
-from rsvp.runtime.parts import PartWriter
+from rsvp.runtime.parts import PartWriter, stack
 
 FEATURES = "features/"  # begins the names of measured features; the scores are "scores"
 LINES = ("trajectory", "frame", *scoring.SCORES)  # columns of these
@@ -140,18 +141,41 @@ def row_index(index: dict[str, Any], networks: Networks, groups: int) -> dict[st
     }
 
 
-def write_row(
-    row: RowScorer, parts: PartWriter, networks: Networks, scores: Path, kept: Path, index: Path
-) -> None:
-    """Write the score table, the features, and the row's index, of measured `parts`.
+def measured_scores(
+    row: RowScorer, parts: PartWriter
+) -> tuple[Iterable[pa.Table], dict[str, np.ndarray]]:
+    """Return the lines of the score table, table by table, and the features of measured `parts`.
 
-    The table has no lines where the row is unpaired.
+    There are no lines where the row is unpaired.
     """
+    tables = (row.score_lines(part["scores"]) for part in parts if row.paired)
+    return tables, parts.stacked(FEATURES)
+
+
+def joined_scores(
+    shares: Sequence[tuple[Path, Path]],
+) -> tuple[Iterable[pa.Table], dict[str, np.ndarray]]:
+    """Return the same of shares that are measured and written: their score tables and features."""
+    tables = (parquet.read_table(scores, schema=SCHEMA) for scores, _ in shares)
+    features = [load_file(kept) for _, kept in shares]
+    return tables, stack([values for values in features if values])
+
+
+def write_row(
+    row: RowScorer,
+    tables: Iterable[pa.Table],
+    features: dict[str, np.ndarray],
+    networks: Networks,
+    scores: Path,
+    kept: Path,
+    index: Path,
+) -> None:
+    """Write the score table, the features, and the row's index."""
     with atomic_path(scores) as path, parquet.ParquetWriter(path, SCHEMA) as writer:
-        for part in parts if row.paired else ():
-            writer.write_table(row.score_lines(part["scores"]))
+        for table in tables:
+            writer.write_table(table)
     with atomic_path(kept) as path:
-        save_file(parts.stacked(FEATURES), path)
+        save_file(features, path)
     values = row_index(row.index, networks, len(np.unique(row.groups)))
     values["files"] = {path.name: sha256_of_file(path) for path in (scores, kept)}
     write_json(index, values)

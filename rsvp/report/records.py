@@ -52,6 +52,8 @@ class StageHistory:
 def result_label(path: Path) -> tuple[str, int]:
     """The name of a result and its seed: ("autoencoder rsvp, pretrained", 0)."""
     folders = list(Path(path).parts[:-1])
+    if "shares" in folders:  # of the clips of one result
+        folders = folders[: folders.index("shares")]
     start = next((i for i, folder in enumerate(folders) if folder in KINDS), 0)
     kind, *rest = folders[start:] or [""]
     seeds = [part for part in rest if re.fullmatch(r"seed\d+", part)]

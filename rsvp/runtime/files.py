@@ -20,6 +20,7 @@ TEMPORARY = re.compile(r"\..+\.(\d+)@(.+)\.tmp")  # as `atomic_path` calls them:
 SETTLED_SECONDS = 2.0
 FileState = list[int]  # size, times of content and of status in ns, inode
 SMALL = 2**17  # bytes that are read at once
+RECORD = "run.json"  # beside a stage's outputs: the run record
 INDEX = "index.json"  # beside a stage's big files: what they are, and their hashes
 
 

@@ -70,6 +70,14 @@ def stage_parser(description: str | None, *files: str) -> argparse.ArgumentParse
     return parser
 
 
+def shared_parser(description: str | None, *files: str) -> argparse.ArgumentParser:
+    """Return the parser of a stage whose clips several jobs may share."""
+    parser = stage_parser(description, *files)
+    words = "indexes of the shares that other jobs made; what they hold is taken over"
+    parser.add_argument("--shares", type=Path, nargs="*", default=[], help=words)
+    return parser
+
+
 def run_stage(
     parser: argparse.ArgumentParser,
     run: Callable[[argparse.Namespace, Settings], dict[str, Any] | None],

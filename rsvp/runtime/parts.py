@@ -5,7 +5,7 @@ Loads without torch.
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -106,6 +106,13 @@ class PartWriter:
         """Return a mark of what was appended so far."""
         return {"parts": len(self.parts), "items": self.items, "rows": dict(self.rows)}
 
+    def take(self, index: Path, parts: Iterable[Mapping[str, Any]]) -> None:
+        """Append the files of another writer, which `index` in a folder below this one lists."""
+        folder = index.parent.relative_to(self.folder)
+        for part in parts:
+            self.parts.append({**part, "file": (folder / part["file"]).as_posix()})
+            self.items += part["items"]
+
     def rollback(self, mark: Mapping[str, Any]) -> None:
         """Forget what was appended after a mark; nothing of it may have been saved."""
         if len(self.parts) > mark["parts"]:
@@ -183,6 +190,18 @@ def stack(items: list[Arrays]) -> Arrays:
     """Return the rows of all items below each other, by name."""
     names = items[0] if items else {}
     return {name: np.concatenate([item[name] for item in items]) for name in names}
+
+
+def share_bounds(count: int, size: int, share: tuple[int, int] | None) -> tuple[int, int]:
+    """Return the first of `count` items that falls to a share, and the first of the next one.
+
+    share: its number, and that of all shares; None is all. Whole batches of `size` fall to each: so
+    each batch holds the same items whatever the number of shares.
+    """
+    number, shares = share or (0, 1)
+    whole = -(-count // size)
+    first, last = (size * (whole * place // shares) for place in (number, number + 1))
+    return min(first, count), min(last, count)
 
 
 def batches(done: int, count: int, size: int, name: str) -> Bar:

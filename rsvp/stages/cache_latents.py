@@ -19,33 +19,37 @@ from rsvp.models.autoencoders.kinds import load_autoencoder
 from rsvp.runtime.device import device_name, make_fabric
 from rsvp.runtime.files import sha256_of_file, write_json
 from rsvp.runtime.journal import state_key
-from rsvp.runtime.main import run_stage, stage_parser
-from rsvp.runtime.parts import PartWriter, batches
+from rsvp.runtime.main import run_stage, shared_parser
+from rsvp.runtime.parts import PartWriter, batches, share_bounds
 
 BATCH = 16
 
 
 def main() -> None:
     """Read the command line and run the stage."""
-    run_stage(stage_parser(__doc__, "dataset", "autoencoder", "state", "index"), run)
+    run_stage(shared_parser(__doc__, "dataset", "autoencoder", "state", "index"), run)
 
 
 @torch.no_grad()
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
-    """Write the latents of all splits, and their index."""
+    """Write the latents of all splits, or a share of them, and their index."""
     fabric = make_fabric(settings.compute, settings.seed)
     autoencoder = load_autoencoder(arguments.autoencoder).to(fabric.device)
-    key = state_key(arguments.code, settings.handed, arguments.dataset, arguments.autoencoder)
+    inputs = (arguments.dataset, arguments.autoencoder, *arguments.shares)
+    key = state_key(arguments.code, settings.handed, *inputs)
     entries: dict[str, Any] = {}
     statistics = {}
     total = 0
     for split in ("train", "validation", "test"):
         clips = Clips(arguments.dataset, split)
         parts = PartWriter(arguments.index.parent, arguments.state, key, split)
-        writer = LatentWriter(parts)
+        writer = LatentWriter(parts, keeps_sums=settings.share is not None)
+        for share in () if writer.clips else arguments.shares:
+            writer.take(share, split)
         copies = settings.autoencoder.latent_copies if split == "train" else 1
         augment = clips.augment if split == "train" else "none"
         jobs = [(i, copy) for copy in range(copies) for i in range(len(clips))]
+        jobs = jobs[slice(*share_bounds(len(jobs), BATCH, settings.share))]
         for first in batches(len(writer.clips), len(jobs), BATCH, f"cache {split} latents"):
             batch = jobs[first : first + BATCH]
             clip = to_float(turned_clips(clips, batch, augment).to(fabric.device))
@@ -55,7 +59,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
             writer.add([clips.table["clip"].iloc[i] for i, _ in batch], latents)
             parts.checkpoint()
         entries[split] = writer.finish()
-        total += len(writer.clips)
+        total += 0 if arguments.shares else len(writer.clips)
         if split == "train":
             statistics = writer.results(autoencoder.latent_noise)
     index = {

@@ -19,22 +19,22 @@ from rsvp.data.predictions import Predictions, task_in
 from rsvp.data.splits import spread
 from rsvp.metrics.features import clip_features
 from rsvp.metrics.networks import Networks, load_networks, start_measuring
-from rsvp.metrics.row import RowScorer, group_codes, write_row
+from rsvp.metrics.row import RowScorer, group_codes, joined_scores, measured_scores, write_row
 from rsvp.runtime.errors import UserError
 from rsvp.runtime.files import read_json, sha256_of_file
 from rsvp.runtime.journal import state_key
-from rsvp.runtime.main import run_stage, stage_parser
-from rsvp.runtime.parts import PartWriter
+from rsvp.runtime.main import run_stage, shared_parser
+from rsvp.runtime.parts import PartWriter, share_bounds
 
 
 def main() -> None:
     """Read the command line and run the stage."""
     files = ("dataset", "predictions", "real", "state", "scores", "features", "index")
-    run_stage(stage_parser(__doc__, *files), run)
+    run_stage(shared_parser(__doc__, *files), run)
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
-    """Write scores, features and the index of one row."""
+    """Write scores, features and the index of one row, or of a share of its clips."""
     device = start_measuring(settings.compute)
     predictions = Predictions(arguments.predictions)
     task = task_in(predictions.index)
@@ -46,12 +46,24 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     networks = load_networks(settings.weights, device, row.index["resolution"])
     check_real(arguments.real, arguments.dataset, settings.windows, networks, row)
     inputs = (arguments.dataset, arguments.predictions, arguments.real)
+    files = (arguments.scores, arguments.features, arguments.index)
+    if arguments.shares:
+        shares = [(path.with_name(files[0].name), path.with_name(files[1].name))
+                  for path in arguments.shares]  # fmt: skip
+        write_row(row, *joined_scores(shares), networks, *files)
+        return {"clips": 0, "device": str(device)}
     key = state_key(arguments.code, settings.handed, *inputs)
     parts = PartWriter(arguments.state, arguments.state, key, "row")
     real = real_side(arguments.real, test, row, networks)
-    parts.fill(len(row), "evaluate", lambda i: row.measure(i, real(i), settings.windows, networks))
-    write_row(row, parts, networks, arguments.scores, arguments.features, arguments.index)
-    return {"clips": len(row), "device": str(device)}
+    numbers = range(*share_bounds(len(row), 1, settings.share))
+
+    def measure(place: int) -> dict[str, np.ndarray]:
+        number = numbers[place]
+        return row.measure(number, real(number), settings.windows, networks)
+
+    parts.fill(len(numbers), "evaluate", measure)
+    write_row(row, *measured_scores(row, parts), networks, *files)
+    return {"clips": len(numbers), "device": str(device)}
 
 
 def check_real(

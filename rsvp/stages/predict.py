@@ -18,9 +18,10 @@ from rsvp.diffusion.predictor import load_predictor, predict_block
 from rsvp.diffusion.samplers import sampling_of
 from rsvp.models.rolling import blocks_of, roll
 from rsvp.runtime.device import device_name, make_fabric
+from rsvp.runtime.files import RECORD, read_json
 from rsvp.runtime.journal import state_key
-from rsvp.runtime.main import run_stage, stage_parser
-from rsvp.runtime.parts import PartWriter, batches
+from rsvp.runtime.main import run_stage, shared_parser
+from rsvp.runtime.parts import PartWriter, batches, share_bounds
 from rsvp.training.cost import forward_flops, per_second
 
 BATCH = 8
@@ -29,15 +30,17 @@ BATCH = 8
 def main() -> None:
     """Read the command line and run the stage."""
     files = ("dataset", "autoencoder", "denoiser", "state", "predictions")
-    run_stage(stage_parser(__doc__, *files), run)
+    run_stage(shared_parser(__doc__, *files), run)
 
 
 @torch.no_grad()
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
-    """Write the predictions of one predictor."""
+    """Write the predictions of one predictor, or a share of them."""
     fabric = make_fabric(settings.compute, settings.seed)
     clips = Clips(arguments.dataset, settings.evaluation.split, settings.evaluation.horizon)
     indices = evaluation_clips(clips, settings.evaluation.max_clips)
+    begin, end = share_bounds(len(indices), BATCH, settings.share)
+    indices = indices[begin:end]
     network = load_predictor(
         arguments.denoiser,
         arguments.autoencoder,
@@ -51,7 +54,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     task = task_of(layout.contexts[network.context], layout.frames, clips.clip_frames)
     observed, horizon = len(task.observed), len(task.predicted)
     inputs = (arguments.dataset, arguments.autoencoder, arguments.denoiser)
-    key = state_key(arguments.code, settings.handed, *inputs)
+    key = state_key(arguments.code, settings.handed, *inputs, *arguments.shares)
     parts = PartWriter(arguments.predictions.parent, arguments.state, key, STEM)
     writer = RowWriter(
         arguments.predictions,
@@ -61,9 +64,11 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         kind="predictor",
         seed=settings.seed,
         trajectories=trajectories,
-        videos=settings.evaluation.videos,
+        videos=max(0, settings.evaluation.videos - begin),
         task=task,
     )
+    for share in () if writer.done else arguments.shares:
+        writer.take(share)
     for first in batches(writer.done, len(indices), BATCH, "predict"):
         started = time.perf_counter()
         batch = indices[first : first + BATCH]
@@ -79,19 +84,24 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
             writer.add(index, made)
         parts.checkpoint()
     writer.finish()
+    seconds = writer.note.get("seconds", 0.0)
+    seconds += sum(
+        read_json(share.with_name(RECORD))["sampling_seconds"] for share in arguments.shares
+    )
     shape = (1, observed, 3, clips.resolution, clips.resolution)
     context = torch.zeros(shape, dtype=torch.uint8, device=fabric.device)
     flops = forward_flops(
         lambda: roll(partial(predict_block, network, 0, [0]), context, 1, horizon)
     )
     return {
-        "clips": len(indices),
+        "clips": 0 if arguments.shares else len(indices),  # that were predicted here
         "device": device_name(fabric),
         "network_evaluations": network.sampling.network_evaluations(network.objective)
         * blocks_of(horizon, layout.frames - observed),
         "parameters": sum(p.numel() for p in network.denoiser.parameters()),
         "flops_forward": flops,
-        "samples_per_second": per_second(len(indices) * trajectories, writer.note["seconds"]),
+        "sampling_seconds": round(seconds, 3),
+        "samples_per_second": per_second(len(indices) * trajectories, seconds),
     }
 
 

@@ -84,26 +84,27 @@ rule cache_latents:
         unpack(PLAN.handed("cache_latents")),
         weights=ancient("autoencoders/{autoencoder}/seed{seed}/finetuned/weights.safetensors"),
     output:
-        index="autoencoders/{autoencoder}/seed{seed}/latents/index.json",
-        record="autoencoders/{autoencoder}/seed{seed}/latents/run.json",
+        index="autoencoders/{autoencoder}/seed{seed}/latents{part}/index.json",
+        record="autoencoders/{autoencoder}/seed{seed}/latents{part}/run.json",
     log:
-        "autoencoders/{autoencoder}/seed{seed}/latents/log.txt",
+        "autoencoders/{autoencoder}/seed{seed}/latents{part}/log.txt",
     benchmark:
-        "autoencoders/{autoencoder}/seed{seed}/latents/benchmark.tsv"
+        "autoencoders/{autoencoder}/seed{seed}/latents{part}/benchmark.tsv"
     conda:
         ENVIRONMENT
     threads: PLAN.threads
     resources:
         gpu=PLAN.gpu,
     params:
-        state="autoencoders/{autoencoder}/seed{seed}/latents/state",
+        state="autoencoders/{autoencoder}/seed{seed}/latents{part}/state",
     message:
-        "Cache the latents of {wildcards.autoencoder} (seed {wildcards.seed})"
+        "Cache the latents of {wildcards.autoencoder} (seed {wildcards.seed}{wildcards.part})"
     shell:
         'exec "$PYTHON" -m rsvp.stages.cache_latents'
         " --settings {input.settings}"
         " --dataset {input.dataset}"
         " --autoencoder {input.autoencoder}"
+        " --shares {input.shares}"
         " --state {params.state}"
         " --index {output.index}"
         " --record {output.record}"

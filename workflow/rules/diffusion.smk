@@ -48,12 +48,12 @@ rule predict:
         unpack(PLAN.handed("predict")),
         weights=ancient(PLAN.weights_below),
     output:
-        predictions="{side}predictions/{predictor}/seed{seed}/index.json",
-        record="{side}predictions/{predictor}/seed{seed}/run.json",
+        predictions="{side}predictions/{predictor}/seed{seed}{part}/index.json",
+        record="{side}predictions/{predictor}/seed{seed}{part}/run.json",
     log:
-        "{side}predictions/{predictor}/seed{seed}/log.txt",
+        "{side}predictions/{predictor}/seed{seed}{part}/log.txt",
     benchmark:
-        "{side}predictions/{predictor}/seed{seed}/benchmark.tsv"
+        "{side}predictions/{predictor}/seed{seed}{part}/benchmark.tsv"
     priority: 1
     conda:
         ENVIRONMENT
@@ -61,15 +61,16 @@ rule predict:
     resources:
         gpu=PLAN.gpu,
     params:
-        state="{side}predictions/{predictor}/seed{seed}/state",
+        state="{side}predictions/{predictor}/seed{seed}{part}/state",
     message:
-        "Predict with {wildcards.predictor} (seed {wildcards.seed})"
+        "Predict with {wildcards.predictor} (seed {wildcards.seed}{wildcards.part})"
     shell:
         'exec "$PYTHON" -m rsvp.stages.predict'
         " --settings {input.settings}"
         " --dataset {input.dataset}"
         " --autoencoder {input.autoencoder}"
         " --denoiser {input.denoiser}"
+        " --shares {input.shares}"
         " --state {params.state}"
         " --predictions {output.predictions}"
         " --record {output.record}"

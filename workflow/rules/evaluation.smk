@@ -105,29 +105,30 @@ rule evaluate:
     input:
         unpack(PLAN.handed("evaluate")),
     output:
-        index="{side}evaluation/{row}/seed{seed}/index.json",
-        scores="{side}evaluation/{row}/seed{seed}/scores.parquet",
-        features="{side}evaluation/{row}/seed{seed}/features.safetensors",
-        record="{side}evaluation/{row}/seed{seed}/run.json",
+        index="{side}evaluation/{row}/seed{seed}{part}/index.json",
+        scores="{side}evaluation/{row}/seed{seed}{part}/scores.parquet",
+        features="{side}evaluation/{row}/seed{seed}{part}/features.safetensors",
+        record="{side}evaluation/{row}/seed{seed}{part}/run.json",
     log:
-        "{side}evaluation/{row}/seed{seed}/log.txt",
+        "{side}evaluation/{row}/seed{seed}{part}/log.txt",
     benchmark:
-        "{side}evaluation/{row}/seed{seed}/benchmark.tsv"
+        "{side}evaluation/{row}/seed{seed}{part}/benchmark.tsv"
     conda:
         ENVIRONMENT
     threads: PLAN.measuring_threads
     resources:
         gpu=PLAN.gpu,
     params:
-        state="{side}evaluation/{row}/seed{seed}/state",
+        state="{side}evaluation/{row}/seed{seed}{part}/state",
     message:
-        "Evaluate {wildcards.row} (seed {wildcards.seed})"
+        "Evaluate {wildcards.row} (seed {wildcards.seed}{wildcards.part})"
     shell:
         'exec "$PYTHON" -m rsvp.stages.evaluate'
         " --settings {input.settings}"
         " --dataset {input.dataset}"
         " --predictions {input.predictions}"
         " --real {input.real}"
+        " --shares {input.shares}"
         " --state {params.state}"
         " --index {output.index}"
         " --scores {output.scores}"

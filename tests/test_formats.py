@@ -4,6 +4,7 @@ They are written by the format's own library where there is one here (NumPy, h5p
 tensorboard's records and protobuf's messages), else as its public reader expects them.
 """
 
+import argparse
 import gzip
 import io
 import json
@@ -21,11 +22,14 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from PIL import Image
 from tensorboard.summary.writer.record_writer import RecordWriter
 
+from rsvp.config.stages import read_settings
 from rsvp.data.decoding import Decoding
 from rsvp.data.formats.detect import detect
 from rsvp.data.hashing import content_hash
 from rsvp.data.sources import Options, Rejected, Source, format_of, list_sources
 from rsvp.runtime.errors import UserError
+from rsvp.stages import decode as decode_stage
+from rsvp.stages import split as split_stage
 
 SIDE = 32
 STEP = 12  # grey levels between the frames of a video, by which they are known again
@@ -326,9 +330,12 @@ def test_cameras_of_lerobot(tmp_path):
 
 def test_damaged_lerobot(tmp_path):
     old, new = lerobot(tmp_path / "old", "v2.1"), lerobot(tmp_path / "new", "v3.0")
+    write_mp4(new / "videos/observation.images.top/chunk-000/file-000.mp4", numbered(10))
+    with Decoding(list_sources(new, "lerobot")[2], SIDE, "bicubic", 25.0) as decoding:
+        assert decoding.read(lambda *_: None).damage == "its table announces 5"
     (old / "videos/chunk-000/observation.images.top/episode_000001.mp4").unlink()
     assert rejections(old, "lerobot") == {"episode_000001": "no such file"}
-    (old / "meta/episodes.jsonl").write_text('{"episode_index": 0}\n{"episode_in')
+    (old / "meta/episodes.jsonl").write_text('{"episode_index": 0, "length": 4}\n{"episode_in')
     with pytest.raises(UserError, match=r"episodes\.jsonl: cannot be read as a table"):
         list_sources(old, "lerobot")
     for path in (new / "meta").rglob("*.parquet"):
@@ -633,6 +640,39 @@ def test_gaps_split_a_folder(tmp_path, caplog):
     }
     assert {source.group for source in found.values()} == {"v"}
     assert "1 of the folders of images have gaps, the first is" in caplog.text
+
+
+# ----------------------------------------------------------------------- through the stages of data
+
+
+def run_stage(module, settings: dict, **files):
+    values = settings | {"name": "d"}
+    module.run(argparse.Namespace(code=None, **files), read_settings(values))
+
+
+def test_arrays_become_a_dataset(tmp_path):
+    """What is damaged is one row of rejected.csv; a video that lies in two files is on one side."""
+    (tmp_path / "arrays").mkdir()
+    clips = moving(20, 8)
+    np.save(tmp_path / "arrays/a.npy", clips)
+    np.save(tmp_path / "arrays/b.npy", np.concatenate([clips[3:4], moving(3, 8, seed=1)]))
+    (tmp_path / "arrays/cut.npy").write_bytes((tmp_path / "arrays/b.npy").read_bytes()[:-9])
+    dataset = {"path": str(tmp_path / "arrays"), "resolution": 32, "clip_frames": 8,
+               "decode_jobs": 1}  # fmt: skip
+    frames = tmp_path / "frames/0/index.json"
+    frames.parent.mkdir(parents=True)
+    files = {"share": 0, "sources": None, "videos_index": None, "index": frames}
+    run_stage(decode_stage, {"dataset": dataset}, **files, state=tmp_path / "state")
+    tables = {name: tmp_path / f"{name}.csv" for name in ("clips", "videos", "rejected")}
+    run_stage(split_stage, {"dataset": dataset}, frames=tmp_path / "frames",
+              index=tmp_path / "index.json", videos_index=None, **tables)  # fmt: skip
+    (rejected,) = pd.read_csv(tables["rejected"]).to_dict("records")
+    assert rejected["path"] == "cut.npy" and "not a whole file" in rejected["reason"]
+    videos = pd.read_csv(tables["videos"]).set_index("id")
+    assert len(videos) == 24 and set(videos["split"]) == {"train", "validation", "test"}
+    assert videos.loc["a/00003", "group"] == videos.loc["b/00000", "group"]
+    assert videos["group"].nunique() == 23
+    assert set(videos["picture"]) == {"array read as NTHW"}
 
 
 # --------------------------------------------------------------------------------------- detection

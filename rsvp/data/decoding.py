@@ -162,6 +162,8 @@ class Decoding(ExitStack):
         check_end(self.content, code, frames, damage)
         if not damage and not self.content.span and frames < ENOUGH_FRAMES * self.probe.announced:
             damage = f"its header announces {self.probe.announced}"
+        if not damage and frames < self.source.frames:
+            damage = f"its table announces {self.source.frames}"
         return Decoded(self.probe, frames, damage, *rhythm(np.array(self.times.taken), announced))
 
 

@@ -65,7 +65,8 @@ def usable_videos(rows: Mapping[str, Row], dataset: Dataset, rejected: list[Row]
             rejected.append(reject(row, reason))
         else:
             videos.append(video)
-    return join_copies(videos, {id: row["sha256"] for id, row in rows.items()})
+    contents = {name: row.get("pixels", row["sha256"]) for name, row in rows.items()}
+    return join_copies(videos, contents)
 
 
 def reject(row: Row, reason: str) -> Row:

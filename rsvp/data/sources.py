@@ -80,7 +80,7 @@ class Source:
     `files`: the image files of a frame folder in natural order (absolute, or their names in an
     archive); empty for a file.
     `kind`, `part`: the format that finds a part in the file, and what it is called there.
-    `group`, `side`: those that the source itself knows.
+    `group`, `side`, `frames`: those that the source itself knows.
     """
 
     id: str
@@ -91,6 +91,7 @@ class Source:
     span: Span | None = None
     group: str = ""
     side: str = ""
+    frames: int = 0
 
     @property
     def class_name(self) -> str:
@@ -116,7 +117,8 @@ class Source:
     def row(self, root: str) -> list[Any]:
         """Return it as JSON values, its paths as seen from a folder; see `from_row`."""
         files = [file if self.kind else os.path.relpath(file, root) for file in self.files]
-        more = {key: value for key in ("kind", "part", "span") if (value := getattr(self, key))}
+        keys = ("kind", "part", "span", "frames")
+        more = {key: value for key in keys if (value := getattr(self, key))}
         return [self.id, os.path.relpath(self.path, root), files, more | self.known]
 
     @classmethod
@@ -344,13 +346,16 @@ def parts_of_files(
 
     list_parts: yields the videos in a file, and may raise Rejected.
     """
-    for _, files in walk(root, SUFFIXES[kind]):
+    unreadable: list[str] = []
+    for _, files in walk(root, SUFFIXES[kind], unreadable):
         for file in files:
             whole = replace(video_file(root, file), kind=kind)
             try:
                 yield from list_parts(whole)
             except Rejected as reason:
                 yield replace(whole, part=f"{DAMAGED}{reason}")
+    for reason in unreadable:
+        logger.warning("%s; left out", one_line(reason))
 
 
 def needed(module: str, path: str) -> ModuleType:

@@ -6,6 +6,7 @@ decoded are listed with the reason.
 """
 
 import argparse
+import hashlib
 import logging
 import os
 from collections import Counter
@@ -250,18 +251,24 @@ class Store:
     def __init__(self, parts: PartWriter) -> None:
         self.parts, self.before = parts, None
         self.changes: list[np.ndarray] = []
+        self.pixels = hashlib.sha256()
 
     def append(self, frames: np.ndarray, times: np.ndarray) -> None:
         """Append a chunk of frames (n, R, R, 3), at times (n,); their memory may be used again."""
         self.changes.append(changes(frames, self.before))
         self.before = frames[-1].copy()
+        self.pixels.update(np.ascontiguousarray(frames))
         columns = {KEY: frames, TIMES: times, CHANGES: self.changes[-1]}
         self.parts.append(columns, len(frames))
 
-    def found(self) -> dict[str, int]:
-        """Return the numbers of frames that are equal to the one before, and of cuts."""
+    def found(self) -> dict[str, Any]:
+        """Return the numbers of frames that are equal to the one before, and of cuts; their hash.
+
+        Videos of equal frames are copies, in whatever files they lie.
+        """
         values = np.concatenate(self.changes)
-        return {"repeated": int((values == 0).sum()), "cuts": len(cuts(values))}
+        counts = {"repeated": int((values == 0).sum()), "cuts": len(cuts(values))}
+        return counts | {"pixels": self.pixels.hexdigest()}
 
 
 def one_ahead(share: Iterable[Source], dataset: Dataset) -> Generator[Decoding, None, None]:

@@ -33,7 +33,7 @@ def parts(whole: Source, axes: str | None) -> Iterator[Source]:
     Arrays of fewer axes are something else: labels, actions.
     """
     with opened_arrays(whole.path) as arrays:
-        videos = {name: array for name, array in arrays.items() if array.ndim >= 3}
+        videos = {name: arrays[name] for name in names_in(arrays) if arrays[name].ndim >= 3}
         for name, array in videos.items():
             order = checked_axes(array, axes)
             name_of = f"{whole.id}/{name}" if len(videos) > 1 else whole.id
@@ -58,18 +58,23 @@ def opened_arrays(path: str) -> Iterator[Mapping[str, Any]]:
     """Yield the arrays in a file by name; Rejected where it is damaged or holds objects."""
     try:
         if path.lower().endswith((".h5", ".hdf5")):
-            h5py = needed("h5py", path)
-            with h5py.File(path, "r") as file:
-                found: dict[str, Any] = {}
-                file.visititems(lambda name, item: found.update({name: item})
-                                if isinstance(item, h5py.Dataset) else None)  # fmt: skip
-                yield found
+            with needed("h5py", path).File(path, "r") as file:
+                yield file
         elif path.lower().endswith(".npz"):
             yield npz_arrays(path)
         else:
             yield {"": np.load(path, mmap_mode="r", allow_pickle=False)}
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
         raise Rejected(f"not a whole file of plain arrays ({one_line(str(error))})") from None
+
+
+def names_in(arrays: Mapping[str, Any]) -> list[str]:
+    """Return the names of arrays, those within the groups of an HDF5 file, too."""
+    if not hasattr(arrays, "visititems"):
+        return list(arrays)
+    names: list[str] = []
+    arrays.visititems(lambda name, item: names.append(name) if hasattr(item, "ndim") else None)
+    return names
 
 
 @lru_cache(maxsize=1)  # it holds many videos, and each of them asks for it

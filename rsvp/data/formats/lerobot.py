@@ -6,6 +6,7 @@ meta/episodes/**/*.parquet (lerobot/datasets/utils.py and lerobot_dataset.py, ge
 """
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from rsvp.runtime.errors import UserError
 from rsvp.runtime.files import read_json
 
 INFO = "meta/info.json"
+COLUMNS = re.compile(r"episode_index|length|videos/.*/(chunk_index|file_index|\w+_timestamp)")
 VERSIONS = ("v2.0", "v2.1", "v3.0")
 
 
@@ -37,7 +39,7 @@ def find(root: str, options: Options) -> Iterable[Source]:
             path, span = place(row, version, camera, info)
             yield Source(
                 f"episode_{number:06d}", os.path.join(root, path), span=span,
-                side=sides.get(number, ""),
+                side=sides.get(number, ""), frames=int(row["length"]),
             )  # fmt: skip
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{root}/meta: episodes lack what {version} has: {error}") from None
@@ -65,7 +67,7 @@ def episodes(root: str, version: str) -> Iterator[dict[str, Any]]:
     if not tables:
         raise UserError(f"{root}: no table in meta/episodes; get the whole dataset")
     for table in tables:
-        yield from read_rows(str(table))
+        yield from read_rows(str(table), COLUMNS)
 
 
 def place(

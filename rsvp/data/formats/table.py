@@ -93,13 +93,18 @@ def named_videos(table: str, root: str) -> Iterator[Source]:
         yield replace(source, **known)
 
 
-def read_rows(table: str) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a table as columns by name; UserError where it is broken."""
+def read_rows(table: str, wanted: re.Pattern = re.compile(".*")) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a table as columns by name; UserError where it is broken.
+
+    wanted: matches the columns of parquet that are read.
+    """
     try:
         if table.endswith(".parquet"):
             import pyarrow.parquet as parquet
 
-            for batch in parquet.ParquetFile(table).iter_batches():
+            file = parquet.ParquetFile(table)
+            columns = [name for name in file.schema_arrow.names if wanted.fullmatch(name)]
+            for batch in file.iter_batches(columns=columns):
                 yield from batch.to_pylist()
             return
         with open(table, encoding="utf-8-sig", newline="") as stream:

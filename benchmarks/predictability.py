@@ -10,6 +10,7 @@ the predicted and with the true. Needs the results of a finished run; trains not
 """
 
 import argparse
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -18,8 +19,7 @@ import torch
 
 from benchmarks.sampling import Setup, add_run
 from rsvp.data.pixels import to_bytes, to_float
-from rsvp.diffusion.condition import null_condition
-from rsvp.diffusion.predictor import future_noise, step_noise
+from rsvp.diffusion.predictor import draw_futures, future_noise, observe, step_noise
 from rsvp.metrics.frame import psnr
 from rsvp.stages.predict import BATCH
 
@@ -69,21 +69,15 @@ def motions(setup: Setup, first: int) -> tuple[torch.Tensor, torch.Tensor, objec
     network, device = setup.network, setup.fabric.device
     numbers = setup.indices[first : first + BATCH]
     context = to_float(setup.context[first : first + BATCH].to(device))
-    latents, seen = network.autoencoder.encode_clip(context, context.shape[1])
+    seen = observe(network, context)
     future = setup.real[first : first + BATCH].permute(0, 1, 4, 2, 3).to(device)
-    true = network.autoencoder.encode_motion(to_float(future), seen)
-    latents = {name: network.statistics[name].normalise(x) for name, x in latents.items()}
-    observed, _, _ = network.layout.arrange(latents, network.context, len(numbers))
-    noise = future_noise(network.packing.shape, setup.seed, numbers, 1)[:, 0].to(device)
-    drawn = setup.sampling(network.sampling).sample(
-        network.objective,
-        network.packing.network(network.denoiser, observed),
-        network.packing.network(network.denoiser, null_condition(observed)),
-        noise,
-        partial(step_noise, noise, setup.seed, numbers, 0),
-    )
+    true = network.autoencoder.encode_motion(to_float(future), seen.decoder)
+    noise = future_noise(network.packing.shape, setup.seed, numbers, 1).to(device)
+    sampled = replace(network, sampling=setup.sampling(network.sampling))
+    fresh = partial(step_noise, noise[:, 0], setup.seed, numbers)
+    (drawn,) = draw_futures(sampled, [seen], noise, [0], fresh)
     found = network.statistics["motion"].restore(network.packing.unpack(drawn)["motion"])
-    return found, true, seen
+    return found, true, seen.decoder
 
 
 def quality(setup: Setup, motion: torch.Tensor, seen: object, real: torch.Tensor) -> torch.Tensor:

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from rsvp.data.layout import LatentBatch
+from rsvp.diffusion.noise import coloured, noise_roots
 from rsvp.diffusion.objectives import OBJECTIVES
 from rsvp.models.denoiser import LatentDenoiser
 from rsvp.runtime.random import generator
@@ -59,6 +60,19 @@ def test_training_goes_as_it_went_when_motion_was_all_there_was():
     assert losses == pytest.approx(known, abs=1e-5)
     weights = sum(p.double().abs().sum().item() for p in denoiser.parameters())
     assert weights == pytest.approx(2905.83612, rel=1e-6)
+
+
+def test_noise_of_training_has_the_correlations_that_are_asked_for():
+    clips = batch()
+    roots = noise_roots(clips.targets)
+    white = draw(clips, generator(5, 7, "diffusion"))
+    drawn = draw_noise(
+        clips, FLOW, generator(5, 7, "diffusion"),
+        uniform=False, mean=-0.7, deviation=1.0, roots=roots,
+    )  # fmt: skip
+    assert torch.equal(drawn.times, white.times)
+    assert torch.equal(drawn.noise, coloured({"motion": white.noise}, roots)["motion"])
+    assert not torch.equal(drawn.noise, white.noise)
 
 
 def test_default_is_flow_matching_at_logit_normal_times():

@@ -8,10 +8,13 @@ import torch
 from rsvp.data.latents import LatentStatistics
 from rsvp.data.layout import Layout
 from rsvp.diffusion import predictor
+from rsvp.diffusion.noise import noise_roots
 from rsvp.diffusion.objectives import OBJECTIVES
 from rsvp.diffusion.packing import Packing
 from rsvp.diffusion.predictor import (
+    Observed,
     TrainedPredictor,
+    draw_futures,
     future_noise,
     predict,
     sampled_together,
@@ -125,6 +128,24 @@ def test_guidance_shows_zeros_in_place_of_the_context():
     empty = [all(not part.any() for part in seen.values()) for seen in denoiser.seen]
     assert empty == [False, True, False, True]
     assert asked == [(0, 0)]  # the last step, to data, adds no noise
+
+
+@torch.no_grad()
+def test_sampling_begins_with_noise_that_is_correlated_as_in_training():
+    rising = torch.arange(1.0, 7.0).view(1, 6, 1, 1, 1).expand(2, *SHAPE)
+    roots = noise_roots({"motion": rising + 0.01 * torch.randn(2, *SHAPE)})
+    noise, sampling = future_noise(SHAPE, 0, [0, 1], 2), Sampling("euler", 3)
+    network = TrainedPredictor(
+        RsvpAutoencoder(16, 3, 4, 4), Recorder(), {}, LAYOUT, MOTION, OBJECTIVES["flow"], sampling,
+        roots=roots,
+    )  # fmt: skip
+    seen = [Observed({}, None, None)] * 2
+    drawn = draw_futures(network, seen, noise, [0, 1], lambda trajectory, step: noise[:, 0])
+    for k in range(2):  # no velocity moves it
+        assert torch.equal(drawn[k], MOTION.coloured(noise[:, k], roots))
+        steps = drawn[k].mean((2, 3, 4))
+        torch.testing.assert_close(steps / steps[:, -1:], rising.mean((2, 3, 4)) / 6.0,
+                                   atol=0.2, rtol=0)  # fmt: skip
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)

@@ -452,6 +452,9 @@ class Predictor(Section):
     # alpha noise - sigma data, on the cosine schedule (in its paper: times uniform). edm:
     # preconditioned between data and noise (in its paper: time_mean 0.5, time_std 1.2).
     objective: Literal["flow", "noise", "v", "edm"] = "flow"
+    # The noise that becomes data. white: each value by itself. correlated: over time, rows and
+    # columns as latents are, so that what is left of it in a sample is likely motion.
+    noise: Literal["white", "correlated"] = "white"
     # The distribution of the noise levels in training. logit_normal: around time_mean; for edm:
     # log-normal sigma. uniform: in the objective's own time.
     times: Literal["logit_normal", "uniform"] = "logit_normal"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from rsvp.diffusion.noise import Roots, coloured
 from rsvp.diffusion.objectives import Network
 
 LatentNetwork = Callable[[dict[str, Tensor], Tensor, dict[str, Tensor]], dict[str, Tensor]]
@@ -38,6 +39,10 @@ class Packing:
             name: part.unflatten(1, shape)
             for (name, shape), part in zip(self.shapes.items(), parts, strict=True)
         }
+
+    def coloured(self, noise: Tensor, roots: Roots) -> Tensor:
+        """Return packed white noise (B, …) with the correlations that roots stand for."""
+        return self.pack(coloured(self.unpack(noise), roots))
 
     def network(
         self, denoiser: LatentNetwork, observed: dict[str, Tensor], wanted: Tensor | None = None

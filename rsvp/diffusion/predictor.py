@@ -1,7 +1,7 @@
 """A trained predictor: trajectories from context frames, by autoencoder and denoiser."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ from rsvp.data.latents import LatentStatistics
 from rsvp.data.layout import Layout
 from rsvp.data.pixels import to_bytes, to_float
 from rsvp.diffusion.condition import Condition, null_condition
+from rsvp.diffusion.noise import Roots
 from rsvp.diffusion.objectives import OBJECTIVES, DiffusionObjective
 from rsvp.diffusion.packing import Packing
 from rsvp.diffusion.samplers import Sampling
@@ -37,6 +38,7 @@ class TrainedPredictor:
     objective: DiffusionObjective
     sampling: Sampling
     context: str = PREFIX
+    roots: Roots = field(default_factory=dict)  # of the noise; without one it is white
 
 
 def load_predictor(
@@ -55,6 +57,7 @@ def load_predictor(
         OBJECTIVES[metadata["objective"]],
         sampling,
         context,
+        {name: [*map(torch.tensor, roots)] for name, roots in metadata.get("noise", {}).items()},
     )
 
 
@@ -171,15 +174,16 @@ def draw_futures(
     trajectories: Sequence[int],
     fresh: Callable[[int, int], Tensor],
 ) -> Sequence[Tensor]:
-    """Draw packed latents (B, …) of each trajectory, all in one batch, from noise (B, K, …)."""
+    """Draw packed latents (B, …) of each trajectory, in one batch, from white noise (B, K, …)."""
+    packing, roots = network.packing, network.roots
     observed = {name: torch.cat([one.latents[name] for one in seen]) for name in seen[0].latents}
     wanted = [one.wanted for one in seen if one.wanted is not None]
     asked = torch.cat(wanted) if wanted else None
     drawn = network.sampling.sample(
         network.objective,
-        network.packing.network(network.denoiser, observed, asked),
-        network.packing.network(network.denoiser, null_condition(observed), asked),
-        noise.transpose(0, 1).flatten(0, 1),
-        lambda step: torch.cat([fresh(k, step) for k in trajectories]),
+        packing.network(network.denoiser, observed, asked),
+        packing.network(network.denoiser, null_condition(observed), asked),
+        packing.coloured(noise.transpose(0, 1).flatten(0, 1), roots),
+        lambda step: packing.coloured(torch.cat([fresh(k, step) for k in trajectories]), roots),
     )
     return drawn.split(len(noise))

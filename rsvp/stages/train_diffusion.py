@@ -11,6 +11,7 @@ from rsvp.config.schema import to_plain
 from rsvp.config.stages import Settings
 from rsvp.data.latents import Latents
 from rsvp.data.layout import LatentBatch
+from rsvp.diffusion.noise import Roots, noise_roots
 from rsvp.diffusion.objectives import OBJECTIVES
 from rsvp.models.bundle import save_bundle, start_from
 from rsvp.models.denoiser import LatentDenoiser
@@ -34,6 +35,7 @@ from rsvp.training.run import TrainingRun, learning_rate, set_learning_rate
 
 VALIDATE_EVERY = 100  # steps
 VALIDATION_CLIPS = 64
+MOMENTS_CLIPS = 512  # of training, at most, whose correlations noise takes
 
 
 def main() -> None:
@@ -67,12 +69,14 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     stateful = {"denoiser": denoiser, "average": average, "optimizer": optimizer.optimizer}
 
     objective = OBJECTIVES[config.objective]
+    roots = correlations(batches) if config.noise == "correlated" else {}
     draw = partial(
         draw_noise,
         objective=objective,
         uniform=config.times == "uniform",
         mean=config.time_mean,
         deviation=config.time_std,
+        roots=roots,
     )
 
     def batch(step: int) -> list[DiffusionPart]:
@@ -131,6 +135,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         "statistics": latents.metadata["statistics"],
         "objective": config.objective,
         "layout": batches.layout.metadata,
+        "noise": {name: [root.tolist() for root in each] for name, each in roots.items()},
     }
     save_bundle(arguments.weights, arguments.index, average.module, metadata)
     return {
@@ -140,6 +145,15 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         **run.record(config.batch_size),
         **calibration,
     }
+
+
+def correlations(batches: LatentBatches) -> Roots:
+    """Return the roots of the targets' moments, of clips spread evenly and turned each way."""
+    last = len(batches.latents) - 1
+    clips = torch.linspace(0.0, last, min(last + 1, MOMENTS_CLIPS)).long()
+    places, contexts = torch.arange(len(clips)), len(batches.layout.contexts)
+    turns = places % 8 if batches.augment else None
+    return noise_roots(batches.batch(clips.tolist(), (places % contexts).tolist(), turns).targets)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from rsvp.data.layout import LatentBatch
 from rsvp.data.micro_batches import MicroBatch
 from rsvp.diffusion.condition import drop_condition
+from rsvp.diffusion.noise import Roots
 from rsvp.diffusion.objectives import DiffusionObjective, denoising_loss, training_times
 from rsvp.diffusion.packing import Packing
 from rsvp.training.ema import WeightAverage
@@ -40,11 +41,15 @@ def draw_noise(
     uniform: bool,
     mean: float,
     deviation: float,
+    roots: Roots | None = None,
 ) -> NoiseDraw:
-    """Draw noise and times (see `training_times`) for a batch; no context is dropped."""
+    """Draw noise and times (see `training_times`) for a batch; no context is dropped.
+
+    Noise has the correlations of `roots`; it is white without them.
+    """
     packing = packing_of(batch)
     count = len(next(iter(batch.targets.values())))
-    noise = torch.randn((count, *packing.shape), generator=random)
+    noise = packing.coloured(torch.randn((count, *packing.shape), generator=random), roots or {})
     times = training_times(
         objective, count, random, uniform=uniform, mean=mean, deviation=deviation
     )

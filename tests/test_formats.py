@@ -273,10 +273,16 @@ def test_damaged_shards(tmp_path):
 # -------------------------------------------------------------------------------------- LeRobot
 
 
-def lerobot(root: Path, version: str, cameras=("observation.images.top",), codec="libx264"):
-    """Three episodes of 4, 3 and 5 frames, 10 a second, laid out as lerobot's readers look for them
+def lerobot(
+    root: Path,
+    version: str,
+    cameras=("observation.images.top",),
+    codec="libx264",
+    lengths=(4, 3, 5),
+):
+    """Episodes of so many frames, 10 a second, laid out as lerobot's readers look for them
     (lerobot/datasets/utils.py, DEFAULT_VIDEO_PATH; v30/convert_dataset_v21_to_v30.py)."""
-    lengths, ends = [4, 3, 5], np.cumsum([4, 3, 5])
+    ends = np.cumsum(lengths)
     v3 = version == "v3.0"
     info = {
         "codebase_version": version, "fps": 10, "chunks_size": 1000, "splits": {"train": "0:3"},
@@ -296,7 +302,11 @@ def lerobot(root: Path, version: str, cameras=("observation.images.top",), codec
                 name = f"videos/chunk-000/{camera}/episode_{row['episode_index']:06d}.mp4"
                 write_mp4(root / name, numbered(row["length"], start), codec=codec)
         if v3:
-            write_mp4(root / f"videos/{camera}/chunk-000/file-000.mp4", numbered(12), codec=codec)
+            write_mp4(
+                root / f"videos/{camera}/chunk-000/file-000.mp4",
+                numbered(sum(lengths)),
+                codec=codec,
+            )
     if v3:
         (root / "meta/episodes/chunk-000").mkdir(parents=True)
         pd.DataFrame(rows).to_parquet(root / "meta/episodes/chunk-000/file-000.parquet")

@@ -10,6 +10,7 @@ from pathlib import Path
 from rsvp.runtime.code import ROOT
 
 COMMANDS = {  # modules beside this one
+    "inspect": "look at videos: what they are, what is wrong with them, a config to start from",
     "predict": "continue videos with a trained predictor",
     "compare": "score predictions made elsewhere",
     "export": "write clips or predictions as arrays, images or videos for other programs",

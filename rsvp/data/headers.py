@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import av
+import numpy as np
 from PIL import Image
 
 from rsvp.data.sources import Rejected, Source, frame_numbers, gaps_in, stem
+from rsvp.data.timeline import rhythm
 from rsvp.runtime.errors import one_line
 
 # More than twice an 8K image. A header may announce any size, and each frame takes that memory.
@@ -34,6 +36,9 @@ ENOUGH_FRAMES = 0.95
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 # Packets within which a healthy stream shows its first frame.
 FIRST_PACKETS = 64
+# Headers of these hold a rate that somebody wished for; time stamps say what it became.
+WISHFUL = {"matroska", "webm", "gif"}
+MEASURED = 256  # packets whose times are looked at then
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +146,34 @@ def announced_frames(container: av.container.InputContainer, stream: av.VideoStr
     # The header counts empty frames, "the last picture again", and a whole index leaves them out.
     whole = len(index) and index[-1].timestamp >= ENOUGH_FRAMES * stream.frames - 1
     return len(index) if whole else stream.frames
+
+
+def video_length(path: str, announced: float) -> tuple[int, float]:
+    """Return the frames of a video, and how many come a second, without decoding it.
+
+    Where headers hold a rate that somebody wished for, the first packets' times say what it is.
+    The frames are an estimate where the header counts none.
+    """
+    with opened(path) as container:
+        stream = video_of(container)
+        seconds = float(stream.duration * stream.time_base) if stream.duration else 0.0
+        seconds = seconds or (container.duration or 0) / av.time_base
+        fps, count = announced, stream.frames
+        if WISHFUL & set(container.format.name.split(",")) or not (count or seconds):
+            packets = list(itertools.islice(container.demux(stream), MEASURED))
+            shown = sorted({packet.pts for packet in packets if packet.pts is not None})
+            if len(shown) > 1:
+                fps, _ = rhythm(np.array(shown) * float(stream.time_base), announced)
+            if len(packets) < MEASURED:
+                return len(shown), fps
+        return count or round(seconds * fps), fps
+
+
+def is_turned(path: str) -> bool:
+    """Check whether a player turns a video by a quarter, as its first frame asks."""
+    with opened(path) as container:
+        frames = first_frames(container, video_of(container))
+        return any(frame.rotation % 180 for frame in frames)
 
 
 def picture_of(container: av.container.InputContainer, stream: av.VideoStream) -> Picture:

@@ -15,7 +15,7 @@ FIRST_CHANGE = 255.0  # of a frame that none is before
 JITTER = 0.25
 # A cut changes grey levels by this at least on the mean, and this many times as much as the frames
 # beside it do.
-LEAST_CUT, CUT_RATIO, CUT_WINDOW = 12.0, 3.0, 2
+LEAST_CUT, CUT_RATIO, CUT_WINDOW = 30.0, 3.0, 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)

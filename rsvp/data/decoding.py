@@ -172,7 +172,7 @@ class PresentationTimes:
 
     def __init__(self, file: BinaryIO) -> None:
         self.file, self.read, self.line = file, 0, b""
-        self.first = Fraction(0)
+        self.first: Fraction | None = None
         self.taken: list[float] = []
 
     def options(self) -> dict[str, str]:
@@ -204,9 +204,8 @@ class PresentationTimes:
         if stamp in (b"", NO_TIME):
             return before + 1 / announced
         time = int(stamp) * Fraction(base.decode())
-        if not self.taken:
-            self.first = time
-        elif time - self.first < before:
+        # The first frames of an AVI with B-frames have no time.
+        if self.first is None or time - self.first < before:
             self.first = time - Fraction(before + 1 / announced)
         return float(time - self.first)
 

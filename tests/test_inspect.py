@@ -44,6 +44,8 @@ def films(tmp_path_factory):
     write_lossless(folder / "cut.mkv", np.concatenate([made[4] // 3, 255 - made[5] // 3]))
     write_lossless(folder / "short.mkv", made[5][:7])
     (folder / "broken.mp4").write_bytes(b"no video")
+    for name in ("notes.txt", "labels.csv", "more.TXT", ".hidden.doc"):
+        (folder / name).write_text("no video")
     return folder
 
 
@@ -51,7 +53,8 @@ def test_faults_that_were_made_are_found(films, capsys):
     inspect(films, deep=True)
     said = capsys.readouterr().out
     for line in (
-        "9 videos, ", "64x64        7", "96x96        1", "  25        7", "  15        1",
+        "not used: .txt (2), .csv (1)", "9 videos, ",
+        "64x64        7", "96x96        1", "  25        7", "  15        1",
         "cannot be used: 1", "broken: cannot be opened as a video",
         "equal files: 2 videos in 1 groups", "  copy = plain0",
         "nearly equal: 2 videos in 1 groups", "  plain1 = smaller",
@@ -82,32 +85,44 @@ def planned(config, monkeypatch):
     return dataset
 
 
-def test_grey_arrays_of_thirty_frames_become_ten_to_twenty(tmp_path, monkeypatch, capsys):
+def grey_arrays(folder):
+    """Videos (8, 30, 48, 48) in one file."""
     clips = [generate_video(Generated(), 48, seed, 30).frames.mean(axis=-1) for seed in range(8)]
-    np.save(tmp_path / "clips.npy", np.stack(clips).astype(np.uint8))
-    inspect(tmp_path / "clips.npy", config=tmp_path / "mine.yaml")
-    dataset = planned(tmp_path / "mine.yaml", monkeypatch)
-    assert (dataset.clip_frames, dataset.context_frames, dataset.frame_stride) == (30, 10, 1)
-    assert "no colours: all are grey" in capsys.readouterr().out
+    np.save(folder / "clips.npy", np.stack(clips).astype(np.uint8))
+    return folder / "clips.npy"
 
 
-def test_films_of_a_phone(tmp_path, monkeypatch):
-    """Stored lying, shown upright, at rates of their own."""
+def phone_films(folder):
+    """Films of 16:9 that lie or stand, at rates of their own."""
+    (folder / "phone").mkdir()
     for number, rate in enumerate((29, 30, 30, 30, 24)):
-        path = picture(tmp_path / f"IMG_{number}.mov", size="320x180", rate=rate, seconds=3)
-        turned = tmp_path / f"IMG_{number}.MOV"
-        ffmpeg("-display_rotation", "90", "-i", path, "-c", "copy", "-f", "mov", turned)
-        path.unlink()
-    inspect(tmp_path, config=tmp_path.parent / "phone.yaml")
-    dataset = planned(tmp_path.parent / "phone.yaml", monkeypatch)
-    assert dataset.target_fps and dataset.target_fps <= 12.5
-    assert dataset.clip_frames == 16
+        film = picture(folder / "film.mov", size="320x180", rate=rate, seconds=3 + number / 9)
+        turn = ["-display_rotation", "90"] if number == 1 else []
+        ffmpeg(*turn, "-i", film, "-c", "copy", "-f", "mov", folder / f"phone/IMG_{number}.MOV")
+    return folder / "phone"
 
 
-def test_episodes_of_a_robot(tmp_path, monkeypatch):
-    lerobot(tmp_path / "robot", "v3.0", lengths=(40, 45, 50))
-    inspect(tmp_path / "robot", config=tmp_path / "mine.yaml")
-    assert planned(tmp_path / "mine.yaml", monkeypatch).source == "lerobot"
+def robot(folder):
+    """Episodes of LeRobot v3.0, all in one file."""
+    return lerobot(folder / "robot", "v3.0", lengths=(40, 45, 50))
+
+
+SETS = {"arrays": grey_arrays, "videos": phone_films, "lerobot": robot}
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("arrays", {"clip_frames": 30, "context_frames": 10, "frame_stride": 1}),
+        ("videos", {"clip_frames": 16, "context_frames": 4, "target_fps": 12.0}),
+        ("lerobot", {"clip_frames": 16, "context_frames": 4, "frame_stride": 1}),
+    ],
+)
+def test_config_fits_and_is_planned_without_an_edit(tmp_path, monkeypatch, kind, expected):
+    inspect(SETS[kind](tmp_path), config=tmp_path / "mine.yaml")
+    dataset = planned(tmp_path / "mine.yaml", monkeypatch)
+    assert dataset.source == kind
+    assert {key: getattr(dataset, key) for key in expected} == expected
 
 
 def test_results_lie_outside_of_the_videos(films, tmp_path, monkeypatch):
@@ -177,9 +192,8 @@ def test_clips_fit_nine_of_ten_videos_and_the_rest_may_be_rejected():
 @pytest.mark.soak
 def test_ten_thousand_headers_take_less_than_a_minute(tmp_path):
     path = picture(tmp_path / "a.mp4", size="320x240", seconds=5)
-    content = path.read_bytes()
     for number in range(10_000):
-        (tmp_path / f"{number}.mp4").write_bytes(content)
+        os.link(path, tmp_path / f"{number}.mp4")
     began = time.monotonic()
     headers = read_headers(list_sources(tmp_path, "videos"))
     assert len(headers) == 10_001 and not any(header.reason for header in headers)

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from rsvp.data.decoding import Decoding
-from rsvp.data.sources import Source
+from rsvp.data.sources import Source, list_sources
 from rsvp.data.timeline import changes, cuts, nearest, rhythm
 from tests.test_decoding import ffmpeg, picture
 
@@ -78,6 +78,13 @@ def test_times_are_those_that_another_decoder_finds(tmp_path, name):
     assert len(found) == decoded.frames and decoded.regular == (name != "varying.mkv")
 
 
+def test_frames_before_the_first_time_of_an_avi_are_a_frame_apart(tmp_path):
+    path = picture(tmp_path / "a.avi", "-c:v", "mpeg4", "-bf", "2", rate=25, seconds=1)
+    found, decoded = stored_times(path)
+    assert (decoded.fps, decoded.regular) == (25.0, True)
+    assert np.allclose(found, np.arange(25) / 25)
+
+
 def test_streams_that_were_joined_go_on_in_time(tmp_path):
     """Times that begin anew are no times of this video."""
     part = picture(tmp_path / "a.ts", "-c:v", "mpeg2video", rate=10, seconds=1)
@@ -110,3 +117,16 @@ def test_no_cut_without_a_spike():
     assert cuts(np.array([255.0], np.float32)).tolist() == []
     spike = np.array([255.0, 2, 2, 40, 2, 2, 1], np.float32)
     assert cuts(spike).tolist() == [3]
+
+
+def test_cuts_between_real_clips_are_found(shared):
+    """Nine pieces of six clips, joined: eight cuts, and none within."""
+    pieces = []
+    for source in list_sources(shared / "data/ucf101-mini", "videos")[::12]:
+        chunks = []
+        with Decoding(source, 64, "area", 25.0) as decoding:
+            decoding.read(lambda frames, _: chunks.append(frames.copy()))  # noqa: B023
+        pieces.append(np.concatenate(chunks)[:30])
+    film = np.concatenate([*pieces, *[piece[7:20] for piece in pieces[:3]]])
+    ends = np.cumsum([*map(len, pieces), 13, 13])
+    assert cuts(changes(film, None)).tolist() == ends.tolist()

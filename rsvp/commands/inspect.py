@@ -20,7 +20,8 @@ from rsvp.commands.main import workflow_home
 from rsvp.config.load import load, read_yaml, structured
 from rsvp.config.schema import Dataset, SourceKind
 from rsvp.data.formats.detect import detect
-from rsvp.data.sources import Options, Source, absolute, id_hash, list_sources, plain
+from rsvp.data.hashing import files_of
+from rsvp.data.sources import Options, Source, absolute, id_hash, list_sources, plain, walk
 from rsvp.data.splits import why_no_clip
 from rsvp.data.suggestion import as_dataset, suggested, videos_of
 from rsvp.data.survey import (
@@ -39,6 +40,7 @@ from rsvp.runtime.main import run_command
 TEMPLATE = "configs/ucf101-mini.yaml"  # a start for real videos
 SAMPLE = 32  # videos that are decoded
 TARGET_FRAMES = 4  # that a step of the template's trainings reconstructs
+TREES = ("videos", "frames", "arrays")  # kinds that take the files of some suffixes
 LISTED = 5  # examples of each finding
 BAR = 40  # characters of a histogram's longest bar
 ROWS = 8  # of a histogram
@@ -87,6 +89,8 @@ def run(arguments: argparse.Namespace) -> None:
     kind, words = (source.source, source.source) if source.source else detect(str(arguments.path))
     print(f"{plain(str(arguments.path))}: {words}")
     sources = list_sources(arguments.path, kind, None, Options(source.axes, source.camera))
+    if kind in TREES:
+        show(unused_lines(arguments.path, sources))
     headers = read_headers(sources)
     show(header_lines(headers))
     show(group_lines("equal files", equal_files([header.source for header in headers])))
@@ -114,6 +118,16 @@ def show(lines: Iterable[Line]) -> None:
     """Print lines."""
     for line in lines:
         print(one_line(line) if line else "")
+
+
+def unused_lines(path: Path, sources: Sequence[Source]) -> Iterator[Line]:
+    """Say which files below a folder are no part of a video, by suffix."""
+    used = {file for source in sources for file in files_of(source)}
+    found = [file for _, files in walk(absolute(path), ("",)) for file in files]
+    counts = Counter(os.path.splitext(file)[1].lower() for file in found if file not in used)
+    if counts:
+        named = [f"{suffix or 'no suffix'} ({count})" for suffix, count in counts.most_common(ROWS)]
+        yield f"not used: {', '.join(named)}{', …' if len(counts) > ROWS else ''}"
 
 
 def looked(headers: Sequence[Header], sample: int, deep: bool) -> list[Look]:

@@ -24,6 +24,7 @@ from session import (
     stop_in_one_line,
     use_scratch,
 )
+from terminal import show_jobs
 
 from rsvp.runtime.code import keep_sources
 
@@ -47,6 +48,7 @@ with stop_in_one_line():
         if is_held(PLAN.results):
             PLAN.state.jobs = ASIDE
         speak_of(PLAN)
+        show_jobs(PLAN.why, is_dry=workflow.output_settings.dryrun)
         keep_sources()
         limit_gpus(workflow)
     else:

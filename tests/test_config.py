@@ -581,6 +581,7 @@ DEPENDS = {
     ("evaluation.bootstrap", 100): {"check_memorisation", "report"},
     ("weights.i3d", "i3d.safetensors"): {"real_features", "evaluate", "check_memorisation"},
     ("compute.save_seconds", 7.0): set(),
+    ("compute.watch", 0): set(),
     ("compute.compile", True): {"train_diffusion", "predict"},
     ("compute.micro_batches", 2): {
         "pretrain_autoencoder", "finetune_autoencoder", "train_diffusion"

@@ -49,6 +49,12 @@ class Job:
         return f"{self.folder}/{RESULTS.get(self.stage, INDEX)}"
 
     @property
+    def log_folder(self) -> str:
+        """The folder of its lock and its log: its own, but a bundle is handed on without them."""
+        beside = f"{os.path.dirname(self.folder)}/bundling"
+        return beside if self.stage == "bundle" else self.folder
+
+    @property
     def code(self) -> str:
         """The digest of its code."""
         return code_of(*self.roots)
@@ -114,7 +120,7 @@ class Results:
         if not record:
             if self.exists(job.result):
                 return ["no provenance: no run.json says how it came about"]
-            begun = self.exists(f"{job.folder}/log.txt")
+            begun = self.exists(f"{job.log_folder}/log.txt")
             return ["did not finish" if begun else "never run"]
         names = [f"{job.folder}/{name}" for name in record.get("outputs", [])]
         missing = [path for path in names if not self.exists(path)]

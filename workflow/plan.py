@@ -311,6 +311,15 @@ class Plan:
         found = [] if part or self.shares == 1 else self.parts
         return {"shares": [self.index_of(stage, **names, part=part) for part in found]}
 
+    def why(self, stage: str, names: Names) -> str:
+        """Say why a job runs, as things stood when this call began; "" where it need not."""
+        return "; ".join(self.stale.get(self.job(stage, **names), []))
+
+    @cached_property
+    def stale(self) -> dict[Job, list[str]]:
+        """The jobs that are to run, each with its reasons."""
+        return self.state.stale(self.jobs)
+
     def handed(self, stage: str) -> Callable[[Any], dict[str, Any]]:
         """Return the function of a rule's inputs: the job's file, written then, and the others."""
 
@@ -437,6 +446,11 @@ class Plan:
         inputs = self.job("predict", **dict(wildcards.items())).inputs
         indexes = [*inputs["autoencoder"], *inputs["denoiser"]]
         return [index.replace(INDEX, "weights.safetensors") for index in indexes]
+
+    def watched(self, wildcards: Any) -> str:
+        """The dataset and the autoencoder that show what a predictor's training makes of clips."""
+        inputs = self.job("predict", **dict(wildcards.items())).inputs
+        return f"{inputs['dataset'][0]} {inputs['autoencoder'][0]}"
 
     def records(self, wildcards: Any) -> list[str]:
         """The run records of all stages before the report, beside their results."""

@@ -25,7 +25,7 @@ from rsvp.runtime.errors import BAD_INPUT, UserError
 from rsvp.runtime.files import RECORD
 from rsvp.runtime.followers import PROCESSES
 from rsvp.runtime.gpus import visible_gpus
-from rsvp.runtime.journal import JOURNAL, SAVE_SECONDS, forget
+from rsvp.runtime.journal import JOURNAL, SAVE_SECONDS, WATCH, forget
 from rsvp.runtime.lock import (
     REQUEUE,
     RESULTS_LOCK,
@@ -127,6 +127,7 @@ def run_own_code(plan: Plan, is_main: bool) -> None:
     os.environ["PYTHONSAFEPATH"] = "1"
     os.environ[STARTER] = str(os.getpid())  # a stage ends when this process has
     os.environ[SAVE_SECONDS] = str(plan.config.compute.save_seconds)
+    os.environ[WATCH] = str(plan.config.compute.watch)
     os.environ[PROCESSES] = str(plan.config.compute.processes)
     os.environ[KEPT] = f"{plan.results}/{JOBS}/code.json"
     # How often all bars are drawn: in a log file they should not drown the rest.
@@ -182,7 +183,7 @@ def await_orphans(plan: Plan) -> None:
     with stop_in_one_line():
         for job in plan.known.values():
             if not Path(job.folder, RECORD).exists():
-                await_orphan(Path(job.folder))
+                await_orphan(Path(job.log_folder))
 
 
 def use_scratch(plan: Plan) -> None:
@@ -255,7 +256,7 @@ def print_failures(plan: Plan) -> None:
     its stage began says why in the scheduler's log.
     """
     for job in plan.known.values():
-        log = Path(job.folder, "log.txt")
+        log = Path(job.log_folder, "log.txt")
         if not log.exists() or log.stat().st_mtime < BEGAN or Path(job.folder, RECORD).exists():
             continue
         reason = why_stopped(log.read_text(encoding="utf-8"))

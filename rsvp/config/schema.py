@@ -253,6 +253,9 @@ class Compute(Section):
     shares: Annotated[Int, Gt(0), Le(1000)] | None = None
     # Seconds of work that are lost, at most, when a job is killed.
     save_seconds: Positive = 120.0
+    # Validation clips whose reconstructions and continuations TensorBoard shows while networks
+    # train; 0 none (docs/training.md).
+    watch: Annotated[Int, Ge(0), Le(64)] = 4
 
 
 class Pretrain(Section):

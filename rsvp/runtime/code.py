@@ -40,6 +40,7 @@ LEFT_OUT = {
     "rsvp.stages",
     "rsvp.training.cost",
     "rsvp.training.history",
+    "rsvp.training.watching",
 }
 # Intervals are numbers in the results of other stages. A training only reports them.
 LEFT_OUT_OF_TRAININGS = {"rsvp.metrics.intervals"}

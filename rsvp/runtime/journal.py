@@ -10,10 +10,10 @@ from typing import Any
 from rsvp.runtime.files import INDEX, sha256_of_file, sha256_of_json
 from rsvp.runtime.record import USAGE
 
-# The workflow hands on `compute.save_seconds` here: as a flag or a setting it would make stages
-# stale.
-SAVE_SECONDS = "RSVP_SAVE_SECONDS"
-DEFAULT_SAVE_SECONDS = 120.0
+# The workflow hands on `compute.save_seconds` and `compute.watch` here: as flags or settings they
+# would make stages stale.
+SAVE_SECONDS, WATCH = "RSVP_SAVE_SECONDS", "RSVP_WATCH"
+DEFAULT_SAVE_SECONDS, DEFAULT_WATCH = 120.0, 4
 JOURNAL = ".journal.json"  # ends the names of journals, which `PartWriter` keeps
 BUDGETS = ("steps", "seconds")  # keys of what is trained
 BUDGETED = (
@@ -24,6 +24,11 @@ BUDGETED = (
 def save_seconds() -> float:
     """Return the seconds of work that are lost, at most, when a stage is killed."""
     return float(os.environ.get(SAVE_SECONDS, DEFAULT_SAVE_SECONDS))
+
+
+def watched_clips() -> int:
+    """Return how many validation clips TensorBoard shows while networks train."""
+    return int(os.environ.get(WATCH, DEFAULT_WATCH))
 
 
 @dataclass(frozen=True)

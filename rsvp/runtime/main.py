@@ -40,6 +40,7 @@ FILES = {  # that stages read and write, by their flag
     "predictions": "index.json of predictions",
     "real": "index.json of the features of real clips",
     "state": "folder of what resumes this",
+    "lock": "folder of the lock, where that of the record is handed on",
     "index": "index to write (JSON); all else is beside it",
     "weights": "weights to write (safetensors)",
     "history": "losses to write (CSV)",
@@ -97,8 +98,9 @@ def run_stage(
         with clean_exit():
             start_logging(parsed.log)
             # To the end of the process: who takes the folder over finds nobody who works in it.
-            held = lock_folder(parsed.record.parent)
-            Bar.folder = parsed.record.parent
+            place = getattr(parsed, "lock", None) or parsed.record.parent
+            held = lock_folder(place)
+            Bar.folder = place
             values = read_json(parsed.settings)
             job = {"roots": [module], "code": None} | values.pop("job", {})
             settings = read_settings(values)

@@ -15,7 +15,7 @@ from rsvp.report.card import card, write_examples
 from rsvp.report.results import results
 from rsvp.report.rows import read_rows
 from rsvp.report.tables import by_context
-from rsvp.runtime.files import read_json, write_text
+from rsvp.runtime.files import fresh_folder, read_json, write_text
 from rsvp.runtime.main import run_stage, stage_parser
 
 METRICS, EXAMPLES = "metrics.csv", "examples.webp"
@@ -23,7 +23,7 @@ METRICS, EXAMPLES = "metrics.csv", "examples.webp"
 
 def main() -> None:
     """Read the command line and run the stage."""
-    parser = stage_parser(__doc__, "dataset", "autoencoder", "denoiser", "predictions")
+    parser = stage_parser(__doc__, "dataset", "autoencoder", "denoiser", "predictions", "lock")
     parser.add_argument(
         "--evaluations", type=Path, nargs="+", required=True,
         help="index.json of this predictor's scores, and of the rows beside it on the card",
@@ -34,8 +34,8 @@ def main() -> None:
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
-    """Write the folder around `arguments.config`."""
-    folder, dataset = arguments.config.parent, read_json(arguments.dataset)
+    """Write the folder around `arguments.config` anew: what else lies there is handed on, too."""
+    folder, dataset = fresh_folder(arguments.config.parent), read_json(arguments.dataset)
     rows = read_rows(arguments.evaluations, [settings.name])
     resamples, resize = settings.evaluation.bootstrap, settings.dataset.resize
     (tables,) = by_context(rows, settings.protocols, resamples, resize)

@@ -40,6 +40,7 @@ from rsvp.training.reconstruction import ClipPart, clip_parts
 from rsvp.training.run import NotFinite, TrainingRun, learning_rate, set_learning_rate
 from rsvp.training.state import Stateful
 from rsvp.training.validation import ReconstructionValidator, load_perceptual, other_clips
+from rsvp.training.watching import reconstructions
 
 # By hand: `python -m` runs this as __main__.
 logger = logging.getLogger(__name__)
@@ -118,6 +119,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         lambda: validator.measure(average.module), config.validate_every, fabric, processes,
     )  # fmt: skip
     run = TrainingRun(arguments.state, key, steps, stateful, processes)
+    shown = reconstructions(held_out, average.module)
     stopping = EarlyStopping(config.patience, config.max_psnr_drop)
     stopping.load_state_dict(run.memory.get("stopping", {}))
 
@@ -143,6 +145,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
                     break
             rate = learning_rate(step, steps, config.learning_rate, config.warmup_steps)
             run.log(step, **update(step, rate, next(ahead)))
+            run.history.watch(step + 1, steps, shown)
     except NotFinite as error:
         logger.warning("%s", error)
         stopping.outcome = DIVERGED

@@ -29,6 +29,7 @@ from rsvp.training.reconstruction import (
 from rsvp.training.run import TrainingRun, learning_rate, set_learning_rate
 from rsvp.training.state import Stateful
 from rsvp.training.validation import MOST_CLIPS, ReconstructionValidator, load_perceptual
+from rsvp.training.watching import reconstructions
 
 
 def main() -> None:
@@ -93,12 +94,14 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         lambda: validator.measure(kept), None, fabric, processes,
     )  # fmt: skip
     run = TrainingRun(arguments.state, key, steps, stateful, processes)
+    shown = reconstructions(held_out, kept)
 
     # The loop.
     ahead = read_ahead(batch, run.done, steps, fabric.device)
     for step in run.steps("pretrain autoencoder"):
         rate = learning_rate(step, steps, config.learning_rate, config.warmup_steps)
         run.log(step, **update(step, rate, next(ahead)))
+        run.history.watch(step + 1, steps, shown)
 
     # The end, which is for the first process.
     if processes.rank:

@@ -2,6 +2,7 @@
 
 import argparse
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -32,6 +33,7 @@ from rsvp.training.denoising import (
 from rsvp.training.ema import WeightAverage
 from rsvp.training.processes import launch
 from rsvp.training.run import TrainingRun, learning_rate, set_learning_rate
+from rsvp.training.watching import continuations
 
 VALIDATE_EVERY = 100  # steps
 VALIDATION_CLIPS = 64
@@ -39,7 +41,12 @@ MOMENTS_CLIPS = 512  # of training, at most, whose correlations noise takes
 
 
 def main() -> None:
-    run_stage(stage_parser(__doc__, "latents", *TRAINING), run)
+    parser = stage_parser(__doc__, "latents", *TRAINING)
+    parser.add_argument(
+        "--watched", type=Path, nargs=2, default=(), metavar=("DATASET", "AUTOENCODER"),
+        help="their index.json, to show continuations of validation clips in TensorBoard",
+    )  # fmt: skip
+    run_stage(parser, run)
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
@@ -114,12 +121,17 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         validate, VALIDATE_EVERY, fabric, processes,
     )  # fmt: skip
     run = TrainingRun(arguments.state, key, steps, stateful, processes)
+    shown = continuations(
+        arguments.watched, average.module, batches.layout, constructor["targets"],
+        latents.statistics, objective,
+    )  # fmt: skip
 
     # The loop.
     ahead = read_ahead(batch, run.done, steps, fabric.device)
     for step in run.steps("train diffusion"):
         rate = learning_rate(step, steps, config.learning_rate, config.warmup_steps)
         run.log(step, **update(step, rate, next(ahead)))
+        run.history.watch(step + 1, steps, shown)
         if (step + 1) % VALIDATE_EVERY == 0 or step + 1 == steps:
             run.history.add(step + 1, validation_loss=processes.decide(validate))
 

@@ -50,7 +50,8 @@ def train(
         (section[part] if part and key in section[part] else section)[key] = value
     files = {flag: Path(out or folder, name) for flag, name in FILES.items()}
     read = {flag: Path(path) for flag, path in named.items()} | dict(inputs or {})
-    arguments = argparse.Namespace(**files, **read, code=record["code"], log=None)
+    watched = [Path(DATASET), Path(FINETUNED, "index.json")]
+    arguments = argparse.Namespace(**files, **read, code=record["code"], log=None, watched=watched)
     threads = torch.get_num_threads()
     try:
         run = import_module(f"rsvp.stages.{stage}").run

@@ -26,14 +26,14 @@ class Answer:
     @property
     def jobs(self) -> list[str]:
         """The messages of the jobs that were planned or run, sorted."""
-        return sorted(re.findall(r"^Job \d+: (.*)$", self.text, re.MULTILINE))
+        started = r"^(?:would run|\d\d:\d\d:\d\d start ) (.*?): "
+        return sorted(re.findall(started, self.text, re.MULTILINE))
 
     @property
     def rules(self) -> dict[str, int]:
         """Return the number of planned jobs by rule, without the target."""
-        table = self.text.partition("Job stats:")[2].partition("total")[0]
-        counts = re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)
-        return {rule: int(count) for rule, count in counts if rule != "all"}
+        (told,) = re.findall(r"^jobs to do: \d+ \((.*)\)$", self.text, re.MULTILINE)
+        return {rule: int(count) for count, rule in re.findall(r"(\d+) (\w+)", told)}
 
     @property
     def errors(self) -> list[str]:

@@ -53,6 +53,15 @@ def test_the_card_says_what_the_predictor_is(finished):
         assert image.n_frames == FRAMES
 
 
+def test_the_folder_holds_what_is_handed_on_and_nothing_else(finished):
+    networks = {f"{network}/{file}" for network in ("autoencoder", "denoiser")
+                for file in ("config.json", "model.safetensors")}  # fmt: skip
+    folder = finished.folder / BUNDLE
+    assert {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()} == networks | {
+        "config.json", "README.md", "metrics.csv", "examples.webp", "run.json"
+    }  # fmt: skip
+
+
 def test_the_folder_names_no_place_of_this_machine(finished):
     for path in (finished.folder / BUNDLE).rglob("*"):
         if path.suffix in (".json", ".md", ".csv", ".txt"):

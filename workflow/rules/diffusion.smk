@@ -28,12 +28,14 @@ rule train_diffusion:
         gpu=PLAN.training_gpu,
     params:
         state="predictors/{predictor}/seed{seed}/state",
+        watched=PLAN.watched,
     message:
         "Train the predictor {wildcards.predictor} (seed {wildcards.seed})"
     shell:
         'exec "$PYTHON" -m rsvp.stages.train_diffusion'
         " --settings {input.settings}"
         " --latents {input.latents}"
+        " --watched {params.watched}"
         " --state {params.state}"
         " --weights {output.weights}"
         " --index {output.index}"

@@ -88,12 +88,14 @@ rule bundle:
         card="{side}predictors/{predictor}/seed{seed}/bundle/README.md",
         record="{side}predictors/{predictor}/seed{seed}/bundle/run.json",
     log:
-        "{side}predictors/{predictor}/seed{seed}/bundle/log.txt",
+        "{side}predictors/{predictor}/seed{seed}/bundling/log.txt",
     benchmark:
-        "{side}predictors/{predictor}/seed{seed}/bundle/benchmark.tsv"
+        "{side}predictors/{predictor}/seed{seed}/bundling/benchmark.tsv"
     conda:
         ENVIRONMENT
     threads: 1
+    params:
+        lock="{side}predictors/{predictor}/seed{seed}/bundling",
     message:
         "Bundle the predictor {wildcards.predictor} (seed {wildcards.seed})"
     shell:
@@ -104,6 +106,7 @@ rule bundle:
         " --denoiser {input.denoiser}"
         " --predictions {input.predictions}"
         " --evaluations {input.evaluations}"
+        " --lock {params.lock}"
         " --config {output.config}"
         " --card {output.card}"
         " --record {output.record}"

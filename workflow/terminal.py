@@ -1,6 +1,7 @@
 """The terminal of a run: one line when a job starts, with its reason, and one when it ends."""
 
 import logging
+import textwrap
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,9 +13,10 @@ DEFAULT = "DefaultStreamHandler"  # what Snakemake shows on the terminal where n
 CHATTER = (  # that says nothing of this run; each is the beginning of a message
     "Building DAG", "Using shell", "Provided cores", "Rules claiming more threads", "Provided res",
     "Select jobs", "Execute ", "Group jobs", "Conda environments", "Reasons:", "Assuming unrestr",
-    "This was a dry-run", "Complete log", "Elapsed time",
+    "This was a dry-run", "Complete log", "Elapsed time", "RuleException:\nCalledProcessError",
 )  # fmt: skip
 BAR = 20  # characters
+LONGEST = 200  # characters of a reason; `make why` has them whole
 Why = Callable[[str, Mapping[str, str]], str]  # of a rule and its wildcards
 
 
@@ -97,7 +99,7 @@ class JobLines(logging.StreamHandler):
         if not reason:  # forced, or files were touched
             reason = values["reason"].partition(":")[0].lower()
         first = "would run" if self.is_dry else f"{clock()} start "
-        return [f"{first} {values['rule_msg']}: {reason}"]
+        return [f"{first} {values['rule_msg']}: {textwrap.shorten(reason, LONGEST)}"]
 
     def line_of_end(self, word: str, job: int) -> list[str]:
         """Return the line of a job's end, with its time; nothing for a target."""

@@ -63,6 +63,11 @@ def test_a_failed_job_and_what_else_snakemake_says_are_shown():
     ]  # fmt: skip
 
 
+def test_a_reason_is_shortened():
+    (line,) = shown(TRAIN, why="; ".join(f"setting a.b.c{n}: 1 -> 2" for n in range(100)))
+    assert 200 < len(line) < 260 and line.endswith("[...]")
+
+
 def test_a_reason_that_the_plan_has_not_is_snakemakes_without_its_files():
     assert shown(TRAIN, why="") == ["12:00:00 start  Train a (seed 0): updated input files"]
 

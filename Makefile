@@ -2,6 +2,7 @@
 # make weights  downloads what the config's `weights` name: LPIPS and FVD need them
 # make test     the tests
 # make soak     the long tests: runs that are killed again and again
+# make docs-test  runs each command of README and docs, on small videos
 # make test-slurm  the tiny pipeline through a SLURM of its own; needs root and Debian's packages
 # make why      what would run, and why
 # make orphans  lists results that no row of the config needs
@@ -12,7 +13,7 @@ CONFIG ?= config.yaml
 BIN := $(VENV)/bin
 FLAGS = --configfile '$(CONFIG)' $(ARGS)
 
-.PHONY: demo check-demo weights test soak test-slurm why orphans lint environment
+.PHONY: demo check-demo weights test docs-test soak test-slurm why orphans lint environment
 
 demo: environment
 	$(BIN)/snakemake $(ARGS)
@@ -28,6 +29,9 @@ weights: environment
 
 test: environment
 	$(BIN)/python -m pytest
+
+docs-test: environment
+	$(BIN)/python -m pytest -m docs -n 0 tests/workflow/test_told_commands.py
 
 # Twenty kills at random moments, in each of two runs; takes about twenty minutes.
 soak: environment

@@ -17,12 +17,17 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "benchmarks/README
 TARGETS = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
-def told(page: Path) -> list[list[str]]:
-    """The words of each command in a page's blocks of commands, without comments."""
+def lines_told(page: Path) -> list[str]:
+    """Each command in a page's blocks of commands, without comments."""
     blocks = re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
     text = "".join(block for language, block in blocks if not language)
     lines = text.replace("\\\n", " ").splitlines()
-    return [words for line in lines if (words := split(line))]
+    return list(filter(None, (re.sub(r"(^|\s+)#.*", "", line).strip() for line in lines)))
+
+
+def told(page: Path) -> list[list[str]]:
+    """The words of each command in a page's blocks of commands."""
+    return [words for line in lines_told(page) if (words := split(line))]
 
 
 def split(line: str) -> list[str]:

@@ -45,7 +45,7 @@ def how_far(plan: Plan, job: Job, reasons: list[str] | None, held: bool) -> tupl
     """Return the state of a job in a word, and in words how far it is, if it began."""
     if reasons is None:
         return "done", ""
-    folder = plan.state.folder / job.folder
+    folder = plan.state.folder / job.log_folder
     progress = read_progress(folder)
     seen = time.time() - progress["time"] if progress else NEVER_SEEN
     if works_here(folder, seen):

@@ -1,13 +1,6 @@
-"""Records of finished stages: other versions, and the oldest ones that may be installed."""
+"""Records of finished stages: other versions."""
 
-import re
-import tomllib
-
-import pytest
 from jobs import other_versions
-from projects import ROOT
-
-from rsvp.runtime.record import minor
 
 RUNNING = {"python": "3.12.4", "torch": "2.15.0", "numpy": "2.4.6", "snakemake": "9.27.1"}
 
@@ -33,13 +26,3 @@ def test_one_line_for_each_version_that_differs():
         " torch 2.14.0, now it is 2.15.0; kept"
     )
     assert python.startswith("1 stage (evaluation/p/seed0) ran with python 3.11, now it is 3.12;")
-
-
-@pytest.mark.parametrize("package", ["snakemake", "torch", "torchvision"])
-def test_oldest_version_that_may_be_installed_is_one_that_was_run(package):
-    """Parts of Snakemake that this module imports are not in its first 9.x."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    (oldest,) = re.findall(rf"^{package}>=([\d.]+)", "\n".join(project["dependencies"]), re.M)
-    constraints = (ROOT / "envs/constraints.txt").read_text()
-    (ran,) = re.findall(rf"^{package}==([\d.]+)$", constraints, re.M)
-    assert minor(oldest) == minor(ran)

@@ -26,6 +26,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "rsvp.runtime.journal": {"save_seconds": lambda: 0.0},
     "rsvp.runtime.lock": {"lock_folder": lambda folder: None},
     "rsvp.runtime.main": {"terminal_line": lambda message: ""},
+    "rsvp.runtime.progress": {"note": lambda folder, bar: None},
     "rsvp.runtime.record": {"running_versions": dict},
     "rsvp.training.cost": {"forward_flops": lambda forward: 7},
     "rsvp.training.history": {},  # a class, whose method is replaced

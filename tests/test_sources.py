@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from rsvp.data import sources
+from rsvp.data.formats.detect import detect
 from rsvp.data.hashing import UNREADABLE, content_hash
 from rsvp.data.sources import list_sources, share_of
 from rsvp.runtime.errors import UserError
 from tests.another_user import said_to_another_user
+from tests.test_decoding import picture
 from tests.trees import make
 
 STRANGE = [
@@ -37,6 +39,21 @@ def test_videos_by_suffix_and_id(tmp_path):
     found = list_sources(tmp_path, "videos")
     assert [source.id for source in found] == ["B/one", "B/two", "C/D/x.y", "a"]
     assert [source.class_name for source in found] == ["B", "B", "D", ""]
+
+
+def test_what_begins_as_a_video_is_one_whatever_it_is_called(tmp_path):
+    kinds = {"mp4": "mov", "avi": "avi", "mkv": "matroska", "flv": "flv", "y4m": "yuv4mpegpipe",
+             "mpg": "mpeg", "ts": "mpegts", "wmv": "asf"}  # fmt: skip
+    for name, kind in kinds.items():
+        picture(tmp_path / name, "-pix_fmt", "yuv420p", "-f", kind, rate=25, seconds=0.2)
+    picture(tmp_path / "film.divx", "-f", "avi")
+    picture(tmp_path / "film.mp4")
+    picture(tmp_path / "low.LRV", "-f", "mp4")  # beside the films of some cameras
+    make(tmp_path, "labels.json", "sound.m4a", content=b"\0\0\0\x20ftypM4A ")
+    make(tmp_path, "photo.x", content=b"\0\0\0\x20ftypheic")
+    os.mkfifo(tmp_path / "pipe")
+    assert set(ids(tmp_path)) == {*kinds, "film.divx", "film"}
+    assert detect(str(tmp_path))[0] == "videos"
 
 
 def test_strange_names(tmp_path):

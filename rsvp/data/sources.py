@@ -37,6 +37,14 @@ FORMATS = (  # modules of rsvp.data.formats
 )  # fmt: skip
 EXTRAS = {"h5py": "hdf5"}  # of pyproject.toml, by the module that they bring
 DAMAGED = "damaged: "  # begins the part of a file that cannot be listed; the reason follows
+# Low copies, stills, sound and halves beside the videos of cameras and downloads.
+COMPANIONS = (".lrv", ".thm", ".m4a", ".part", ".crdownload", ".download", ".tmp", *IMAGE_SUFFIXES)
+VIDEO_BEGINNING = re.compile(
+    rb"....ftyp(?!heic|heix|mif1|avif|M4A )|....(?:moov|mdat|wide)|RIFF....AVI |\x1aE\xdf\xa3"
+    rb"|FLV\x01|\x00\x00\x01[\xba\xb3]|GIF8|\.RMF|YUV4MPEG2|\x30\x26\xb2\x75\x8e\x66\xcf\x11"
+    rb"|\x47.{187}\x47",
+    re.DOTALL,
+)
 SYNC_BYTE = 0x47  # of each packet of a transport stream
 SECONDS = re.compile(r"([0-9]+)\.([0-9]+)")
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # with all that ends a line
@@ -188,7 +196,13 @@ def find_sources(
         if files and kind == "frames":
             sources += frame_folders(root, folder, files, options)
         else:
-            sources += (video_file(root, file) for file in files)
+            found = [video_file(root, file) for file in files]
+            # Beside film.mp4 there may be film.divx.
+            sources += (
+                source if source.path.lower().endswith(SUFFIXES[kind])
+                else replace(source, id=plain(os.path.relpath(source.path, base_of(root))))
+                for source in found
+            )  # fmt: skip
         for file in zips:
             sources += format_of("zip").parts(root, file, kind, options)
     runs = Counter(source.path for source in sources if source.files and not source.kind)
@@ -272,11 +286,35 @@ def walk(
             folders[:] = [] if known else sorted(n for n in folders if not n.startswith("."))
             below = [os.path.join(folder, name) for name in folders]
             tops += filter(os.path.islink, below)  # which os.walk names, and does not enter
-            names = sorted(n for n in files if n.lower().endswith(suffixes) and n[0] != ".")
-            paths = [os.path.join(folder, name) for name in names]
-            paths = [path for path in paths if not is_typescript(path)]
-            if paths and not known:
+            paths = [os.path.join(folder, name) for name in sorted(files) if name[0] != "."]
+            paths = [] if known else [path for path in paths if is_sought(path, suffixes)]
+            if paths:
                 yield folder, paths
+
+
+def is_sought(path: str, suffixes: tuple[str, ...]) -> bool:
+    """Check whether a file has one of the suffixes; or begins as videos do, where those are sought.
+
+    A program in TypeScript has the suffix of a transport stream.
+    """
+    name = path.lower()
+    if name.endswith(suffixes):
+        return not is_typescript(path)
+    return VIDEO_SUFFIXES[0] in suffixes and not name.endswith(COMPANIONS) and is_video(path)
+
+
+def is_video(path: str) -> bool:
+    """Check whether a file begins as videos do, whatever it is called."""
+    try:
+        with open(path, "rb", opener=without_waiting) as stream:
+            return bool(VIDEO_BEGINNING.match(stream.read(192)))
+    except OSError:
+        return False
+
+
+def without_waiting(path: str, flags: int) -> int:
+    """Open a file; a pipe that nobody writes to would never open."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def is_typescript(path: str) -> bool:

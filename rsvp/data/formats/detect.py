@@ -41,6 +41,8 @@ def detect(path: str) -> tuple[SourceKind, str]:
     for _, files in walk(root, (*every, ZIP)):
         for kind in KINDS:
             own = [file for file in files if file.lower().endswith(SUFFIXES[kind])]
+            if kind == "videos":  # also those that only begin as such
+                own += [file for file in files if not file.lower().endswith((*every, ZIP))]
             if own:
                 counts[kind] += 1 if kind == "frames" else len(own)
                 first.setdefault(kind, own[0])

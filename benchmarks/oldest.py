@@ -26,7 +26,7 @@ TESTS = [
     f"tests/test_{name}.py"
     for name in ("autoencoder", "clip_autoencoders", "denoiser", "regularisers", "warping",
                  "adversarial", "run", "state", "samplers", "objectives", "predictor_bundle",
-                 "watching", "perceptual", "i3d", "frame", "distribution", "observed")
+                 "watching", "perceptual", "i3d", "frame", "distribution", "observed", "decoding")
 ] + ["tests/workflow/test_wheel.py"]  # fmt: skip
 
 

@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 import pytest
+import webdataset
 import yaml
 from PIL import Image
 from plan import Plan
@@ -20,7 +21,7 @@ from rsvp.data.suggestion import best_shape, suggested
 from rsvp.data.survey import Header, Look, read_headers
 from rsvp.runtime.errors import UserError
 from tests.test_decoding import ffmpeg, picture
-from tests.test_formats import lerobot
+from tests.test_formats import lerobot, mp4_bytes
 
 
 def inspect(path, **options):
@@ -105,6 +106,16 @@ def phone_films(folder):
 def robot(folder):
     """Episodes of LeRobot v3.0, all in one file."""
     return lerobot(folder / "robot", "v3.0", lengths=(40, 45, 50))
+
+
+def test_files_that_are_taken_out_of_an_archive_are_looked_at(tmp_path, capsys):
+    with webdataset.TarWriter(str(tmp_path / "0.tar")) as writer:
+        for number in range(3):
+            frames = generate_video(Generated(), 32, number, 20).frames
+            writer.write({"__key__": f"film{number}", "mp4": mp4_bytes(frames)})
+    inspect(tmp_path / "0.tar")
+    said = capsys.readouterr().out
+    assert "3 of 3 videos decoded, 60 frames" in said and "split: {kind: groups}" in said
 
 
 SETS = {"arrays": grey_arrays, "videos": phone_films, "lerobot": robot}

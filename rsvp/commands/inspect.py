@@ -111,7 +111,7 @@ def run(arguments: argparse.Namespace) -> None:
     if target:
         written = {"source": kind, "path": str(arguments.path), **given} | keys
         write_text(target, config_text(arguments.path, written, words))
-        print(f"\n{target} is written: snakemake --configfile {target}")
+        print(f"\n{target} is written: rsvp run --configfile {target}")
 
 
 def show(lines: Iterable[Line]) -> None:

@@ -277,7 +277,7 @@ def walk(
         if unreadable is not None and not gone and os.path.basename(error.filename) != "lost+found":
             unreadable.append(f"{error.filename}: {error.strerror}")
 
-    tops = [root]
+    tops = [root] if os.path.isdir(root) else []
     for top in tops:  # links to folders are added on the way, and so come last
         for folder, folders, files in os.walk(top, onerror=leave_out):
             status = os.stat(folder)

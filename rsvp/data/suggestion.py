@@ -107,7 +107,7 @@ def clip_keys(usable: Sequence[Header], seen: Sequence[Look], timed: bool) -> di
     """Return frames and context of a clip, and how far apart its frames are."""
     lengths = np.array([header.frames for header in usable])
     alike = len(lengths) >= FEWEST_GROUPS and lengths.min() == lengths.max()
-    if alike and int(lengths[0]) in SAME_LENGTH:
+    if alike and not timed and int(lengths[0]) in SAME_LENGTH:
         frames = int(lengths[0])
         return {
             "frame_stride": 1, "clip_frames": frames,

@@ -135,13 +135,13 @@ def look_at(source: Source) -> Look:
     try:
         with Decoding(source, SIDE, "area", RATE) as decoding:
             decoded = decoding.read(seen.append)
-            content = decoding.content
+            stored = isinstance(decoding.content, StoredFrames) or decoding.content.files
+            turned = not stored and is_turned(decoding.content.path)
     except Rejected as reason:
         return Look(source, reason=str(reason))
-    stored = isinstance(content, StoredFrames) or content.files
     return Look(
         source, "", decoded.damage, decoded.fps, decoded.regular, np.concatenate(seen.changes),
-        seen.grey, not stored and is_turned(content.path), seen.digest.hexdigest(),
+        seen.grey, turned, seen.digest.hexdigest(),
         perceptual_hash(np.stack(seen.small)), time.monotonic() - began,
     )  # fmt: skip
 

@@ -42,7 +42,8 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--scratch", type=Path, help="folder for environments; default: temporary")
     arguments = parser.parse_args(words)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    bounds = lower_bounds([*project["dependencies"], *project["optional-dependencies"]["dev"]])
+    bounds = lower_bounds(project["dependencies"])
+    tools = project["optional-dependencies"]["dev"]  # of which any version will do
     bounds |= dict(pin.split("==") for pin in arguments.pins)
     passed = None
     for version in arguments.torch or [bounds["torch"]]:
@@ -50,7 +51,7 @@ def main(words: Sequence[str] | None = None) -> None:
         if arguments.torch:
             del pins["torchvision"]  # each names its torch
         begun = time.monotonic()
-        failure = tried(pins, arguments.tests, arguments.scratch)
+        failure = tried(pins, tools, arguments.tests, arguments.scratch)
         minutes = (time.monotonic() - begun) / 60
         print(f"torch {version}: {failure or 'passes'} ({minutes:.1f} min)", flush=True)
         if failure:
@@ -67,12 +68,14 @@ def lower_bounds(requirements: Sequence[str]) -> dict[str, str]:
     return {r.name: next(s.version for s in r.specifier if s.operator == ">=") for r in parsed}
 
 
-def tried(pins: dict[str, str], tests: Sequence[str], scratch: Path | None) -> str:
+def tried(
+    pins: dict[str, str], tools: Sequence[str], tests: Sequence[str], scratch: Path | None
+) -> str:
     """Install a set of versions and run the tests; return the line that says why not, or ""."""
     with tempfile.TemporaryDirectory(prefix="rsvp-oldest-", dir=scratch) as folder:
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
         python = f"{folder}/bin/python"
-        words = [f"{name}=={version}" for name, version in pins.items()]
+        words = [*(f"{name}=={version}" for name, version in pins.items()), *tools]
         for command in (
             [python, "-m", "pip", "install", "--quiet", *words],
             [python, "-m", "pip", "install", "--quiet", "--no-deps", "--editable", str(ROOT)],

@@ -81,7 +81,7 @@ def test_nothing_is_drawn_where_it_is_off(made, monkeypatch):
     assert continuations((), None, None, {}, {}, None) is None
 
 
-def test_tensorboard_plays_ten_animations_and_their_seconds_are_not_of_the_training(
+def test_tensorboard_plays_five_animations_and_their_seconds_are_not_of_the_training(
     tmp_path, monkeypatch
 ):
     frames = np.arange(6, dtype=np.uint8)[:, None, None, None] * np.full((6, 8, 12, 3), 40, "u1")

@@ -15,7 +15,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from rsvp.runtime.files import atomic_path
 
-LOOKS = 10  # animations of one training
+LOOKS = 5  # animations of one training
 FRAME_MILLISECONDS = 125  # of an animation
 logger = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class History:
             self.rows.append({"step": step, "seconds": round(self.seconds, 3), **values})
 
     def watch(self, step: int, steps: int, draw: Callable[[], np.ndarray] | None) -> None:
-        """Show what `draw` draws, frames (T, H, W, 3) uint8, after ten of all steps and the last.
+        """Show what `draw` draws, frames (T, H, W, 3) uint8, five times, at last after the last step.
 
         Its seconds are not of the training.
         """

@@ -36,6 +36,7 @@ FORMATS = (  # modules of rsvp.data.formats
     "arrays", "hdf5", "lerobot", "moving_mnist", "table", "tar", "tfrecord",
 )  # fmt: skip
 EXTRAS = {"h5py": "hdf5"}  # of pyproject.toml, by the module that they bring
+DIGITS = ("train-images-idx3-ubyte.gz", "train-images-idx3-ubyte", "train-images.idx3-ubyte")
 DAMAGED = "damaged: "  # begins the part of a file that cannot be listed; the reason follows
 # Low copies, stills, sound and halves beside the videos of cameras and downloads.
 COMPANIONS = (".lrv", ".thm", ".m4a", ".part", ".crdownload", ".download", ".tmp", *IMAGE_SUFFIXES)

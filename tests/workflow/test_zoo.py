@@ -270,12 +270,16 @@ SAMPLE = {
 
 
 def images(*names: str, size: tuple[int, int] = SIZE) -> Make:
-    """A folder of images with these names, each of another shade."""
+    """A folder of images with these names, each of another shade.
+
+    Folders are no copies, but for one of two sides.
+    """
 
     def make(path: Path, plain: Path) -> None:
         path.mkdir(parents=True)
+        tint = zlib.crc32(path.name.replace("_g01_", "_g08_").encode()) % 250
         for shade, name in enumerate(names, 1):
-            Image.new("RGB", size, (20 * shade,) * 3).save(path / name)
+            Image.new("RGB", size, (20 * shade, 20 * shade, tint)).save(path / name)
 
     return make
 

@@ -6,9 +6,9 @@ from collections import Counter
 from contextlib import suppress
 
 from rsvp.config.schema import SourceKind
-from rsvp.data.formats import moving_mnist, table
+from rsvp.data.formats import table
 from rsvp.data.formats.lerobot import INFO
-from rsvp.data.sources import IMAGE_SUFFIXES, SUFFIXES, VIDEO_SUFFIXES, ZIP, absolute, walk
+from rsvp.data.sources import DIGITS, IMAGE_SUFFIXES, SUFFIXES, VIDEO_SUFFIXES, ZIP, absolute, walk
 from rsvp.runtime.errors import UserError
 
 # Of equally many, the first one.
@@ -29,7 +29,7 @@ def detect(path: str) -> tuple[SourceKind, str]:
         raise UserError(f"{root}: no folder; see 'path' of the dataset in the config")
     if os.path.isfile(os.path.join(root, INFO)):
         return "lerobot", f"a dataset of LeRobot ({INFO})"
-    if os.path.isdir(root) and moving_mnist.digits_in(root):
+    if any(os.path.isfile(os.path.join(root, name)) for name in DIGITS):
         return "moving_mnist", "MNIST's digits to make videos of"
     if tables := (
         table.tables(root) if os.path.isdir(root) or root.endswith(table.SUFFIXES) else []

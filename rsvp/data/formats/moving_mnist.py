@@ -16,11 +16,10 @@ import numpy as np
 
 from rsvp.data.formats import arrays
 from rsvp.data.formats.stored import StoredFrames, frames_along
-from rsvp.data.sources import Options, Rejected, Source
+from rsvp.data.sources import DIGITS, Options, Rejected, Source
 from rsvp.runtime.errors import UserError, one_line
 
 TEST, TEST_AXES = "mnist_test_seq.npy", "TNHW"
-DIGITS = ("train-images-idx3-ubyte.gz", "train-images-idx3-ubyte", "train-images.idx3-ubyte")
 HEAD = 16  # bytes before the digits: a magic number, and their number, rows and columns
 MAGIC = bytes([0, 0, 8, 3])
 SIDE, DIGIT = 64, 28  # pixels

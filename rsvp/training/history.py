@@ -54,7 +54,7 @@ class History:
             self.rows.append({"step": step, "seconds": round(self.seconds, 3), **values})
 
     def watch(self, step: int, steps: int, draw: Callable[[], np.ndarray] | None) -> None:
-        """Show frames (T, H, W, 3) uint8 that `draw` draws, five times, at last after the last step.
+        """Show what `draw` draws, frames (T, H, W, 3) uint8: five times, the last one at the end.
 
         Its seconds are not of the training.
         """

@@ -20,7 +20,7 @@ from tiny import write_lossless
 
 pytestmark = pytest.mark.docs
 SHRUNK = {  # what makes the tutorial's config run in a minute
-    "datasets": {"mine": {"resolution": 32, "split": {"kind": "groups"}}},
+    "datasets": {"videos": {"resolution": 32, "clip_stride": 16}},
     "autoencoders": {"rsvp": {
         "width": 16, "latent_copies": 1, "pretrain": {"steps": 3, "batch_size": 2},
         "finetune": {"steps": 2, "batch_size": 2, "validate_every": 1},
@@ -32,7 +32,7 @@ SHRUNK = {  # what makes the tutorial's config run in a minute
     "evaluation": {"trajectories": 2, "bootstrap": 20, "videos": 1, "baselines": ["copy-last"]},
 }  # fmt: skip
 STAND_INS = [  # pattern of a command, and what is run in its place; the first that fits
-    (r"make (demo|test|weights)\b.*", r"make -n \g<0>"),  # networks, hours: its recipe is printed
+    (r"make (demo|test|weights)\b.*", r"\g<0> -n"),  # networks, hours: its recipe is printed
     (r"nano (.*)", r"test -f \1"),
     (r"trap .*|wait|snakemake --cores 32 &", r"bash -n <<'E'\n\g<0>\nE"),
     (r"pip install rsvp-(\S+)-py3-none-any.whl", r"""grep 'version = "\1"' pyproject.toml"""),
@@ -41,6 +41,8 @@ STAND_INS = [  # pattern of a command, and what is run in its place; the first t
     (r"(snakemake .*(configs/|cool.yaml|--forcerun).*)", r"\1 -n"),
     (r"rsvp weights --convert (\S+) .*", r"rsvp weights --help | grep -q convert"),
     (r"RSVP_I3D=\S+ (.*)", r"\1 --collect-only -q"),
+    (r"rm -r results/(.*)", r"test -d results/videos/\1"),
+    (r"rsvp inspect (.*)", r"rm -f mine.yaml && \g<0>"),
     (r"(\w+ \S+ seed 0: .*)", r"true # what a command printed: \1"),
 ]  # fmt: skip
 
@@ -78,7 +80,7 @@ def world(tmp_path_factory) -> Path:
         text = "".join(f"moving/v_moving_g{group:02}_c01.avi 1\n" for group in groups)
         (lists / name).write_text(text)
     shutil.copytree(folder / "videos", folder / "data/UCF-101")
-    shutil.copytree(folder / "videos", folder / "videos/ucf101-mini")
+    shutil.copytree(folder / "data/UCF-101", folder / "videos/ucf101-mini")
     shutil.copytree(lists, folder / "videos/ucfTrainTestlist")
     (folder / "cool.yaml").write_text("predictors: {rsvp-m: {sampler: {temperature: 0.3}}}\n")
     return folder
@@ -98,18 +100,14 @@ def sh(folder: Path, command: str) -> str:
 
 @pytest.fixture(scope="module")
 def trained(world) -> Path:
-    """The same after the tutorial's way from a preset to a predictor, and clips to compare."""
-    page = (ROOT / "docs/tutorial.md").read_text()
-    change = yaml.safe_load(re.search(r"```yaml\n(.*?)```", page, re.DOTALL)[1])
-    values = yaml.safe_load((world / "configs/ucf101-mini.yaml").read_text())
-    values["datasets"] = {"mine": values["datasets"]["ucf101-mini"] | change["datasets"]["mine"]}
-    values = merge(merge(values, {"results": change["results"]}), SHRUNK)
-    values["datasets"]["mine"]["path"] = "videos/moving"
-    (world / "small.yaml").write_text(yaml.safe_dump(values))
+    """The same after the README's way from videos to a predictor, and clips to compare."""
+    sh(world, "rsvp inspect videos --config mine.yaml")
+    values = yaml.safe_load((world / "mine.yaml").read_text())
+    (world / "small.yaml").write_text(yaml.safe_dump(merge(values, SHRUNK)))
     sh(world, "cp small.yaml mine.yaml && rsvp run --configfile mine.yaml")
-    sh(world, "cp -r results/predictors/rsvp-m/seed0/bundle bundle")
-    sh(world, "rsvp export results/datasets/mine/index.json --out real")
-    sh(world, "rsvp export results/predictions/rsvp-m/seed0 --out mine")
+    sh(world, "cp -r results/videos/predictors/rsvp-m/seed0/bundle bundle")
+    sh(world, "rsvp export results/videos/datasets/videos/index.json --out real")
+    sh(world, "rsvp export results/videos/predictions/rsvp-m/seed0 --out mine")
     sh(world, "cp -r mine futures && cp -r mine/trajectory0 a && cp -r mine/trajectory1 b")
     return world
 

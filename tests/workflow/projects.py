@@ -32,8 +32,8 @@ class Answer:
     @property
     def rules(self) -> dict[str, int]:
         """Return the number of planned jobs by rule, without the target."""
-        (told,) = re.findall(r"^jobs to do: \d+ \((.*)\)$", self.text, re.MULTILINE)
-        return {rule: int(count) for count, rule in re.findall(r"(\d+) (\w+)", told)}
+        told = re.findall(r"^jobs to do: \d+ \((.*)\)$", self.text, re.MULTILINE)
+        return {rule: int(n) for n, rule in re.findall(r"(\d+) (\w+)", "".join(told[:1]))}
 
     @property
     def errors(self) -> list[str]:

@@ -334,8 +334,9 @@ class Plan:
     def roots(self, stage: str, names: Names) -> tuple[str, ...]:
         """The modules that a job's code starts from: its stage's, and what it loads by name."""
         module = f"rsvp.stages.{stage}"
-        if stage == "decode" and (kind := self.config.datasets[names["dataset"]].source) in FORMATS:
-            return (module, format_module(kind))
+        if stage == "decode":
+            kind = self.config.datasets[names["dataset"]].source
+            return (module, format_module(kind if kind in FORMATS else "zip"))
         if KINDS_MODULE not in closure_of(module):
             return (module,)
         name = self.autoencoder_name(names)

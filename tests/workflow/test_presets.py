@@ -11,6 +11,7 @@ from projects import ROOT
 from session import plan_of
 
 from rsvp.data.splits import SIDES, describe, split_videos
+from rsvp.runtime.code import short_digests
 from tests.test_formats import bair_record, moving, numbered, write_records
 
 ACTIONS = ("boxing", "walking")
@@ -95,6 +96,10 @@ def test_presets_are_planned_and_split(tmp_path, monkeypatch, files):
     assert jobs["train_diffusion"] == jobs["predict"] == jobs["bundle"] == 1
     (name,) = plan.datasets
     dataset = plan.config.datasets[name]
+    code = short_digests(*plan.job("decode", dataset=name, share="0").roots)
+    formats = {path.stem for path in map(Path, code) if path.parent.name == "formats"}
+    others = {"table", "zip", "lerobot", "hdf5", "tar", "tfrecord", "moving_mnist"} - formats
+    assert formats & {dataset.source, "zip"} and len(others) >= 6
     assert jobs["decode"] == dataset.decode_jobs
     rows = [{"id": source.id, "frames": 99, "fps": 25.0} | source.known
             for share in plan.videos[name] for source in share]  # fmt: skip

@@ -11,6 +11,7 @@ CONTEXT, FRAMES = 3, 8
 CONFIG = {
     "datasets": {
         "tiny": {
+            "source": "videos",
             "path": "videos",
             "resolution": 32,
             "clip_frames": FRAMES,

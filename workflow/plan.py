@@ -54,7 +54,9 @@ FOLDERS = {
     "finetune_autoencoder": "autoencoders/{autoencoder}/seed{seed}/finetuned",
     "cache_latents": "autoencoders/{autoencoder}/seed{seed}/latents{part}",
     "train_diffusion": "predictors/{predictor}/seed{seed}",
+    "train_simvp": "predictors/{predictor}/seed{seed}",
     "predict": "{side}predictions/{predictor}/seed{seed}{part}",
+    "predict_simvp": "{side}predictions/{predictor}/seed{seed}",
     "reconstruct": "{side}predictions/{autoencoder}.reconstruction/seed{seed}",
     "predict_baseline": "{side}predictions/{dataset}.{baseline}/seed0",
     "real_features": "{side}real_features/{dataset}",
@@ -72,7 +74,9 @@ READS = {  # the stages whose indexes a stage reads; `Plan.inputs` adds what dep
     "finetune_autoencoder": ("split", "pretrain_autoencoder"),
     "cache_latents": ("split", "finetune_autoencoder"),
     "train_diffusion": ("cache_latents",),
+    "train_simvp": ("split",),
     "predict": ("split", "finetune_autoencoder", "train_diffusion"),
+    "predict_simvp": ("split", "train_simvp"),
     "reconstruct": ("split", "finetune_autoencoder"),
     "predict_baseline": ("split",),
     "real_features": ("split",),
@@ -87,10 +91,11 @@ FLAGS = {  # by which a stage is handed another one's index
     "finetune_autoencoder": "autoencoder",
     "cache_latents": "latents",
     "train_diffusion": "denoiser",
+    "train_simvp": "network",
     "real_features": "real",
 }
 SHARED = ("cache_latents", "predict", "evaluate")
-TRAININGS = ("pretrain_autoencoder", "finetune_autoencoder", "train_diffusion")
+TRAININGS = ("pretrain_autoencoder", "finetune_autoencoder", "train_diffusion", "train_simvp")
 Names = Mapping[str, str]  # wildcards: dataset, autoencoder, predictor, row, seed and so on
 
 
@@ -111,8 +116,9 @@ class Plan:
         self.scratch = scratch_of(config, base, self.results)
         self.predictors = unique(config.report.predictors)
         self.trained = unique(config.predictors[p].same_as or p for p in self.predictors)
-        self.autoencoders = unique(config.predictors[p].autoencoder for p in self.predictors)
-        self.datasets = unique(config.autoencoders[a].dataset for a in self.autoencoders)
+        self.sampled = self.of_kind("diffusion")
+        self.autoencoders = unique(config.predictors[p].autoencoder for p in self.sampled)
+        self.datasets = unique(map(config.dataset_of, self.predictors))
         self.seeds = config.report.seeds
         # Tables of the validation split, by which to choose, stand beside those of test.
         self.side = "" if config.evaluation.split == "test" else f"{config.evaluation.split}/"
@@ -196,10 +202,18 @@ class Plan:
     @property
     def contexts(self) -> list[tuple[str, str]]:
         """The datasets and contexts beside the prefix that the report has rows of."""
-        rows = [self.config.predictors[name] for name in self.predictors]
-        of = self.config.autoencoders
-        return unique((of[row.autoencoder].dataset, row.context) for row in rows
-                      if row.context not in (None, PREFIX))  # fmt: skip
+        contexts = {name: self.config.predictors[name].context for name in self.predictors}
+        return unique((self.config.dataset_of(name), context) for name, context in contexts.items()
+                      if context not in (None, PREFIX))  # fmt: skip
+
+    def of_kind(self, kind: str) -> list[str]:
+        """The report's predictors of a kind."""
+        return [name for name in self.predictors if self.config.predictors[name].kind == kind]
+
+    def names_of_kind(self, kind: str) -> str:
+        """A pattern of the names of the config's predictors of a kind, for a rule's wildcard."""
+        of = self.config.predictors
+        return "|".join(name for name in of if of[name].kind == kind) or "(?!)"
 
     def baselines(self, dataset: str) -> list[str]:
         """The baselines on a dataset and its floors, for the prefix and for other contexts."""
@@ -227,7 +241,7 @@ class Plan:
     def jobs(self) -> list[Job]:
         """All jobs up to the report, each after those whose files it reads."""
         bundles = [self.job("bundle", predictor=name, seed=str(seed))
-                   for name in self.predictors for seed in self.seeds]  # fmt: skip
+                   for name in self.sampled for seed in self.seeds]  # fmt: skip
         return [*self.before_report, *bundles, self.job("report")]
 
     @cached_property
@@ -241,7 +255,13 @@ class Plan:
                 if stage != "measure_semantics" or self.has_semantics(name):
                     for seed in self.seeds:
                         found += self.with_shares(stage, autoencoder=name, seed=str(seed))
-        for stage, names in (("train_diffusion", self.trained), ("predict", self.predictors)):
+        regressions = self.of_kind("simvp")
+        diffusions = [name for name in self.trained if name not in regressions]
+        of_predictors = {
+            "train_diffusion": diffusions, "train_simvp": regressions,
+            "predict": self.sampled, "predict_simvp": regressions,
+        }  # fmt: skip
+        for stage, names in of_predictors.items():
             for name in names:
                 for seed in self.seeds:
                     found += self.with_shares(stage, predictor=name, seed=str(seed))
@@ -385,7 +405,7 @@ class Plan:
         trained = stage in ("pretrain_autoencoder", "finetune_autoencoder")
         if trained and self.trains_with_lpips(names["autoencoder"]):
             weights = LPIPS_KEYS
-        if stage in ("pretrain_autoencoder", "train_diffusion"):
+        if stage in ("pretrain_autoencoder", "train_diffusion", "train_simvp"):
             name = f"predictors.{names['predictor']}" if "predictor" in names else (
                 f"autoencoders.{names['autoencoder']}")  # fmt: skip
             if name in self.starts:
@@ -464,10 +484,10 @@ class Plan:
 
     def predicted(self, dataset: str) -> list[str]:
         """The indexes of what all predictors on a dataset, and their autoencoders, give."""
-        of = self.config.predictors
-        mine = [a for a in self.autoencoders if self.config.autoencoders[a].dataset == dataset]
+        of, config = self.config.predictors, self.config
+        mine = [a for a in self.autoencoders if config.autoencoders[a].dataset == dataset]
         rows = [p for p in self.predictors
-                if of[p].autoencoder in mine and of[p].context in (None, PREFIX)]  # fmt: skip
+                if config.dataset_of(p) == dataset and of[p].context in (None, PREFIX)]  # fmt: skip
         rows += [f"{autoencoder}.reconstruction" for autoencoder in mine]
         return [self.predictions_of(row, seed) for row in rows for seed in self.seeds]
 
@@ -519,7 +539,7 @@ class Plan:
     def autoencoder_name(self, names: Names) -> str | None:
         """The autoencoder of a job, or of its predictor."""
         if "predictor" in names:
-            return self.config.predictors[names["predictor"]].autoencoder
+            return self.config.predictors[names["predictor"]].autoencoder or None
         return names.get("autoencoder")
 
     def dataset_name(self, names: Names) -> str:
@@ -529,13 +549,12 @@ class Plan:
         """
         if "dataset" in names:
             return names["dataset"]
-        name, _, kind = names.get("row", "").partition(".")
+        name, _, kind = names.get("row", names.get("predictor", "")).partition(".")
         if kind and kind != "reconstruction":
             return name
-        autoencoder = (
-            name if kind else self.autoencoder_name({"predictor": name} if name else names)
-        )
-        return self.config.autoencoders[autoencoder].dataset
+        if name and not kind:
+            return self.config.dataset_of(name)
+        return self.config.autoencoders[name or names["autoencoder"]].dataset
 
 
 def scratch_of(config: Config, base: str, results: str) -> Path | None:

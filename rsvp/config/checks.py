@@ -153,6 +153,9 @@ def check_contexts(path: str, autoencoder: Autoencoder, dataset: Dataset) -> Non
 
 def check_predictor(path: str, predictor: Predictor, config: Config) -> None:
     """Refuse references to nothing, tokens that do not fit latents, and sampling without use."""
+    if predictor.kind == "simvp":
+        check_reference(f"{path}.dataset", predictor.dataset, config.datasets)
+        return
     check_reference(f"{path}.autoencoder", predictor.autoencoder, config.autoencoders)
     autoencoder = config.autoencoders[predictor.autoencoder]
     dataset, denoiser = config.datasets[autoencoder.dataset], predictor.denoiser
@@ -210,8 +213,7 @@ def check_report(config: Config) -> None:
     datasets: dict[str, str] = {}  # and the first predictor of each
     for name in report.predictors:
         check_reference("report.predictors", name, config.predictors)
-        predictor = config.predictors[name]
-        datasets.setdefault(config.autoencoders[predictor.autoencoder].dataset, name)
+        datasets.setdefault(config.dataset_of(name), name)
     if len(datasets) > 1:
         (dataset, name), (other, another), *_ = datasets.items()
         reason = f"{name} predicts datasets.{dataset}, and {another} datasets.{other}; a report is"

@@ -410,6 +410,17 @@ class Denoiser(Section):
     frames_per_token: Count = 12
 
 
+class SimVP(Section):
+    """The network of SimVP, which gives all future frames at once, by regression."""
+
+    # Channels of a frame at a quarter of the resolution.
+    width: Annotated[Int, Ge(16), Le(16384), MultipleOf(16)] = 32
+    # Channels of all frames together, between the blocks of the translator.
+    translator_width: Annotated[Int, Ge(16), Le(16384), MultipleOf(16)] = 256
+    # Blocks of the translator.
+    depth: Annotated[Int, Gt(0), Le(1000)] = 4
+
+
 class Sampler(Section):
     """The sampling of trajectories; a change predicts again and trains nothing."""
 
@@ -439,36 +450,42 @@ class Guidance(Section):
 
 
 class Predictor(Section):
-    """Stage two: a diffusion model that continues latents."""
+    """Stage two: a diffusion model that continues latents, or a network that continues frames."""
 
+    # diffusion: over the latents of an autoencoder. simvp: one forecast by regression, without an
+    # autoencoder, as SimVP; a row to compare with.
+    kind: Literal["diffusion", "simvp"] = "diffusion"
     # The name of the autoencoder whose latents it learns.
-    autoencoder: Text = ""
+    autoencoder: Annotated[Text, Only("kind", "diffusion")] = ""
+    # The name of the dataset whose frames it learns.
+    dataset: Annotated[Text, Only("kind", "simvp")] = ""
     # The predictor whose training it shares; only context, sampler and guidance are its own.
-    same_as: Text | None = None
+    same_as: Annotated[Text | None, Only("kind", "diffusion")] = None
     # One of the autoencoder's contexts; by default the first context_frames.
-    context: Text | None = None
-    denoiser: Denoiser = Denoiser()
-    sampler: Sampler = Sampler()
-    guidance: Guidance = Guidance()
+    context: Annotated[Text | None, Only("kind", "diffusion")] = None
+    simvp: Annotated[SimVP, Only("kind", "simvp")] = SimVP()
+    denoiser: Annotated[Denoiser, Only("kind", "diffusion")] = Denoiser()
+    sampler: Annotated[Sampler, Only("kind", "diffusion")] = Sampler()
+    guidance: Annotated[Guidance, Only("kind", "diffusion")] = Guidance()
     # The output that the denoiser is trained to give. flow: the velocity from noise to data. noise:
     # the noise, on the linear schedule of latent-diffusion and PVDM (there: times uniform). v:
     # alpha noise - sigma data, on the cosine schedule (in its paper: times uniform). edm:
     # preconditioned between data and noise (in its paper: time_mean 0.5, time_std 1.2).
-    objective: Literal["flow", "noise", "v", "edm"] = "flow"
+    objective: Annotated[Literal["flow", "noise", "v", "edm"], Only("kind", "diffusion")] = "flow"
     # The noise that becomes data. white: each value by itself. correlated: over time, rows and
     # columns as latents are, so that what is left of it in a sample is likely motion.
-    noise: Literal["white", "correlated"] = "white"
+    noise: Annotated[Literal["white", "correlated"], Only("kind", "diffusion")] = "white"
     # The distribution of the noise levels in training. logit_normal: around time_mean; for edm:
     # log-normal sigma. uniform: in the objective's own time.
-    times: Literal["logit_normal", "uniform"] = "logit_normal"
+    times: Annotated[Literal["logit_normal", "uniform"], Only("kind", "diffusion")] = "logit_normal"
     # Mean of logit(t) = ln(alpha / sigma); more is less noise.
     time_mean: Annotated[Float, Ge(-LARGEST), Le(LARGEST), Only("times", "logit_normal")] = -0.7
     # Standard deviation of logit(t).
     time_std: Annotated[Positive, Only("times", "logit_normal")] = 1.0
     # Share of clips trained without context, which guidance needs; 0.1 is usual.
-    drop_context: ShareBelowOne = 0.0
+    drop_context: Annotated[ShareBelowOne, Only("kind", "diffusion")] = 0.0
     # Mirror and turn latents in training, as the dataset's augment says.
-    augment_latents: bool = False
+    augment_latents: Annotated[bool, Only("kind", "diffusion")] = False
     # The folder of a finished predictor that training starts from.
     init_from: Text | None = None
     # Steps of training.
@@ -571,6 +588,12 @@ class Config(Section):
     protocols: dict[Name, Protocol] = {}
     evaluation: Evaluation = Evaluation()
     report: Report = Report()
+
+    def dataset_of(self, predictor: str) -> str:
+        """Return the name of the dataset that a predictor continues: its own or its
+        autoencoder's."""
+        own = self.predictors[predictor]
+        return own.dataset or self.autoencoders[own.autoencoder].dataset
 
 
 ROW_KEYS = ("sampler", "guidance", "context")  # of a predictor; the others shape its denoiser

@@ -91,7 +91,15 @@ def finetuned(config: Config, name: str) -> dict[str, Any]:
 def denoiser(config: Config, name: str) -> dict[str, Any]:
     """Return the part of a predictor that training depends on: all but its row's own keys."""
     values = with_budget(config.predictors[name])
-    return {key: item for key, item in values.items() if key not in ("same_as", *ROW_KEYS)}
+    left_out = ("kind", "dataset", "simvp", "same_as", *ROW_KEYS)
+    return {key: item for key, item in values.items() if key not in left_out}
+
+
+def regression(config: Config, name: str) -> dict[str, Any]:
+    """Return the part of a predictor without latents that training depends on."""
+    own = config.predictors[name]
+    left_out = ("kind", "dataset", *foreign_keys(own), "time_mean", "time_std")
+    return {key: item for key, item in with_budget(own).items() if key not in left_out}
 
 
 def with_budget(own: Pretrain | Finetune | Predictor) -> dict[str, Any]:
@@ -124,7 +132,7 @@ def chosen_contexts(config: Config, name: str) -> dict[str, Any] | None:
 
 def predicted_frames(config: Config, name: str) -> dict[str, Any]:
     """Return the size, filter and rate of the frames that a predictor expects."""
-    dataset = config.datasets[config.autoencoders[config.predictors[name].autoencoder].dataset]
+    dataset = config.datasets[config.dataset_of(name)]
     keys = ("resolution", "resize", "frame_stride", "target_fps", "skip_repeated", "fps")
     return pick(dataset, keys)
 
@@ -132,8 +140,8 @@ def predicted_frames(config: Config, name: str) -> dict[str, Any]:
 def report_contexts(config: Config, name: str) -> dict[str, Any] | None:
     """Return the contexts of a dataset that the report has rows of, beside the prefix."""
     known = config.datasets[name].contexts or {}
-    rows = [config.predictors[row] for row in config.report.predictors]
-    used = [row.context for row in rows if config.autoencoders[row.autoencoder].dataset == name]
+    rows = [row for row in config.report.predictors if config.dataset_of(row) == name]
+    used = [config.predictors[row].context for row in rows]
     return {context: to_plain(known[context]) for context in used if context in known} or None
 
 
@@ -226,6 +234,12 @@ HANDED: dict[str, dict[str, Any]] = {
         "predictor": denoiser,
         "compute": (*NETWORKS, "micro_batches"),
     },
+    "train_simvp": {
+        "seed": True,
+        "predictor": regression,
+        "compute": (*NETWORKS, "micro_batches"),
+    },
+    "predict_simvp": {"seed": True, "evaluation": (*CLIPS, "videos"), "compute": NETWORKS},
     "predict": {
         "seed": True,
         "predictor": (*ROW_KEYS, "same_as"),

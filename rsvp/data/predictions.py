@@ -23,7 +23,8 @@ class RowWriter:
     index_path: the index to write; parts: the writer of the files beside it; clips: where the row's
     clips come from; kind: predictor, baseline, ceiling or floor (whose clips are not the
     predictions' truth); trajectories: K; videos: how many clips get a video, the first trajectory
-    beside the truth (of prefixes alone); task: which frames, by default those after the context.
+    beside the truth (of prefixes alone); task: which frames, by default those after the context;
+    point_forecast: the one trajectory is no sample.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class RowWriter:
         trajectories: int = 1,
         videos: int = 0,
         task: Task | None = None,
+        point_forecast: bool = False,
     ) -> None:
         prefix = prefix_task(clips.context_frames, clips.clip_frames)
         task = task or prefix
@@ -56,6 +58,8 @@ class RowWriter:
             "future_frames": len(task.predicted),
             "resolution": clips.resolution,
         }
+        if point_forecast:
+            self.header["point_forecast"] = True
         if task != prefix:
             self.header |= {"observed": task.observed, "predicted": task.predicted}
         self.note = parts.note or {"clips": [], "videos": []}

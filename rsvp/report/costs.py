@@ -27,6 +27,7 @@ TRAININGS = {
     "pretraining": "pretrain_autoencoder", "finetuning": "finetune_autoencoder",
     "diffusion": "train_diffusion",
 }  # fmt: skip
+STAGE_TWO = ("train_diffusion", "train_simvp")
 
 
 def cost(records: Sequence[Record]) -> TableFile:
@@ -101,8 +102,8 @@ def budgets(records: Sequence[Record]) -> TableFile:
     alone. A row that is the `same_as` another costs as much as that one's training.
     """
     made = {(r.get("stage"), name_of(r), r.get("seed")): r for r in records}
-    lines = {(name, seed or 0): budget(name, seed, made)
-             for stage, name, seed in made if stage == "train_diffusion"}  # fmt: skip
+    lines = {(name, seed or 0): budget(stage, name, seed, made)
+             for stage, name, seed in made if stage in STAGE_TWO}  # fmt: skip
     for (stage, name, seed), record in made.items():
         shared = ((record.get("settings") or {}).get("predictor") or {}).get("same_as")
         if stage == "predict" and (shared, seed or 0) in lines:
@@ -123,20 +124,22 @@ def budgets(records: Sequence[Record]) -> TableFile:
     )
     found = list(lines.values())
     tables = [table_of("budgets", caption, columns, found)] if found else []
-    return TableFile("budgets", frame_of(found, budget("", 0, {})), tables)
+    return TableFile("budgets", frame_of(found, budget("", "", 0, {})), tables)
 
 
-def budget(name: str, seed: int | None, made: Mapping[tuple, Record]) -> Record:
+def budget(stage: str, name: str, seed: int | None, made: Mapping[tuple, Record]) -> Record:
     """The line of a predictor's training; None is what no record says."""
-    own = made.get(("train_diffusion", name, seed), {})
+    own = made.get((stage, name, seed), {})
     autoencoder = (own.get("settings") or {}).get("predictor", {}).get("autoencoder", "")
     line = {"row": name, "seed": seed or 0, "autoencoder": autoencoder}
-    for part, stage in TRAININGS.items():
-        record = own if part == "diffusion" else made.get((stage, autoencoder, seed), {})
+    for part, before in TRAININGS.items():
+        record = own if part == "diffusion" else made.get((before, autoencoder, seed), {})
         line |= {f"{part}_seconds": record.get("training_seconds"),
                  f"{part}_steps": record.get("steps"),
                  f"{part}_asked": (record.get("calibration") or {}).get("seconds")}  # fmt: skip
     one = total(line["pretraining_seconds"], line["finetuning_seconds"])
+    if stage == "train_simvp":  # without an autoencoder
+        one = 0.0
     two = line["diffusion_seconds"]
     stopped_by = made.get((TRAININGS["finetuning"], autoencoder, seed), {}).get("stopped_by")
     return line | {"stage_one_seconds": one, "stage_two_seconds": two, "seconds": total(one, two),

@@ -23,7 +23,8 @@ KINDS = {
 }  # fmt: skip
 ORDER = (
     "generate_videos", "decode", "split", "pretrain_autoencoder", "finetune_autoencoder",
-    "cache_latents", "train_diffusion", "predict", "predict_baseline", "reconstruct",
+    "cache_latents", "train_diffusion", "train_simvp", "predict", "predict_simvp",
+    "predict_baseline", "reconstruct",
     "real_features", "evaluate", "measure_semantics", "check_memorisation", "report",
 )  # fmt: skip
 MAKING = ("numpy", "scipy", "pandas", "matplotlib", "jinja2")  # packages that make the report

@@ -48,6 +48,7 @@ TRAININGS = {
     "rsvp.stages.pretrain_autoencoder",
     "rsvp.stages.finetune_autoencoder",
     "rsvp.stages.train_diffusion",
+    "rsvp.stages.train_simvp",
 }
 BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")  # fields that hold statements
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)

@@ -37,6 +37,7 @@ FILES = {  # that stages read and write, by their flag
     "autoencoder": "index.json of a fine-tuned autoencoder",
     "latents": "index.json of cached latents",
     "denoiser": "index.json of a trained predictor",
+    "network": "index.json of a trained network of the kind simvp",
     "predictions": "index.json of predictions",
     "real": "index.json of the features of real clips",
     "state": "folder of what resumes this",

@@ -7,7 +7,6 @@ from itertools import islice
 from typing import TypeVar
 
 import torch
-from einops import rearrange
 from torch import Tensor
 
 from rsvp.config.schema import Augment, ObservedFrames
@@ -67,10 +66,9 @@ class ClipBatches:
 
     def batch(self, drawn: Tensor, turns: Tensor) -> Tensor:
         """Return the clips of these numbers, each turned so."""
-        frames = torch.stack([self.clips.frames(int(i)) for i in drawn])
-        batch = rearrange(frames, "b t h w c -> b t c h w")
+        clips = self.clips.batch(drawn.tolist())
         return torch.stack(
-            [turned(c, int(k), self.augment) for c, k in zip(batch, turns, strict=True)]
+            [turned(c, int(k), self.augment) for c, k in zip(clips, turns, strict=True)]
         )
 
 

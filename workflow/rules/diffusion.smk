@@ -1,4 +1,4 @@
-"""Stage two: a diffusion model that continues the latents of one autoencoder.
+"""Stage two: a diffusion model that continues the latents of one autoencoder, or a regression.
 
 in:  autoencoders/{autoencoder}/seed{seed}/latents/index.json
 out: predictors/{predictor}/seed{seed}/, predictions/{predictor}/seed{seed}/index.json
@@ -29,6 +29,8 @@ rule train_diffusion:
     params:
         state="predictors/{predictor}/seed{seed}/state",
         watched=PLAN.watched,
+    wildcard_constraints:
+        predictor=PLAN.names_of_kind("diffusion"),
     message:
         "Train the predictor {wildcards.predictor} (seed {wildcards.seed})"
     shell:
@@ -64,6 +66,8 @@ rule predict:
         gpu=PLAN.gpu,
     params:
         state="{side}predictions/{predictor}/seed{seed}{part}/state",
+    wildcard_constraints:
+        predictor=PLAN.names_of_kind("diffusion"),
     message:
         "Predict with {wildcards.predictor} (seed {wildcards.seed}{wildcards.part})"
     shell:
@@ -73,6 +77,78 @@ rule predict:
         " --autoencoder {input.autoencoder}"
         " --denoiser {input.denoiser}"
         " --shares {input.shares}"
+        " --state {params.state}"
+        " --predictions {output.predictions}"
+        " --record {output.record}"
+        " --log {log}"
+
+
+rule train_simvp:
+    """Train a predictor that has no autoencoder, by regression."""
+    input:
+        unpack(PLAN.handed("train_simvp")),
+    output:
+        weights="predictors/{predictor}/seed{seed}/weights.safetensors",
+        index="predictors/{predictor}/seed{seed}/index.json",
+        history="predictors/{predictor}/seed{seed}/history.csv",
+        record="predictors/{predictor}/seed{seed}/run.json",
+    log:
+        "predictors/{predictor}/seed{seed}/log.txt",
+    benchmark:
+        "predictors/{predictor}/seed{seed}/benchmark.tsv"
+    priority: 1
+    conda:
+        ENVIRONMENT
+    threads: PLAN.training_threads
+    resources:
+        gpu=PLAN.training_gpu,
+    params:
+        state="predictors/{predictor}/seed{seed}/state",
+    wildcard_constraints:
+        predictor=PLAN.names_of_kind("simvp"),
+    message:
+        "Train the regression {wildcards.predictor} (seed {wildcards.seed})"
+    shell:
+        'exec "$PYTHON" -m rsvp.stages.train_simvp'
+        " --settings {input.settings}"
+        " --dataset {input.dataset}"
+        " --state {params.state}"
+        " --weights {output.weights}"
+        " --index {output.index}"
+        " --history {output.history}"
+        " --record {output.record}"
+        " --log {log}"
+
+
+rule predict_simvp:
+    """Predict the test clips by a regression: one trajectory each."""
+    input:
+        unpack(PLAN.handed("predict_simvp")),
+        weights=ancient("predictors/{predictor}/seed{seed}/weights.safetensors"),
+    output:
+        predictions="{side}predictions/{predictor}/seed{seed}/index.json",
+        record="{side}predictions/{predictor}/seed{seed}/run.json",
+    log:
+        "{side}predictions/{predictor}/seed{seed}/log.txt",
+    benchmark:
+        "{side}predictions/{predictor}/seed{seed}/benchmark.tsv"
+    priority: 1
+    conda:
+        ENVIRONMENT
+    threads: PLAN.threads
+    resources:
+        gpu=PLAN.gpu,
+    params:
+        state="{side}predictions/{predictor}/seed{seed}/state",
+    wildcard_constraints:
+        predictor=PLAN.names_of_kind("simvp"),
+    message:
+        "Predict with {wildcards.predictor} (seed {wildcards.seed})"
+    shell:
+        'exec "$PYTHON" -m rsvp.stages.predict_simvp'
+        " --settings {input.settings}"
+        " --dataset {input.dataset}"
+        " --network {input.network}"
         " --state {params.state}"
         " --predictions {output.predictions}"
         " --record {output.record}"

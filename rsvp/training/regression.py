@@ -1,0 +1,39 @@
+"""A network that continues frames without latents: its loss and its step."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from rsvp.data.pixels import to_float
+from rsvp.training.ema import WeightAverage
+from rsvp.training.processes import Part, Processes
+
+
+def regression_loss(network: nn.Module, clips: Tensor, context_frames: int) -> Tensor:
+    """Return the mean squared error of the future frames of uint8 clips (B, T, 3, H, W)."""
+    frames = to_float(clips)
+    return F.mse_loss(network(frames[:, :context_frames]), frames[:, context_frames:])
+
+
+def regression_step(
+    fabric: Fabric,
+    processes: Processes,
+    network: nn.Module,
+    average: WeightAverage,
+    optimizer: torch.optim.Optimizer,
+    parts: Sequence[Part],
+    clips: Sequence[Tensor],
+    context_frames: int,
+) -> dict[str, Tensor]:
+    """Update a network once on the clips of this process's micro-batches, and its average."""
+    with fabric.autocast():
+        losses = [regression_loss(network, own, context_frames) for own in clips]
+    optimizer.zero_grad()
+    found = processes.backward(network, parts, losses, [{"loss": loss} for loss in losses])
+    fabric.clip_gradients(network, optimizer, max_norm=1.0, error_if_nonfinite=False)
+    optimizer.step()
+    average.update(network)
+    return found

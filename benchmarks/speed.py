@@ -114,7 +114,9 @@ def main() -> None:
     print(f"{machine}, {torch.get_num_threads()} threads, torch {torch.__version__}.")
     sizes = arguments.resolutions or (COUNTED if on_gpu else COUNTED[:1])
     counted, timed_lines, operators = [], [], []
-    for row in arguments.rows or config_at(arguments, COUNTED[0]).report.predictors:
+    config = config_at(arguments, COUNTED[0])
+    diffusions = [p for p in config.report.predictors if config.predictors[p].kind == "diffusion"]
+    for row in arguments.rows or diffusions:
         for size in COUNTED:
             line = {"row": row, "resolution": size}
             counted.append(line | operations(config_at(arguments, size), row))
@@ -161,7 +163,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--configs", type=Path, nargs="+", default=[METHODS], metavar="FILE",
                         help="each changes those before; default configs/methods.yaml")  # fmt: skip
     parser.add_argument(
-        "--rows", nargs="+", help="predictors of the config; by default its report's"
+        "--rows", nargs="+", help="predictors with an autoencoder; by default the report's"
     )
     parser.add_argument("--phases", nargs="+", choices=PHASES, default=list(PHASES))
     parser.add_argument("--resolutions", type=int, nargs="+", choices=COUNTED,

@@ -18,7 +18,13 @@ from rsvp.runtime.journal import SAVE_SECONDS
 from rsvp.training import calibration
 from rsvp.training.run import TrainingRun
 
-STAGES = ("pretrain_autoencoder", "finetune_autoencoder", "cache_latents", "train_diffusion")
+STAGES = (
+    "pretrain_autoencoder",
+    "finetune_autoencoder",
+    "cache_latents",
+    "train_diffusion",
+    "train_simvp",
+)
 KILLED = 7  # exit code
 SECONDS = 120.0
 

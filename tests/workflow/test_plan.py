@@ -135,7 +135,8 @@ def check_methods(planned: dict[Job, list[str]], dataset: str) -> None:
     jobs = set(map(str, planned))
     assert {f"predict {name} seed 0" for name in METHODS} | {f"split {dataset}"} <= jobs
     assert rules["predict_baseline"] == 7
-    assert rules["evaluate"] == 2 * len(METHODS) + 7
+    assert rules["train_simvp"] == rules["predict_simvp"] == 1
+    assert rules["evaluate"] == 2 * len(METHODS) + 1 + 7
     assert rules["split"] == 1
 
 

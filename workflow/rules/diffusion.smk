@@ -20,6 +20,8 @@ rule train_diffusion:
         "predictors/{predictor}/seed{seed}/log.txt",
     benchmark:
         "predictors/{predictor}/seed{seed}/benchmark.tsv"
+    wildcard_constraints:
+        predictor=PLAN.names_of_kind("diffusion"),
     priority: 1
     conda:
         ENVIRONMENT
@@ -29,8 +31,6 @@ rule train_diffusion:
     params:
         state="predictors/{predictor}/seed{seed}/state",
         watched=PLAN.watched,
-    wildcard_constraints:
-        predictor=PLAN.names_of_kind("diffusion"),
     message:
         "Train the predictor {wildcards.predictor} (seed {wildcards.seed})"
     shell:
@@ -58,6 +58,8 @@ rule predict:
         "{side}predictions/{predictor}/seed{seed}{part}/log.txt",
     benchmark:
         "{side}predictions/{predictor}/seed{seed}{part}/benchmark.tsv"
+    wildcard_constraints:
+        predictor=PLAN.names_of_kind("diffusion"),
     priority: 1
     conda:
         ENVIRONMENT
@@ -66,8 +68,6 @@ rule predict:
         gpu=PLAN.gpu,
     params:
         state="{side}predictions/{predictor}/seed{seed}{part}/state",
-    wildcard_constraints:
-        predictor=PLAN.names_of_kind("diffusion"),
     message:
         "Predict with {wildcards.predictor} (seed {wildcards.seed}{wildcards.part})"
     shell:
@@ -96,6 +96,8 @@ rule train_simvp:
         "predictors/{predictor}/seed{seed}/log.txt",
     benchmark:
         "predictors/{predictor}/seed{seed}/benchmark.tsv"
+    wildcard_constraints:
+        predictor=PLAN.names_of_kind("simvp"),
     priority: 1
     conda:
         ENVIRONMENT
@@ -104,8 +106,6 @@ rule train_simvp:
         gpu=PLAN.training_gpu,
     params:
         state="predictors/{predictor}/seed{seed}/state",
-    wildcard_constraints:
-        predictor=PLAN.names_of_kind("simvp"),
     message:
         "Train the regression {wildcards.predictor} (seed {wildcards.seed})"
     shell:
@@ -132,6 +132,8 @@ rule predict_simvp:
         "{side}predictions/{predictor}/seed{seed}/log.txt",
     benchmark:
         "{side}predictions/{predictor}/seed{seed}/benchmark.tsv"
+    wildcard_constraints:
+        predictor=PLAN.names_of_kind("simvp"),
     priority: 1
     conda:
         ENVIRONMENT
@@ -140,8 +142,6 @@ rule predict_simvp:
         gpu=PLAN.gpu,
     params:
         state="{side}predictions/{predictor}/seed{seed}/state",
-    wildcard_constraints:
-        predictor=PLAN.names_of_kind("simvp"),
     message:
         "Predict with {wildcards.predictor} (seed {wildcards.seed})"
     shell:

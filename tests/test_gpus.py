@@ -56,14 +56,17 @@ def test_gpus_are_those_that_the_environment_leaves(monkeypatch, value, names):
 
 def test_without_a_word_of_the_environment_all_gpus_of_the_machine_count(monkeypatch, tmp_path):
     monkeypatch.delenv(VISIBLE, raising=False)
-    monkeypatch.setattr(gpus, "DRIVER", tmp_path / "gpus")
+    monkeypatch.setattr(gpus, "DEVICES", tmp_path / "dev")
     monkeypatch.setenv("PATH", str(tmp_path))
     assert visible_gpus() == []
     (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho 'GPU 0: A (UUID: x)'\necho '  MIG'\n")
     (tmp_path / "nvidia-smi").chmod(0o755)
     assert visible_gpus() == ["0"]
-    for place in ("0000:07:00.0", "0000:0b:00.0"):
-        (tmp_path / "gpus" / place).mkdir(parents=True)
+    for name in ("nvidia3", "nvidia5", "nvidia7", "nvidiactl"):
+        (tmp_path / "dev").mkdir(exist_ok=True)
+        (tmp_path / "dev" / name).touch()
+    (tmp_path / "dev/nvidia7").unlink()
+    (tmp_path / "dev/nvidia7").mkdir()  # cannot be opened: as one that is another job's
     assert visible_gpus() == ["0", "1"]
 
 

@@ -132,6 +132,18 @@ def test_a_run_whose_snakemake_lives_is_left_alone_and_named_at_once(tmp_path, s
     assert lock.is_running(run.pid)
 
 
+def test_a_retry_waits_for_the_job_that_snakemake_has_given_up(tmp_path, start, monkeypatch):
+    """It may still save, on another machine, when its successor begins."""
+    monkeypatch.setenv(RUN, "first")
+    run = start("deaf")
+    with pytest.raises(
+        UserError, match=rf"\(process {run.pid} on .*, whose job Snakemake has given"
+    ):
+        lock_folder(tmp_path, patience=0.3)
+    run.end()
+    lock_folder(tmp_path, patience=10.0).close()
+
+
 def test_a_stage_run_by_hand_has_no_starter(monkeypatch):
     monkeypatch.delenv(STARTER, raising=False)
     assert not lock.starter_ended()

@@ -13,9 +13,11 @@ from lightning_fabric.strategies import DDPStrategy
 from rsvp.config.schema import Compute
 from rsvp.runtime.errors import UserError
 from rsvp.runtime.followers import lead
+from rsvp.runtime.gpus import VISIBLE
 
 # Of a process for the first one, which may validate meanwhile; that it has ended shows at once.
 LONGEST_WAIT = timedelta(days=30)
+logger = logging.getLogger(__name__)
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 
 
@@ -29,6 +31,11 @@ def device_of(compute: Compute) -> torch.device:
             "config: compute.device: 'cuda', but PyTorch finds no GPU; allowed here: auto, cpu"
         )
     on_gpu = compute.device != "cpu" and torch.cuda.is_available()
+    if compute.device == "auto" and not on_gpu and os.environ.get(VISIBLE):
+        logger.warning(
+            "on the CPU: PyTorch %s cannot use the GPU %s; rsvp doctor says more",
+            torch.__version__, os.environ[VISIBLE],
+        )  # fmt: skip
     return torch.device("cuda" if on_gpu else "cpu")
 
 

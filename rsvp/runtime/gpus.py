@@ -13,7 +13,7 @@ from rsvp.runtime.lock import end_without_starter, try_lock
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 PATIENCE = 0.5  # seconds between looks for a free GPU
-DRIVER = Path("/proc/driver/nvidia/gpus")
+DEVICES = Path("/dev")
 logger = logging.getLogger(__name__)
 
 
@@ -25,14 +25,24 @@ def visible_gpus() -> list[str]:
         # CUDA ignores what follows an invalid name.
         ends = [place for place, name in enumerate(names) if name in ("", "-1", "NoDevFiles")]
         return names[: ends[0]] if ends else names
-    if DRIVER.is_dir():
-        return [str(number) for number, _ in enumerate(DRIVER.iterdir())]
+    # The driver's list below /proc also names those that a container may not use.
+    if usable := sum(map(can_be_used, DEVICES.glob("nvidia[0-9]*"))):
+        return [str(number) for number in range(usable)]
     try:
         listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.TimeoutExpired):
         return []
     lines = [line for line in listed.stdout.splitlines() if line.startswith("GPU ")]
     return [str(number) for number, _ in enumerate(lines)]
+
+
+def can_be_used(device: Path) -> bool:
+    """Check whether this process may open a GPU's device file; a scheduler forbids others'."""
+    try:
+        os.close(os.open(device, os.O_RDWR))
+    except OSError:
+        return False
+    return True
 
 
 def hold_gpus(count: int) -> list[TextIO]:

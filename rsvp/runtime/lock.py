@@ -36,8 +36,9 @@ logger = logging.getLogger(__name__)
 def lock_folder(folder: Path, patience: float = PATIENCE) -> TextIO:
     """Lock `folder` for this process, until it ends.
 
-    An orphan that still works there is waited for. UserError names a process that stays, and any
-    other one at once. Half-written files of killed runs are removed.
+    An orphan that still works there is waited for, and so is a process of the same call of
+    snakemake, which has given up its job. UserError names a process that stays, and any other one
+    at once. Half-written files of killed runs are removed.
     """
     folder.mkdir(parents=True, exist_ok=True)
     # Locks of this kind belong to the process alone: no helper process keeps one alive.
@@ -48,17 +49,17 @@ def lock_folder(folder: Path, patience: float = PATIENCE) -> TextIO:
         holder = read_holder(stream)
         name = f"process {holder.get('process', 'unknown')} on {holder.get('machine', 'unknown')}"
         name += f" in SLURM's job {holder['job']}" if holder.get("job") else ""
-        left = locked or is_orphan(holder)  # by its Snakemake
+        orphan = is_orphan(holder)
+        left = locked or orphan or is_retried(holder)
+        why = ", whose Snakemake has ended" if orphan else ", whose job Snakemake has given up"
         # A holder that has just begun has not written itself down yet.
         if time.monotonic() > deadline or (holder and not left):
-            orphan = ", whose Snakemake has ended" if waits else ""
             raise UserError(
-                f"{folder}: another run works here ({name}{orphan}); wait for it or stop it"
+                f"{folder}: another run works here ({name}{why if waits else ''}); wait for it or"
+                " stop it"
             )
         if holder and not waits:
-            logger.warning(
-                "%s: waiting for %s, whose Snakemake has ended, to save and end", folder, name
-            )
+            logger.warning("%s: waiting for %s%s, to save and end", folder, name, why)
             waits = True
         time.sleep(LOOK_SECONDS if locked else 0.1)
     stream.truncate(0)
@@ -136,6 +137,15 @@ def is_orphan(holder: dict[str, Any]) -> bool:
     if process is not None and holder["machine"] == platform.node() and not is_running(process):
         return True
     return None not in (run, os.environ.get(RUN)) and run != os.environ[RUN]
+
+
+def is_retried(holder: dict[str, Any]) -> bool:
+    """Check whether a process works for the same call of snakemake as this one.
+
+    Snakemake runs one job at a time for each output: the other one has failed for it, was lost or
+    cancelled, and may still save, on another machine.
+    """
+    return holder.get("run") is not None and holder["run"] == os.environ.get(RUN)
 
 
 def job_runs(holder: dict[str, Any]) -> bool:

@@ -352,8 +352,10 @@ def test_rules_ask_for_the_threads_that_their_stages_take(threads, measuring):
     """So the scheduler runs two jobs that measure where one trains."""
     values = yaml.safe_load((ROOT / "config.yaml").read_text())
     values["compute"]["threads"] = threads
+    values["predictors"]["simvp"] = {"kind": "simvp", "dataset": "shapes"}
     config = load(values)
     names = {"train_diffusion": "rsvp-m", "predict": "rsvp-m"}
+    names |= {"train_simvp": "simvp", "predict_simvp": "simvp"}
     seen = {}
     for rule in re.split(r"^rule ", RULES, flags=re.MULTILINE)[1:]:
         stage = rule.split(":")[0]
@@ -362,7 +364,7 @@ def test_rules_ask_for_the_threads_that_their_stages_take(threads, measuring):
             seen[stage] = asked[1], settings["compute"]["threads"]
     halved = {"real_features", "evaluate", "measure_semantics", "check_memorisation"}
     assert halved < seen.keys() and len(seen) >= 10
-    trainings = {"pretrain_autoencoder", "finetune_autoencoder", "train_diffusion"}
+    trainings = {"pretrain_autoencoder", "finetune_autoencoder", "train_diffusion", "train_simvp"}
     for stage, found in seen.items():
         asked = "measuring_threads" if stage in halved else "threads"
         asked = "training_threads" if stage in trainings else asked

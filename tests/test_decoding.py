@@ -203,7 +203,18 @@ def test_same_pixels_again(tmp_path):
 
 @pytest.mark.parametrize(
     "name",
-    ["-i", "it's", 'say "hi"', "two\nlines", "日本語 🎬", "a%05d", "http:x", "sp ace", "[0],;"],
+    [
+        "-i",
+        "it's",
+        'say "hi"',
+        "two\nlines",
+        "日本語 🎬",
+        "a%05d",
+        "http:x",
+        "sp ace",
+        "[0],;",
+        "caf\udce9",
+    ],
 )
 def test_strange_names(tmp_path, name):
     picture(tmp_path / "plain.avi", "-c:v", "mpeg4")

@@ -56,6 +56,7 @@ PIPE_BYTES = 2**20
 PAUSE_SECONDS = 0.005
 KEPT_COMPLAINTS = 65536
 NO_TIME = b"%d" % -(2**63)  # AV_NOPTS_VALUE
+INPUT = "input"  # stands for a name, which may hold bytes that ffmpeg-python cannot hash
 PPM_HEADER = re.compile(rb"P6\n(\d+) (\d+)\n255\n")
 logger = logging.getLogger(__name__)
 
@@ -278,7 +279,7 @@ def ffmpeg_command(
     wide, long = "gt(iw,ih)", "-1"
     if picture.pixel != 1:
         wide, long = "gt(iw*sar,ih)", f"{resolution}*max(iw*sar/ih,ih/(iw*sar))"
-    stream = video_stream(name, images, picture, span_options(span, probe.fps))
+    stream = video_stream(images, picture, span_options(span, probe.fps))
     if span and span.unit == "frames":
         stop = {} if span.stop is None else {"end_frame": int(span.stop)}
         stream = stream.filter("trim", start_frame=int(span.start), **stop)
@@ -289,7 +290,7 @@ def ffmpeg_command(
     stream = tone_mapped(stream, picture).filter("format", "rgb24")
     # Its buffer is written when full, not after each frame: fewer switches between ffmpeg and us.
     stream = stream.filter("crop", resolution, resolution)
-    return compiled(stream, binary, format="rawvideo", flush_packets=0, **output)
+    return compiled(stream, name, binary, format="rawvideo", flush_packets=0, **output)
 
 
 def shown(stream: ffmpeg.nodes.Stream, picture: Picture) -> ffmpeg.nodes.Stream:
@@ -333,22 +334,22 @@ def span_options(span: Span | None, fps: float) -> dict[str, float]:
 
 
 def video_stream(
-    name: str, images: bool, picture: Picture, options: Mapping[str, float] = MappingProxyType({})
+    images: bool, picture: Picture, options: Mapping[str, float] = MappingProxyType({})
 ) -> ffmpeg.nodes.Stream:
-    """Return the video of a file, or of an image2 pattern of images.
+    """Return the video of a file, or of an image2 pattern of images; `compiled` puts in its name.
 
     The whitelist keeps playlists from the network. One thread each: the jobs are the parallelism.
     """
     if images:
-        stream = ffmpeg.input(name, format="image2", start_number=0, threads=1)
+        stream = ffmpeg.input(INPUT, format="image2", start_number=0, threads=1)
     else:
         decoder = {"vcodec": picture.decoder} if picture.decoder else {}
-        stream = ffmpeg.input(name, protocol_whitelist="file", threads=1, **decoder, **options)
+        stream = ffmpeg.input(INPUT, protocol_whitelist="file", threads=1, **decoder, **options)
     return stream["V:0"]  # V: no cover pictures
 
 
-def compiled(stream: ffmpeg.nodes.Stream, binary: str, **output: Any) -> list[str]:
-    """Return the command line that writes a stream to a pipe."""
+def compiled(stream: ffmpeg.nodes.Stream, name: str, binary: str, **output: Any) -> list[str]:
+    """Return the command line that writes a stream of the file of that name to a pipe."""
     # passthrough: each decoded frame once, whatever its time stamp; the default invents frames.
     # setts: what we write has no time stamps, and no complaint about those of the source.
     output |= {"bsf:v": "setts=ts=N:duration=1"}
@@ -356,7 +357,8 @@ def compiled(stream: ffmpeg.nodes.Stream, binary: str, **output: Any) -> list[st
     stream = stream.global_args(
         "-nostdin", "-hide_banner", "-loglevel", "error", "-filter_complex_threads", "1"
     )
-    return ffmpeg.compile(stream, cmd=binary)
+    command = ffmpeg.compile(stream, cmd=binary)
+    return [name if argument == INPUT else argument for argument in command]
 
 
 def full_frames(
@@ -372,7 +374,7 @@ def full_frames(
     check_usable(probe, 1, None)
     wanted = replace(source, files=source.files[:most])
     with ffmpeg_input(wanted) as name:
-        stream = shown(video_stream(name, images, probe.picture), probe.picture)
+        stream = shown(video_stream(images, probe.picture), probe.picture)
         if only is not None:
             stream = stream.filter("select", "+".join(f"eq(n,{number})" for number in only))
             most = len(only)  # after which ffmpeg ends
@@ -380,8 +382,8 @@ def full_frames(
         stream = tone_mapped(stream.filter("scale", flags=SCALER_FLAGS, **square), probe.picture)
         limit = {} if most is None else {"frames:v": most}
         command = compiled(
-            stream.filter("format", "rgb24"), find_ffmpeg(None), format="image2pipe", vcodec="ppm",
-            **limit,
+            stream.filter("format", "rgb24"), name, find_ffmpeg(None), format="image2pipe",
+            vcodec="ppm", **limit,
         )  # fmt: skip
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True)
     frames = list(ppm_images(done.stdout))

@@ -1,7 +1,10 @@
 """Seconds become steps: the timed parts of a training, and how many steps fit."""
 
 import json
+import time
 from argparse import Namespace
+from dataclasses import replace
+from threading import Thread
 from types import SimpleNamespace
 
 import pytest
@@ -31,7 +34,8 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now, self.steps = 0.0, 0
-        monkeypatch.setattr(calibration, "time", SimpleNamespace(perf_counter=lambda: self.now))
+        clock = SimpleNamespace(perf_counter=lambda: self.now, process_time=lambda: 0.0)
+        monkeypatch.setattr(calibration, "time", clock)
 
     def step(self, seconds):
         """A training step that takes `seconds(number)`."""
@@ -73,7 +77,30 @@ def test_waiting_for_the_device_is_part_of_a_step(monkeypatch):
 def test_slow_steps_are_timed_a_few_times_only(monkeypatch):
     clock = Clock(monkeypatch)
     timing = time_training(clock.step(lambda n: 100.0), clock.validate, CPU, Processes())
-    assert timing == Timing(100.0, 100.0, 100.0, 3.0, calibration.LEAST)
+    assert replace(timing, cpu_step=0.0, cpu_validation=0.0) == Timing(
+        100.0, 100.0, 100.0, 3.0, calibration.LEAST
+    )
+
+
+def test_processor_seconds_of_steps_and_validations(monkeypatch):
+    """Counted over all threads; sleeping takes none, and steps that are not timed do not count."""
+    monkeypatch.setattr(calibration, "MOST", 5)
+    monkeypatch.setattr(calibration, "TRIAL_STEPS", calibration.WARM_UP + 5)
+
+    def burn(seconds):
+        until = time.thread_time() + seconds
+        while time.thread_time() < until:
+            pass
+
+    def step(number):
+        worker = Thread(target=burn, args=(0.2 if number < calibration.WARM_UP else 0.02,))
+        worker.start()
+        worker.join()
+        time.sleep(0.02)
+
+    timing = time_training(step, lambda: burn(0.05), CPU, Processes())
+    assert timing.cpu_step == pytest.approx(0.02, rel=0.3)
+    assert timing.cpu_validation == pytest.approx(0.05, rel=0.3)
 
 
 @pytest.mark.parametrize("every", [None, 1, 25])
@@ -202,7 +229,7 @@ def run(stage, folder, budget, name="a", **files):
     given = {"code": None, "state": home / "state", "index": home / "index.json"}
     given |= {"weights": home / "weights.safetensors", "history": home / "history.csv"} | files
     settings = read_settings(stage_settings(config, stage_name, name))
-    return home, stage.run(Namespace(**given), settings)
+    return home, stage.run(Namespace(**given, shares=[]), settings)
 
 
 def test_seconds_that_are_calibrated_to_steps_train_as_those_steps(tmp_path, monkeypatch):

@@ -21,6 +21,7 @@ WORKFLOW = {  # arguments of Python in the workflow's folder
     "run": (("-m", "snakemake", "--snakefile", "Snakefile"),
             "make all that config.yaml, or --configfile FILE, names, up to the report"),
     "why": (("workflow/why.py",), "say why each stage would run"),
+    "plan": (("workflow/estimate.py",), "say what each stage takes: jobs, time, memory and disk"),
     "status": (("workflow/status.py",), "say how far each stage is, and how long it still takes"),
     "orphans": (("workflow/orphans.py",), "list folders of results that no row of a config needs"),
 }  # fmt: skip

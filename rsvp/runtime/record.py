@@ -84,6 +84,8 @@ def save_usage(state: Path | None) -> list[dict[str, Any]]:
     there is this process alone.
     """
     own = {"started": STARTED, "seconds": round(time.perf_counter() - CLOCK, 3)}
+    # Of this process, of its threads, and of its children that have ended.
+    own |= {"cpu_seconds": round(sum(os.times()[:4]), 3)}
     own |= {"peak_memory_mb": round(peak_memory_mb(), 1)}
     own |= {"gpu_peak_memory_mb": peak} if (peak := gpu_peak_memory_mb()) else {}
     if state is None or not state.is_dir():
@@ -102,6 +104,7 @@ def total_usage(processes: list[dict[str, Any]]) -> dict[str, Any]:
     total = {
         "started": datetime.fromisoformat(processes[0]["started"]).isoformat(timespec="seconds"),
         "seconds": round(sum(process["seconds"] for process in processes), 3),
+        "cpu_seconds": round(sum(process.get("cpu_seconds", 0.0) for process in processes), 3),
         "processes": len(processes),
     }
     for name in ("peak_memory_mb", "gpu_peak_memory_mb"):

@@ -46,6 +46,8 @@ class Timing:
     validation: float  # the shorter of two: the first one warms up, and noise only adds
     timed_steps: int
     start: float = 0.0  # by which the first steps are slower: networks are compiled in them
+    cpu_step: float = 0.0  # processor seconds of all threads, the mean of the timed steps
+    cpu_validation: float = 0.0  # the mean of both
 
 
 def time_training(
@@ -66,15 +68,20 @@ def time_training(
         return len(timed) >= LEAST and sum(timed) > ENOUGH_SECONDS
 
     numbers = range(TRIAL_STEPS)
+    clocks = []  # of the processor
     for number in Bar(numbers, desc="calibrate", unit="step", disable=processes.rank > 0):
+        clocks.append(time.process_time())
         seconds.append(seconds_of(partial(step, number), device))
         if processes.decide(enough):
             break
     timed = seconds[WARM_UP:]
+    clocks.append(time.process_time())
     fast, median, slow = (float(value) for value in np.quantile(timed, (0.1, 0.5, 0.9)))
     validation = min(seconds_of(validate, device) for _ in range(VALIDATIONS))
     start = max(0.0, sum(seconds[:WARM_UP]) - WARM_UP * median)
-    return Timing(median, fast, slow, validation, len(timed), start)
+    cpu_step = (clocks[-1] - clocks[WARM_UP]) / len(timed)
+    cpu_validation = (time.process_time() - clocks[-1]) / VALIDATIONS
+    return Timing(median, fast, slow, validation, len(timed), start, cpu_step, cpu_validation)
 
 
 def seconds_of(work: Callable[[], object], device: torch.device) -> float:

@@ -38,6 +38,7 @@ STAND_INS = [  # pattern of a command, and what is run in its place; the first t
     (r"pip install rsvp-(\S+)-py3-none-any.whl", r"""grep 'version = "\1"' pyproject.toml"""),
     (r"pip install (.*)", r"python -m pip install --dry-run --quiet --no-deps \1"),
     (r"snakemake --workflow-profile slurm.*", r"snakemake -n --configfile mine.yaml"),
+    (r"snakemake .*-lpips.yaml .*", r"(\g<0> -n || true) 2>&1 | grep 'make weights CONFIG'"),
     (r"(snakemake .*(configs/|cool.yaml|--forcerun).*)", r"\1 -n"),
     (r"rsvp weights --convert (\S+) .*", r"rsvp weights --help | grep -q convert"),
     (r"RSVP_I3D=\S+ (.*)", r"\1 --collect-only -q"),
@@ -108,6 +109,9 @@ def trained(world) -> Path:
     sh(world, "cp -r results/videos/predictors/rsvp-m/seed0/bundle bundle")
     sh(world, "rsvp export results/videos/datasets/videos/index.json --out real")
     sh(world, "rsvp export results/videos/predictions/rsvp-m/seed0 --out mine")
+    for path in world.glob("mine/trajectory*/**/*.npy"):  # with the frames that were observed
+        real = world / "real" / path.relative_to(world / "mine").relative_to(path.parts[-3])
+        np.save(path, np.concatenate([np.load(real)[:4], np.load(path)]))
     sh(world, "cp -r mine futures && cp -r mine/trajectory0 a && cp -r mine/trajectory1 b")
     return world
 

@@ -24,6 +24,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 from rsvp.config.stages import read_settings
 from rsvp.data.decoding import Decoding
+from rsvp.data.folders import ClipFolder
 from rsvp.data.formats.detect import detect
 from rsvp.data.hashing import content_hash
 from rsvp.data.sources import Options, Rejected, Source, format_of, list_sources
@@ -624,6 +625,19 @@ def test_zip_files(tmp_path, film):
     assert list(found) == ["films/b/broken", "films/b/film"]
     assert numbers_of(found["films/b/film"]) == list(range(20))
     assert set(rejections(tmp_path / "films.zip", "videos")) == {"films/b/broken"}
+
+
+def test_zip_files_are_compared(tmp_path):
+    """As folders of clips are; one that is damaged is told when it is read."""
+    write_images(tmp_path / "tree" / "v", [3, 4, 5])
+    (tmp_path / "data").mkdir()
+    zipped(tmp_path / "data" / "sky.zip", tmp_path / "tree")
+    (tmp_path / "data" / "cut.zip").write_bytes(b"PK")
+    clips = ClipFolder(tmp_path / "data")
+    assert clips.names == ["cut", "sky/v"]
+    assert np.array_equal(clips.frames("sky/v"), numbered(3, 3))
+    with pytest.raises(UserError, match="cut: not a whole zip file"):
+        clips.frames("cut")
 
 
 def test_damaged_zip_files(tmp_path):

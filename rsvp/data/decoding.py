@@ -367,8 +367,17 @@ def full_frames(
     """Decode the first `most` frames of a video, or all, in its own size: uint8 (T, H, W, 3).
 
     only: increasing numbers of the frames that are wanted; by default all are.
-    They are turned as a player turns them, like those of `Decoding`. Rejected where there are none.
+    They are turned as a player turns them, like those of `Decoding`. Rejected where there are none,
+    and where the source holds numbers, not videos or images.
     """
+    with opened(source) as content:
+        if isinstance(content, StoredFrames):
+            raise Rejected("no video and no images, but numbers; name the array itself")
+        return file_frames(content, most, only)
+
+
+def file_frames(source: Source, most: int | None, only: Sequence[int] | None) -> np.ndarray:
+    """Return what `full_frames` does of a file, or of a folder of images."""
     images = bool(source.files)
     probe = probe_content(source, 1.0)
     check_usable(probe, 1, None)

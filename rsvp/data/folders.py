@@ -176,7 +176,9 @@ def readers(path: Path, limits: Limits | None) -> Iterator[tuple[str, Reader]]:
     if not path.is_dir():
         raise UserError(f"{path}: no such folder, and no npy or safetensors file")
     root = absolute(path)
-    for source in (*find_sources(root, "videos"), *find_sources(root, "frames")):
+    videos = find_sources(root, "videos")
+    known = {source.id for source in videos if source.part}  # a damaged archive is found twice
+    for source in (*videos, *(s for s in find_sources(root, "frames") if s.id not in known)):
         yield source.id, partial(full_frames, source)
     arrays = [file for _, files in walk(root, ARRAY_SUFFIXES) for file in files]
     for file in arrays:

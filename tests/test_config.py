@@ -771,5 +771,5 @@ def test_unset_options_leave_no_trace_in_settings():
     config = load(values)
     assert "max_videos" not in stage_settings(config, "decode", "shapes")["dataset"]
     settings = stage_settings(config, "reconstruct", "rsvp")
-    assert settings["evaluation"] == {"max_clips": None}
+    assert settings["evaluation"] == {"split": "test", "max_clips": None}
     assert read_settings(settings).evaluation.max_clips is None

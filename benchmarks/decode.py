@@ -21,8 +21,9 @@ from typing import NamedTuple
 
 from rsvp.config.schema import Dataset
 from rsvp.data.decoding import ffmpeg_command, find_ffmpeg
+from rsvp.data.fitting import shape_of
 from rsvp.data.hashing import content_hash
-from rsvp.data.headers import Picture
+from rsvp.data.headers import Probe
 from rsvp.data.sources import Source, list_sources, share_of
 from rsvp.runtime.journal import StateKey
 from rsvp.runtime.parts import PartWriter
@@ -133,7 +134,7 @@ def bare_command(source: Source, dataset: Dataset, one_thread: bool) -> list[str
     """Our command with the null muxer for the pipe; without our thread counts on request."""
     binary = find_ffmpeg(None)
     command = ffmpeg_command(
-        f"file:{source.path}", False, Picture(), dataset.resolution, dataset.resize, binary
+        f"file:{source.path}", False, Probe(25, 0, 0), shape_of(dataset), binary
     )
     command[command.index("rawvideo")] = "null"
     command[command.index("pipe:")] = "-"

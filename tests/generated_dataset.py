@@ -24,7 +24,9 @@ def make_dataset(
     groups: of the videos, by default one each. truth: whether what is behind the frames is known.
     """
     length = CONTEXT + FUTURE
-    videos = [generate_video(Generated(), SIZE, seed, length) for seed in range(len(splits))]
+    videos = [
+        generate_video(Generated(), (SIZE, SIZE), seed, length) for seed in range(len(splits))
+    ]
     write_frames(folder / "frames/0", [video.frames for video in videos])
     rows = [
         (f"v{n}@000000", f"v{n}", "", groups[n] if groups else f"v{n}", split, 0, n * length, 0, 1)

@@ -33,7 +33,9 @@ def test_nothing_is_done_by_default_and_at_probability_zero():
     assert torch.equal(Transformation()(clip[0]), clip[0])
     fake, real = augmentation(0.0)(clip, video(1), generator(), uncut(3))
     assert fake is clip and torch.equal(real, video(1))
-    assert all(draw_transformation(0.0, 16, generator(s)) == Transformation() for s in range(50))
+    assert all(
+        draw_transformation(0.0, 16, 16, generator(s)) == Transformation() for s in range(50)
+    )
 
 
 def test_transformations_in_closed_form():
@@ -57,6 +59,20 @@ def test_transformations_in_closed_form():
     kept = torch.ones(16, 16, dtype=torch.bool)
     kept[4:12, :7] = False
     assert torch.equal(hole[..., kept], clip[..., kept])
+
+
+def test_rectangles_are_transformed_along_their_own_sides():
+    clip = torch.rand(2, 3, 16, 24, generator=generator())
+    moved = Transformation(shift=(2, -3))(clip)
+    assert torch.equal(moved[..., 2:, :-3], clip[..., :-2, 3:])
+    hidden = (Transformation(hole=(8, 12))(clip) == 0).all((0, 1))
+    assert hidden.sum() == 8 * 12 and hidden[4:12, 6:18].all()
+    drawn = [draw_transformation(0.5, 32, 64, generator(seed)) for seed in range(500)]
+    assert {t.turns for t in drawn} == {0, 2}
+    assert [max(abs(t.shift[side]) for t in drawn) for side in (0, 1)] == [4, 8]
+    assert (
+        max(t.hole[1] for t in drawn if t.hole) > 48 > 32 > max(t.hole[0] for t in drawn if t.hole)
+    )
 
 
 @pytest.mark.parametrize("shift", [-2, 0, 3])
@@ -85,7 +101,7 @@ def test_frames_of_a_clip_share_the_transformation(seed):
 
 
 def test_each_transformation_is_as_frequent_as_p():
-    drawn = [draw_transformation(0.5, 64, generator(seed)) for seed in range(2000)]
+    drawn = [draw_transformation(0.5, 64, 64, generator(seed)) for seed in range(2000)]
     default = Transformation()
     # Half of the mirrorings and a quarter of the turns that are done are the identity; a shift of
     # 17 x 17 places seldom is.
@@ -107,7 +123,7 @@ def test_what_is_drawn_is_a_function_of_the_generator():
     places = []
     for p in (0.1, 0.9):
         random = generator()
-        draw_transformation(p, 16, random)
+        draw_transformation(p, 16, 16, random)
         places.append(random.get_state())
     assert torch.equal(*places)
 

@@ -123,7 +123,7 @@ def test_matching_finds_where_content_went(x, y):
     """Features that are moved by whole cells are found there."""
     motion = autoencoder().motion
     motion.log_sharpness.fill_(7.0)  # beyond any confusion of random features
-    own = torch.randn(2, 16, 8, 8, generator=torch.Generator().manual_seed(0))
+    own = torch.randn(2, 16, 8, 12, generator=torch.Generator().manual_seed(0))
     there = torch.roll(own, (y, x), dims=(-2, -1))
     inside = motion.find(own, there)[..., 3:-3, 3:-3]
     expected = torch.tensor([x, y]).view(1, 2, 1, 1).expand_as(inside)

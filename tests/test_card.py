@@ -19,7 +19,7 @@ CONTEXT, FRAMES, SIDE = 4, 16, 8
 class FakeClips:
     """Clips whose frame n is grey, 10 n; they end where the dataset's or the horizon's do."""
 
-    split, context_frames, resolution = "test", CONTEXT, SIDE
+    split, context_frames, resolution, shape = "test", CONTEXT, SIDE, (SIDE, SIDE, 3)
 
     def __init__(self, index, split, horizon=None):
         self.index = {"dataset": "d"}

@@ -40,13 +40,13 @@ ONE_EACH = ("rsvp", "joint", "triplane", "frames")
 CONTEXT = 2
 
 
-def arguments(kind):
-    return autoencoder_arguments(structured(Autoencoder, KINDS[kind]))
+def arguments(kind, colours=3):
+    return autoencoder_arguments(structured(Autoencoder, KINDS[kind]), colours)
 
 
-def autoencoder(kind):
+def autoencoder(kind, colours=3):
     torch.manual_seed(0)
-    return make_autoencoder(**arguments(kind)).eval()
+    return make_autoencoder(**arguments(kind, colours)).eval()
 
 
 def noise(*shape, seed=0):
@@ -62,10 +62,11 @@ def smooth(frames=6, size=32):
 
 
 @pytest.mark.parametrize("kind", ONE_EACH)
-@pytest.mark.parametrize(("size", "frames", "context"), [(32, 5, 1), (48, 7, 3)])
+@pytest.mark.parametrize("shape", [(3, 32, 32), (3, 48, 80), (1, 64, 32)])
+@pytest.mark.parametrize(("frames", "context"), [(5, 1), (7, 3)])
 @torch.no_grad()
-def test_any_size_and_length(kind, size, frames, context):
-    model, clips = autoencoder(kind), noise(2, frames, 3, size, size)
+def test_any_shape(kind, shape, frames, context):
+    model, clips = autoencoder(kind, shape[0]), noise(2, frames, *shape)
     latents, seen = model.encode_clip(clips, context)
     assert latents.keys() == model.scopes.keys()
     observed, future = split_latents(latents, model.scopes, context)
@@ -73,8 +74,31 @@ def test_any_size_and_length(kind, size, frames, context):
     for name, value in (observed | future).items():
         assert value.dim() == 5 and value.isfinite().all(), name
     decoded = model.decode_future(future, seen)
-    assert decoded.shape == (2, frames - context, 3, size, size)
+    assert decoded.shape == (2, frames - context, *shape)
     torch.testing.assert_close(model.reconstruct_future(clips, context), decoded)
+
+
+# Frames of a clip, and how many of them are observed: all ends of 8 to 128, and between.
+LENGTHS = [(8, 1), (8, 4), (8, 7), (16, 4), (24, 20), (33, 5), (64, 1)]
+LENGTHS += [(128, 1), (128, 64), (128, 127)]
+
+
+@pytest.mark.parametrize("kind", ONE_EACH)
+@pytest.mark.parametrize(("frames", "context"), LENGTHS)
+def test_any_length(kind, frames, context):
+    """A step of training, and a denoiser of its latents, whose every target gets a gradient."""
+    model, clips = autoencoder(kind), smooth(frames).clamp(-1, 1)
+    decoded = model.reconstruct_future(clips, context)
+    assert decoded.shape == (1, frames - context, 3, 32, 32) and decoded.isfinite().all()
+    decoded.square().mean().backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+    with torch.no_grad():
+        latents, _ = model.encode_clip(clips, context)
+    observed, future = split_latents(latents, model.scopes, context)
+    shapes = [{k: list(v.shape[1:]) for k, v in part.items()} for part in (observed, future)]
+    denoiser = LatentDenoiser(*shapes, width=32, depth=1, heads=2, patch=2, frames_per_token=12)
+    for name, value in denoiser(future, torch.rand(1), observed).items():
+        assert value.shape == future[name].shape and value.isfinite().all()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -252,7 +276,7 @@ def test_a_denoiser_fits_its_latents(kind):
 
 @pytest.mark.parametrize("kind", ONE_EACH)
 def test_cost_grows_with_the_clip(kind):
-    shape = {"resolution": 32, "context_frames": 2}
+    shape = {"shape": (32, 32, 3), "context_frames": 2}
     costs = [
         autoencoder_flops(autoencoder(kind), SimpleNamespace(clip_frames=frames, **shape))
         for frames in (4, 6)

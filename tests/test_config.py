@@ -356,6 +356,24 @@ REFUSED = {
         65,
         "32 or more, 2048 at most, a multiple of 16",
     ),
+    "a side of a rectangle": (
+        "datasets.shapes.resolution",
+        [80, 140],
+        "resolution: [80, 140] is not possible; allowed: a whole number, 32 or more, 2048 at most,"
+        " a multiple of 16; or [height, width] of two",
+    ),
+    "three sides": ("datasets.shapes.resolution", [64, 64, 3], "[64, 64, 3] is not possible"),
+    "turns of rectangles": (
+        "datasets.shapes",
+        {"source": "generated", "resolution": [80, 144], "augment": "all"},
+        "shapes.augment: all, but a turn by 90 degrees needs a square, and resolution is [80, 144];"
+        " take horizontal or none",
+    ),
+    "black above white": (
+        "datasets.shapes.range",
+        [1, 0],
+        "range: [1, 0] is not possible; allowed: two numbers, the first below the second",
+    ),
     "no pixels": (
         "datasets.shapes.resolution",
         0,
@@ -428,6 +446,19 @@ def test_misfits_are_refused_in_one_line(case):
     assert str(caught.value).startswith("config: ")
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 300
+
+
+def test_a_patch_divides_both_sides_of_a_rectangle():
+    values = changed("predictors.rsvp-m.denoiser.patch", 4)
+    values["datasets"]["shapes"] |= {"resolution": [64, 160], "augment": "horizontal"}
+    assert load(values).datasets["shapes"].resolution == [64, 160]
+    values["datasets"]["shapes"]["resolution"] = [64, 144]
+    with pytest.raises(UserError, match="allowed: a divisor of the latent's 8 and 18 cells"):
+        load(values)
+
+
+def test_a_rectangle_of_equal_sides_is_a_square():
+    assert load(changed("datasets.shapes.resolution", [64, 64])) == load(demo())
 
 
 SCHEMA_1 = {

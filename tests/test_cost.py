@@ -22,7 +22,7 @@ def test_a_multiply_add_counts_as_two():
 
 def test_a_clip_costs_its_context_and_each_frame_alike():
     autoencoder = RsvpAutoencoder(16, 3, 4, 4)
-    shape = {"resolution": 32, "context_frames": 2}
+    shape = {"shape": (32, 32, 3), "context_frames": 2}
     costs = [
         autoencoder_flops(autoencoder, SimpleNamespace(clip_frames=frames, **shape))
         for frames in (4, 6, 8)

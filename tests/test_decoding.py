@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rsvp.config.schema import Resize
+from rsvp.config.schema import Resize, size_of
 from rsvp.data import decoding, headers
 from rsvp.data.decoding import Decoding
+from rsvp.data.fitting import FrameShape
 from rsvp.data.sources import Rejected, list_sources
 from rsvp.runtime.errors import UserError
 from tests.another_user import said_to_another_user
@@ -47,11 +48,12 @@ def decode_one(folder, kind="videos", resolution=SIZE, **options):
     """The frames of the one video in `folder`, and what its decoding said of it."""
     (source,) = list_sources(folder, kind)
     chunks = []
-    resize, fps = options.pop("resize", "bicubic"), options.pop("fps", 7.0)
-    with Decoding(source, resolution, resize, fps, **options) as decoding:
+    asked = {name: options.pop(name) for name in ("channels", "fit", "resize") if name in options}
+    shape = FrameShape(*size_of(resolution), **asked)
+    with Decoding(source, shape, options.pop("fps", 7.0), **options) as decoding:
         decoded = decoding.read(lambda chunk, _: chunks.append(chunk.copy()))
     frames = np.concatenate(chunks)
-    assert frames.shape == (decoded.frames, resolution, resolution, 3)
+    assert frames.shape == (decoded.frames, shape.height, shape.width, shape.channels)
     return frames, decoded
 
 
@@ -74,7 +76,7 @@ def test_frame_counts_of_the_real_clips_equal_pyav(shared):
     assert len(sources) == 67
     for source in sources:
         chunks = []
-        with Decoding(source, 8, "area", 25.0) as decoding:
+        with Decoding(source, FrameShape(8, 8, resize="area"), 25.0) as decoding:
             decoded = decoding.read(lambda c, _: chunks.append(len(c)))  # noqa: B023
         assert decoded.frames == sum(chunks) == count_with_pyav(source.path), source.id
         assert (decoded.probe.width, decoded.probe.height) == (320, 240)

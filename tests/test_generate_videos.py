@@ -36,7 +36,7 @@ def test_files_show_what_was_generated_and_truth_fits_them(tmp_path):
         truth = path.with_suffix(".safetensors")
         assert videos[name]["truth"] == sha256_of_file(truth)
         tensors = load_file(truth)
-        expected, found = generate_video(SMALL, 32, seed, frames), decoded(path)
+        expected, found = generate_video(SMALL, (32, 32), seed, frames), decoded(path)
         assert found.shape == expected.frames.shape
         # The files are nearly lossless, so that the truth stays true.
         error = np.abs(found.astype(int) - expected.frames)

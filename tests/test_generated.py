@@ -16,7 +16,7 @@ SEEDS = range(12)
 
 @pytest.fixture(scope="module")
 def videos():
-    return [generate_video(SETTINGS, 64, seed, FRAMES) for seed in SEEDS]
+    return [generate_video(SETTINGS, (64, 64), seed, FRAMES) for seed in SEEDS]
 
 
 def test_shapes_and_types(videos):
@@ -31,10 +31,18 @@ def test_shapes_and_types(videos):
     assert {video.positions.shape[1] for video in videos} == {1, 2}
 
 
+def test_objects_of_a_rectangle_reach_its_ends_and_stay_inside():
+    videos = [generate_video(SETTINGS, (48, 96), seed, 200) for seed in range(4)]
+    assert all(video.frames.shape == (200, 48, 96, 3) for video in videos)
+    places = np.concatenate([video.positions[..., :2].reshape(-1, 2) for video in videos])
+    assert (places.min(axis=0) < (12, 12)).all() and (places.min(axis=0) > 0).all()
+    assert (places.max(axis=0) > (84, 36)).all() and (places.max(axis=0) < (96, 48)).all()
+
+
 def test_is_a_function_of_the_seed(videos):
     np.random.seed(5)  # which must not matter
     for seed in (0, 7):
-        again = generate_video(SETTINGS, 64, seed, FRAMES)
+        again = generate_video(SETTINGS, (64, 64), seed, FRAMES)
         for name, value in vars(again).items():
             assert np.array_equal(value, getattr(videos[seed], name)), name
 
@@ -145,7 +153,10 @@ def test_three_frames_of_free_flight_give_the_next():
 
 
 def test_longer_videos_begin_as_shorter_ones():
-    long, short = generate_video(SETTINGS, 64, 3, 40), generate_video(SETTINGS, 64, 3, 16)
+    long, short = (
+        generate_video(SETTINGS, (64, 64), 3, 40),
+        generate_video(SETTINGS, (64, 64), 3, 16),
+    )
     assert np.array_equal(long.frames[:16], short.frames)
     assert np.array_equal(long.alpha[:16], short.alpha)
 

@@ -20,7 +20,8 @@ CONTEXT = 4
 class FakeClips:
     """Clips of a dataset, grey."""
 
-    clip_frames, context_frames, resolution, split = CONTEXT + SHAPE[1], CONTEXT, 8, "test"
+    clip_frames, context_frames, split = CONTEXT + SHAPE[1], CONTEXT, "test"
+    resolution, shape = 8, SHAPE[2:]
 
     def __init__(self, count):
         self.index = {"dataset": "d"}

@@ -16,10 +16,10 @@ from tiny import write_lossless
 
 from rsvp import Predictor
 from rsvp.commands.predict import run as run_predict
-from rsvp.config.schema import Dataset, Guidance, ObservedFrames, Resize, Sampler
+from rsvp.config.schema import Dataset, Fit, Guidance, ObservedFrames, Resize, Sampler
 from rsvp.data.contexts import clip_order
 from rsvp.data.decoding import Decoding
-from rsvp.data.fitting import fit_frames, paste_frames
+from rsvp.data.fitting import FrameShape, fit_frames, paste_frames
 from rsvp.data.images import write_image
 from rsvp.data.layout import Layout
 from rsvp.data.sources import sources_at
@@ -193,16 +193,32 @@ def test_frames_in_memory_are_fitted_as_files_are(tmp_path, size, resize):
     for number, frame in enumerate(frames):
         Image.fromarray(frame).save(tmp_path / f"{number}.png")
     decoded = []
-    with Decoding(sources_at(tmp_path)[0], SIDE, resize, 25.0) as decoding:
+    shape = FrameShape(SIDE, SIDE, resize=resize)
+    with Decoding(sources_at(tmp_path)[0], shape, 25.0) as decoding:
         decoding.read(lambda chunk, _: decoded.append(chunk.copy()))
-    assert np.array_equal(fit_frames(frames, SIDE, resize), np.concatenate(decoded))
+    assert np.array_equal(fit_frames(frames, shape), np.concatenate(decoded))
+
+
+@pytest.mark.parametrize("fit", get_args(Fit))
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [(48, 64), (77, 131), (131, 77), (48, 86), (20, 300)])
+def test_frames_in_memory_become_rectangles_as_files_do(tmp_path, size, channels, fit):
+    frames = np.random.default_rng(0).integers(0, 256, (2, *size, 3), np.uint8)
+    for number, frame in enumerate(frames):
+        Image.fromarray(frame).save(tmp_path / f"{number}.png")
+    decoded = []
+    shape = FrameShape(48, 80, channels, fit)
+    with Decoding(sources_at(tmp_path)[0], shape, 25.0) as decoding:
+        decoding.read(lambda chunk, _: decoded.append(chunk.copy()))
+    assert np.array_equal(fit_frames(frames, shape), np.concatenate(decoded))
 
 
 @pytest.mark.parametrize("size", [(48, 80), (80, 48), (64, 64)])
 def test_predictions_are_pasted_where_the_square_was_taken_from(predictor, size):
     last = smooth(1, *size)[0]
-    there = fit_frames(last[None], min(size), "bicubic")
-    assert np.array_equal(paste_frames(there, last, "bicubic")[0], last)
+    square = FrameShape(min(size), min(size))
+    there = fit_frames(last[None], square)
+    assert np.array_equal(paste_frames(there, last, square)[0], last)
     frames = np.repeat(last[None], 3, axis=0)
     made = predictor.predict(frames, trajectories=2, size="original")
     assert made.shape == (2, 4, *size, 3)
@@ -211,7 +227,7 @@ def test_predictions_are_pasted_where_the_square_was_taken_from(predictor, size)
     outside[top : top + side, left : left + side] = False
     assert (made[:, :, outside] == last[outside]).all()
     inside = made[:, :, top : top + side, left : left + side]
-    small = np.stack([fit_frames(each, SIDE, "bicubic") for each in inside])
+    small = np.stack([fit_frames(each, FrameShape(SIDE, SIDE)) for each in inside])
     # Enlarged and made small again: the prediction, but for what the filters blur.
     expected = predictor.predict(frames, trajectories=2).astype(float)
     assert np.abs(small - expected).mean() < 0.5 * np.abs(small - np.roll(expected, 3, 2)).mean()
@@ -258,7 +274,7 @@ def test_wrong_frames_and_folders_are_refused_in_one_line(bundle, predictor, tmp
     for wrong, said in [
         ({"frames": frames[:2]}, "2 frames to observe; 3 are needed"),
         ({"frames": frames.astype(float)}, "type float64; allowed: uint8"),
-        ({"frames": frames[..., :1]}, r"shape \(3, 32, 32, 1\)"),
+        ({"frames": frames[..., :2]}, r"shape \(3, 32, 32, 2\)"),
         ({"frames": frames, "trajectories": 0}, "allowed: 1 or more"),
         ({"frames": frames, "size": "large"}, "allowed: None, 'original'"),
     ]:

@@ -216,7 +216,9 @@ def test_ablations_tell_what_a_latent_explains(tmp_path):
             assert table[f"{name}_lpips"].isna().all()  # no weights
     # Frozen motion shows the last context frame, which is a clip that can be made by hand.
     first = next(iter(table.itertuples()))
-    video = generate_video(SETTINGS, SIZE, int(first.clip[1:].split("@")[0]), CONTEXT + FUTURE)
+    video = generate_video(
+        SETTINGS, (SIZE, SIZE), int(first.clip[1:].split("@")[0]), CONTEXT + FUTURE
+    )
     times = [5, 7, 9, 11]
     by_hand = semantics.clip_psnr(video.frames[[LAST] * 4], video.frames[times])
     lost = first.intact_psnr - by_hand
@@ -306,7 +308,7 @@ def test_views_show_the_layers(tmp_path):
     assert read_picture(folder / index["legend"]).shape == (64, 64, 3)
     view = index["views"][1]
     shown = {name: read_picture(folder / view[name]) for name in ("scene", "mask", "motion")}
-    video = generate_video(SETTINGS, SIZE, 2, CONTEXT + FUTURE)
+    video = generate_video(SETTINGS, (SIZE, SIZE), 2, CONTEXT + FUTURE)
     mask = object_mask(video.alpha)[LAST] > 0
     assert np.array_equal(shown["scene"], video.background)
     assert np.array_equal(shown["mask"][..., 0] == 255, mask)
@@ -331,8 +333,8 @@ def test_the_legend_shows_each_direction_where_it_points():
 def test_composite_is_what_the_renderer_paints(seed, monkeypatch):
     """The objects of one video over the background of another, against painting them there."""
     video, other = (
-        generate_video(SETTINGS, SIZE, seed, 6),
-        generate_video(SETTINGS, SIZE, seed + 100, 1),
+        generate_video(SETTINGS, (SIZE, SIZE), seed, 6),
+        generate_video(SETTINGS, (SIZE, SIZE), seed + 100, 1),
     )
     own = generated.background_texture
 
@@ -341,7 +343,7 @@ def test_composite_is_what_the_renderer_paints(seed, monkeypatch):
         return other.background / 255.0
 
     monkeypatch.setattr(generated, "background_texture", elsewhere)
-    painted = generate_video(SETTINGS, SIZE, seed, 6).frames
+    painted = generate_video(SETTINGS, (SIZE, SIZE), seed, 6).frames
     made = semantics.composite(video.frames, vars(video), other.background)
     assert np.abs(made.astype(int) - painted).max() <= 2
     assert np.abs(made.astype(int) - video.frames).max() > 40
@@ -373,7 +375,7 @@ def test_the_topmost_object_has_the_pixel():
 
 def test_motion_error_of_a_known_mistake():
     """Half a pixel too far to the right is an end-point error of a half."""
-    video = generate_video(SETTINGS, SIZE, 1, 8)
+    video = generate_video(SETTINGS, (SIZE, SIZE), 1, 8)
     labels = semantics.object_labels(video.alpha[0])
     right = semantics.rigid_displacement(labels, video.positions)
     half = right.reshape(7, 2, SIZE // 2, 2, SIZE // 2, 2).mean((3, 5))

@@ -88,7 +88,7 @@ def test_checkpoints_become_lpips(published: Published, shared: Path, capsys) ->
     assert capsys.readouterr().out.count("there already") == 2
     assert sorted(published.requests) == ["/alex.pth", "/alexnet.pth"]
     local = {path.name.split("-")[0]: str(path) for path in folder.glob("*.safetensors")}
-    network = load_perceptual(Weights(**local), 64, torch.device("cpu")).network
+    network = load_perceptual(Weights(**local), (64, 64), torch.device("cpu")).network
     assert network is not None
     black = torch.full((1, 3, 64, 64), -1.0)
     assert network(black, -black).item() == pytest.approx(0.81404, abs=1e-4)

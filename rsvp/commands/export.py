@@ -59,13 +59,13 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def dataset_clips(clips: Clips, most: int | None) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield name and frames, uint8 (T, R, R, 3), of clips that are spread evenly."""
+    """Yield name and frames, uint8 (T, H, W, C), of clips that are spread evenly."""
     for i in spread(len(clips), most):
         yield clips.table["clip"].iloc[i], clips.frames(i).numpy()
 
 
 def row_clips(folder: Path) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield name and predicted frames, uint8 (F, R, R, 3), of each trajectory of each clip."""
+    """Yield name and predicted frames, uint8 (F, H, W, C), of each trajectory of each clip."""
     trajectories = row_trajectories(folder)
     for number, trajectory in enumerate(trajectories):
         prefix = f"trajectory{number}/" if len(trajectories) > 1 else ""

@@ -20,6 +20,7 @@ from rsvp.config.schema import (
     foreign_keys,
     is_url,
     limits,
+    size_of,
     weights_sources,
 )
 from rsvp.runtime.errors import UserError
@@ -91,6 +92,9 @@ def check_dataset(path: str, dataset: Dataset) -> None:
         refuse(f"{path}.path", "missing; name the folder that holds the videos")
     context, allowed = dataset.context_frames, f"1 to {last} (clip_frames - 1)"
     check_that(context <= last, f"{path}.context_frames", context, allowed)
+    if dataset.augment == "all" and isinstance(dataset.resolution, list):
+        reason = "all, but a turn by 90 degrees needs a square, and resolution is"
+        refuse(f"{path}.augment", f"{reason} {dataset.resolution}; take horizontal or none")
     for name, observed in (dataset.contexts or {}).items():
         where, count = f"{path}.contexts.{name}", observed.first + observed.last
         check_that(name != "prefix", where, name, "another name; it is the first context_frames")
@@ -159,12 +163,14 @@ def check_predictor(path: str, predictor: Predictor, config: Config) -> None:
     check_reference(f"{path}.autoencoder", predictor.autoencoder, config.autoencoders)
     autoencoder = config.autoencoders[predictor.autoencoder]
     dataset, denoiser = config.datasets[autoencoder.dataset], predictor.denoiser
-    twice, cells = 2 * denoiser.heads, dataset.resolution // 8
+    twice, cells = 2 * denoiser.heads, [side // 8 for side in size_of(dataset.resolution)]
     allowed = f"a multiple of twice the heads, {twice}"
     width, patch = denoiser.width, denoiser.patch
     check_that(width % twice == 0, f"{path}.denoiser.width", width, allowed)
-    allowed = f"a divisor of the latent's {cells} cells (resolution / 8)"
-    check_that(cells % patch == 0, f"{path}.denoiser.patch", patch, allowed)
+    shown = " and ".join(map(str, dict.fromkeys(cells)))
+    allowed = f"a divisor of the latent's {shown} cells (resolution / 8)"
+    fits = all(side % patch == 0 for side in cells)
+    check_that(fits, f"{path}.denoiser.patch", patch, allowed)
     if predictor.augment_latents and dataset.augment == "none":
         reason = "the dataset's augment is none, so nothing is turned; remove it, or set"
         where = f"datasets.{autoencoder.dataset}.augment to horizontal or all"

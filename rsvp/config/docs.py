@@ -7,7 +7,7 @@ import typing
 from collections.abc import Iterator
 from typing import Any
 
-from rsvp.config.messages import NOUNS, bare, bounds, hint_at, is_section
+from rsvp.config.messages import NOUNS, bare, bounds, hint_at, is_section, own_words
 from rsvp.config.schema import LARGEST, SCHEMA, Config, Section, limits, to_plain
 
 HEAD = f"""# The keys of a config
@@ -63,6 +63,8 @@ def row(kind: type[Section], key: str, meaning: str) -> str:
 def allowed(hint: Any) -> str:
     """Return the values that a key may hold, without the bounds that all numbers have."""
     kind = bare(hint)
+    if words := own_words(hint):
+        return words
     if typing.get_origin(kind) is list:
         return f"list: {allowed(typing.get_args(kind)[0])}"
     if typing.get_origin(kind) is typing.Literal:

@@ -9,7 +9,7 @@ from typing import Any
 from annotated_types import Ge, Gt, Le, Lt, MultipleOf
 from pydantic_core import ErrorDetails
 
-from rsvp.config.schema import Section
+from rsvp.config.schema import InWords, Section
 from rsvp.runtime.errors import UserError
 
 NOUNS = {int: "a whole number", float: "a number", bool: "true or false"}
@@ -50,8 +50,8 @@ def misfit(kind: type[Section], error: ErrorDetails) -> UserError:
     hint = hint_at(kind, location)
     if type_ == "literal_error":
         return undefined(path, value, typing.get_args(bare(hint)))
-    if bare(hint) in NOUNS:
-        return impossible(path, value, ", ".join([NOUNS[bare(hint)], *bounds(hint)]))
+    if words := in_words(hint):
+        return impossible(path, value, words)
     return UserError(f"config: {path}: {shown(value)}: {error['msg']}")
 
 
@@ -76,6 +76,19 @@ def is_section(kind: Any) -> bool:
 def bare(hint: Any) -> Any:
     """Return a type without its marks."""
     return typing.get_args(hint)[0] if typing.get_origin(hint) is typing.Annotated else hint
+
+
+def in_words(hint: Any) -> str:
+    """Return what a type allows: its own words, or those of a number; "" for other types."""
+    if own := own_words(hint):
+        return own
+    return ", ".join([NOUNS[bare(hint)], *bounds(hint)]) if bare(hint) in NOUNS else ""
+
+
+def own_words(hint: Any) -> str:
+    """Return the words that a type is marked with, or ""."""
+    marks = getattr(hint, "__metadata__", ())
+    return next((mark for mark in marks if isinstance(mark, InWords)), "")
 
 
 def bounds(hint: Any) -> list[str]:

@@ -9,8 +9,17 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Le, Lt, MultipleOf
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from annotated_types import Ge, Gt, Le, Len, Lt, MultipleOf
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    TypeAdapter,
+    ValidationError,
+)
 from pydantic_core import to_jsonable_python
 
 SCHEMA = 2  # the version of this format
@@ -33,6 +42,10 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", coerce_numbers_to_str=True)
 
 
+class InWords(str):
+    """Mark a field with what it allows, for messages and docs/config.md."""
+
+
 class Only:
     """Mark a field that is read only where another field of its section has one of `values`."""
 
@@ -45,6 +58,28 @@ def no_truth(value: Any) -> Any:
     if isinstance(value, bool):
         raise ValueError
     return value
+
+
+def resolution_of(value: Any) -> int | list[int]:
+    """Return the side of a square as a number, a rectangle as [height, width]."""
+    try:
+        sides = SIDES.validate_python(value if isinstance(value, list) else [value, value])
+    except ValidationError:
+        raise ValueError from None
+    return sides[0] if sides[0] == sides[1] else sides
+
+
+def size_of(resolution: int | list[int]) -> tuple[int, int]:
+    """Return height and width of a resolution as configs and indexes hold it."""
+    height, width = resolution if isinstance(resolution, list) else (resolution, resolution)
+    return height, width
+
+
+def rising(pair: list[float]) -> list[float]:
+    """Refuse anything but two numbers, the first below the second."""
+    if len(pair) != 2 or not pair[0] < pair[1]:
+        raise ValueError
+    return pair
 
 
 Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]
@@ -72,6 +107,20 @@ SourceKind = Literal[
     "moving_mnist",
     "generated",
 ]
+Pixels = Annotated[Int, Ge(32), Le(2048), MultipleOf(16)]
+SIDES = TypeAdapter(Annotated[list[Pixels], Len(2, 2)])
+Resolution = Annotated[
+    int | list[int],
+    PlainValidator(resolution_of),
+    InWords(
+        "a whole number, 32 or more, 2048 at most, a multiple of 16; or [height, width] of two"
+    ),
+]
+Range = Annotated[
+    list[Float], AfterValidator(rising), InWords("two numbers, the first below the second")
+]
+Fit = Literal["crop", "pad", "stretch"]
+Colours = Literal["rgb", "gray"]
 Resize = Literal["bicubic", "lanczos", "area"]
 SeenFrames = Literal["predicted", "context"]
 Augment = Literal["none", "horizontal", "all"]
@@ -92,7 +141,7 @@ class Generated(Section):
     held_out_frames: Count = 16
     # Objects of a video, at most; each has 1 or more.
     objects: Annotated[Int, Gt(0), Le(1000)] = 2
-    # Pixels per frame, at most, in a video of 64 pixels; scales with the resolution.
+    # Pixels per frame, at most, in a video of 64 pixels; scales with the shorter side.
     speed: Weight = 2.8
     # Of the videos; of moving_mnist, too.
     seed: Seed = 0
@@ -160,9 +209,17 @@ class Dataset(Section):
     # gap is rejected.
     gaps: Literal["split"] | None = None
     generated: Generated = Generated()
-    # Pixels, square: the shorter side is resized to it, then the centre is cut out.
-    resolution: Annotated[Int, Ge(32), Le(2048), MultipleOf(16)] = 64
-    # The antialiasing filter of the shorter-side resize (names as in ffmpeg's scaler).
+    # Pixels: the side of a square, or the [height, width] of a rectangle.
+    resolution: Resolution = 64
+    # How frames of another shape become it. crop: they are resized to cover it, and the centre is
+    # cut out. pad: they are resized to lie within it, on black. stretch: each side is resized.
+    fit: Fit = "crop"
+    # gray: one channel, the luma of BT.601, a third of the memory. Networks of RGB, LPIPS and I3D,
+    # see it three times.
+    channels: Colours = "rgb"
+    # Arrays of 16 bits or floats: the values that become black and white.
+    range: Range | None = None
+    # The antialiasing filter of the resize (names as in ffmpeg's scaler).
     resize: Resize = "bicubic"
     # frames: frames per second that they stand for.
     fps: Positive = 25.0

@@ -131,9 +131,9 @@ def chosen_contexts(config: Config, name: str) -> dict[str, Any] | None:
 
 
 def predicted_frames(config: Config, name: str) -> dict[str, Any]:
-    """Return the size, filter and rate of the frames that a predictor expects."""
+    """Return the shape and the rate of the frames that a predictor expects."""
     dataset = config.datasets[config.dataset_of(name)]
-    keys = ("resolution", "resize", "frame_stride", "target_fps", "skip_repeated", "fps")
+    keys = (*SHAPE, "frame_stride", "target_fps", "skip_repeated", "fps")
     return pick(dataset, keys)
 
 
@@ -214,8 +214,11 @@ NETWORKS = names(Compute, *UNHANDED)
 DEVICE = names(Compute, *UNHANDED, "compile")
 CLIPS = ("split", "max_clips", "horizon")
 VIDEOS = ("source", "generated", "resolution", "fps")
+SHAPE = ("resolution", "fit", "channels", "range", "resize")
 READING = ("path", "axes", "camera", "gaps", "max_videos")
-FRAMES = (*VIDEOS, *READING, "resize", "decode_jobs", "decode_shares", "ffmpeg")
+FRAMES = (
+    "source", "generated", "fps", *SHAPE, *READING, "decode_jobs", "decode_shares", "ffmpeg",
+)  # fmt: skip
 CUT = names(Dataset, "ffmpeg", "contexts", "decode_shares")
 ENCODED = {"seed": True, "contexts": chosen_contexts, "compute": DEVICE}
 TRAINED = ENCODED | {"compute": (*DEVICE, "micro_batches"), "weights": training_weights}

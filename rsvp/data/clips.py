@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 import torch
 
+from rsvp.config.schema import size_of
+from rsvp.data.fitting import in_colours
 from rsvp.data.frames import PartReader, map_arrays, read_frame_cache
 from rsvp.data.splits import SIDES, clip_rows, spread
 from rsvp.data.timeline import COLUMNS, Timeline
@@ -39,7 +41,8 @@ class Clips:
         self.clip_frames: int = (
             self.context_frames + horizon if horizon else self.index["clip_frames"]
         )
-        self.resolution: int = self.index["resolution"]
+        self.resolution: int | list[int] = self.index["resolution"]
+        self.channels: int = self.index.get("channels", 3)
         self.augment = self.index["augment"]
         table = read_clips(self.folder / "clips.csv", self.index["files"]["clips.csv"])
         self.table = table[table["split"] == split].reset_index(drop=True)
@@ -58,6 +61,11 @@ class Clips:
     def __len__(self) -> int:
         return len(self.table)
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of a frame."""
+        return *size_of(self.resolution), self.channels
+
     def fits(self, i: int) -> bool:
         """Check whether clip `i` has all its frames before its stop."""
         rows, row = self.rows(i), self.table.iloc[i]
@@ -75,13 +83,13 @@ class Clips:
         return self.timed[i]
 
     def frames(self, i: int, start: int = 0, stop: int | None = None) -> torch.Tensor:
-        """Return frames `start` to `stop` - 1 of clip `i`: uint8 (T, R, R, 3), a copy."""
+        """Return frames `start` to `stop` - 1 of clip `i`: uint8 (T, H, W, C), a copy."""
         return self.frames_at(i, range(self.clip_frames)[start:stop])
 
     def frames_at(self, i: int, places: Sequence[int]) -> torch.Tensor:
-        """Return the frames of clip `i` at `places`, in their order: uint8 (n, R, R, 3), a copy."""
+        """Return the frames of clip `i` at `places`, in their order: uint8 (n, H, W, C), a copy."""
         if not places:
-            return torch.empty(0, self.resolution, self.resolution, 3, dtype=torch.uint8)
+            return torch.empty(0, *self.shape, dtype=torch.uint8)
         share, first, *_ = self.places[i]
         return torch.from_numpy(self.cache(share).frames(first + self.rows(i)[list(places)]))
 
@@ -101,8 +109,8 @@ class Clips:
     def truth(self, i: int) -> dict[str, np.ndarray] | None:
         """Return the truth behind clip `i` of a generated set, else None.
 
-        "mask": uint8 (T, R, R), 1 = some object. "background": uint8 (R, R, 3). N objects, the
-        last topmost: "alpha", uint8 (T, N, R, R), how much of a pixel each covers, of 255;
+        "mask": uint8 (T, H, W), 1 = some object. "background": uint8 (H, W, C). N objects, the
+        last topmost: "alpha", uint8 (T, N, H, W), how much of a pixel each covers, of 255;
         "positions", float32 (T, N, 3), x, y in pixels and the angle in radians.
         """
         if self.index["truth"] is None:
@@ -111,11 +119,12 @@ class Clips:
         truth = map_arrays(self.folder / self.index["truth"] / f"{video}.safetensors")
         rows = self.table["start"].iloc[i] + self.rows(i)
         truth |= {name: truth[name][rows] for name in ("alpha", "positions")}
+        truth["background"] = in_colours(truth["background"], self.channels)
         return truth | {"mask": object_mask(truth["alpha"])}
 
 
 def object_mask(alpha: np.ndarray) -> np.ndarray:
-    """Mark pixels that an object covers by half or more: uint8 (T, S, S) of alpha (T, N, S, S)."""
+    """Mark pixels that an object covers by half or more: uint8 (T, H, W) of alpha (T, N, H, W)."""
     return (alpha >= 128).any(axis=1).astype(np.uint8)
 
 

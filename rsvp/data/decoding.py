@@ -1,7 +1,7 @@
-"""One video as small square frames, by ffmpeg. The only module that knows ffmpeg-python.
+"""One video as small frames, by ffmpeg. The only module that knows ffmpeg-python.
 
-The shorter side is resized with an antialiasing filter and the centre is cropped, in one filter
-graph. Loads without torch.
+They are resized with an antialiasing filter, and cropped or padded, in one filter graph. Loads
+without torch.
 """
 
 import fcntl
@@ -26,8 +26,7 @@ import imageio_ffmpeg
 import numpy as np
 from PIL import Image
 
-from rsvp.config.schema import Resize
-from rsvp.data.fitting import SCALER_FLAGS, fit_frames
+from rsvp.data.fitting import SCALER_FLAGS, FrameShape, fit_frames, grey
 from rsvp.data.formats.extracted import temporary_folder, temporary_space
 from rsvp.data.formats.stored import StoredFrames
 from rsvp.data.headers import (
@@ -39,6 +38,7 @@ from rsvp.data.headers import (
     probe_images,
     probe_video,
 )
+from rsvp.data.quantising import Quantiser, percentile_range
 from rsvp.data.sources import DAMAGED, Rejected, Source, Span, format_of
 from rsvp.data.timeline import rhythm
 from rsvp.runtime.errors import UserError, one_line
@@ -65,7 +65,8 @@ logger = logging.getLogger(__name__)
 class Decoded:
     """The result of decoding a video; `damage`: ffmpeg's first complaint, "" without one.
 
-    `fps`: by presentation times, the mean where frames come irregularly.
+    `fps`: by presentation times, the mean where frames come irregularly. `quantiser`: what has made
+    bytes of stored numbers, and says what that cost.
     """
 
     probe: Probe
@@ -73,6 +74,7 @@ class Decoded:
     damage: str
     fps: float
     regular: bool
+    quantiser: Quantiser | None = None
 
 
 @cache
@@ -95,9 +97,16 @@ def ffmpeg_version(binary: str | None) -> str:
         ) from None
 
 
-def filters(resize: Resize) -> str:
+def filters(shape: FrameShape) -> str:
     """Describe the filter graph of a plain video, for the index."""
-    return f"shorter side, {resize}+{SCALER_FLAGS}, rgb24, centre crop"
+    ways = {
+        "crop": ("shorter side" if shape.height == shape.width else "to cover", "centre crop"),
+        "pad": ("to lie within", "padded with black"),
+        "stretch": ("each side", ""),
+    }
+    sides, after = ways[shape.fit]
+    steps = [sides, f"{shape.resize}+{SCALER_FLAGS}", "rgb24", after]
+    return ", ".join(filter(None, [*steps, "" if shape.channels == 3 else "luma of BT.601"]))
 
 
 class Decoding(ExitStack):
@@ -108,15 +117,15 @@ class Decoding(ExitStack):
     """
 
     def __init__(
-        self, source: Source, resolution: int, resize: Resize, fps: float, binary: str | None = None
+        self, source: Source, shape: FrameShape, fps: float, binary: str | None = None
     ) -> None:
         super().__init__()
-        self.source, self.resolution, self.resize = source, resolution, resize
+        self.source, self.shape = source, shape
         self.refusal: Rejected | None = None
         try:
             self.content = self.enter_context(opened(source))
             self.probe = probe_content(self.content, fps)
-            check_usable(self.probe, resolution, binary)
+            check_usable(self.probe, shape, binary)
         except Rejected as refusal:
             self.refusal = refusal
             return
@@ -131,13 +140,13 @@ class Decoding(ExitStack):
             self.times = PresentationTimes(self.enter_context(tempfile.TemporaryFile()))  # noqa: SIM115
         images = bool(source.files)
         command = ffmpeg_command(
-            name, images, self.probe, self.resolution, self.resize, find_ffmpeg(binary),
-            source.span, **({} if images else self.times.options()),
+            name, images, self.probe, self.shape, find_ffmpeg(binary), source.span,
+            **({} if images else self.times.options()),
         )  # fmt: skip
         self.process = self.enter_context(running(command, self.complaints, self.times.file))
 
     def read(self, append: Callable[[np.ndarray, np.ndarray], None]) -> Decoded:
-        """Hand the frames to `append` in chunks (n, R, R, 3) uint8, in order, each stored one once.
+        """Hand the frames to `append` in chunks (n, H, W, C) uint8, in order, each stored one once.
 
         Beside each chunk stand its presentation times, seconds from the first frame, float64 (n,).
         Raises Rejected, maybe after some chunks, which then do not count.
@@ -146,16 +155,17 @@ class Decoding(ExitStack):
             raise self.refusal
         announced = self.probe.fps
         if isinstance(self.content, StoredFrames):
-            done = 0
-            for frames in stored_frames(self.content):
+            done, limits = 0, self.shape.range
+            quantiser = Quantiser(*limits) if limits else None
+            for frames in stored_frames(self.content, quantiser):
                 times = np.arange(done, done + len(frames)) / announced
-                append(fit_frames(frames, self.resolution, self.resize), times)
+                append(fit_frames(frames, self.shape), times)
                 done += len(frames)
-            return Decoded(self.probe, done, "", announced, True)
+            return Decoded(self.probe, done, "", announced, True, quantiser)
         frames = read_frames(
             self.process.stdout,
             lambda chunk: append(chunk, self.times.take(len(chunk), announced)),
-            self.resolution,
+            self.shape,
         )
         code = self.process.wait()
         self.complaints.seek(0)
@@ -221,21 +231,32 @@ def probe_content(content: Source | StoredFrames, fps: float) -> Probe:
     return Probe(fps, width, height, picture=Picture(note=content.note))
 
 
-def stored_frames(content: StoredFrames) -> Iterator[np.ndarray]:
-    """Yield stored frames as uint8 RGB (n, H, W, 3), a few at a time."""
+def stored_frames(content: StoredFrames, quantiser: Quantiser | None) -> Iterator[np.ndarray]:
+    """Yield stored frames as uint8 (n, H, W, C), a few at a time.
+
+    quantiser: of those that are neither bytes nor bool; without one they are refused.
+    """
     most = max(1, CHUNK_BYTES // content.read(0, 1).nbytes)
     for start in range(0, content.count, most):
         frames = content.read(start, min(start + most, content.count))
         if frames.dtype == bool:
             frames = frames * np.uint8(255)
         if frames.dtype != np.uint8:
-            raise Rejected(f"holds {frames.dtype}; frames are uint8, from 0 to 255")
-        yield np.repeat(frames, 3, axis=-1) if frames.shape[-1] == 1 else frames
+            if quantiser is None:
+                low, high = percentile_range(frames)
+                raise Rejected(
+                    f"holds {frames.dtype}, the first frames mostly from {low:g} to {high:g};"
+                    " 'range' of the dataset says which values are black and white"
+                )
+            frames = quantiser(frames)
+        yield frames
 
 
-def check_usable(probe: Probe, resolution: int, binary: str | None) -> None:
+def check_usable(probe: Probe, shape: FrameShape, binary: str | None) -> None:
     """Refuse pictures of an impossible size, and HDR where the binary cannot map its tones."""
-    check_size(probe, resolution, MAX_LONG_SIDE)
+    if shape.fit == "pad":  # a line is what leaves no pixel of the shorter side
+        check_size(probe, 1, min(shape.height, shape.width))
+    check_size(probe, max(shape.height, shape.width), MAX_LONG_SIDE)
     if probe.picture.hdr and (missing := missing_filters(binary)):
         raise Rejected(
             f"HDR ({probe.picture.hdr}), which this ffmpeg cannot map to SDR: it has no filter"
@@ -268,29 +289,49 @@ def ffmpeg_command(
     name: str,
     images: bool,
     probe: Probe,
-    resolution: int,
-    resize: Resize,
+    shape: FrameShape,
     binary: str,
     span: Span | None = None,
     **output: str,
 ) -> list[str]:
-    """Return the command line; the shorter side becomes `resolution`, the longer one follows."""
+    """Return the command line that writes the frames of a shape, in RGB."""
     picture = probe.picture
-    wide, long = "gt(iw,ih)", "-1"
-    if picture.pixel != 1:
-        wide, long = "gt(iw*sar,ih)", f"{resolution}*max(iw*sar/ih,ih/(iw*sar))"
+    width, height = scaled_sides(shape, picture.pixel != 1)
     stream = video_stream(images, picture, span_options(span, probe.fps))
     if span and span.unit == "frames":
         stop = {} if span.stop is None else {"end_frame": int(span.stop)}
         stream = stream.filter("trim", start_frame=int(span.start), **stop)
     stream = shown(stream, picture)
-    stream = stream.filter("scale", w=f"if({wide},{long},{resolution})",
-                           h=f"if({wide},{resolution},{long})",
-                           flags=f"{resize}+{SCALER_FLAGS}")  # fmt: skip
+    stream = stream.filter("scale", w=width, h=height, flags=f"{shape.resize}+{SCALER_FLAGS}")
     stream = tone_mapped(stream, picture).filter("format", "rgb24")
+    if shape.fit == "crop":
+        stream = stream.filter("crop", shape.width, shape.height)
+    elif shape.fit == "pad":
+        middle = {"x": "floor((ow-iw)/2)", "y": "floor((oh-ih)/2)"}
+        stream = stream.filter("pad", shape.width, shape.height, **middle)
     # Its buffer is written when full, not after each frame: fewer switches between ffmpeg and us.
-    stream = stream.filter("crop", resolution, resolution)
     return compiled(stream, name, binary, format="rawvideo", flush_packets=0, **output)
+
+
+def scaled_sides(shape: FrameShape, wide_pixels: bool) -> tuple[str, str]:
+    """Return the scaler's expressions for width and height: one side is the shape's, or both are.
+
+    wide_pixels: whether pixels are stored that are not square.
+    """
+    width, height = shape.width, shape.height
+    if shape.fit == "stretch":
+        return f"{width}", f"{height}"
+    shown_width = "iw*sar" if wide_pixels else "iw"
+    wider = f"gt({shown_width}*{height},ih*{width})"  # than the shape
+    if not wide_pixels:
+        followed = ("-1", "-1")  # rounded
+    elif shape.fit == "crop":
+        followed = (f"max({width},{height}*(iw*sar/ih))", f"max({height},{width}*(ih/(iw*sar)))")
+    else:
+        followed = (f"min({width},{height}*(iw*sar/ih))", f"min({height},{width}*(ih/(iw*sar)))")
+    if shape.fit == "pad":  # the side that crop would let pass the shape is the shape's
+        wider = f"not({wider})"
+    return f"if({wider},{followed[0]},{width})", f"if({wider},{height},{followed[1]})"
 
 
 def shown(stream: ffmpeg.nodes.Stream, picture: Picture) -> ffmpeg.nodes.Stream:
@@ -380,7 +421,7 @@ def file_frames(source: Source, most: int | None, only: Sequence[int] | None) ->
     """Return what `full_frames` does of a file, or of a folder of images."""
     images = bool(source.files)
     probe = probe_content(source, 1.0)
-    check_usable(probe, 1, None)
+    check_usable(probe, FrameShape(1, 1), None)
     wanted = replace(source, files=source.files[:most])
     with ffmpeg_input(wanted) as name:
         stream = shown(video_stream(images, probe.picture), probe.picture)
@@ -458,10 +499,11 @@ def running(
         process.wait()
 
 
-def read_frames(output: BinaryIO, append: Callable[[np.ndarray], None], resolution: int) -> int:
+def read_frames(output: BinaryIO, append: Callable[[np.ndarray], None], shape: FrameShape) -> int:
     """Hand over what ffmpeg decodes, a megabyte at a time; return the number of frames."""
-    frame_bytes = resolution * resolution * 3
-    buffer = np.empty((max(1, CHUNK_BYTES // frame_bytes), resolution, resolution, 3), np.uint8)
+    frame_bytes = shape.height * shape.width * 3
+    frames = max(1, CHUNK_BYTES // frame_bytes)
+    buffer = np.empty((frames, shape.height, shape.width, 3), np.uint8)
     view = memoryview(buffer).cast("B")
     # A reader that wakes for each piece that ffmpeg writes costs 3 % of the decoding.
     pause = PAUSE_SECONDS if enlarge_pipe(output) else 0.0
@@ -473,7 +515,7 @@ def read_frames(output: BinaryIO, append: Callable[[np.ndarray], None], resoluti
         filled += size
         if filled == len(view) or not size:
             if whole := filled // frame_bytes:
-                append(buffer[:whole])
+                append(buffer[:whole] if shape.channels == 3 else grey(buffer[:whole]))
             count, filled = count + whole, 0
         if not size:
             return count

@@ -102,11 +102,11 @@ class DatasetClips:
         return list(self.places)
 
     def frames(self, name: str, most: int | None = None) -> np.ndarray:
-        """Return uint8 (T, R, R, 3): the first `most` frames of a clip, or all."""
+        """Return uint8 (T, H, W, C): the first `most` frames of a clip, or all."""
         return self.clips.frames(self.places[name], 0, most).numpy()
 
     def mask(self, name: str) -> np.ndarray | None:
-        """Return where the true objects are, (T, R, R), of a generated clip."""
+        """Return where the true objects are, (T, H, W), of a generated clip."""
         truth = self.clips.truth(self.places[name])
         return truth and truth["mask"]
 
@@ -124,7 +124,7 @@ class RowTrajectory:
         return self.predictions.clips
 
     def frames(self, name: str, most: int | None = None) -> np.ndarray:
-        """Return uint8 (F, R, R, 3): the first `most` frames of a clip, or all."""
+        """Return uint8 (F, H, W, C): the first `most` frames of a clip, or all."""
         arrays, place = self.predictions.reader.item(self.places[name])
         return np.array(arrays[KEY][place, self.number, :most])
 
@@ -192,10 +192,10 @@ def array_readers(path: Path, prefix: str, limits: Limits | None) -> Iterator[tu
     for key, array in sorted(arrays.items()):
         own = key if len(arrays) > 1 or array.ndim == 4 else ""
         called = "/".join(filter(None, (prefix, own)))
-        if array.ndim not in (4, 5) or array.shape[-1] != 3:
+        if array.ndim not in (4, 5) or array.shape[-1] not in (1, 3):
             raise UserError(
                 f"{path}: {key or 'its array'} is {list(array.shape)}; clips are (T, H, W, 3), or "
-                "(N, T, H, W, 3) of N clips"
+                "(N, T, H, W, 3) of N clips; 1 in place of 3 is grey"
             )
         if array.ndim == 4:
             yield called or path.stem, partial(read_array, array, limits)

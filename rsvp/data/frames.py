@@ -88,6 +88,6 @@ def read_column(folder: str | Path, parts: Sequence[dict[str, Any]], key: str) -
 
 
 def read_frame_cache(index_path: str | Path) -> tuple[dict[str, Any], PartReader]:
-    """Return the index of a decode share, and the frames of all its videos: (N, R, R, 3)."""
+    """Return the index of a decode share, and the frames of all its videos: (N, H, W, C)."""
     index = read_json(index_path)
     return index, PartReader(Path(index_path).parent, index["parts"])

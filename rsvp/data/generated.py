@@ -19,28 +19,33 @@ OUTLINE_TERMS = range(2, 6)  # Fourier terms of an outline's radius
 
 @dataclass
 class GeneratedVideo:
-    """Frames and the truth behind them. S is the size, T the number of frames, N of objects.
+    """Frames and the truth behind them: T frames of H by W pixels, N objects.
 
     Objects lie over the background in their order: the last is the topmost.
     """
 
-    frames: np.ndarray  # uint8 (T, S, S, 3)
-    alpha: np.ndarray  # uint8 (T, N, S, S), how much of a pixel each object covers, of 255
-    background: np.ndarray  # uint8 (S, S, 3)
+    frames: np.ndarray  # uint8 (T, H, W, 3)
+    alpha: np.ndarray  # uint8 (T, N, H, W), how much of a pixel each object covers, of 255
+    background: np.ndarray  # uint8 (H, W, 3)
     positions: np.ndarray  # float32 (T, N, 3): x, y in pixels and the angle in radians
 
 
-def generate_video(settings: Generated, size: int, seed: int, frames: int) -> GeneratedVideo:
-    """Return a video of `frames` frames, `size` pixels square, determined by `seed`."""
+def generate_video(
+    settings: Generated, size: tuple[int, int], seed: int, frames: int
+) -> GeneratedVideo:
+    """Return a video of `frames` frames of a size (height, width), determined by `seed`.
+
+    The shorter side sets the scale of what it shows.
+    """
     random = np.random.default_rng(seed)
-    y, x = np.mgrid[0:size, 0:size].astype(np.float32) + 0.5
-    background = background_texture(random, x, y, size)
+    y, x = np.mgrid[0 : size[0], 0 : size[1]].astype(np.float32) + 0.5
+    background = background_texture(random, x, y, min(size))
     count = int(random.integers(1, settings.objects + 1))
     video = np.repeat(background[None], frames, axis=0)
-    alpha = np.zeros((frames, count, size, size), np.uint8)
+    alpha = np.zeros((frames, count, *size), np.uint8)
     positions = np.zeros((frames, count, 3), np.float32)
     for index in range(count):
-        radius = size * random.uniform(0.13, 0.19)
+        radius = min(size) * random.uniform(0.13, 0.19)
         positions[:, index] = trajectory(random, settings, size, radius, frames)
         alpha[:, index] = paint_object(random, video, positions[:, index], radius, (x, y))
     return GeneratedVideo(to_bytes(video), alpha, to_bytes(background), positions)
@@ -54,7 +59,7 @@ def to_bytes(image: np.ndarray) -> np.ndarray:
 def background_texture(
     random: np.random.Generator, x: np.ndarray, y: np.ndarray, size: int
 ) -> np.ndarray:
-    """Draw a smooth texture, (S, S, 3) in [0, 1]: coloured waves of a few cycles per frame."""
+    """Draw a smooth texture, (H, W, 3) in [0, 1]: coloured waves of a few cycles per `size`."""
     image = np.broadcast_to(random.uniform(0.25, 0.75, 3), (*x.shape, 3)).copy()
     for cycles, strength in ((0.7, 0.16), (1.2, 0.12), (2.0, 0.08), (3.0, 0.05), (5.0, 0.03)):
         for _ in range(2):
@@ -73,7 +78,11 @@ def wave(
 
 
 def trajectory(
-    random: np.random.Generator, settings: Generated, size: int, radius: float, frames: int
+    random: np.random.Generator,
+    settings: Generated,
+    size: tuple[int, int],
+    radius: float,
+    frames: int,
 ) -> np.ndarray:
     """Return x, y (pixels) and angle (radians) per frame, (T, 3).
 
@@ -82,9 +91,10 @@ def trajectory(
     other way round. A margin keeps most of the object in the frame.
     """
     margin = 0.7 * radius
-    speed = settings.speed * size / 64 * random.uniform(0.7, 1.0)
+    speed = settings.speed * min(size) / 64 * random.uniform(0.7, 1.0)
+    farthest = np.array(size[::-1]) - margin
     turn = TURN * random.uniform(0.3, 1.0) * random.choice((-1.0, 1.0))
-    place = random.uniform(margin, size - margin, 2)
+    place = random.uniform(margin, farthest)
     heading, angle = random.uniform(0.0, 2.0 * np.pi, 2)
     path = []
     for _ in range(frames):
@@ -92,7 +102,7 @@ def trajectory(
         heading, angle = heading + turn, angle + SPIN * turn
         place = place + speed * np.array([np.cos(heading), np.sin(heading)])
         for axis in (0, 1):
-            inside = np.clip(place[axis], margin, size - margin)
+            inside = np.clip(place[axis], margin, farthest[axis])
             if place[axis] != inside:
                 place[axis] = 2.0 * inside - place[axis]
                 heading = np.pi - heading if axis == 0 else -heading
@@ -107,7 +117,7 @@ def paint_object(
     radius: float,
     grid: tuple[np.ndarray, np.ndarray],
 ) -> np.ndarray:
-    """Paint one object over `video` (T, S, S, 3), in place; its alpha, uint8 (T, S, S).
+    """Paint one object over `video` (T, H, W, 3), in place; its alpha, uint8 (T, H, W).
 
     Only where it can be: an object covers about a twelfth of a frame.
     """

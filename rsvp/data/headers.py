@@ -82,8 +82,11 @@ class Probe:
     picture: Picture = Picture()
 
 
-def check_size(probe: Probe, resolution: int, longest: int) -> None:
-    """Refuse images that have no size, are too large to hold, or are lines."""
+def check_size(probe: Probe, side: int, longest: int) -> None:
+    """Refuse images that have no size, are too large to hold, or are lines.
+
+    Those are lines whose longer side passes `longest` pixels where the shorter one has `side`.
+    """
     pixels = f"{probe.width}x{probe.height} pixels"
     for width in (probe.width, probe.width * probe.picture.pixel):
         short, long = sorted((width, probe.height))
@@ -91,8 +94,8 @@ def check_size(probe: Probe, resolution: int, longest: int) -> None:
             raise Rejected("it does not say how large its images are")
         if long * short > MAX_PIXELS:
             raise Rejected(f"{pixels}: too many, {MAX_PIXELS} is the most")
-        if long * resolution > longest * short:
-            raise Rejected(f"{pixels}: too narrow to crop a square from")
+        if long * side > longest * short:
+            raise Rejected(f"{pixels}: too narrow to make frames of")
 
 
 def probe_video(source: Source, fps: float) -> Probe:

@@ -11,7 +11,7 @@ from rsvp.runtime.files import atomic_path
 
 
 def write_image(path: Path, image: np.ndarray) -> None:
-    """Write uint8 RGB (H, W, 3), or (H, W) in grey, as a PNG."""
+    """Write uint8 RGB (H, W, 3), or (H, W) or (H, W, 1) in grey, as a PNG."""
     done, content = cv2.imencode(".png", image[..., ::-1] if image.ndim == 3 else image)
     assert done  # from memory to memory
     with atomic_path(path) as temporary:

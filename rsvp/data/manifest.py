@@ -32,7 +32,7 @@ CLIP_COLUMNS = (
 )  # fmt: skip
 VIDEO_COLUMNS = (
     "id", "class", "group", "split", "frames", "fps", "regular", "repeated", "cuts", "width",
-    "height", "picture", "sha256", "path", "share", "offset", "clips",
+    "height", "picture", "clipped", "error", "sha256", "path", "share", "offset", "clips",
 )  # fmt: skip
 REJECTED_COLUMNS = ("id", "path", "reason")
 Row = dict[str, Any]

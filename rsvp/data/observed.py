@@ -10,6 +10,7 @@ import numpy as np
 
 from rsvp.config.schema import Dataset
 from rsvp.data.decoding import Decoding, full_frames
+from rsvp.data.fitting import shape_of
 from rsvp.data.sources import Rejected, Source
 from rsvp.data.splits import Video, clip_offsets, clip_rows, frame_stride
 from rsvp.data.timeline import Timeline, changes, nearest
@@ -19,7 +20,7 @@ from rsvp.runtime.errors import UserError
 class Seen(NamedTuple):
     """Frames that are observed, at a model's size."""
 
-    frames: np.ndarray  # (Tc, R, R, 3) uint8
+    frames: np.ndarray  # (Tc, H, W, C) uint8
     rate: float  # of them per second
     numbers: list[int]  # of them among the video's frames, from 0
 
@@ -52,7 +53,7 @@ def observed(source: Source, dataset: Dataset, count: int, at: float | None) -> 
 
 
 def observed_ends(source: Source, dataset: Dataset, first: int, last: int) -> Seen:
-    """Return a video's first and last frames (first + last, R, R, 3)."""
+    """Return a video's first and last frames (first + last, H, W, C)."""
     chunks: list[tuple[np.ndarray, np.ndarray]] = []
     with opened(source, dataset) as decoding:
         decoded = decoding.read(lambda *chunk: chunks.append((chunk[0].copy(), chunk[1])))
@@ -82,7 +83,7 @@ def in_own_size(source: Source, numbers: Sequence[int]) -> np.ndarray:
 @contextmanager
 def opened(source: Source, dataset: Dataset) -> Iterator[Decoding]:
     """Yield a video's decoding; UserError where it cannot be used."""
-    options = (dataset.resolution, dataset.resize, dataset.fps, dataset.ffmpeg)
+    options = (shape_of(dataset), dataset.fps, dataset.ffmpeg)
     try:
         with Decoding(source, *options) as decoding:
             yield decoding
@@ -113,7 +114,7 @@ def check_enough(source: Source, frames: int, needed: int) -> None:
 class Window:
     """The frames of a video that `count` observed ones are among: its last, or those before `at`.
 
-    `kept` are these frames (R, R, 3), each with its number in the video, and `times` theirs. The
+    `kept` are these frames (H, W, C), each with its number in the video, and `times` theirs. The
     last two may be of the future already.
     """
 
@@ -127,7 +128,7 @@ class Window:
         self.read = 0
 
     def append(self, frames: np.ndarray, times: np.ndarray) -> None:
-        """Take the next frames (n, R, R, 3), whose memory may be used again, and their times."""
+        """Take the next frames (n, H, W, C), whose memory may be used again, and their times."""
         for number, (frame, time) in enumerate(zip(frames, times.tolist(), strict=True), self.read):
             if self.at is not None and self.times and self.times[-1] >= self.at:
                 break

@@ -45,7 +45,7 @@ class RowWriter:
         self.index_path, self.parts, self.clips = index_path, parts, clips
         # Side by side, what is observed comes first.
         self.most_videos = videos if task == prefix else 0
-        self.shape = (trajectories, len(task.predicted), clips.resolution, clips.resolution, 3)
+        self.shape = (trajectories, len(task.predicted), *clips.shape)
         self.header = {
             "row": row,
             "kind": kind,
@@ -57,6 +57,7 @@ class RowWriter:
             "trajectories": trajectories,
             "future_frames": len(task.predicted),
             "resolution": clips.resolution,
+            "channels": clips.shape[-1],
         }
         if point_forecast:
             self.header["point_forecast"] = True
@@ -73,7 +74,7 @@ class RowWriter:
         return len(self.note["clips"])
 
     def add(self, i: int, frames: torch.Tensor) -> None:
-        """Add the prediction of clip `i` of `clips`: uint8 (K, F, R, R, 3)."""
+        """Add the prediction of clip `i` of `clips`: uint8 (K, F, H, W, C)."""
         if frames.dtype != torch.uint8 or frames.shape != self.shape:
             raise ValueError(f"expected uint8 {self.shape}, got {frames.dtype} {frames.shape}")
         clip = self.clips.table["clip"].iloc[i]
@@ -126,5 +127,5 @@ class Predictions:
             yield clip, self.frames(i)
 
     def frames(self, i: int) -> torch.Tensor:
-        """Return the prediction of the i-th clip: uint8 (K, F, R, R, 3), a copy."""
+        """Return the prediction of the i-th clip: uint8 (K, F, H, W, C), a copy."""
         return torch.from_numpy(self.reader.frames([i])[0])

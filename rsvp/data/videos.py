@@ -8,6 +8,7 @@ import av
 import numpy as np
 from PIL import Image
 
+from rsvp.data.fitting import in_colours
 from rsvp.runtime.files import atomic_path
 
 GAP = 2  # pixels between panels, before upscaling
@@ -28,10 +29,11 @@ def write_video(
 ) -> None:
     """Write `frames` as an H.264 MP4, atomically; the index stands first in the file.
 
-    frames: (T, H, W, 3) uint8 RGB; fps: frames per second; crf: x264's quality, 0 lossless
+    frames: (T, H, W, C) uint8, RGB or grey; fps: frames per second; crf: x264's quality, 0 lossless
     to 51; pixel_format: yuv420p plays in every browser; codec: libx264rgb takes rgb24.
     For yuv420p odd sizes are padded by one repeated row or column, as 4:2:0 colour needs even ones.
     """
+    frames = in_colours(frames, 3)
     height, width = frames.shape[1:3]
     if pixel_format == "yuv420p":
         frames = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
@@ -104,7 +106,7 @@ def draw_panels(
     paper: tuple[int, int, int] = PAPER,
     after: int = 0,
 ) -> np.ndarray:
-    """Return rows of panels (T, H, W, 3) as one clip, with a bar at the foot; all uint8 RGB.
+    """Return rows of panels (T, H, W, C) as one clip, RGB, with a bar at the foot; all uint8.
 
     strip: pixels that stay free above each panel. The bar grows with time and is slate for the
     first `context` frames and the last `after` ones, orange between them.

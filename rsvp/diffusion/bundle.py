@@ -20,7 +20,7 @@ from torch import Tensor
 from rsvp.config.load import structured
 from rsvp.config.schema import Compute, Dataset, Guidance, Sampler, pick, to_plain
 from rsvp.data.contexts import clip_order, observed_frames, task_of
-from rsvp.data.fitting import fit_frames, paste_frames
+from rsvp.data.fitting import fit_frames, paste_frames, shape_of
 from rsvp.data.latents import split_latents
 from rsvp.data.observed import Seen, in_own_size, observed, observed_ends
 from rsvp.data.pixels import to_bytes, to_float
@@ -36,7 +36,8 @@ from rsvp.runtime.files import atomic_path, read_json, write_json
 FORMAT = 1  # of the folder
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 NETWORKS = ("autoencoder", "denoiser")
-FRAMES = ("resolution", "resize", "frame_stride", "target_fps", "skip_repeated", "fps")
+SHAPE = ("resolution", "fit", "channels", "range", "resize")  # of the dataset's frames
+FRAMES = (*SHAPE, "frame_stride", "target_fps", "skip_repeated", "fps")
 BATCH = 8  # clips that are sampled at once
 
 
@@ -74,11 +75,12 @@ def save_predictor(
 class Predictor:
     """A trained predictor: continues videos, and takes clips apart into latents.
 
-    dataset: size, filter and rate of the frames that it expects.
+    dataset: shape and rate of the frames that it expects.
     """
 
     def __init__(self, network: TrainedPredictor, dataset: Dataset, device: torch.device) -> None:
         self.network, self.dataset, self.device = network, dataset, device
+        self.shape = shape_of(dataset)
         self.context = network.layout.contexts[network.context]
         self.clip_frames = network.layout.frames
         self.context_frames = self.context.first + self.context.last
@@ -125,7 +127,7 @@ class Predictor:
         where the future begins, by default its end.
         future_frames: by default those of training; more roll forward. seed: of the noise, which
         depends on seed, number of the clip and number of the trajectory alone. size: None is the
-        model's, "original" the video's, where what lies outside the square of the model stays as in
+        model's, "original" the video's, where what lies outside of the model's frame stays as in
         the last observed frame.
         """
         if trajectories < 1 or (future_frames is not None and future_frames < 1):
@@ -141,7 +143,8 @@ class Predictor:
         elif at is not None:
             raise UserError("at: allowed with the path of a video alone")
         if frames is None:
-            frames = np.empty((0, *[self.dataset.resolution] * 2, 3), np.uint8)
+            shape = self.shape
+            frames = np.empty((0, shape.height, shape.width, shape.channels), np.uint8)
         single = frames.ndim == 4
         clips = frames[None] if single else frames
         observed = self.observed(clips)
@@ -166,11 +169,11 @@ class Predictor:
         return predicted[0] if single else predicted
 
     def pasted(self, trajectories: np.ndarray, last: np.ndarray) -> np.ndarray:
-        """Return trajectories (K, F, R, R, 3) as (K, F, H, W, 3), at their place in a video.
+        """Return trajectories (K, F, h, w, C) as (K, F, H, W, 3), at their place in a video.
 
         last: its last observed frame (H, W, 3), which stays around them.
         """
-        return np.stack([paste_frames(each, last, self.dataset.resize) for each in trajectories])
+        return np.stack([paste_frames(each, last, self.shape) for each in trajectories])
 
     def observe(self, source: Source, at: float | None = None) -> Seen:
         """Return what is observed of a video: the last frames, or those before `at` seconds.
@@ -204,7 +207,7 @@ class Predictor:
 
     @torch.no_grad()
     def decode(self, latents: dict[str, Tensor], frames: np.ndarray) -> np.ndarray:
-        """Return the future frames of latents, uint8 (F, R, R, 3), over the context of `frames`.
+        """Return the future frames of latents, uint8 (F, h, w, 3), over the context of `frames`.
 
         frames: as for `encode`; those of the context have detail (skip connections) that the
         decoder copies. Latents of the context that are given replace their own. So the frames of
@@ -224,7 +227,7 @@ class Predictor:
         return made[0] if single else made
 
     def observed(self, clips: np.ndarray) -> np.ndarray:
-        """Return the observed frames (B, Tc, R, R, 3) of clips (B, T, H, W, 3), in their order."""
+        """Return the observed frames (B, Tc, h, w, C) of clips (B, T, H, W, 3), in their order."""
         count = clips.shape[1]
         if count < self.context_frames:
             raise UserError(f"{count} frames to observe; {self.context_frames} are needed")
@@ -235,11 +238,10 @@ class Predictor:
 
     def fitted(self, clips: np.ndarray) -> np.ndarray:
         """Return clips (B, T, H, W, 3) at the model's size."""
-        options = self.dataset.resolution, self.dataset.resize
-        return np.stack([fit_frames(clip, *options) if len(clip) else clip for clip in clips])
+        return np.stack([fit_frames(clip, self.shape) if len(clip) else clip for clip in clips])
 
     def as_input(self, clips: np.ndarray) -> Tensor:
-        """Return clips (B, T, R, R, 3) as uint8 (B, T, 3, R, R) on the device."""
+        """Return clips (B, T, h, w, C) as uint8 (B, T, C, h, w) on the device."""
         return torch.from_numpy(clips).permute(0, 1, 4, 2, 3).to(self.device)
 
     def autocast(self) -> torch.autocast:

@@ -52,9 +52,12 @@ def load_program(program: Path, weights: Path | None = None, *, device: torch.de
 
 
 def clip_feature(detector: Detector, frames: Tensor) -> np.ndarray:
-    """Return the features (D,) of one uint8 clip (T, H, W, 3); UserError for other shapes."""
+    """Return the features (D,) of one uint8 clip (T, H, W, C); UserError for other shapes.
+
+    The detector sees grey frames as RGB of three equal channels.
+    """
     with torch.no_grad(), full_precision():
-        found = detector.features(frames[None])
+        found = detector.features(frames[None].expand(-1, -1, -1, -1, 3))
     if not isinstance(found, Tensor) or found.ndim != 2 or len(found) != 1:
         shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
         raise UserError(f"detector: one clip's features are (1, D), not {shape}")

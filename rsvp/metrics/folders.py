@@ -137,7 +137,8 @@ def real_index(real: FolderClips, dataset: str, context: int, paired: bool) -> d
         "clips": names,
         "context_frames": context,
         "future_frames": length - context,
-        "resolution": width if width == height else f"{width}×{height}",
+        "resolution": width if width == height else [height, width],
+        "channels": real.shape[-1],
     }
 
 

@@ -1,6 +1,6 @@
-"""Frame metrics on uint8 RGB frames: MSE, PSNR, SSIM, and PSNR inside a mask.
+"""Frame metrics on uint8 frames, RGB or grey: MSE, PSNR, SSIM, and PSNR inside a mask.
 
-All take `predicted` and `real` as uint8 (N, H, W, 3) and return float64 (N,), one value per frame.
+All take `predicted` and `real` as uint8 (N, H, W, C) and return float64 (N,), one value per frame.
 The data range is 255. Averaging over frames and clips is the caller's.
 """
 
@@ -72,15 +72,15 @@ def _window_mean(values: Tensor) -> Tensor:
 
 
 def _squared_error(predicted: Tensor, real: Tensor) -> Tensor:
-    """Squared difference per value, float64 (N, H, W, 3)."""
+    """Squared difference per value, float64 (N, H, W, C)."""
     _check(predicted, real)
     return (predicted.double() - real.double()).square()
 
 
 def _check(predicted: Tensor, real: Tensor) -> None:
-    if predicted.shape != real.shape or predicted.dim() != 4 or predicted.shape[3] != 3:
+    if predicted.shape != real.shape or predicted.dim() != 4 or predicted.shape[3] not in (1, 3):
         raise ValueError(
-            f"frames: two (N, H, W, 3) of one shape are needed, not {tuple(predicted.shape)} "
+            f"frames: two (N, H, W, 3 or 1) of one shape are needed, not {tuple(predicted.shape)} "
             f"and {tuple(real.shape)}"
         )
     if predicted.dtype != torch.uint8 or real.dtype != torch.uint8:

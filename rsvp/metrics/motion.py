@@ -23,7 +23,7 @@ _FLOOR = 0.05  # grey levels: differences below it count as none, so that logari
 
 
 def motion_features(frames: Tensor) -> Tensor:
-    """Features (32,), float64, of one clip: uint8 (T, H, W, 3), T at least 4, H and W at least 8.
+    """Features (32,), float64, of one clip: uint8 (T, H, W, C), T at least 4, H and W at least 8.
 
     With x_t the luma at a scale and d_t = x_{t+1} - x_t, in grey levels, per scale:
     log mean |d|; log rms d; log mean |d_{t+1} - d_t| (jerk); log mean |x_{t+2} - x_t|; the
@@ -37,7 +37,8 @@ def motion_features(frames: Tensor) -> Tensor:
             "raise clip_frames or lower context_frames"
         )
     weights = torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64)
-    luma = (frames.double() @ weights)[:, None]
+    luma = frames.double() @ weights if frames.shape[-1] == 3 else frames[..., 0].double()
+    luma = luma[:, None]
     return torch.cat([_scale_features(functional.avg_pool2d(luma, scale)) for scale in SCALES])
 
 

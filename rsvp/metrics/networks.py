@@ -63,13 +63,15 @@ def start_measuring(compute: Compute) -> torch.device:
     return device_of(compute)
 
 
-def load_networks(weights: Weights, device: torch.device, resolution: int = 0) -> Networks:
+def load_networks(
+    weights: Weights, device: torch.device, size: tuple[int, int] | None = None
+) -> Networks:
     """Load LPIPS and the detectors; log the reason for each that is missing.
 
     weights: its values are local paths, as `config.stage_settings` gives them. UserError where a
-    file is not the network that it should be. resolution: as for `load_perceptual`; 0: no LPIPS.
+    file is not the network that it should be. size: as for `load_perceptual`; None: no LPIPS.
     """
-    distance = load_perceptual(weights, resolution, device) if resolution else Loaded(None)
+    distance = load_perceptual(weights, size, device) if size else Loaded(None)
     loaded = {"i3d": load({"weights.i3d": weights.i3d}, lambda path: i3d.load_i3d(path).to(device))}
     for name, detector in weights.detectors.items():
         key = f"weights.detectors.{name}"
@@ -82,11 +84,11 @@ def load_networks(weights: Weights, device: torch.device, resolution: int = 0) -
 
 
 def load_perceptual(
-    weights: Weights, resolution: int, device: torch.device
+    weights: Weights, size: tuple[int, int], device: torch.device
 ) -> Loaded[perceptual.PerceptualDistance]:
-    """Load LPIPS for frames of `resolution` pixels per side; UserError for wrong weights."""
-    if resolution < (least := perceptual.MINIMUM_SIZE):
-        return not_computed(f"LPIPS needs {least} pixels per side, not {resolution}")
+    """Load LPIPS for frames of a size (height, width); UserError for wrong weights."""
+    if min(size) < (least := perceptual.MINIMUM_SIZE):
+        return not_computed(f"LPIPS needs {least} pixels per side, not {min(size)}")
     files = {f"weights.{key}": getattr(weights, key) for key in LPIPS_KEYS}
     return load(files, lambda *paths: perceptual.PerceptualDistance(*paths).to(device))
 

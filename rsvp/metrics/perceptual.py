@@ -69,13 +69,17 @@ class PerceptualDistance(nn.Module):
         return values
 
     def forward(self, predicted: Tensor, real: Tensor) -> Tensor:
-        """Distances (B,) of two batches (B, 3, H, W), float in [-1, 1], H and W at least 32."""
+        """Distances (B,) of two batches (B, C, H, W), float in [-1, 1], H and W at least 32.
+
+        Grey frames are seen as RGB of three equal channels.
+        """
         if min(predicted.shape[-2:]) < MINIMUM_SIZE:
             raise UserError(
                 f"LPIPS: frames of {MINIMUM_SIZE} pixels per side or more are needed, not "
                 f"{predicted.shape[-2]}×{predicted.shape[-1]}; raise the dataset's resolution or "
                 "leave weights.lpips_backbone empty"
             )
+        predicted, real = (x.expand(-1, 3, -1, -1) for x in (predicted, real))
         return self.network(predicted, real).flatten()
 
     def train(self, mode: bool = True) -> "PerceptualDistance":

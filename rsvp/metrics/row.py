@@ -122,7 +122,8 @@ def row_index(index: dict[str, Any], networks: Networks, groups: int) -> dict[st
     backbone = distance.network.backbone if distance.network else None
     kept = ("trajectories", "context_frames", "future_frames", "resolution")
     # The frames' numbers stand in it where the first are not those that are observed.
-    own = [key for key in ("split", "choice", "seed", "observed", "predicted") if key in index]
+    named = ("channels", "split", "choice", "seed", "observed", "predicted")
+    own = [key for key in named if key in index]
     shape = {key: index[key] for key in kept} | {"clips": len(index["clips"])}
     return {
         **{key: index[key] for key in ("row", "kind", "seed", "dataset", "paired")},

@@ -252,19 +252,19 @@ def iou(predicted: np.ndarray, real: np.ndarray) -> float:
 def motion_scores(displacement: np.ndarray, truth: dict[str, np.ndarray]) -> dict[str, float]:
     """End-point error in pixels (Baker et al. 2011) of displacements of the last context frame.
 
-    displacement: (F, 2, H/2, H/2) in pixels, x first, of the content of each cell of 2×2 pixels.
+    displacement: (F, 2, H/2, W/2) in pixels, x first, of the content of each cell of 2×2 pixels.
     Averaged over cells that lie wholly in one object, and over future frames; "motion_error_still"
     is the error of no displacement at all. NaN where no cell lies in an object.
     """
     future = len(displacement)
     labels = object_labels(truth["alpha"][-future - 1])
     real = rigid_displacement(labels, truth["positions"][-future - 1 :])
-    size = labels.shape[0] // 2
-    cells = labels.reshape(size, 2, size, 2).transpose(0, 2, 1, 3).reshape(size, size, 4)
+    rows, columns = (side // 2 for side in labels.shape)
+    cells = labels.reshape(rows, 2, columns, 2).transpose(0, 2, 1, 3).reshape(rows, columns, 4)
     inside = (cells[..., 0] > 0) & (cells == cells[..., :1]).all(axis=-1)
     if not inside.any():
         return dict.fromkeys(("motion_error", "motion_error_still"), float("nan"))
-    real = real.reshape(future, 2, size, 2, size, 2).mean(axis=(3, 5))[:, :, inside]
+    real = real.reshape(future, 2, rows, 2, columns, 2).mean(axis=(3, 5))[:, :, inside]
     error = displacement[:, :, inside] - real
     return {
         "motion_error": float(np.hypot(error[:, 0], error[:, 1]).mean()),

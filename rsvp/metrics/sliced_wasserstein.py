@@ -17,7 +17,7 @@ DIRECTIONS = 128
 def sliced_wasserstein(predicted: Tensor, real: Tensor, seed: int = 0) -> Tensor:
     """Distance (B,) between the patches of each predicted clip and of its real clip; 0 is equal.
 
-    Both (B, T, 3, H, W), float in [-1, 1], H and W at least 16. On each level of the Laplacian
+    Both (B, T, C, H, W), float in [-1, 1], H and W at least 16. On each level of the Laplacian
     pyramid, 7×7 patches at random places (the same in both) are projected on random directions;
     sorted projections are subtracted; the mean absolute difference is averaged over levels.
     Patches are divided by the real patches' standard deviation per channel and level (the paper
@@ -28,14 +28,14 @@ def sliced_wasserstein(predicted: Tensor, real: Tensor, seed: int = 0) -> Tensor
     if min(real.shape[-2:]) < SMALLEST:
         raise ValueError(f"clips: {SMALLEST} pixels per side or more, not {tuple(real.shape[-2:])}")
     generator = torch.Generator().manual_seed(seed)
-    clips = torch.stack([predicted, real], dim=1)  # (B, 2, T, 3, H, W)
+    clips = torch.stack([predicted, real], dim=1)  # (B, 2, T, C, H, W)
     distances = []
     for level in laplacian_pyramid(clips.flatten(0, 2)):
         patches = _patches(level.unflatten(0, clips.shape[:3]), generator)
         deviation = patches[:, 1:].std(dim=(2, 4), keepdim=True)
         centre = patches[:, 1:].mean(dim=(2, 4), keepdim=True)
         patches = (patches - centre) / deviation.clamp(min=1e-4)
-        directions = torch.randn(3 * PATCH**2, DIRECTIONS, generator=generator)
+        directions = torch.randn(patches.shape[3:].numel(), DIRECTIONS, generator=generator)
         directions = directions / directions.norm(dim=0, keepdim=True)
         projected = patches.flatten(3) @ directions.to(patches)
         ordered = projected.transpose(2, 3).contiguous().sort(dim=3).values
@@ -78,7 +78,7 @@ def reflected(frames: Tensor, border: int) -> Tensor:
 
 
 def _patches(level: Tensor, generator: torch.Generator) -> Tensor:
-    """Patches (B, 2, T × patches, 3, 49) of (B, 2, T, 3, H, W), at the same places in all clips."""
+    """Patches (B, 2, T × patches, C, 49) of (B, 2, T, C, H, W), at the same places in all clips."""
     batch, sets, frames, channels, height, width = level.shape
     shape = (frames, PATCHES_PER_FRAME, 1, 1)
     inside = torch.arange(PATCH)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from rsvp.config.schema import BASELINES
+from rsvp.data.fitting import in_colours
 from rsvp.models.warping import splat
 from rsvp.runtime.errors import UserError
 
@@ -17,14 +18,14 @@ COVERED = 0.25  # of a pixel: with less content than this, the pixel is uncovere
 
 
 def predict(name: str, context: np.ndarray, future_frames: int) -> np.ndarray:
-    """The future frames, uint8 (F, H, W, 3), that a baseline makes of uint8 (Tc, H, W, 3).
+    """The future frames, uint8 (F, H, W, C), that a baseline makes of uint8 (Tc, H, W, C).
 
     Deterministic. Raises UserError for a name that is not in `rsvp.config.schema.BASELINES`.
     """
     if name not in _PREDICTORS:
         raise UserError(f"baseline {name!r} is unknown; there are {', '.join(BASELINES)}")
     if context.dtype != np.uint8 or context.ndim != 4 or not len(context):
-        raise ValueError(f"context: uint8 (Tc, H, W, 3), not {context.dtype} {context.shape}")
+        raise ValueError(f"context: uint8 (Tc, H, W, C), not {context.dtype} {context.shape}")
     frames = _PREDICTORS[name](context, future_frames)
     return np.rint(np.clip(frames, 0, 255)).astype(np.uint8)
 
@@ -48,7 +49,7 @@ def blurred_copy_last(context: np.ndarray, future_frames: int) -> np.ndarray:
     """The last context frame after a Gaussian of sigma height / 64 pixels (`BLUR_SIGMA`)."""
     sigma = BLUR_SIGMA * context.shape[1] / 64
     blurred = cv2.GaussianBlur(context[-1].astype(np.float32), (0, 0), sigma)
-    return _repeat(blurred, future_frames)
+    return _repeat(blurred.reshape(context.shape[1:]), future_frames)  # OpenCV drops one channel
 
 
 def linear_extrapolation(context: np.ndarray, future_frames: int) -> np.ndarray:
@@ -77,11 +78,11 @@ def flow_extrapolation(context: np.ndarray, future_frames: int) -> np.ndarray:
         cv2.inpaint(frame, hole, 3, cv2.INPAINT_TELEA)
         for frame, hole in zip(colours, holes, strict=True)
     ]
-    return np.stack(inpainted)
+    return np.stack(inpainted).reshape(colours.shape)
 
 
 def interpolate(name: str, before: np.ndarray, after: np.ndarray, frames: int) -> np.ndarray:
-    """The frames between, uint8 (F, H, W, 3), that a baseline makes of those of both ends.
+    """The frames between, uint8 (F, H, W, C), that a baseline makes of those of both ends.
 
     before, after: uint8 (T, H, W, 3), in time. Deterministic. `name`: of
     `rsvp.config.schema.BETWEEN_BASELINES`.
@@ -118,7 +119,7 @@ def flow_interpolation(first: np.ndarray, last: np.ndarray, shares: np.ndarray) 
 def _carry(
     frame: np.ndarray, velocity: np.ndarray, steps: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """A frame after so many steps along its pixels' velocity, (S, H, W, 3), and what it covers.
+    """A frame after so many steps along its pixels' velocity, (S, H, W, C), and what it covers.
 
     Faster pixels weigh more where two meet.
     """
@@ -127,8 +128,8 @@ def _carry(
     weight = torch.exp((SPEED_WEIGHT * moving.norm(dim=0)).clamp(max=20.0))
     carried = torch.cat([pixels * weight, weight[None], torch.ones_like(weight)[None]])
     moved = splat(carried.expand(len(steps), -1, -1, -1), steps.reshape(-1, 1, 1, 1) * moving)
-    colour = (moved[:, :3] / moved[:, 3:4].clamp(min=1e-12)).clamp(0, 255)
-    return colour.permute(0, 2, 3, 1), moved[:, 4] >= COVERED
+    colour = (moved[:, :-2] / moved[:, -2:-1].clamp(min=1e-12)).clamp(0, 255)
+    return colour.permute(0, 2, 3, 1), moved[:, -1] >= COVERED
 
 
 def _velocity(previous: np.ndarray, last: np.ndarray) -> np.ndarray:
@@ -141,7 +142,7 @@ def _velocity(previous: np.ndarray, last: np.ndarray) -> np.ndarray:
     scale = 2 if height < 128 else 1
     grey = [
         cv2.resize(
-            cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2GRAY),
+            in_colours(frame, 1)[..., 0],
             (width * scale, height * scale),
             interpolation=cv2.INTER_CUBIC,
         )

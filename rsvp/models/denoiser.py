@@ -191,9 +191,14 @@ def from_patches(tokens: Tensor, cut: tuple[int, int, int], shape: torch.Size) -
 
 def positions(tokens: Tensor, cut: tuple[int, int, int]) -> Tensor:
     """Return features (t y x 3 * POSITION_FEATURES) of the positions of tokens (b t y x …)."""
+    extents = [step * n for step, n in zip(cut, tokens.shape[1:4], strict=True)]
     axes = (
-        step * torch.arange(n, device=tokens.device, dtype=torch.float32)
-        for step, n in zip(cut, tokens.shape[1:4], strict=True)
+        torch.arange(0, extent, step, device=tokens.device, dtype=torch.float32)
+        for extent, step in zip(extents, cut, strict=True)
     )
     grids = torch.meshgrid(*axes, indexing="ij")
-    return torch.cat([sinusoids(grid, POSITION_FEATURES) for grid in grids], -1)
+    features = (
+        sinusoids(grid, POSITION_FEATURES, longest=max(64.0, extent))
+        for grid, extent in zip(grids, extents, strict=True)
+    )
+    return torch.cat([*features], -1)

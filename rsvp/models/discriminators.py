@@ -13,9 +13,11 @@ class PatchDiscriminator(nn.Module):
     Three layers by `convolution` halve height and width; `down` are its kernel, stride and padding.
     """
 
-    def __init__(self, width: int, convolution: type[nn.Module], **down: object) -> None:
+    def __init__(
+        self, width: int, colours: int, convolution: type[nn.Module], **down: object
+    ) -> None:
         super().__init__()
-        channels = (3, width, 2 * width, 4 * width)
+        channels = (colours, width, 2 * width, 4 * width)
         self.layers = nn.ModuleList(
             spectral_norm(convolution(a, b, **down)) for a, b in pairwise(channels)
         )
@@ -32,12 +34,13 @@ class PatchDiscriminator(nn.Module):
 class ImageDiscriminator(PatchDiscriminator):
     """Logits (N, 1, H/8, W/8) of images (N, 3, H, W), and features."""
 
-    def __init__(self, width: int) -> None:
-        super().__init__(width, nn.Conv2d, kernel_size=4, stride=2, padding=1)
+    def __init__(self, width: int, colours: int = 3) -> None:
+        super().__init__(width, colours, nn.Conv2d, kernel_size=4, stride=2, padding=1)
 
 
 class ClipDiscriminator(PatchDiscriminator):
     """Logits (N, 1, T, H/8, W/8) of clips (N, 3, T, H, W), and features; time is not reduced."""
 
-    def __init__(self, width: int) -> None:
-        super().__init__(width, nn.Conv3d, kernel_size=(3, 4, 4), stride=(1, 2, 2), padding=1)
+    def __init__(self, width: int, colours: int = 3) -> None:
+        down = {"kernel_size": (3, 4, 4), "stride": (1, 2, 2), "padding": 1}
+        super().__init__(width, colours, nn.Conv3d, **down)

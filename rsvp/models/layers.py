@@ -61,9 +61,9 @@ def cell_colours(images: Tensor) -> Tensor:
     return F.avg_pool2d(images, FACTOR)
 
 
-def from_colours(outputs: int) -> nn.Conv2d:
-    """Return a linear map of colours that starts with red, green and blue as the first outputs."""
-    layer = nn.Conv2d(3, outputs, 1)
+def from_colours(colours: int, outputs: int) -> nn.Conv2d:
+    """Return a linear map of colours that starts with them as the first outputs."""
+    layer = nn.Conv2d(colours, outputs, 1)
     nn.init.dirac_(layer.weight)
     assert layer.bias is not None
     nn.init.zeros_(layer.bias)
@@ -79,9 +79,9 @@ class ImageEncoder(nn.Module):
     efficient high-resolution diffusion models", 2025, section 3.2.)
     """
 
-    def __init__(self, width: int, outputs: int) -> None:
+    def __init__(self, width: int, outputs: int, colours: int) -> None:
         super().__init__()
-        self.frames = FrameEncoder(3, width)
+        self.frames = FrameEncoder(colours, width)
         self.down = nn.Sequential(
             nn.PixelUnshuffle(2),
             nn.Conv2d(4 * width, 2 * width, 1),
@@ -89,7 +89,7 @@ class ImageEncoder(nn.Module):
             ResidualBlock(2 * width),
             head(2 * width, outputs),
         )
-        self.colours = from_colours(outputs)
+        self.colours = from_colours(colours, outputs)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.down(self.frames(images)[1]) + self.colours(cell_colours(images))
@@ -98,7 +98,7 @@ class ImageEncoder(nn.Module):
 class ImageDecoder(nn.Module):
     """Images (n 3 h w) from latent images (n inputs h/8 w/8)."""
 
-    def __init__(self, width: int, inputs: int) -> None:
+    def __init__(self, width: int, inputs: int, colours: int) -> None:
         super().__init__()
         half = width // 2
         self.up = nn.Sequential(
@@ -111,11 +111,11 @@ class ImageDecoder(nn.Module):
             nn.Conv2d(width, 4 * half, 1),
             nn.PixelShuffle(2),
             ResidualBlock(half),
-            head(half, 4 * 3),
+            head(half, 4 * colours),
             nn.PixelShuffle(2),
         )
         # From 0: with a random map, or one of red, green and blue, codes (VQ, FSQ) learn slower.
-        self.colours = nn.Conv2d(inputs, 3, 1)
+        self.colours = nn.Conv2d(inputs, colours, 1)
         nn.init.zeros_(self.colours.weight)
         assert self.colours.bias is not None
         nn.init.zeros_(self.colours.bias)

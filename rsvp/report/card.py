@@ -24,7 +24,7 @@ def card(
     *,
     name: str,
     seed: int,
-    resolution: int,
+    size: tuple[int, int],
     observed: Sequence[int],
     clip_frames: int,
     rate: str,
@@ -36,9 +36,10 @@ def card(
 ) -> str:
     """Return the card as Markdown with a YAML head, as the Hugging Face Hub reads it.
 
-    observed: places of the observed frames in a clip of `clip_frames`. dataset: its index. metrics:
-    the frame of the results' table. table: its headline, printed. animation: the file that
-    `write_examples` made; empty for none. split: of the clips that were scored.
+    size: height and width. observed: places of the observed frames in a clip of `clip_frames`.
+    dataset: its index. metrics: the frame of the results' table. table: its headline, printed.
+    animation: the file that `write_examples` made; empty for none. split: of the clips that were
+    scored.
     """
     environment = Environment(
         loader=PackageLoader("rsvp.report", ""), undefined=StrictUndefined, autoescape=False
@@ -54,7 +55,8 @@ def card(
         version=version("rsvp"),
         observed=f"frames {places} of {clip_frames}" if places else "nothing",
         future=clip_frames - len(observed),
-        resolution=resolution,
+        height=size[0],
+        width=size[1],
         rate=rate,
         animation=animation,
         split=split,

@@ -1,6 +1,6 @@
 """The playing examples: clips chosen by rule and not by hand, in panels that play together.
 
-All frames are uint8 RGB, (T, R, R, 3) for R pixels; panels are frames by label.
+All frames are uint8 RGB, (T, H, W, 3); panels are frames by label.
 """
 
 import base64
@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from rsvp.data.clips import Clips
+from rsvp.data.fitting import in_colours
 from rsvp.data.predictions import Predictions
 from rsvp.data.videos import GAP, draw_panels, upscale, write_video
 from rsvp.report.estimates import clip_values
@@ -161,7 +162,7 @@ def clip_panels(
 ) -> dict[str, np.ndarray]:
     """Return panels of the context, the truth, the predictions of this and other rows, the error.
 
-    truth, samples and others: whole clips (T, R, R, 3) uint8 that share `context` frames.
+    truth, samples and others: whole clips (T, H, W, 3) uint8 that share `context` frames.
     """
     held = truth[context - 1 : context].repeat(len(truth) - context, axis=0)
     several = len(samples) > 1
@@ -176,14 +177,14 @@ def clip_panels(
 def error_frames(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Return the absolute error, mean over colours, in grey and `ERROR_GAIN` times as bright."""
     error = np.abs(predicted.astype(np.int16) - truth.astype(np.int16)).mean(-1, keepdims=True)
-    return np.repeat((ERROR_GAIN * error).clip(0, 255).astype(np.uint8), 3, axis=-1)
+    return (ERROR_GAIN * error).clip(0, 255).astype(np.uint8)
 
 
 def playing_clip(
     panels: Mapping[str, np.ndarray], context: int, columns: int = COLUMNS
 ) -> PlayingClip:
     """Return the panels row by row; a bar at the foot turns orange after `context` frames."""
-    names, size = list(panels), next(iter(panels.values())).shape[1]
+    names, (size, across) = list(panels), next(iter(panels.values())).shape[1:3]
     rows = [names[first : first + columns] for first in range(0, len(names), columns)]
     scale = max(1, PANEL_PIXELS // size)
     strip = max(6, size // 8)  # above each panel, for its label
@@ -193,8 +194,8 @@ def playing_clip(
     labels = []
     for number, name in enumerate(names):
         y, x = divmod(number, columns)
-        left, top = x * (size + GAP) / width, y * (strip + size + GAP) / height
-        place = (left, top, size / width, strip / height)
+        left, top = x * (across + GAP) / width, y * (strip + size + GAP) / height
+        place = (left, top, across / width, strip / height)
         labels.append((name, *(round(100 * part, 2) for part in place)))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "clip.mp4")
@@ -213,7 +214,7 @@ def stills(rows: Sequence[np.ndarray], context: int) -> tuple[str, list[int]]:
     chosen = [round(future * (place + 1) / shown) for place in range(shown)]
     frames = [context - 1, *(context + number - 1 for number in chosen)]
     picture = np.concatenate([np.concatenate(list(row[frames]), axis=1) for row in rows])
-    colours = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+    colours = cv2.cvtColor(in_colours(picture, 3), cv2.COLOR_RGB2BGR)
     encoded = cv2.imencode(".webp", colours, [cv2.IMWRITE_WEBP_QUALITY, 85])[1]
     return data_uri("image/webp", encoded.tobytes()), chosen
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from rsvp.report.estimates import NO_SPREAD, ONE_GROUP
 from rsvp.report.examples import read_picture
-from rsvp.report.printing import UNKNOWN, Cell, TableFile, frame_of, table_of
+from rsvp.report.printing import UNKNOWN, Cell, TableFile, frame_of, pixels, table_of
 from rsvp.runtime.files import read_json
 
 HEADS = {
@@ -46,7 +46,7 @@ def protocol_text(index: dict[str, Any]) -> str:
     return (
         f"memorisation: {index['dataset']} {protocol['split']} split against "
         f"{protocol['training_clips']} training clips, {protocol['context_frames']} observed + "
-        f"{protocol['future_frames']} predicted frames, {protocol['resolution']} px, "
+        f"{protocol['future_frames']} predicted frames, {pixels(protocol['resolution'])}, "
         f"future {protocol['future']}, described by {protocol['described_by']}; "
         f"{protocol['distance']}"
     )

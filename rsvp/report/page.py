@@ -9,6 +9,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
+from rsvp.config.schema import size_of
 from rsvp.report.estimates import Estimate
 from rsvp.report.examples import Gallery
 from rsvp.report.measures import (
@@ -176,7 +177,7 @@ def summary(tables: Tables) -> list[tuple[str, str]]:
     return [
         ("dataset", index["dataset"]),
         ("observed → predicted", f"{index['context_frames']} → {index['future_frames']} frames"),
-        ("resolution", f"{index['resolution']} × {index['resolution']} px"),
+        ("resolution", " × ".join(map(str, size_of(index["resolution"]))) + " px"),
         (f"{tables.split} clips", f"{most.clips} in {most.groups} groups"),
         ("trajectories per clip", str(max(row.index["trajectories"] for row in tables.rows))),
         ("seed" if len(seeds) == 1 else "seeds", ", ".join(map(str, seeds))),

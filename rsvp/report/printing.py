@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 
+from rsvp.config.schema import size_of
 from rsvp.report.estimates import Estimate
 from rsvp.report.measures import Measure
 from rsvp.runtime.files import atomic_path, write_text
@@ -227,6 +228,12 @@ def latex(table: Table) -> str:
         notes = r"\\ ".join(escape(note, LATEX) for note in table.notes)
         lines.append(rf"\par\smallskip\footnotesize {notes}")
     return "\n".join([*lines, r"\end{table}", ""])
+
+
+def pixels(resolution: int | list[int]) -> str:
+    """Return a resolution in words: "64 px", or "80×144 px", the height first."""
+    height, width = size_of(resolution)
+    return f"{width} px" if height == width else f"{height}×{width} px"
 
 
 def latex_head(text: str, side: str) -> str:

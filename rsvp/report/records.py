@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 from pandas.errors import EmptyDataError
 
+from rsvp.config.schema import size_of
 from rsvp.runtime.errors import UserError
 from rsvp.runtime.files import read_json
 from rsvp.runtime.record import git_commit, running_versions
@@ -186,6 +187,7 @@ def read_dataset(path: Path) -> dict[str, Any]:
     rejected = read_table(Path(path).with_name("rejected.csv")).to_dict("records")
     index = read_json(path)
     more = {"groups": groups, "rejected": rejected, "remarks": remarks(index, videos)}
+    more |= {"size": size_of(index["resolution"])}
     return index | more
 
 
@@ -198,6 +200,7 @@ def remarks(index: Mapping[str, Any], videos: pd.DataFrame) -> list[str]:
     skipped, cut = index["by_time"]["skip_repeated"], index["cut_shots"]
     pictures = videos["picture"].str.split("; ").explode().value_counts()
     said = [f"{name}: {count} videos." for name, count in pictures.items() if name]
+    said += quantised(videos)
     if irregular:
         said.append(f"Frames at irregular times: {irregular} videos.")
     if counts["repeated"]:
@@ -209,6 +212,20 @@ def remarks(index: Mapping[str, Any], videos: pd.DataFrame) -> list[str]:
         what = "no clip spans one" if cut else "clips may span them (cut_shots ends them there)"
         said.append(f"Cuts from shot to shot: {counts['cuts']}; {what}.")
     return said
+
+
+def quantised(videos: pd.DataFrame) -> list[str]:
+    """Say what it cost to make bytes of stored numbers, where that was done."""
+    if "clipped" not in videos or (numbers := videos[videos["clipped"] != ""]).empty:
+        return []
+    clipped, error = (numbers[key].astype(float) for key in ("clipped", "error"))
+    frames = numbers["frames"].astype(float)
+    share = (frames * clipped).sum() / frames.sum()
+    root = ((frames * error**2).sum() / frames.sum()) ** 0.5
+    return [
+        f"Numbers became bytes: {len(numbers)} videos; {share:.2%} of the values lay outside of the"
+        f" dataset's range and were clipped, and the root mean square error is {root:.3g}."
+    ]
 
 
 def read_table(path: Path) -> pd.DataFrame:

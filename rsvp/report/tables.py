@@ -28,9 +28,11 @@ from rsvp.report.measures import (
     POINT_FORECAST,
     Measure,
 )
+from rsvp.report.printing import pixels
 from rsvp.report.rows import ResultRow, under_protocol
 from rsvp.runtime.progress import Bar
 
+STATISTIC = "motion statistic"  # in place of a network
 BACKBONES = {"alex": "AlexNet", "squeeze": "SqueezeNet", "vgg": "VGG"}  # of LPIPS
 
 
@@ -346,7 +348,7 @@ class Tables:
         detector = protocol.detector
         computed = self.index.get("detectors", {}).get(detector, {}).get("computed")
         if measure is MOTION or (measure in NEIGHBOURS and not computed):
-            return "motion statistic"
+            return STATISTIC
         return {"i3d": "I3D"}.get(detector, detector) if computed else ""
 
 
@@ -384,8 +386,10 @@ def protocol_text(name: str, tables: Tables, measures: Sequence[Measure] = ()) -
         scored = (
             "first trajectory of each clip; future frames only, or where it says so with context"
         )
+    grey = index["protocol"].get("channels", 3) == 1
+    thrice = " (which sees grey as RGB of three equal channels)" if grey else ""
     networks = dict.fromkeys(
-        f"{measure.label}: {network}"
+        f"{measure.label}: {network}{thrice if network != STATISTIC else ''}"
         for measure in measures or measured_by(protocol)
         if (network := tables.network(tables.quantity(measure, None, name)))
     )
@@ -396,7 +400,7 @@ def protocol_text(name: str, tables: Tables, measures: Sequence[Measure] = ()) -
         f"{name}: {index['dataset']}{side}, "
         f"{tables.clips(name)} clips{index['protocol'].get('choice', ' spread evenly')}, "
         f"{observed} observed + {future} predicted frames{context}, "
-        f"{index['resolution']} px{resized}, {scored}",
+        f"{pixels(index['resolution'])}{', grey' if grey else ''}{resized}, {scored}",
         *networks,
     ])  # fmt: skip
 

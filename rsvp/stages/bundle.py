@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from rsvp.config.schema import ObservedFrames
+from rsvp.config.schema import ObservedFrames, size_of
 from rsvp.config.stages import Settings
 from rsvp.data.contexts import PREFIX, observed_frames
 from rsvp.diffusion.bundle import save_predictor
@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     text = card(
         name=settings.name,
         seed=settings.seed,
-        resolution=settings.dataset.resolution,
+        size=size_of(settings.dataset.resolution),
         observed=observed_frames(context, layout["frames"]),
         clip_frames=layout["frames"],
         rate=rate_text(settings),

@@ -1,4 +1,4 @@
-"""Decode a job's videos of a dataset into the frame cache: small square frames, each once.
+"""Decode a job's videos of a dataset into the frame cache: small frames, each once.
 
 The videos of a job, and of each share within it, are those whose id's hash falls on it. So adding
 a video leaves the other jobs, and the other shares of its own, as they are. Files that cannot be
@@ -22,6 +22,7 @@ import numpy as np
 from rsvp.config.schema import Dataset, pick
 from rsvp.config.stages import Settings
 from rsvp.data.decoding import Decoding, ffmpeg_version, filters
+from rsvp.data.fitting import shape_of
 from rsvp.data.formats.detect import detect
 from rsvp.data.frames import KEY
 from rsvp.data.hashing import Content, content_hash, hash_file, source_state, sources_digest
@@ -87,7 +88,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     key = partial(state_key, arguments.code, settings.handed, version)
     index = {
         "resolution": dataset.resolution,
-        "resize": filters(dataset.resize),
+        "resize": filters(shape_of(dataset)),
         "ffmpeg": version,
     } | joined(decode_shares(shares, hashes, folder, dataset, arguments, key))
     write_json(arguments.index, index)
@@ -239,6 +240,8 @@ def decode_videos(
                 row |= {"fps": decoded.fps, "regular": decoded.regular}
                 row |= {"width": probe.width, "height": probe.height}
                 row |= {"picture": str(probe.picture), **store.found()}
+                if decoded.quantiser and decoded.quantiser.values:
+                    row |= decoded.quantiser.cost()
                 note["videos"].append(row)
             note["handled"] += 1
             bar.update()
@@ -254,7 +257,7 @@ class Store:
         self.pixels = hashlib.sha256()
 
     def append(self, frames: np.ndarray, times: np.ndarray) -> None:
-        """Append a chunk of frames (n, R, R, 3), at times (n,); their memory may be used again."""
+        """Append a chunk of frames (n, H, W, C), at times (n,); their memory may be used again."""
         self.changes.append(changes(frames, self.before))
         self.before = frames[-1].copy()
         self.pixels.update(np.ascontiguousarray(frames))
@@ -273,7 +276,7 @@ class Store:
 
 def one_ahead(share: Iterable[Source], dataset: Dataset) -> Generator[Decoding, None, None]:
     """Yield each video's decoding, with the next one's begun: no processor waits for a start."""
-    options = (dataset.resolution, dataset.resize, dataset.fps, dataset.ffmpeg)
+    options = (shape_of(dataset), dataset.fps, dataset.ffmpeg)
     begun = None
     try:
         for source in (*share, None):

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
+from rsvp.config.schema import size_of
 from rsvp.config.stages import Settings
 from rsvp.data.clips import Clips, clip_places
 from rsvp.data.predictions import Predictions, task_in
@@ -43,7 +44,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     test = Clips(arguments.dataset, settings.evaluation.split, horizon)
     own = test if predictions.index["paired"] else Clips(arguments.dataset, "train", horizon)
     row = RowScorer(own, predictions)
-    networks = load_networks(settings.weights, device, row.index["resolution"])
+    networks = load_networks(settings.weights, device, size_of(row.index["resolution"]))
     check_real(arguments.real, arguments.dataset, settings.windows, networks, row)
     inputs = (arguments.dataset, arguments.predictions, arguments.real)
     files = (arguments.scores, arguments.features, arguments.index)

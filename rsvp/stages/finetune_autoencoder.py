@@ -65,7 +65,8 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     augmentation = None
     if config.augment == "ada":
         augmentation = AdaptiveAugmentation(config.ada_target, config.ada_clips)
-    discriminators = Discriminators(config.discriminator_width, augmentation).to(fabric.device)
+    discriminators = Discriminators(config.discriminator_width, augmentation, clips.channels)
+    discriminators = discriminators.to(fabric.device)
     optimizer = torch.optim.Adam(autoencoder.parameters(), betas=(0.5, 0.98))
     discriminator_optimizer = torch.optim.Adam(
         discriminators.parameters(), lr=config.discriminator_learning_rate, betas=(0.5, 0.98)

@@ -8,7 +8,7 @@ from typing import Any
 
 from safetensors.numpy import save_file
 
-from rsvp.config.schema import Generated
+from rsvp.config.schema import Generated, size_of
 from rsvp.config.stages import Settings
 from rsvp.data.generated import generate_video
 from rsvp.data.videos import write_video
@@ -46,7 +46,7 @@ def make_video(settings: Settings, folder: Path, job: tuple[str, int, int]) -> d
     """Write one video, and beside it the truth; return its line of the index."""
     video_id, seed, frames = job
     dataset = settings.dataset
-    video = generate_video(dataset.generated, dataset.resolution, seed, frames)
+    video = generate_video(dataset.generated, size_of(dataset.resolution), seed, frames)
     path, truth = (folder / f"{video_id}{suffix}" for suffix in (".mp4", ".safetensors"))
     write_video(path, video.frames, dataset.fps, crf=CRF, pixel_format=PIXEL_FORMAT)
     with atomic_path(truth) as temporary:

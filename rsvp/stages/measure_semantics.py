@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
             f"{arguments.autoencoder}: its latents are {', '.join(autoencoder.scopes)}; only an "
             "autoencoder of scene, object and motion is measured"
         )
-    loaded = load_perceptual(settings.weights, clips.resolution, fabric.device)
+    loaded = load_perceptual(settings.weights, clips.shape[:2], fabric.device)
     means = {
         kind: torch.tensor(values["mean"], device=fabric.device).view(-1, 1, 1)
         for kind, values in read_json(arguments.latents)["statistics"].items()
@@ -148,7 +148,7 @@ def draw(
     """
     mask = context.mask[place]
     displacement = decoded.displacement[place, -1:].float()
-    displacement = F.interpolate(displacement, context.frames.shape[-1], mode="bilinear")
+    displacement = F.interpolate(displacement, context.frames.shape[-2:], mode="bilinear")
     motion, pixels = colours_of_motion((mask * displacement[0]).cpu())
     scene = semantics.as_bytes(context.background[place]).numpy()
     outline = (255.0 * mask[0]).round().byte().cpu().numpy()

@@ -88,8 +88,8 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     seconds += sum(
         read_json(share.with_name(RECORD))["sampling_seconds"] for share in arguments.shares
     )
-    shape = (1, observed, 3, clips.resolution, clips.resolution)
-    context = torch.zeros(shape, dtype=torch.uint8, device=fabric.device)
+    blank = torch.zeros(1, observed, *clips.shape, dtype=torch.uint8, device=fabric.device)
+    context = blank.permute(0, 1, 4, 2, 3)
     flops = forward_flops(
         lambda: roll(partial(predict_block, network, 0, [0]), context, 1, horizon)
     )

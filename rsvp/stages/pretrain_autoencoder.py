@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     batches = ClipBatches(clips, seed, parts, clips.augment, "pretrain")
 
     # The autoencoder, its optimiser and its average.
-    constructor = autoencoder_arguments(settings.autoencoder)
+    constructor = autoencoder_arguments(settings.autoencoder, clips.channels)
     autoencoder = make_autoencoder(**constructor).to(memory_format=torch.channels_last)
     if settings.autoencoder.init_from:
         key = f"autoencoders.{settings.name}.init_from"

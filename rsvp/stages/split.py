@@ -15,6 +15,7 @@ from typing import Any
 
 from rsvp.config.schema import Dataset
 from rsvp.config.stages import Settings
+from rsvp.data.fitting import shape_of
 from rsvp.data.manifest import (
     CLIP_COLUMNS,
     REJECTED_COLUMNS,
@@ -90,6 +91,7 @@ def dataset_index(
     return {
         "dataset": name,
         "resolution": dataset.resolution,
+        "channels": shape_of(dataset).channels,
         "clip_frames": dataset.clip_frames,
         "context_frames": dataset.context_frames,
         "frame_rate": statistics.median(rates),

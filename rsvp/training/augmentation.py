@@ -19,7 +19,7 @@ MOST = 0.8  # of p: above it transformations may show in what is generated (sect
 
 @dataclass(frozen=True)
 class Transformation:
-    """A transformation of a clip (T, 3, H, H) in [-1, 1]; by default none."""
+    """A transformation of a clip (T, 3, H, W) in [-1, 1]; by default none."""
 
     mirrored: bool = False  # left and right
     turns: int = 0  # by 90 degrees
@@ -27,7 +27,7 @@ class Transformation:
     brightness: float = 0.0  # added
     contrast: float = 1.0  # times
     saturation: float = 1.0  # times the difference from the mean of the three colours
-    hole: tuple[int, int] | None = None  # row and column of the middle of a gray square of size H/2
+    hole: tuple[int, int] | None = None  # row and column of the middle of a gray box, H/2 by W/2
 
     def __call__(self, clip: Tensor) -> Tensor:
         """Return the clip, every frame of which is transformed alike."""
@@ -36,7 +36,10 @@ class Transformation:
         if self.turns:
             clip = clip.rot90(self.turns, (-2, -1))
         if self.shift != (0, 0):
-            rows, columns = (reflected(clip.shape[-1], s, clip.device) for s in self.shift)
+            rows, columns = (
+                reflected(size, shift, clip.device)
+                for size, shift in zip(clip.shape[-2:], self.shift, strict=True)
+            )
             clip = clip[..., rows, :][..., columns]
         if self.brightness:
             clip = clip + self.brightness
@@ -46,30 +49,35 @@ class Transformation:
             gray = clip.mean(-3, keepdim=True)
             clip = gray + self.saturation * (clip - gray)
         if self.hole is not None:
-            size = clip.shape[-1]
-            places = torch.arange(size, device=clip.device) + size // 4
-            rows, columns = ((places - x >= 0) & (places - x < size // 2) for x in self.hole)
+            rows, columns = (
+                hidden(size, middle, clip.device)
+                for size, middle in zip(clip.shape[-2:], self.hole, strict=True)
+            )
             clip = clip.masked_fill(rows[:, None] & columns, 0.0)
         return clip
 
 
-def draw_transformation(p: float, size: int, random: torch.Generator) -> Transformation:
-    """Draw a transformation of frames of `size` pixels, each part done with probability `p`.
+def draw_transformation(
+    p: float, height: int, width: int, random: torch.Generator
+) -> Transformation:
+    """Draw a transformation of frames of a size, each part done with probability `p`.
 
-    The generator is left in the same place whatever `p` is.
+    Rectangles are turned by 180 degrees only. The generator is left in the same place whatever `p`
+    is.
     """
     done = (torch.rand(7, generator=random) < p).tolist()
     mirror, turn, down, right, row, column = torch.rand(6, generator=random).tolist()
     brightness, contrast, saturation = torch.randn(3, generator=random).tolist()
-    shift = (round((down - 0.5) * size / 4), round((right - 0.5) * size / 4))
+    shift = (round((down - 0.5) * height / 4), round((right - 0.5) * width / 4))
+    turns = int(4 * turn) if height == width else 2 * int(2 * turn)
     return Transformation(
         mirrored=done[0] and mirror < 0.5,
-        turns=int(4 * turn) if done[1] else 0,
+        turns=turns if done[1] else 0,
         shift=shift if done[2] else (0, 0),
         brightness=0.2 * brightness if done[3] else 0.0,
         contrast=2.0 ** (0.5 * contrast) if done[4] else 1.0,
         saturation=2.0**saturation if done[5] else 1.0,
-        hole=(int(size * row), int(size * column)) if done[6] else None,
+        hole=(int(height * row), int(width * column)) if done[6] else None,
     )
 
 
@@ -90,15 +98,15 @@ class AdaptiveAugmentation(nn.Module):
     def forward(
         self, fake: Tensor, real: Tensor, random: torch.Generator, part: MicroBatch
     ) -> tuple[Tensor, Tensor]:
-        """Return both (B, T, 3, H, H), each clip and its reconstruction transformed alike.
+        """Return both (B, T, 3, H, W), each clip and its reconstruction transformed alike.
 
         Alike, so that the features of the two can still be matched.
         """
         p = float(self.p)
         if p == 0.0:
             return fake, real
-        size = real.shape[-1]
-        drawn = [draw_transformation(p, size, random) for _ in range(part.last)][part.first :]
+        size = real.shape[-2:]
+        drawn = [draw_transformation(p, *size, random) for _ in range(part.last)][part.first :]
         fake, real = (
             torch.stack([change(clip) for change, clip in zip(drawn, clips, strict=True)])
             for clips in (fake, real)
@@ -116,6 +124,12 @@ class AdaptiveAugmentation(nn.Module):
 def overfitting(reals: Sequence[Tensor]) -> Tensor:
     """Return the sign heuristic r_t = E[sign(D(real))] (equation 1) from discriminators' logits."""
     return torch.stack([logits.detach().sign().float().mean() for logits in reals]).mean()
+
+
+def hidden(size: int, middle: int, device: torch.device) -> Tensor:
+    """Return a mask of the half of `size` pixels around `middle`."""
+    places = torch.arange(size, device=device) + size // 4
+    return (places - middle >= 0) & (places - middle < size // 2)
 
 
 def reflected(size: int, shift: int, device: torch.device) -> Tensor:

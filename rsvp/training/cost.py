@@ -22,8 +22,8 @@ def forward_flops(forward: Callable[[], object]) -> int:
 
 def autoencoder_flops(autoencoder: ClipAutoencoder, clips: Clips) -> int:
     """Count the operations of encoding one whole clip and decoding its future frames."""
-    shape = (1, clips.clip_frames, 3, clips.resolution, clips.resolution)
-    clip = torch.zeros(shape, device=next(autoencoder.parameters()).device)
+    device = next(autoencoder.parameters()).device
+    clip = torch.zeros(1, clips.clip_frames, *clips.shape, device=device).permute(0, 1, 4, 2, 3)
 
     def forward() -> None:
         autoencoder.reconstruct_future(clip, clips.context_frames)

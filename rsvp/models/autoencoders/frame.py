@@ -15,13 +15,15 @@ from rsvp.models.regularisers import Drawn, make_regulariser
 class FrameAutoencoder(PlainAutoencoder):
     """Latents "image" (B, T, C, H/8, W/8), one of each frame, without the context."""
 
-    def __init__(self, width: int, channels: int, regulariser: dict[str, Any]) -> None:
+    def __init__(
+        self, width: int, channels: int, regulariser: dict[str, Any], colours: int = 3
+    ) -> None:
         super().__init__()
         self.scopes = {"image": TemporalScope.frames}
         self.channels = channels
         self.regulariser = make_regulariser(channels=channels, **regulariser)
-        self.encoder = ImageEncoder(width, self.regulariser.outputs_per_channel * channels)
-        self.decoder = ImageDecoder(width, channels)
+        self.encoder = ImageEncoder(width, self.regulariser.outputs_per_channel * channels, colours)
+        self.decoder = ImageDecoder(width, channels, colours)
 
     @property
     def last_layer(self) -> Tensor:

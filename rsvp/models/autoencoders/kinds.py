@@ -26,14 +26,15 @@ def kind_module(kind: str) -> str:
     return f"{__package__}.{KINDS[kind][0]}"
 
 
-def autoencoder_arguments(settings: Settings) -> dict[str, Any]:
-    """Return the kind and its constructor's arguments, as JSON values."""
+def autoencoder_arguments(settings: Settings, colours: int = 3) -> dict[str, Any]:
+    """Return the kind and its constructor's arguments for frames of so many channels, as JSON."""
     arguments = pick(settings, ("kind", "width", *own_keys(settings)))
     if "regulariser" in arguments:
         arguments["regulariser"] = pick(
             settings.regulariser, ("kind", *own_keys(settings.regulariser))
         )
-    return arguments
+    # RGB goes without saying: autoencoders of earlier versions start others, too.
+    return arguments if colours == 3 else arguments | {"colours": colours}
 
 
 def make_autoencoder(kind: str, **arguments: Any) -> "ClipAutoencoder":

@@ -12,7 +12,8 @@ premultiplied by the mask (Porter and Duff, "Compositing digital images", 1984, 
 moved. Motion also carries content, as a residual image, so that new things can appear. Without
 motion, frames are the reference.
 
-Resolution must be a multiple of 16. Shapes: B clips, T frames, H = W the resolution, h = H / 8.
+Height and width must be multiples of 16. Shapes: B clips, T frames of H by W pixels, h = H / 8,
+w = W / 8.
 """
 
 from collections.abc import Sequence
@@ -43,21 +44,21 @@ DEPTH_RANGE = 3.0  # weights of overlapping content in splatting span exp(-3) to
 class Context:
     """Scene and object latents of the context frames, and the layers derived from them.
 
-    B clips, Tc context frames, H pixels, h = H / 8 latent cells.
+    B clips, Tc context frames of H by W pixels, h = H / 8 and w = W / 8 latent cells.
     """
 
-    frames: Tensor  # (B, Tc, 3, H, H), the observed frames
-    scene: Tensor  # (B, Cs, h, h)
-    object: Tensor  # (B, Co, h, h)
-    skip: Tensor  # (B, C, H/4, H/4)
-    background: Tensor  # (B, 3, H, H), the scene image
-    object_image: Tensor  # (B, 3, H, H), premultiplied: with (1 - mask) background, the reference
-    mask: Tensor  # (B, 1, H, H) in [0, 1], of what moves in the reference
-    depth: Tensor  # (B, 1, H/2, H/2), log weight where moved content overlaps
+    frames: Tensor  # (B, Tc, 3, H, W), the observed frames
+    scene: Tensor  # (B, Cs, h, w)
+    object: Tensor  # (B, Co, h, w)
+    skip: Tensor  # (B, C, H/4, W/4)
+    background: Tensor  # (B, 3, H, W), the scene image
+    object_image: Tensor  # (B, 3, H, W), premultiplied: with (1 - mask) background, the reference
+    mask: Tensor  # (B, 1, H, W) in [0, 1], of what moves in the reference
+    depth: Tensor  # (B, 1, H/2, W/2), log weight where moved content overlaps
 
     @property
     def reference(self) -> Tensor:
-        """The last context frame, (B, 3, H, H)."""
+        """The last context frame, (B, 3, H, W)."""
         return self.frames[:, -1]
 
 
@@ -65,20 +66,21 @@ class Context:
 class DecodedFrames:
     """Decoded frames and their layers; colours in [-1, 1]."""
 
-    frames: Tensor  # (B, T, 3, H, H)
-    scene: Tensor  # (B, T, 3, H, H), the scene image, moved with the camera
-    mask: Tensor  # (B, T, 1, H, H) in [0, 1], where the object layer covers the scene
-    layers: Tensor  # (B, T, 3, H, H), scene and object without the residual
-    displacement: Tensor  # (B, T, 2, H/2, H/2), where the reference's content goes, in pixels
+    frames: Tensor  # (B, T, 3, H, W)
+    scene: Tensor  # (B, T, 3, H, W), the scene image, moved with the camera
+    mask: Tensor  # (B, T, 1, H, W) in [0, 1], where the object layer covers the scene
+    layers: Tensor  # (B, T, 3, H, W), scene and object without the residual
+    displacement: Tensor  # (B, T, 2, H/2, W/2), where the reference's content goes, in pixels
 
 
 class ContextEncoder(nn.Module):
     """Scene and object latents, and the layers of the reference, from the context frames."""
 
-    def __init__(self, width: int, scene_channels: int, object_channels: int) -> None:
+    def __init__(self, width: int, scene_channels: int, object_channels: int, colours: int) -> None:
         super().__init__()
         half = width // 2
-        self.frames = FrameEncoder(9, width)
+        self.colours = colours  # channels of frames
+        self.frames = FrameEncoder(3 * colours, width)
         self.merge_half = nn.Conv2d(width, half, 1)
         self.merge = nn.Sequential(nn.Conv2d(2 * width, width, 1), ResidualBlock(width))
         self.down = nn.Sequential(
@@ -93,31 +95,33 @@ class ContextEncoder(nn.Module):
         self.to_quarter = nn.Sequential(ResidualBlock(width), nn.Conv2d(width, 4 * half, 1))
         self.to_half = ResidualBlock(half)
         self.choice = head(2 * half, 4)
-        self.layers = head(half, 4 * 5, gain=0.1)
+        self.layers = head(half, 4 * (2 + colours), gain=0.1)
         self.mask = nn.Sequential(
-            nn.Conv2d(4 * 6 + half, half, 3, padding=1), ResidualBlock(half), head(half, 4)
+            nn.Conv2d(4 * 2 * colours + half, half, 3, padding=1),
+            ResidualBlock(half),
+            head(half, 4),
         )
 
     def forward(
         self, context: Tensor, scene: Tensor | None = None, object_: Tensor | None = None
     ) -> Context:
-        """Encode context frames (b t 3 H H); latents that are given replace their own."""
+        """Encode context frames (b t 3 H W); latents that are given replace their own."""
         count = context.shape[1]
         reference = context[:, -1:].expand_as(context)
-        difference = context - context.mean(1, keepdim=True)  # b t 3 H H
+        difference = context - context.mean(1, keepdim=True)  # b t 3 H W
         halves, quarters = self.frames(torch.cat([context, reference, difference], 2).flatten(0, 1))
-        halves = halves.unflatten(0, (-1, count))  # b t c/2 H/2 H/2
-        quarters = quarters.unflatten(0, (-1, count))  # b t c H/4 H/4
-        skip_half = self.merge_half(torch.cat([halves.mean(1), halves.amax(1)], 1))  # b c/2 H/2 H/2
-        skip = self.merge(torch.cat([quarters.mean(1), quarters.amax(1)], 1))  # b c H/4 H/4
-        latent = self.down(skip)  # b 2c H/8 H/8
+        halves = halves.unflatten(0, (-1, count))  # b t c/2 H/2 W/2
+        quarters = quarters.unflatten(0, (-1, count))  # b t c H/4 W/4
+        skip_half = self.merge_half(torch.cat([halves.mean(1), halves.amax(1)], 1))  # b c/2 H/2 W/2
+        skip = self.merge(torch.cat([quarters.mean(1), quarters.amax(1)], 1))  # b c H/4 W/4
+        latent = self.down(skip)  # b 2c H/8 W/8
         scene = self.scene(latent) if scene is None else scene
         object_ = self.object(latent) if object_ is None else object_
         # The latents, with the detail that only the frames hold.
         detail = skip + F.pixel_shuffle(self.up(torch.cat([scene, object_], 1)), 2)
         detail = self.to_half(
             skip_half + F.pixel_shuffle(self.to_quarter(detail), 2)
-        )  # b c/2 H/2 H/2
+        )  # b c/2 H/2 W/2
         background, mask, depth = self.reference_layers(context, halves, detail)
         object_image = context[:, -1] - (1.0 - mask) * background
         return Context(context, scene, object_, skip, background, object_image, mask, depth)
@@ -133,8 +137,9 @@ class ContextEncoder(nn.Module):
         count = context.shape[1]
         own = torch.cat([halves, repeat(detail, "b c h w -> b t c h w", t=count)], 2)
         choice = F.pixel_shuffle(self.choice(own.flatten(0, 1)), 2)
-        choice = choice.unflatten(0, (-1, count)).softmax(1)  # b t 1 H H
-        unseen, correction, depth = F.pixel_shuffle(self.layers(detail), 2).split([1, 3, 1], 1)
+        choice = choice.unflatten(0, (-1, count)).softmax(1)  # b t 1 H W
+        layers = F.pixel_shuffle(self.layers(detail), 2)
+        unseen, correction, depth = layers.split([1, self.colours, 1], 1)
         seen = 1.0 - torch.sigmoid(unseen - 2.0)
         background = fill((choice * context).sum(1), seen) + (1.0 - seen) * correction
         depth = DEPTH_RANGE * torch.tanh(F.avg_pool2d(depth, 2))
@@ -158,11 +163,17 @@ class MotionEncoder(nn.Module):
     """
 
     def __init__(
-        self, width: int, scene_channels: int, object_channels: int, channels: int, scale: float
+        self,
+        width: int,
+        scene_channels: int,
+        object_channels: int,
+        channels: int,
+        scale: float,
+        colours: int,
     ) -> None:
         super().__init__()
         self.scale = scale  # cells, of `compressed`
-        self.frames = FrameEncoder(3, width)
+        self.frames = FrameEncoder(colours, width)
         self.match = nn.Conv2d(width, width, 1)
         self.log_sharpness = nn.Parameter(torch.tensor(2.7))  # of likeness, in `find`
         self.log_nearness = nn.Parameter(torch.tensor(-4.0))
@@ -176,55 +187,55 @@ class MotionEncoder(nn.Module):
         self.motion = head(2 * width, channels, gain=0.1)
 
     def forward(self, frames: Tensor, context: Context) -> Tensor:
-        """Encode motion (b t Cm h h) of frames (b t 3 H H), each by itself.
+        """Encode motion (b t Cm h w) of frames (b t 3 H W), each by itself.
 
         The first two channels are the displacement of moving content, `compressed` from latent
         cells. They start from the match and are zero in cells where nothing of the reference moves.
         All channels are differences from the motion found in the reference itself: still content
         has none.
         """
-        frames = torch.cat([frames, context.reference[:, None]], 1)  # b t+1 3 H H
+        frames = torch.cat([frames, context.reference[:, None]], 1)  # b t+1 3 H W
         count = frames.shape[1]
-        _, there = self.frames(frames.flatten(0, 1))  # bt c H/4 H/4
+        _, there = self.frames(frames.flatten(0, 1))  # bt c H/4 W/4
         own = each_frame(there.unflatten(0, (-1, count))[:, -1], count)
-        displacement = self.refined(self.find(own, there), frames, context)  # bt 2 H/4 H/4
+        displacement = self.refined(self.find(own, there), frames, context)  # bt 2 H/4 W/4
         found = sample(there, displacement)
         latents = F.pixel_shuffle(self.latents(torch.cat([context.scene, context.object], 1)), 2)
-        latents = each_frame(latents + context.skip, count)  # bt c H/4 H/4
+        latents = each_frame(latents + context.skip, count)  # bt c H/4 W/4
         displacement = displacement * (4.0 / FACTOR)  # now in latent cells
         x = torch.cat([own, latents, found - own, there - own, displacement], 1)
-        motion = self.motion(self.down(self.merge(x)))  # bt Cm h h
-        mask = each_frame(F.avg_pool2d(context.mask, 4), count)  # bt 1 H/4 H/4
+        motion = self.motion(self.down(self.merge(x)))  # bt Cm h w
+        mask = each_frame(F.avg_pool2d(context.mask, 4), count)  # bt 1 H/4 W/4
         base = F.avg_pool2d((mask + 1e-2) * displacement, 2) / F.avg_pool2d(mask + 1e-2, 2)
         # Where nothing moves, a displacement would only be noise to predict.
-        moving = (4.0 * F.avg_pool2d(mask, 2)).clamp(max=1.0)  # bt 1 h h
+        moving = (4.0 * F.avg_pool2d(mask, 2)).clamp(max=1.0)  # bt 1 h w
         motion = torch.cat([moving * (motion[:, :2] + base), motion[:, 2:]], 1)
-        motion = motion.unflatten(0, (-1, count))  # b t+1 Cm h h
+        motion = motion.unflatten(0, (-1, count))  # b t+1 Cm h w
         displacement, content = (motion[:, :-1] - motion[:, -1:]).flatten(0, 1).tensor_split([2], 1)
-        motion = torch.cat([compressed(displacement, self.scale), content], 1)  # bt Cm h h
-        return motion.unflatten(0, (-1, count - 1))  # b t Cm h h
+        motion = torch.cat([compressed(displacement, self.scale), content], 1)  # bt Cm h w
+        return motion.unflatten(0, (-1, count - 1))  # b t Cm h w
 
     def refined(self, displacement: Tensor, frames: Tensor, context: Context) -> Tensor:
-        """Correct `displacement` (bt 2 q q), in cells, by the images at half their size."""
+        """Correct `displacement` (bt 2 H/4 W/4), in cells, by the images at half their size."""
         count = frames.shape[1]
         half = F.avg_pool2d(torch.cat([context.reference, context.mask], 1), 2)
         half = each_frame(half, count)
         start = F.interpolate(2.0 * displacement, scale_factor=2, mode="bilinear")
         there = F.avg_pool2d(frames.flatten(0, 1), 2)
-        found = refine(start.detach(), half[:, :3], there, half[:, 3:])
+        found = refine(start.detach(), half[:, :-1], there, half[:, -1:])
         # The gradient is that of the match.
         return displacement + F.avg_pool2d(0.5 * (found - start.detach()), 2)
 
     def find(self, own: Tensor, there: Tensor) -> Tensor:
-        """Return the expected displacement (n 2 q q), in cells, of each cell of `own` in `there`.
+        """Return the expected displacement (n 2 h w), in cells, of each cell of `own` in `there`.
 
-        Both are features (n c q q). The match is by likeness and, weakly, by nearness. It is an
-        attention whose values are positions, so that nothing of size q^4 need be kept.
+        Both are features (n c h w). The match is by likeness and, weakly, by nearness. It is an
+        attention whose values are positions, so that nothing of size (h w)^2 need be kept.
         """
-        q = own.shape[-1]
+        height, width = own.shape[-2:]
         sharpness, nearness = self.log_sharpness.exp(), self.log_nearness.exp()
         # In the weights' type: positions need more digits than bfloat16 has.
-        grid = pixel_grid(q, q, sharpness).flatten(1).T.expand(len(own), -1, -1)  # n qq 2
+        grid = pixel_grid(height, width, sharpness).flatten(1).T.expand(len(own), -1, -1)  # n hw 2
         query, key = (
             rearrange(F.normalize(self.match(x), dim=1), "n c h w -> n (h w) c").to(grid)
             for x in (own, there)
@@ -233,20 +244,22 @@ class MotionEncoder(nn.Module):
         square = -0.5 * grid.square().sum(-1, keepdim=True)
         query = torch.cat([sharpness * query, nearness * grid, nearness.expand_as(square)], -1)
         key = torch.cat([key, grid, square], -1)
-        # Kernels that keep no matrix need queries and values of one width, a multiple of 8.
-        width = -(-query.shape[-1] // 8) * 8
+        # Kernels that keep no matrix need queries and values of one length, a multiple of 8.
+        length = -(-query.shape[-1] // 8) * 8
         query, key, value = (
-            F.pad(x, (0, width - x.shape[-1]))[:, None] for x in (query, key, grid)
+            F.pad(x, (0, length - x.shape[-1]))[:, None] for x in (query, key, grid)
         )
         with torch.autocast(own.device.type, enabled=False):
             position = F.scaled_dot_product_attention(query, key, value, scale=1.0)[:, 0, :, :2]
-        return rearrange(position - grid, "n (h w) c -> n c h w", h=q)
+        return rearrange(position - grid, "n (h w) c -> n c h w", h=height)
 
 
 class Decoder(nn.Module):
     """Frames from motion and context: moved layers, and a residual of new content."""
 
-    def __init__(self, width: int, object_channels: int, channels: int, scale: float) -> None:
+    def __init__(
+        self, width: int, object_channels: int, channels: int, scale: float, colours: int
+    ) -> None:
         super().__init__()
         self.scale = scale  # cells, of `compressed`
         half = width // 2
@@ -256,39 +269,39 @@ class Decoder(nn.Module):
         self.camera = nn.Conv2d(channels, 2, 3, padding=1, bias=False)
         nn.init.zeros_(self.camera.weight)  # the camera starts at rest
         self.content = nn.Conv2d(width, 4 * half, 1)
-        self.image = nn.Conv2d(4 * 10, half, 3, padding=1)
+        self.image = nn.Conv2d(4 * (3 * colours + 1), half, 3, padding=1)
         self.image_down = nn.Sequential(
             nn.PixelUnshuffle(2), nn.Conv2d(4 * half, width, 1), ResidualBlock(width)
         )
         self.image_up = nn.Conv2d(width, 4 * half, 1)
         self.refine = ResidualBlock(half)
-        self.residual = head(half, 4 * 3, gain=0.1)
+        self.residual = head(half, 4 * colours, gain=0.1)
 
     def forward(self, motion: Tensor, context: Context) -> DecodedFrames:
-        """Decode motion (b t Cm h h) into t frames."""
+        """Decode motion (b t Cm h w) into t frames."""
         # A last frame without motion is added, and differences from it are learnt. So frames
         # without motion are the reference, and keep its detail.
-        motion = F.pad(motion, (0, 0, 0, 0, 0, 0, 0, 1))  # b t+1 Cm h h
+        motion = F.pad(motion, (0, 0, 0, 0, 0, 0, 0, 1))  # b t+1 Cm h w
         count = motion.shape[1]
 
         def from_rest(x: Tensor) -> Tensor:
             x = x.unflatten(0, (-1, count))
             return (x - x[:, -1:]).flatten(0, 1)
 
-        z = motion.flatten(0, 1)  # bt Cm h h
+        z = motion.flatten(0, 1)  # bt Cm h w
         features = torch.cat([z, each_frame(context.object, count)], 1)
-        features = F.pixel_shuffle(self.up(features), 2)  # bt c H/4 H/4
+        features = F.pixel_shuffle(self.up(features), 2)  # bt c H/4 W/4
         features = self.to_quarter(features + each_frame(context.skip, count))
-        correction = from_rest(self.move(features))  # bt 2 H/4 H/4
+        correction = from_rest(self.move(features))  # bt 2 H/4 W/4
         displacement = self.displacement(z, correction, each_frame(context.mask, count))
         camera = F.interpolate(FACTOR * self.camera(z), scale_factor=FACTOR, mode="bilinear")
-        scene = sample(each_frame(context.background, count), camera, "bicubic")  # bt 3 H H
+        scene = sample(each_frame(context.background, count), camera, "bicubic")  # bt 3 H W
         layer, mask = self.object_layer(displacement, context, count)
         layers = (1.0 - mask) * scene + layer
-        images = F.pixel_unshuffle(torch.cat([layers, scene, layer, mask], 1), 2)  # bt 40 H/2 H/2
-        x = self.image(images) + F.pixel_shuffle(self.content(features), 2)  # bt c/2 H/2 H/2
+        images = F.pixel_unshuffle(torch.cat([layers, scene, layer, mask], 1), 2)  # bt 40 H/2 W/2
+        x = self.image(images) + F.pixel_shuffle(self.content(features), 2)  # bt c/2 H/2 W/2
         x = x + F.pixel_shuffle(self.image_up(self.image_down(x)), 2)
-        residual = from_rest(F.pixel_shuffle(self.residual(self.refine(x)), 2))  # bt 3 H H
+        residual = from_rest(F.pixel_shuffle(self.residual(self.refine(x)), 2))  # bt 3 H W
         frames, scene, mask, layers, displacement = (
             y.unflatten(0, (-1, count))[:, :-1]
             for y in (layers + residual, scene, mask.clamp(0.0, 1.0), layers, displacement)
@@ -296,7 +309,7 @@ class Decoder(nn.Module):
         return DecodedFrames(frames, scene, mask, layers, displacement)
 
     def displacement(self, motion: Tensor, correction: Tensor, mask: Tensor) -> Tensor:
-        """Return the displacement (bt 2 H/2 H/2), in pixels, of the reference's content.
+        """Return the displacement (bt 2 H/2 W/2), in pixels, of the reference's content.
 
         The motion latent's displacement is interpolated between the cells that hold moving content
         (normalised convolution), then corrected in finer detail.
@@ -312,13 +325,13 @@ class Decoder(nn.Module):
     def object_layer(
         self, displacement: Tensor, context: Context, count: int
     ) -> tuple[Tensor, Tensor]:
-        """Move the object image, premultiplied (bt 3 H H), and its mask (bt 1 H H)."""
+        """Move the object image, premultiplied (bt 3 H W), and its mask (bt 1 H W)."""
         source = each_frame(torch.cat([context.object_image, context.mask], 1), count)
-        weight = F.avg_pool2d(source[:, 3:], 2) * each_frame(context.depth, count).exp()
+        weight = F.avg_pool2d(source[:, -1:], 2) * each_frame(context.depth, count).exp()
         # Splatting works at half the resolution, where a cell is two pixels wide.
         origin, coverage = backward_displacement(weight, displacement / 2.0, scale=2)
         moved = sample(source, origin, "bicubic") * (4.0 * coverage).clamp(max=1.0)
-        return moved.split([3, 1], 1)
+        return moved[:, :-1], moved[:, -1:]
 
 
 def each_frame(x: Tensor, count: int) -> Tensor:
@@ -339,6 +352,7 @@ class RsvpAutoencoder(ClipAutoencoder):
         object_channels: int,
         motion_channels: int,
         displacement_scale: float = 1.0,
+        colours: int = 3,
     ) -> None:
         super().__init__()
         scale = displacement_scale / FACTOR
@@ -348,25 +362,26 @@ class RsvpAutoencoder(ClipAutoencoder):
             "motion": TemporalScope.frames,
         }
         self.motion_channels = motion_channels
-        self.context = ContextEncoder(width, scene_channels, object_channels)
-        self.motion = MotionEncoder(width, scene_channels, object_channels, motion_channels, scale)
-        self.decoder = Decoder(width, object_channels, motion_channels, scale)
+        still = (scene_channels, object_channels)
+        self.context = ContextEncoder(width, *still, colours)
+        self.motion = MotionEncoder(width, *still, motion_channels, scale, colours)
+        self.decoder = Decoder(width, object_channels, motion_channels, scale, colours)
 
     def encode_context(
         self, frames: Tensor, scene: Tensor | None = None, object_: Tensor | None = None
     ) -> Context:
-        """Encode scene, object and layers of the observed frames (B, Tc, 3, H, H) alone.
+        """Encode scene, object and layers of the observed frames (B, Tc, 3, H, W) alone.
 
-        A latent that is given, (B, C, h, h), replaces the frames' own; the detail stays theirs.
+        A latent that is given, (B, C, h, w), replaces the frames' own; the detail stays theirs.
         """
         return self.context(frames, scene, object_)
 
     def encode_motion(self, frames: Tensor, context: Context) -> Tensor:
-        """Encode motion (B, T, Cm, h, h) of any frames (B, T, 3, H, H), each by itself."""
+        """Encode motion (B, T, Cm, h, w) of any frames (B, T, 3, H, W), each by itself."""
         return self.motion(frames, context)
 
     def decode(self, motion: Tensor, context: Context) -> DecodedFrames:
-        """Decode frames from motion (B, T, Cm, h, h)."""
+        """Decode frames from motion (B, T, Cm, h, w)."""
         return self.decoder(motion, context)
 
     def noisy_shapes(

@@ -18,7 +18,7 @@ from rsvp.models.layers import ResidualBlock, head
 
 
 class JointAutoencoder(RsvpAutoencoder):
-    """Latents of `RsvpAutoencoder`, and "future_scene" and "future_object" (B, C, h, h)."""
+    """Latents of `RsvpAutoencoder`, and "future_scene" and "future_object" (B, C, h, w)."""
 
     def __init__(
         self,
@@ -27,18 +27,19 @@ class JointAutoencoder(RsvpAutoencoder):
         object_channels: int,
         motion_channels: int,
         displacement_scale: float = 1.0,
+        colours: int = 3,
     ) -> None:
         super().__init__(
-            width, scene_channels, object_channels, motion_channels, displacement_scale
+            width, scene_channels, object_channels, motion_channels, displacement_scale, colours
         )
         self.scopes |= {"future_scene": TemporalScope.future, "future_object": TemporalScope.future}
         self.still_channels = (scene_channels, object_channels)
         self.news = nn.Conv2d(scene_channels + object_channels, 4 * width, 3, padding=1)
         self.to_quarter = ResidualBlock(width)
-        self.background = head(width, 16 * 3, gain=0.1)
+        self.background = head(width, 16 * colours, gain=0.1)
 
     def encode_future(self, frames: Tensor) -> dict[str, Tensor]:
-        """Encode scene and object (B, C, h, h) of the future frames (B, F, 3, H, H)."""
+        """Encode scene and object (B, C, h, w) of the future frames (B, F, 3, H, W)."""
         seen = self.context(frames)
         return {"future_scene": seen.scene, "future_object": seen.object}
 

@@ -66,12 +66,12 @@ class Projection(nn.Module):
     A skip connection adds the mean colours (b 3 t h w) along that axis (see `ImageEncoder`).
     """
 
-    def __init__(self, channels: int, outputs: int, axis: int) -> None:
+    def __init__(self, channels: int, outputs: int, axis: int, colours: int) -> None:
         super().__init__()
         self.axis = axis
         self.weights = ChannelMap(channels, channels)
         self.plane = nn.Sequential(ResidualBlock(channels), head(channels, outputs))
-        self.colours = from_colours(outputs)
+        self.colours = from_colours(colours, outputs)
 
     def forward(self, features: Tensor, colours: Tensor) -> Tensor:
         share = self.weights(features).softmax(self.axis)  # b c t h w
@@ -82,16 +82,19 @@ class Projection(nn.Module):
 class TriplaneEncoder(nn.Module):
     """Planes by name, (b t outputs h w) with t, h or w of 1, of frames (b t 3 H W)."""
 
-    def __init__(self, width: int, outputs: int) -> None:
+    def __init__(self, width: int, outputs: int, colours: int) -> None:
         super().__init__()
         channels = 2 * width
-        self.frames = FrameEncoder(3, width)
+        self.frames = FrameEncoder(colours, width)
         self.down = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(4 * width, channels, 1))
         self.mix = nn.Sequential(
             ChannelMap(channels + 3, channels), VideoBlock(channels), VideoBlock(channels)
         )
         self.planes = nn.ModuleDict(
-            {name: Projection(channels, outputs, axis) for name, (axis, _) in PLANES.items()}
+            {
+                name: Projection(channels, outputs, axis, colours)
+                for name, (axis, _) in PLANES.items()
+            }
         )
 
     def forward(self, frames: Tensor) -> dict[str, Tensor]:
@@ -111,14 +114,14 @@ class TriplaneEncoder(nn.Module):
 class TriplaneDecoder(nn.Module):
     """Frames from planes by name, (b t c h w) with t, h or w of 1."""
 
-    def __init__(self, width: int, inputs: int) -> None:
+    def __init__(self, width: int, inputs: int, colours: int) -> None:
         super().__init__()
         channels = 2 * width
         self.planes = nn.ModuleDict({name: nn.Linear(inputs, channels) for name in PLANES})
         self.mix = nn.Sequential(
             VideoBlock(channels), ChannelMap(channels, channels), VideoBlock(channels)
         )
-        self.image = ImageDecoder(width, channels)
+        self.image = ImageDecoder(width, channels, colours)
 
     def features(self, planes: dict[str, Tensor]) -> Tensor:
         """Add the planes at each position and time to features (b t c h w)."""
@@ -137,14 +140,17 @@ class TriplaneAutoencoder(PlainAutoencoder):
 
     over_time = ("context_xt", "context_yt", "xt", "yt")
 
-    def __init__(self, width: int, channels: int, regulariser: dict[str, Any]) -> None:
+    def __init__(
+        self, width: int, channels: int, regulariser: dict[str, Any], colours: int = 3
+    ) -> None:
         super().__init__()
         self.scopes = {f"context_{name}": TemporalScope.context for name in PLANES}
         self.scopes |= dict.fromkeys(PLANES, TemporalScope.future)
         self.channels = channels
         self.regulariser = make_regulariser(channels=channels, **regulariser)
-        self.encoder = TriplaneEncoder(width, self.regulariser.outputs_per_channel * channels)
-        self.decoder = TriplaneDecoder(width, channels)
+        outputs = self.regulariser.outputs_per_channel * channels
+        self.encoder = TriplaneEncoder(width, outputs, colours)
+        self.decoder = TriplaneDecoder(width, channels, colours)
 
     @property
     def last_layer(self) -> Tensor:

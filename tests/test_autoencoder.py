@@ -182,7 +182,7 @@ def test_object_layer_moves_the_object_image_and_its_mask():
 
 def test_learns_to_move_what_moves():
     """On one generated video, soon far better than holding the last observed frame."""
-    video = generate_video(Generated(objects=1, speed=4.0), 32, 5, 8).frames
+    video = generate_video(Generated(objects=1, speed=4.0), (32, 32), 5, 8).frames
     clip = torch.from_numpy(video).permute(0, 3, 1, 2)[None].float() / 127.5 - 1.0
     model = autoencoder().requires_grad_(True)
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)

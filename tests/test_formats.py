@@ -24,6 +24,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 from rsvp.config.stages import read_settings
 from rsvp.data.decoding import Decoding
+from rsvp.data.fitting import FrameShape
 from rsvp.data.folders import ClipFolder
 from rsvp.data.formats.detect import detect
 from rsvp.data.hashing import content_hash
@@ -33,6 +34,7 @@ from rsvp.stages import decode as decode_stage
 from rsvp.stages import split as split_stage
 
 SIDE = 32
+SHAPE = FrameShape(SIDE, SIDE)
 STEP = 12  # grey levels between the frames of a video, by which they are known again
 
 
@@ -76,9 +78,9 @@ def write_images(folder: Path, numbers, name="{}.png"):
         Image.fromarray(numbered(1, number)[0]).save(folder / name.format(number))
 
 
-def decode(source: Source) -> np.ndarray:
+def decode(source: Source, shape: FrameShape = SHAPE) -> np.ndarray:
     chunks = []
-    with Decoding(source, SIDE, "bicubic", 25.0) as decoding:
+    with Decoding(source, shape, 25.0) as decoding:
         decoding.read(lambda chunk, *_: chunks.append(chunk.copy()))
     return np.concatenate(chunks)
 
@@ -133,7 +135,7 @@ def test_arrays_of_many_videos(tmp_path, axes, suffix):
     assert list(found) == [f"clips/{number:05d}" for number in range(5)]
     for source, clip in zip(found.values(), clips, strict=True):
         assert np.array_equal(decode(source), np.broadcast_to(clip, (4, SIDE, SIDE, 3)))
-        with Decoding(source, SIDE, "bicubic", 25.0) as decoding:
+        with Decoding(source, SHAPE, 25.0) as decoding:
             assert str(decoding.probe.picture) == f"array read as {axes}"
 
 
@@ -146,6 +148,26 @@ def test_arrays_of_one_video(tmp_path, shape):
     found = read(tmp_path, "arrays")
     assert list(found) == ["a/b"]
     assert numbers_of(found["a/b"]) == list(range(6))
+
+
+@pytest.mark.parametrize(("kind", "scale"), [(np.uint16, 4095), (np.float32, 2.0), (np.int16, 800)])
+def test_numbers_that_are_no_bytes_become_them_by_a_range(tmp_path, kind, scale):
+    levels = np.random.default_rng(0).integers(0, 256, (4, SIDE, SIDE), np.uint8)
+    array = (levels / 255 * scale).round(3).astype(kind)
+    array[0, 0, 0] = 5 * scale  # beyond white
+    np.save(tmp_path / "radar.npy", array)
+    (source,) = read(tmp_path, "arrays").values()
+    with Decoding(source, FrameShape(SIDE, SIDE, 1, range=(0, scale)), 25.0) as decoding:
+        chunks = []
+        quantiser = decoding.read(lambda chunk, _: chunks.append(chunk)).quantiser
+    found = np.concatenate(chunks)[..., 0].astype(int)
+    levels[0, 0, 0] = 255
+    assert np.abs(found - levels).max() <= 1 and found[0, 0, 0] == 255
+    assert quantiser.clipped_share == 1 / levels.size
+    with pytest.raises(
+        Rejected, match=f"holds {np.dtype(kind)}, .* mostly from .*; 'range' of the"
+    ):
+        decode(source)
 
 
 def test_axes_that_the_config_names(tmp_path):
@@ -342,7 +364,7 @@ def test_cameras_of_lerobot(tmp_path):
 def test_damaged_lerobot(tmp_path):
     old, new = lerobot(tmp_path / "old", "v2.1"), lerobot(tmp_path / "new", "v3.0")
     write_mp4(new / "videos/observation.images.top/chunk-000/file-000.mp4", numbered(10))
-    with Decoding(list_sources(new, "lerobot")[2], SIDE, "bicubic", 25.0) as decoding:
+    with Decoding(list_sources(new, "lerobot")[2], SHAPE, 25.0) as decoding:
         assert decoding.read(lambda *_: None).damage == "its table announces 5"
     (old / "videos/chunk-000/observation.images.top/episode_000001.mp4").unlink()
     assert rejections(old, "lerobot") == {"episode_000001": "no such file"}

@@ -35,7 +35,7 @@ def inspect(path, **options):
 def films(tmp_path_factory):
     """Eight films, of which some are damaged, short, copied, shown twice or cut."""
     folder = tmp_path_factory.mktemp("films")
-    made = [generate_video(Generated(), 64, seed, 30).frames for seed in range(6)]
+    made = [generate_video(Generated(), (64, 64), seed, 30).frames for seed in range(6)]
     for number, frames in enumerate(made[:3]):
         write_lossless(folder / f"plain{number}.mkv", frames)
     shutil.copy(folder / "plain0.mkv", folder / "copy.mkv")
@@ -88,7 +88,7 @@ def planned(config, monkeypatch):
 
 def grey_arrays(folder):
     """Videos (8, 30, 48, 48) in one file."""
-    clips = [generate_video(Generated(), 48, seed, 30).frames.mean(axis=-1) for seed in range(8)]
+    clips = [generate_video(Generated(), (48, 48), seed, 30).frames.mean(axis=-1) for seed in range(8)]
     np.save(folder / "clips.npy", np.stack(clips).astype(np.uint8))
     return folder / "clips.npy"
 
@@ -111,7 +111,7 @@ def robot(folder):
 def test_files_that_are_taken_out_of_an_archive_are_looked_at(tmp_path, capsys):
     with webdataset.TarWriter(str(tmp_path / "0.tar")) as writer:
         for number in range(3):
-            frames = generate_video(Generated(), 32, number, 20).frames
+            frames = generate_video(Generated(), (32, 32), number, 20).frames
             writer.write({"__key__": f"film{number}", "mp4": mp4_bytes(frames)})
     inspect(tmp_path / "0.tar")
     said = capsys.readouterr().out

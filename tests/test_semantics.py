@@ -352,7 +352,7 @@ def test_composite_is_what_the_renderer_paints(seed, monkeypatch):
 def test_rigid_displacement_leads_to_the_same_colours():
     """Where a pixel of a lone object goes, the later frame shows its colour."""
     for seed in range(6):
-        video = generate_video(SETTINGS.model_copy(update={"objects": 1}), 64, seed, 9)
+        video = generate_video(SETTINGS.model_copy(update={"objects": 1}), (64, 64), seed, 9)
         labels = semantics.object_labels(video.alpha[0])
         moved = semantics.rigid_displacement(labels, video.positions)
         assert (moved[:, :, labels == 0] == 0).all()

@@ -6,9 +6,12 @@ import pytest
 from PIL import Image
 
 from rsvp.data.decoding import Decoding
+from rsvp.data.fitting import FrameShape
 from rsvp.data.sources import Source, list_sources
 from rsvp.data.timeline import changes, cuts, nearest, rhythm
 from tests.test_decoding import ffmpeg, picture
+
+SHAPE = FrameShape(32, 32, resize="area")
 
 
 def test_nearest_time_is_found_and_of_two_the_earlier():
@@ -60,7 +63,7 @@ def odd_times(name, folder):
 def stored_times(path):
     """Times of a video as the decode stage stores them, and what decoding says of it."""
     found = []
-    with Decoding(Source("v", str(path)), 32, "area", 25.0) as decoding:
+    with Decoding(Source("v", str(path)), SHAPE, 25.0) as decoding:
         decoded = decoding.read(lambda _, times: found.append(times))
     return np.concatenate(found), decoded
 
@@ -99,7 +102,7 @@ def test_images_come_at_the_rate_of_the_dataset(tmp_path):
         Image.new("RGB", (40, 40), (40 * n, 0, 0)).save(tmp_path / f"{n}.png")
     files = tuple(str(tmp_path / f"{n}.png") for n in range(5))
     found = []
-    with Decoding(Source("v", str(tmp_path), files), 32, "area", 4.0) as decoding:
+    with Decoding(Source("v", str(tmp_path), files), SHAPE, 4.0) as decoding:
         assert decoding.read(lambda _, times: found.extend(times)).fps == 4.0
     assert np.allclose(found, np.arange(5) / 4)
 
@@ -124,7 +127,7 @@ def test_cuts_between_real_clips_are_found(shared):
     pieces = []
     for source in list_sources(shared / "data/ucf101-mini", "videos")[::12]:
         chunks = []
-        with Decoding(source, 64, "area", 25.0) as decoding:
+        with Decoding(source, FrameShape(64, 64, resize="area"), 25.0) as decoding:
             decoding.read(lambda frames, _: chunks.append(frames.copy()))  # noqa: B023
         pieces.append(np.concatenate(chunks)[:30])
     film = np.concatenate([*pieces, *[piece[7:20] for piece in pieces[:3]]])

@@ -150,7 +150,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise UserError(f"--protocol: no {arguments.protocol!r}; allowed: {allowed}")
     check_flags(arguments, protocol)
     methods, real, rows = rows_of(arguments, protocol)
-    networks = networks_of(config, arguments.device, min(real.shape[1:3]))
+    networks = networks_of(config, arguments.device, real.shape[1:3])
     indexes = score(rows, real, protocol, networks, arguments.out)
     scored = read_rows(indexes, [method.name for method in methods])
     tables = Tables(
@@ -188,7 +188,7 @@ def rows_of(
 
 def check_installation(config: Config, device: str) -> None:
     """Print each check of this installation; UserError where one fails."""
-    networks = networks_of(config, device, PICTURES[1])
+    networks = networks_of(config, device, PICTURES[1:])
     checks = []
     for check in self_test(networks, device_of(Compute(device=device))):
         print(check.line, flush=True)
@@ -312,8 +312,8 @@ def check_flags(arguments: argparse.Namespace, protocol: Protocol) -> None:
             raise UserError(f"--{flag}: the protocol {arguments.protocol} compares clip with clip")
 
 
-def networks_of(config: Config, device: str, side: int) -> Networks:
-    """Load the networks that the config names; side: pixels of the frames' shorter side."""
+def networks_of(config: Config, device: str, size: tuple[int, int]) -> Networks:
+    """Load the networks that the config names, for frames of a size (height, width)."""
     for key, source in weights_sources(config.weights).items():
         if Path(source.local).is_file():
             continue
@@ -322,7 +322,7 @@ def networks_of(config: Config, device: str, side: int) -> Networks:
         if config.weights.required:
             raise UserError(f"config: weights.{key}: not there yet, but required; {FETCH}")
     weights = structured(Weights, measuring_weights(config.weights))
-    return load_networks(weights, device_of(Compute(device=device)), side)
+    return load_networks(weights, device_of(Compute(device=device)), size)
 
 
 def check_out(out: Path, folders: Sequence[Path]) -> None:

@@ -133,7 +133,7 @@ def look_at(source: Source) -> Look:
     """Decode a video and return what it shows."""
     began, seen = time.monotonic(), Seen()
     try:
-        with Decoding(source, SIDE, "area", RATE) as decoding:
+        with Decoding(source, SHAPE, RATE) as decoding:
             decoded = decoding.read(seen.append)
             stored = isinstance(decoding.content, StoredFrames) or decoding.content.files
             turned = not stored and is_turned(decoding.content.path)

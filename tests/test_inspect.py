@@ -88,7 +88,9 @@ def planned(config, monkeypatch):
 
 def grey_arrays(folder):
     """Videos (8, 30, 48, 48) in one file."""
-    clips = [generate_video(Generated(), (48, 48), seed, 30).frames.mean(axis=-1) for seed in range(8)]
+    clips = [
+        generate_video(Generated(), (48, 48), seed, 30).frames.mean(axis=-1) for seed in range(8)
+    ]
     np.save(folder / "clips.npy", np.stack(clips).astype(np.uint8))
     return folder / "clips.npy"
 

@@ -19,13 +19,14 @@ import numpy as np
 from tqdm import tqdm
 
 from rsvp.data.decoding import Decoding, opened, probe_content
+from rsvp.data.fitting import FrameShape
 from rsvp.data.formats.stored import StoredFrames
 from rsvp.data.hashing import content_hash, files_of
 from rsvp.data.headers import is_turned, video_length
 from rsvp.data.sources import Rejected, Source
 from rsvp.data.timeline import changes, cuts
 
-SIDE = 64  # pixels of the frames that are looked at
+SHAPE = FrameShape(64, 64, resize="area")  # of the frames that are looked at
 RATE = 25.0  # of frames that have none
 HASHED_FRAMES = 8  # of a video, at the same shares of its time
 HASH_SIDE, HASH_BITS = 32, 64  # of a frame: pixels, and bits of its hash

@@ -29,11 +29,12 @@ class SimVP(nn.Module):
         width: int = 32,
         translator_width: int = 256,
         depth: int = 4,
+        colours: int = 3,
     ) -> None:
         super().__init__()
         half = width // 2
         self.context_frames, self.future_frames = context_frames, future_frames
-        self.encoder = FrameEncoder(3, width)
+        self.encoder = FrameEncoder(colours, width)
         self.translator = nn.Sequential(
             nn.Conv2d(context_frames * width, translator_width, 1),
             *[TranslatorBlock(translator_width) for _ in range(depth)],
@@ -45,7 +46,7 @@ class SimVP(nn.Module):
         self.skip = nn.Conv2d(2 * half, half, 1)
         # From 0: the untrained network copies the last frame.
         self.to_frame = nn.Sequential(
-            ResidualBlock(half), head(half, 4 * 3, gain=0.0), nn.PixelShuffle(2)
+            ResidualBlock(half), head(half, 4 * colours, gain=0.0), nn.PixelShuffle(2)
         )
 
     def forward(self, frames: Tensor) -> Tensor:

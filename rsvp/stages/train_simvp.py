@@ -40,6 +40,8 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     # The network, its average and its optimiser.
     frames = {"context_frames": context, "future_frames": clips.clip_frames - context}
     constructor = frames | to_plain(config.simvp)
+    if clips.channels != 3:
+        constructor["colours"] = clips.channels
     network = SimVP(**constructor).to(memory_format=torch.channels_last)
     if config.init_from:
         key = f"predictors.{settings.name}.init_from"
@@ -95,7 +97,8 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         arguments.weights, arguments.index, average.module,
         {"arguments": constructor, "step": run.done},
     )  # fmt: skip
-    shape = (1, context, 3, clips.resolution, clips.resolution)
+    height, width, colours = clips.shape
+    shape = (1, context, colours, height, width)
     return {
         "device": device_name(fabric),
         "parameters": sum(p.numel() for p in network.parameters()),

@@ -18,8 +18,8 @@ from trial import HELD_OUT, Cost, Size, Trial, side_of, size_of_dataset
 
 # As the stages have them.
 WARM_UP = 3
-VALIDATED = {"pretrain_autoencoder": 32, "train_diffusion": 64}  # clips, at most
-VALIDATE_EVERY = 100  # steps of the diffusion
+VALIDATED = {"pretrain_autoencoder": 32, "train_diffusion": 64, "train_simvp": 64}  # clips, at most
+VALIDATE_EVERY = 100  # steps of a predictor
 WITHOUT_TORCH = ("generate_videos", "decode", "split")
 
 
@@ -110,13 +110,14 @@ def training_seconds(trial: Trial, job: Job, size: Size, start: float) -> float:
     names = ("step", "validation") if trial.clock == "seconds" else ("cpu_step", "cpu_validation")
     step, validation = (timing[name] for name in names)
     section = section_of(job)
-    first = {"pretrain_autoencoder": 1, "finetune_autoencoder": 2, "train_diffusion": 1}[job.stage]
+    first = 2 if job.stage == "finetune_autoencoder" else 1  # validations of any training
     made = (WARM_UP + timing["timed_steps"] + record["steps"]) * step + (2 + first) * validation
     fixed = max(start, record[trial.clock] - made)
     if section.get("seconds"):
         return fixed + section["seconds"] * (step / timing["step"])
-    every = {"finetune_autoencoder": section.get("validate_every"),
-             "train_diffusion": VALIDATE_EVERY}.get(job.stage)  # fmt: skip
+    every = section.get("validate_every")
+    if job.stage in ("train_diffusion", "train_simvp"):
+        every = VALIDATE_EVERY
     validations = first + (section["steps"] // every if every else 0)
     most = VALIDATED.get(job.stage) or section["validation_clips"]
     held_out = size.clips["validation"]
@@ -128,7 +129,7 @@ def training_seconds(trial: Trial, job: Job, size: Size, start: float) -> float:
 
 def section_of(job: Job) -> dict[str, Any]:
     """Return the part of a training's settings that says how long it is."""
-    if job.stage == "train_diffusion":
+    if job.stage in ("train_diffusion", "train_simvp"):
         return job.settings["predictor"]
     return job.settings["autoencoder"][job.stage.partition("_")[0]]
 
@@ -139,7 +140,7 @@ def job_dataset(plan: Plan, job: Job) -> str:
     if names in plan.config.datasets:
         return names
     if names in plan.config.predictors:
-        names = plan.config.predictors[names].autoencoder
+        return plan.dataset_name({"predictor": names})
     if names in plan.config.autoencoders:
         return plan.config.autoencoders[names].dataset
     return plan.datasets[0]

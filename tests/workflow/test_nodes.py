@@ -42,7 +42,11 @@ def test_job_neither_lists_nor_hashes(moved, monkeypatch):
     for share in "01":
         names = {"dataset": "tiny", "share": share}
         listed = moved.folder / "results" / whole.state.list_file(whole.job("decode", **names))
-        assert json.loads(listed.read_text())["videos"] == whole.sources_of(names)["videos"]
+        planned, written = whole.sources_of(names), json.loads(listed.read_text())
+        for videos in (planned["videos"], written["videos"]):
+            for video in videos:
+                video.pop()  # the state of its file, which is another one in a copy
+        assert written["videos"] == planned["videos"]
         handed = node.handed("decode")(names)
         assert handed["settings"] == f".snakemake/rsvp/datasets/tiny/frames/{share}.json"
 
@@ -72,7 +76,7 @@ def test_snakemake_counts_the_gpus_that_are_left_and_a_job_locks_one(moved, monk
     """Pretended ones: PyTorch finds none, and goes on on the CPU."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5")
     target = "autoencoders/rsvp/seed0/pretrained/index.json"
-    answer = moved.snakemake(target, "--config", "compute={device: auto}")
+    answer = moved.snakemake(target, "--verbose", "--config", "compute={device: auto}")
     assert answer.code == 0, answer.text
     assert re.search(r"Provided resources: gpu=\D*2\b", answer.text), answer.text
     log = (moved.folder / "results/autoencoders/rsvp/seed0/pretrained/log.txt").read_text()

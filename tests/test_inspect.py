@@ -126,16 +126,31 @@ SETS = {"arrays": grey_arrays, "videos": phone_films, "lerobot": robot}
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [
-        ("arrays", {"clip_frames": 30, "context_frames": 10, "frame_stride": 1}),
-        ("videos", {"clip_frames": 16, "context_frames": 4, "target_fps": 12.0}),
+        ("arrays", {"clip_frames": 30, "context_frames": 10, "frame_stride": 1,
+                    "channels": "gray", "resolution": 64}),
+        ("videos", {"clip_frames": 16, "context_frames": 4, "target_fps": 12.0,
+                    "channels": "rgb", "resolution": [48, 80]}),
         ("lerobot", {"clip_frames": 16, "context_frames": 4, "frame_stride": 1}),
     ],
-)
+)  # fmt: skip
 def test_config_fits_and_is_planned_without_an_edit(tmp_path, monkeypatch, kind, expected):
     inspect(SETS[kind](tmp_path), config=tmp_path / "mine.yaml")
     dataset = planned(tmp_path / "mine.yaml", monkeypatch)
     assert dataset.source == kind
     assert {key: getattr(dataset, key) for key in expected} == expected
+
+
+def test_range_fits_arrays_of_numbers(tmp_path, monkeypatch, capsys):
+    rng = np.random.default_rng(0)
+    clips = np.stack(
+        [generate_video(Generated(), (48, 48), n, 20).frames[..., 0] for n in range(6)]
+    )
+    np.save(tmp_path / "clips.npy", 4.0 + 0.1 * (clips + rng.normal(0, 0.1, clips.shape)))
+    inspect(tmp_path / "clips.npy", config=tmp_path / "mine.yaml")
+    dataset = planned(tmp_path / "mine.yaml", monkeypatch)
+    low, high = 4.0 + 0.1 * np.percentile(clips, [0.1, 99.9])
+    assert dataset.range == pytest.approx([low, high], abs=0.5)
+    assert "6 of 6 videos decoded, 120 frames" in capsys.readouterr().out
 
 
 def test_results_lie_outside_of_the_videos(films, tmp_path, monkeypatch):

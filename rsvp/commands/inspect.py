@@ -32,6 +32,7 @@ from rsvp.data.survey import (
     grouped,
     near_duplicates,
     read_headers,
+    value_range,
 )
 from rsvp.runtime.errors import UserError, one_line
 from rsvp.runtime.files import write_text
@@ -94,14 +95,19 @@ def run(arguments: argparse.Namespace) -> None:
     headers = read_headers(sources)
     show(header_lines(headers))
     show(group_lines("equal files", equal_files([header.source for header in headers])))
-    looks = looked(headers, arguments.sample, arguments.deep)
+    usable = [header for header in headers if not header.reason]
+    chosen = sorted(usable, key=lambda header: id_hash(header.source.id))[: arguments.sample]
+    limits = value_range(header.source for header in chosen)
+    looks = decode_all([header.source for header in chosen], limits)
+    if arguments.deep:
+        looks += others_looked(usable, chosen, looks, limits)
     show(look_lines(looks, len(headers)))
     if arguments.deep:
         equal = grouped((look for look in looks if look.content), lambda look: look.content)
         show(group_lines("equal pictures", [[look.source for look in group] for group in equal]))
         show(group_lines("nearly equal", near_duplicates(looks)))
     try:
-        keys = suggested(headers, looks, kind)
+        keys = suggested(headers, looks, kind, limits)
     except UserError as error:
         if target:
             raise
@@ -130,21 +136,24 @@ def unused_lines(path: Path, sources: Sequence[Source]) -> Iterator[Line]:
         yield f"not used: {', '.join(named)}{', …' if len(counts) > ROWS else ''}"
 
 
-def looked(headers: Sequence[Header], sample: int, deep: bool) -> list[Look]:
-    """Decode some videos, or all of them after saying how long it will take."""
-    usable = [header for header in headers if not header.reason]
-    chosen = sorted(usable, key=lambda header: id_hash(header.source.id))[:sample]
-    looks = decode_all([header.source for header in chosen])
-    others = [header.source for header in usable if header not in chosen]
-    if deep and others:
-        cost = {h.source.id: h.width * h.height * h.frames for h in usable}
-        rate = sum(look.seconds for look in looks) / max(1, sum(cost[h.source.id] for h in chosen))
-        seconds = rate * sum(cost[source.id] for source in others) / (os.cpu_count() or 1)
-        print(
-            f"\ndecoding the other {len(others)} videos takes about {duration(seconds)}", flush=True
-        )
-        looks += decode_all(others)
-    return looks
+def others_looked(
+    usable: Sequence[Header],
+    chosen: Sequence[Header],
+    looks: Sequence[Look],
+    limits: tuple[float, float] | None,
+) -> list[Look]:
+    """Decode the videos that were not chosen, after saying how long it takes by those that were."""
+    known = {header.source.id for header in chosen}
+    others = [header for header in usable if header.source.id not in known]
+    rate = sum(look.seconds for look in looks) / max(1, sum(map(pixels, chosen)))
+    seconds = rate * sum(map(pixels, others)) / (os.cpu_count() or 1)
+    print(f"\ndecoding the other {len(others)} videos takes about {duration(seconds)}", flush=True)
+    return decode_all([header.source for header in others], limits)
+
+
+def pixels(header: Header) -> int:
+    """Return the pixels in all frames of a video, which its decoding takes time for."""
+    return header.width * header.height * header.frames
 
 
 def header_lines(headers: Sequence[Header]) -> Iterator[Line]:

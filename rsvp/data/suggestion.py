@@ -45,11 +45,16 @@ CUTTING = (  # keys that clips and sides depend on
 GROUP_PATTERNS = (UCF_GROUPS, r"person(\d+)", r"(?:subject|subj|actor|participant)[_-]?(\d+)")
 
 
-def suggested(headers: Sequence[Header], looks: Sequence[Look], kind: str) -> dict[str, Any]:
+def suggested(
+    headers: Sequence[Header],
+    looks: Sequence[Look],
+    kind: str,
+    limits: tuple[float, float] | None = None,
+) -> dict[str, Any]:
     """Return the keys of a dataset but its source and path: size, rate, clips and split.
 
-    headers: of all videos; looks: at some of them. Raises UserError where no video can be used, or
-    no way of dividing them gives each side a clip.
+    headers: of all videos; looks: at some of them; limits: of the values of arrays. Raises
+    UserError where no video can be used, or no way of dividing them gives each side a clip.
     """
     usable = [header for header in headers if not header.reason]
     seen = [look for look in looks if not look.reason]
@@ -57,6 +62,8 @@ def suggested(headers: Sequence[Header], looks: Sequence[Look], kind: str) -> di
         reason = next((x.reason for x in (*headers, *looks) if x.reason), "none is there")
         raise UserError(f"no video can be used: {reason}")
     keys = frame_keys(usable, seen)
+    if limits:
+        keys["range"] = [rounded(limit) for limit in limits]
     keys |= clip_keys(usable, seen, timed=kind in TIMED)
     keys |= clip_number_keys(usable, keys)
     keys |= {"split": split_keys(usable, keys)}
@@ -70,6 +77,11 @@ def suggested(headers: Sequence[Header], looks: Sequence[Look], kind: str) -> di
     return keys | {"decode_jobs": min(MOST_JOBS, max(2, jobs))}
 
 
+def rounded(value: float) -> float:
+    """Return a number with four digits."""
+    return float(f"{value:.4g}")
+
+
 def frame_keys(usable: Sequence[Header], seen: Sequence[Look]) -> dict[str, Any]:
     """Return the size of frames, and whether they have colours."""
     turned = {look.source.id for look in seen if look.turned}
@@ -81,10 +93,8 @@ def frame_keys(usable: Sequence[Header], seen: Sequence[Look]) -> dict[str, Any]
     upright = sum(width < height for width, height in shapes) > len(shapes) / 2
     aspects = [width / height for width, height in shapes if (width < height) == upright]
     height, width = best_shape(float(np.median(aspects)))
-    if "fit" not in Dataset.model_fields:
-        height = width = 64
     keys: dict[str, Any] = {"resolution": height if height == width else [height, width]}
-    if all(look.grey for look in seen) and "channels" in Dataset.model_fields:
+    if all(look.grey for look in seen):
         keys["channels"] = "gray"
     return keys
 

@@ -9,8 +9,9 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import combinations
 from typing import TypeVar
 
@@ -23,11 +24,13 @@ from rsvp.data.fitting import FrameShape
 from rsvp.data.formats.stored import StoredFrames
 from rsvp.data.hashing import content_hash, files_of
 from rsvp.data.headers import is_turned, video_length
+from rsvp.data.quantising import percentile_range
 from rsvp.data.sources import Rejected, Source
 from rsvp.data.timeline import changes, cuts
 
-SHAPE = FrameShape(64, 64, resize="area")  # of the frames that are looked at
+SIDE = 64  # pixels of the frames that are looked at
 RATE = 25.0  # of frames that have none
+FIRST_FRAMES = 16  # of an array, whose values are looked at
 HASHED_FRAMES = 8  # of a video, at the same shares of its time
 HASH_SIDE, HASH_BITS = 32, 64  # of a frame: pixels, and bits of its hash
 # Videos whose hashes differ in less of their bits are the same film. Those of real clips at another
@@ -125,16 +128,36 @@ def frames_of_span(source: Source, frames: int, fps: float) -> int:
     return max(0, end - round(start * scale))
 
 
-def decode_all(sources: Sequence[Source]) -> list[Look]:
-    """Return a look at each of the videos, all decoded, under a progress bar."""
-    return in_parallel(look_at, sources, "decode")
+def value_range(sources: Iterable[Source]) -> tuple[float, float] | None:
+    """Return the values of black and white that fit the first frames of arrays of numbers.
+
+    None where videos hold bytes.
+    """
+    found = []
+    for source in sources:
+        with suppress(Rejected), opened(source) as content:
+            if isinstance(content, StoredFrames) and content.count:
+                frames = content.read(0, min(content.count, FIRST_FRAMES))
+                if frames.dtype not in (bool, np.uint8):
+                    found.append(percentile_range(frames))
+    return (min(low for low, _ in found), max(high for _, high in found)) if found else None
 
 
-def look_at(source: Source) -> Look:
-    """Decode a video and return what it shows."""
+def decode_all(sources: Sequence[Source], limits: tuple[float, float] | None) -> list[Look]:
+    """Return a look at each of the videos, all decoded, under a progress bar.
+
+    limits: the `value_range` of arrays of numbers.
+    """
+    # Stretched: all of the picture, and the same one whatever shape a copy has.
+    shape = FrameShape(SIDE, SIDE, fit="stretch", resize="area", range=limits)
+    return in_parallel(partial(look_at, shape=shape), sources, "decode")
+
+
+def look_at(source: Source, shape: FrameShape) -> Look:
+    """Decode a video at a shape and return what it shows."""
     began, seen = time.monotonic(), Seen()
     try:
-        with Decoding(source, SHAPE, RATE) as decoding:
+        with Decoding(source, shape, RATE) as decoding:
             decoded = decoding.read(seen.append)
             stored = isinstance(decoding.content, StoredFrames) or decoding.content.files
             turned = not stored and is_turned(decoding.content.path)

@@ -54,7 +54,7 @@ def test_shipped_configs_load(file):
 
 
 @pytest.mark.parametrize("after", ["", "ucf101-mini", "gpu", "ucf101-mini gpu", "gpu 256px"])
-def test_methods_are_of_four_kinds(after):
+def test_methods_are_of_four_kinds_and_a_regression(after):
     """In each order in which their files say that they are read."""
     values: dict = {}
     for name in ("methods", *(f"methods-{part}" for part in after.split())):
@@ -62,7 +62,8 @@ def test_methods_are_of_four_kinds(after):
         update_config(values, yaml.safe_load(text))
     rows = {"rsvp-m": "rsvp", "rsvp-s": "joint", "pvdm": "triplane", "frame-ldm": "frames"}
     config = load(values)
-    assert config.report.predictors == list(rows)
+    assert config.report.predictors == [*rows, "simvp"]
+    assert config.predictors["simvp"].kind == "simvp"
     for row, kind in rows.items():
         assert config.autoencoders[config.predictors[row].autoencoder].kind == kind
 

@@ -7,8 +7,8 @@ import pytest
 from scipy import stats
 
 from rsvp.metrics import intervals
+from rsvp.metrics.groups import effective_number
 from rsvp.metrics.intervals import (
-    effective_number,
     group_interval,
     holm,
     method_interval,

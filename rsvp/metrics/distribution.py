@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from rsvp.metrics.intervals import effective_number
+from rsvp.metrics.groups import effective_number
 from rsvp.runtime.errors import UserError
 
 COMPARABLE_CLIPS = 256  # an FVD on fewer clips is not comparable with published ones

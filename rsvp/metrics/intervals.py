@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize, special
 
+from rsvp.metrics.groups import effective_number
+
 TAIL = (1 - 0.95) / 2  # of all intervals, on each side
 SEEDS = 3  # trainings from which on an interval holds of the method
 LEAST_TAIL = 1e-12  # of a test: a smaller one is not told
@@ -73,14 +75,6 @@ def ratio_interval(
     low, high = np.quantile(ratios, [tail, 1 - tail])
     effective = effective_number(weights)
     return Interval(mean, float(low), float(high), len(values), count, effective)
-
-
-def effective_number(sizes: np.ndarray) -> float:
-    """The number of groups of one size whose mean is as uncertain in its variance.
-
-    (Σ n²)² / Σ n⁴: groups of other sizes count for less (Satterthwaite 1946).
-    """
-    return float(np.square(sizes).sum() ** 2 / np.power(sizes, 4.0).sum())
 
 
 def resampled_ratios(sums: np.ndarray, weights: np.ndarray, resamples: int) -> np.ndarray:

@@ -213,8 +213,9 @@ def stills(rows: Sequence[np.ndarray], context: int) -> tuple[str, list[int]]:
     shown = min(future, STILLS)
     chosen = [round(future * (place + 1) / shown) for place in range(shown)]
     frames = [context - 1, *(context + number - 1 for number in chosen)]
-    picture = np.concatenate([np.concatenate(list(row[frames]), axis=1) for row in rows])
-    colours = cv2.cvtColor(in_colours(picture, 3), cv2.COLOR_RGB2BGR)
+    coloured = [in_colours(row[frames], 3) for row in rows]
+    picture = np.concatenate([np.concatenate(list(row), axis=1) for row in coloured])
+    colours = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
     encoded = cv2.imencode(".webp", colours, [cv2.IMWRITE_WEBP_QUALITY, 85])[1]
     return data_uri("image/webp", encoded.tobytes()), chosen
 

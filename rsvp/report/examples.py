@@ -177,7 +177,7 @@ def clip_panels(
 def error_frames(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Return the absolute error, mean over colours, in grey and `ERROR_GAIN` times as bright."""
     error = np.abs(predicted.astype(np.int16) - truth.astype(np.int16)).mean(-1, keepdims=True)
-    return (ERROR_GAIN * error).clip(0, 255).astype(np.uint8)
+    return in_colours((ERROR_GAIN * error).clip(0, 255).astype(np.uint8), 3)
 
 
 def playing_clip(

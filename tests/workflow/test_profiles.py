@@ -22,7 +22,7 @@ def on_gpu() -> set[str]:
 @pytest.mark.parametrize("name", ["slurm", "cluster-generic"])
 def test_what_runs_a_network_has_its_memory_and_time(name):
     profile = PROFILES[name]
-    assert profile["set-resources"].keys() == on_gpu() and len(on_gpu()) == 10
+    assert profile["set-resources"].keys() == on_gpu() and len(on_gpu()) == 12
     asked = [profile["default-resources"], *profile["set-resources"].values()]
     for attempt in range(1, profile["retries"] + 2):
         for resources in asked:

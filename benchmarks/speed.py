@@ -45,7 +45,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from rsvp.config.load import load
-from rsvp.config.schema import Config, ObservedFrames, Predictor, size_of, to_plain
+from rsvp.config.schema import Config, ObservedFrames, Predictor, to_plain
 from rsvp.config.stages import read_settings
 from rsvp.data.clips import Clips
 from rsvp.data.contexts import PREFIX
@@ -232,7 +232,7 @@ class RandomClips(Clips):
         self.resolution, self.augment = dataset.resolution, dataset.augment
         self.table = pd.DataFrame({"group": [str(number) for number in range(CLIPS)]})
         self.fitting = list(range(CLIPS))
-        self.shape = (*size_of(self.resolution), 3)
+        self.channels = 3
         shape = (CLIPS, self.clip_frames, *self.shape)
         random = torch.Generator().manual_seed(SEED)
         self.stored = torch.randint(0, 256, shape, dtype=torch.uint8, generator=random)

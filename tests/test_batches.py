@@ -11,6 +11,7 @@ import pytest
 import torch
 from stored import write_latents
 
+from rsvp.data.clips import Clips
 from rsvp.data.micro_batches import cut
 from rsvp.data.pixels import to_bytes, to_float
 from rsvp.data.symmetries import turned, turned_latents
@@ -33,8 +34,10 @@ class SomeClips:
     def __len__(self):
         return len(self.stored)
 
-    def frames(self, i):
-        return self.stored[i].clone()
+    def frames(self, i, start=0, stop=None):
+        return self.stored[i, start:stop].clone()
+
+    batch = Clips.batch
 
 
 CLIPS = SomeClips()

@@ -229,7 +229,7 @@ def run(stage, folder, budget, name="a", **files):
     given = {"code": None, "state": home / "state", "index": home / "index.json"}
     given |= {"weights": home / "weights.safetensors", "history": home / "history.csv"} | files
     settings = read_settings(stage_settings(config, stage_name, name))
-    return home, stage.run(Namespace(**given, shares=[]), settings)
+    return home, stage.run(Namespace(**given, shares=[], watched=()), settings)
 
 
 def test_seconds_that_are_calibrated_to_steps_train_as_those_steps(tmp_path, monkeypatch):

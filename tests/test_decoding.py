@@ -270,8 +270,8 @@ def test_playlist_of_other_files(tmp_path):
     picture(tmp_path / "v" / ".other.mp4", "-pix_fmt", "yuv420p")
     (tmp_path / "v" / "a.avi").write_text("ffconcat version 1.0\nfile .other.mp4\n")
     reason(tmp_path / "v")
-    (tmp_path / "v" / ".other.mp4").rename(tmp_path / "v" / "other")
-    (tmp_path / "v" / "a.avi").write_text("ffconcat version 1.0\nfile other\n")
+    (tmp_path / "v" / ".other.mp4").rename(tmp_path / "other")  # there, it would be a video
+    (tmp_path / "v" / "a.avi").write_text("ffconcat version 1.0\nfile ../other\n")
     assert "playlist" in reason(tmp_path / "v")
 
 

@@ -76,10 +76,10 @@ def test_names_are_paths_below_the_folder(tmp_path: Path) -> None:
 
 def refusals(folder: Path) -> dict[str, tuple[Path, str]]:
     """Folders that are refused when they are opened, and why."""
-    for name in ("empty", "flat", "grey", "objects", "broken", "twice"):
+    for name in ("empty", "flat", "two", "objects", "broken", "twice"):
         (folder / name).mkdir()
     np.save(folder / "flat" / "a.npy", FRAMES[0, 0])
-    np.save(folder / "grey" / "a.npy", FRAMES[0, ..., :1])
+    np.save(folder / "two" / "a.npy", FRAMES[0, ..., :2])
     np.save(folder / "objects" / "a.npy", np.array([{"a": 1}]), allow_pickle=True)
     (folder / "broken" / "a.safetensors").write_bytes(b"no")
     np.save(folder / "twice" / "a.npy", FRAMES[0])
@@ -89,7 +89,7 @@ def refusals(folder: Path) -> dict[str, tuple[Path, str]]:
         "missing": (folder / "none", "no such folder"),
         "empty": (folder / "empty", "no clip in it"),
         "three axes": (folder / "flat", r"is \[24, 32, 3\]; clips are \(T, H, W, 3\)"),
-        "grey": (folder / "grey", "clips are"),
+        "two channels": (folder / "two", "clips are"),
         "pickled": (folder / "objects", "not a plain npy array"),
         "broken": (folder / "broken", "not a whole safetensors file"),
         "one name for two": (folder / "twice", "two clips are called 'a'"),

@@ -19,8 +19,8 @@ def some_frames(count, seed=0):
 
 @pytest.fixture(autouse=True)
 def small_files(monkeypatch):
-    """Files of seven frames."""
-    monkeypatch.setattr(parts, "PART_BYTES", 7 * 6 * 6 * 3)
+    """Files of seven frames, each with its time and its change."""
+    monkeypatch.setattr(parts, "PART_BYTES", 7 * (6 * 6 * 3 + 8 + 4))
 
 
 def write(folder, frames):

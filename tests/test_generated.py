@@ -32,11 +32,14 @@ def test_shapes_and_types(videos):
 
 
 def test_objects_of_a_rectangle_reach_its_ends_and_stay_inside():
-    videos = [generate_video(SETTINGS, (48, 96), seed, 200) for seed in range(4)]
-    assert all(video.frames.shape == (200, 48, 96, 3) for video in videos)
-    places = np.concatenate([video.positions[..., :2].reshape(-1, 2) for video in videos])
-    assert (places.min(axis=0) < (12, 12)).all() and (places.min(axis=0) > 0).all()
-    assert (places.max(axis=0) > (84, 36)).all() and (places.max(axis=0) < (96, 48)).all()
+    assert generate_video(SETTINGS, (48, 96), 0, 3).frames.shape == (3, 48, 96, 3)
+    seeds = map(np.random.default_rng, range(50))
+    paths = [trajectory(random, SETTINGS, (48, 96), 10.0, 48) for random in seeds]
+    places, margin = np.concatenate(paths)[:, :2], 7.0  # 0.7 of the radius
+    first, last = places.min(axis=0), places.max(axis=0)
+    assert (first >= margin - 1e-3).all() and (first < margin + 1).all()
+    assert (last <= np.subtract((96, 48), margin - 1e-3)).all()
+    assert (last > np.subtract((96, 48), margin + 1)).all()
 
 
 def test_is_a_function_of_the_seed(videos):
@@ -111,7 +114,9 @@ def test_masks_lie_where_positions_say(videos):
 
 def paths(count=50, size=64):
     radius = 10.0 * size / 64
-    return [trajectory(np.random.default_rng(s), SETTINGS, size, radius, 48) for s in range(count)]
+    square = size, size
+    seeds = map(np.random.default_rng, range(count))
+    return [trajectory(random, SETTINGS, square, radius, 48) for random in seeds]
 
 
 def test_objects_stay_mostly_inside():

@@ -75,7 +75,7 @@ def run(
     whole = config(method, contexts, context, horizon=horizon)
     whole.compute.precision, whole.compute.compile = precision, compiled
     settings = read_settings(stage_settings(whole, home.name, name))
-    return stage.run(Namespace(**given, shares=[]), settings)
+    return stage.run(Namespace(**given, shares=[], watched=()), settings)
 
 
 @pytest.mark.parametrize("method", METHODS)

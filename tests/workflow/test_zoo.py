@@ -207,7 +207,7 @@ KINDS: dict[str, tuple[Make, Works | str | None]] = {
     "odd.mkv": (copy("odd.mkv"), Works(size=(33, 31))),
     "1x1.mkv": (copy("1x1.mkv"), Works(size=(1, 1))),
     "8k.mkv": (copy("8k.mkv"), Works(4, (8192, 32))),
-    "line.mkv": (copy("line.mkv"), "8192x8 pixels: too narrow to crop a square from"),
+    "line.mkv": (copy("line.mkv"), "8192x8 pixels: too narrow to make frames of"),
     "huge.gif": (huge, "16000x16000 pixels: too many, 67108864 is the most"),
     "variable.mkv": (copy("variable.mkv"), Works()),
     "rotated.mp4": (copy("rotated.mp4"), Works()),

@@ -59,7 +59,13 @@ def member(rank: int, count: int, port: int, work: Callable[..., Any], *argument
 def run_stages(jobs: list[tuple[str, Path, dict[str, Any], dict[str, Path]]]) -> None:
     """Run stages in turn: name, folder, settings and input files of each."""
     for stage, home, values, files in jobs:
-        given = {"code": None, "watched": (), "state": home / "state", "index": home / "index.json"}
+        given = {
+            "code": None,
+            "shares": [],
+            "watched": (),
+            "state": home / "state",
+            "index": home / "index.json",
+        }
         given |= {"weights": home / "weights.safetensors", "history": home / "history.csv"} | files
         module = import_module(f"rsvp.stages.{stage}")
         module.run(Namespace(**given), read_settings(values))

@@ -107,3 +107,11 @@ def test_clips_without_context_are_trained_on_their_future_alone(dropped):
     assert torch.equal(loss(others), loss(clips))
     others[0]["scene"] += 1.0  # now of all clips
     assert torch.equal(loss(others), loss(clips)) == all(dropped)
+
+
+def test_noise_is_coloured_in_32_bits_where_networks_run_in_bfloat16():
+    noise = {"motion": torch.randn(2, 3, 4, 5, 6)}
+    roots = noise_roots({"motion": torch.randn(40, 3, 4, 5, 6)})
+    expected = coloured(noise, roots)["motion"]
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(coloured(noise, roots)["motion"], expected)

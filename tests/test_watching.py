@@ -57,7 +57,7 @@ def test_each_row_is_the_truth_beside_samples_and_training_draws_what_it_drew(ma
     network = predictor.network
     draw = continuations(
         [index, folder / "autoencoder/config.json"], network.denoiser, network.layout,
-        {"motion": list(network.packing.shape)}, network.statistics, network.objective,
+        {"motion": list(network.packing.shape)}, network.statistics, network.objective, {}
     )  # fmt: skip
     before = torch.get_rng_state()
     animation = draw()
@@ -78,7 +78,7 @@ def test_nothing_is_drawn_where_it_is_off(made, monkeypatch):
     monkeypatch.setenv(WATCH, "0")
     index, _, predictor = made
     assert reconstructions(Clips(index, "validation"), predictor.network.autoencoder) is None
-    assert continuations((), None, None, {}, {}, None) is None
+    assert continuations((), None, None, {}, {}, None, {}) is None
 
 
 def test_tensorboard_plays_five_animations_and_their_seconds_are_not_of_the_training(

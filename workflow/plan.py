@@ -524,7 +524,7 @@ class Plan:
 
         return {
             "evaluations": results("evaluate"),
-            "predictions": results("predict", "reconstruct", "predict_baseline"),
+            "predictions": results("predict", "predict_simvp", "reconstruct", "predict_baseline"),
             "semantics": results("measure_semantics"),
             "copies": results("check_memorisation"),
             "datasets": results("split"),

@@ -37,11 +37,15 @@ def root_along(latents: Tensor, axis: int) -> Tensor:
 
 
 def coloured(noise: Mapping[str, Tensor], roots: Roots) -> dict[str, Tensor]:
-    """Return white noise (…, T, C, h, w) by name with the correlations that roots stand for."""
+    """Return white noise (…, T, C, h, w) by name with the correlations that roots stand for.
+
+    In 32 bits also where networks run in bfloat16, as in training.
+    """
     result = {}
     for name, value in noise.items():
         for axis, root in zip(AXES, roots.get(name, ()), strict=False):
             along = axis - 5  # from the end, since any number of axes comes first
-            value = (value.movedim(along, -1) @ root.to(value).T).movedim(-1, along)
+            with torch.autocast(value.device.type, enabled=False):
+                value = (value.movedim(along, -1) @ root.to(value).T).movedim(-1, along)
         result[name] = value
     return result

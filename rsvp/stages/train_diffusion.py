@@ -123,7 +123,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     run = TrainingRun(arguments.state, key, steps, stateful, processes)
     shown = continuations(
         arguments.watched, average.module, batches.layout, constructor["targets"],
-        latents.statistics, objective,
+        latents.statistics, objective, roots,
     )  # fmt: skip
 
     # The loop.

@@ -19,6 +19,7 @@ from rsvp.data.layout import Layout
 from rsvp.data.pixels import to_bytes, to_float
 from rsvp.data.splits import spread
 from rsvp.data.videos import draw_panels
+from rsvp.diffusion.noise import Roots
 from rsvp.diffusion.objectives import DiffusionObjective
 from rsvp.diffusion.packing import Packing
 from rsvp.diffusion.predictor import TrainedPredictor, predict_block
@@ -57,6 +58,7 @@ def continuations(
     targets: dict[str, list[int]],
     statistics: dict[str, LatentStatistics],
     objective: DiffusionObjective,
+    roots: Roots,
 ) -> Draw | None:
     """Return what draws truth | samples | … of validation clips; None where watching is off.
 
@@ -69,7 +71,7 @@ def continuations(
     context, device = clips.context_frames, device_of(denoiser)
     network = TrainedPredictor(
         load_autoencoder(indexes[1]).to(device), denoiser, statistics, layout, Packing(targets),
-        objective, sampling_of(SAMPLER, Guidance()), PREFIX,
+        objective, sampling_of(SAMPLER, Guidance()), PREFIX, roots,
     )  # fmt: skip
 
     @torch.no_grad()

@@ -110,3 +110,10 @@ def test_what_does_not_fit_is_one_line(dataset: Path, row: Path, tmp_path: Path)
     names = exported(dataset, tmp_path / "train", split="train")
     with pytest.raises(UserError, match=r"index\.json: lacks 2 of the 2 clips of .*train"):
         scored(dataset, [str(names)], tmp_path / "scores")
+
+
+@pytest.mark.parametrize(
+    ("name", "path"), [("a/v@000000", "a/v@000000"), ("../../o/v", "_/_/o/v"), ("/etc/x", "etc/x")]
+)
+def test_names_stay_below_the_folder(name, path):
+    assert export.below(name) == Path(path)

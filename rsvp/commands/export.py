@@ -54,8 +54,14 @@ def run(arguments: argparse.Namespace) -> None:
     else:
         raise UserError(f"{arguments.source}: no index.json of a dataset, and no row's folder")
     for name, frames in tqdm(clips, desc="export", unit="clip", delay=2, disable=None):
-        write_clip(out / name, frames, arguments.format, rate)
+        write_clip(out / below(name), frames, arguments.format, rate)
     print(out)
+
+
+def below(name: str) -> Path:
+    """Return a clip's name as a path that stays below a folder: a table may name any file."""
+    parts = ("_" if part == ".." else part for part in Path(name).parts if part != "/")
+    return Path(*parts)
 
 
 def dataset_clips(clips: Clips, most: int | None) -> Iterator[tuple[str, np.ndarray]]:

@@ -250,7 +250,8 @@ def difference(
         return merged
     reach = max(found.value - found.low, found.high - found.value)
     seeds = list(merged.by_seed.values()) if merged.by_seed and merged.of_method else None
-    return replace(merged, p=p_value(found.value, reach, effective - 1, seeds))
+    # Where one group outweighs the others, its degrees of freedom would come near 0.
+    return replace(merged, p=p_value(found.value, reach, max(1.0, effective - 1), seeds))
 
 
 def distance_difference(first: Estimate, other: Estimate) -> tuple[Estimate, float]:

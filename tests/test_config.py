@@ -258,7 +258,7 @@ REFUSED = {
     "distance over trajectories": (
         "protocols.mine",
         {"scores": "distribution", "trajectories": 4},
-        "protocols.mine.trajectories: a key of scores frames, not distribution; remove it",
+        "protocols.mine.trajectories: a key of scores frames or both, not distribution; remove it",
     ),
     "unknown detector": (
         "protocols.mine",

@@ -9,6 +9,7 @@ from safetensors.numpy import save_file
 from scipy import stats
 
 from rsvp.config.schema import PROTOCOLS, Protocol
+from rsvp.metrics import definitions
 from rsvp.metrics.scoring import ENSEMBLE_SCORES
 from rsvp.report.measures import (
     CRPS,
@@ -44,8 +45,9 @@ def evaluation(
     home.mkdir(parents=True)
     lines = [
         {"clip": clip, "group": group, "trajectory": trajectory, "frame": frame, "psnr": value,
-         "ssim": value / 100, "mse": 100 - value, "lpips": np.nan, "object_psnr": value - 1}
-        | dict.fromkeys(ENSEMBLE_SCORES, np.nan)
+         "ssim": value / 100, "mse": 100 - value, "lpips": np.nan, "object_psnr": value - 1,
+         "truth_motion": 1.0}
+        | dict.fromkeys((*ENSEMBLE_SCORES, *definitions.COLUMNS), np.nan)
         | columns
         for (clip, group, trajectory), values in psnr.items()
         for frame, value in enumerate(values, start=1)

@@ -59,7 +59,7 @@ from rsvp.metrics.networks import Networks, load_networks
 from rsvp.metrics.row import RowScorer, group_codes, measured_scores, write_row
 from rsvp.metrics.self_test import PICTURES, self_test
 from rsvp.report.measures import CRPS, LPIPS, MSE, PSNR, SSIM
-from rsvp.report.results import comparisons, curves, horizon, results
+from rsvp.report.results import comparisons, curves, horizon, motion, results
 from rsvp.report.rows import read_rows
 from rsvp.report.tables import Tables
 from rsvp.runtime.device import device_of
@@ -274,7 +274,8 @@ def score(
     out: Path,
 ) -> list[Path]:
     """Score all rows clip by clip, so that each clip is decoded once; return the rows' indexes."""
-    windows = [protocol.frames] if protocol.scores == "distribution" else []
+    windows = [protocol.frames] if protocol.of_sets else []
+    others = [] if protocol.own else [protocol.definition]
     context, groups, indexes = rows[0].index["context_frames"], group_codes(real), []
     with ExitStack() as stack:
         writers = []
@@ -287,7 +288,7 @@ def score(
             features = clip_features(real.frames(i), context, windows, networks.detectors)
             features |= {"groups": groups[i]}
             for row, writer in zip(rows, writers, strict=True):
-                writer.append(row.measure(i, features, windows, networks))
+                writer.append(row.measure(i, features, windows, networks, others))
         for row, writer in zip(rows, writers, strict=True):
             writer.finish()
             folder = out / row.index["row"]
@@ -308,7 +309,7 @@ def check_flags(arguments: argparse.Namespace, protocol: Protocol) -> None:
             f"--group-pattern: {arguments.group_pattern!r}: no pattern with a group in brackets"
         )
     for flag in ("unpaired", "floor"):
-        if getattr(arguments, flag) and protocol.scores == "frames":
+        if getattr(arguments, flag) and not protocol.of_sets:
             raise UserError(f"--{flag}: the protocol {arguments.protocol} compares clip with clip")
 
 
@@ -339,7 +340,7 @@ def write_results(arguments: argparse.Namespace, tables: Tables, methods: Sequen
     if not tables.frame_protocols and not arguments.floor:
         top = found.tables[0]
         found.tables[0] = replace(top, notes=[*top.notes, NO_FLOOR])
-    for file in (found, compared, horizon(tables), curves(tables)):
+    for file in (found, compared, motion(tables), horizon(tables), curves(tables)):
         file.write(folder, title)
     known = {
         "real": str(arguments.real),

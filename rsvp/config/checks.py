@@ -103,6 +103,10 @@ def check_dataset(path: str, dataset: Dataset) -> None:
     if split.kind == "official" and not split.lists:
         reason = "missing; name the folder of trainlist01.txt and testlist01.txt"
         refuse(f"{path}.split.lists", reason)
+    check_own_keys(f"{path}.split", split)
+    if split.test_clips and (dataset.cut_shots or split.every):
+        reason = "this code has a choice of its own; remove cut_shots and split.every"
+        refuse(f"{path}.split.test_clips", reason)
     where, allowed = (
         f"{path}.split.group_pattern",
         "a regular expression with one group in brackets",
@@ -196,7 +200,7 @@ def check_protocols(config: Config) -> None:
         check_own_keys(path, protocol)
         check_reference(f"{path}.detector", protocol.detector, detectors)
         check_that(bool(protocol.columns), f"{path}.columns", protocol.columns, "one or two")
-        if protocol.scores == "distribution":
+        if protocol.of_sets:
             for key in ("clips", "frames"):
                 value = getattr(protocol, key)
                 check_that(value is None or value >= 2, f"{path}.{key}", value, "2 or more")

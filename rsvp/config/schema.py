@@ -32,6 +32,7 @@ BASELINES = (
     "linear-extrapolation",
     "flow-extrapolation",
 )
+DEFINITION_NAMES = ("rsvp", "mcvd", "extdm", "far")  # of PSNR, SSIM, LPIPS and FVD
 BETWEEN_BASELINES = ("linear-blend", "nearer-end", "flow-interpolation")  # where both ends are seen
 LARGEST = 10**9  # above it, a number is a slip
 
@@ -158,9 +159,11 @@ class Split(Section):
     lists: Text | None = None
     # official: the number of the split, 1 to 3.
     number: Count = 1
-    # official: every n-th video of the test list, from its first, as MCVD takes every 10th; by
-    # default all.
+    # official: every n-th video of the test list, from its first; by default all.
     every: Count | None = None
+    # official: one clip of each test video that this code scores (docs/evaluation.md), in place of
+    # all clips of all.
+    test_clips: Annotated[Literal["mcvd", "extdm", "far"] | None, Only("kind", "official")] = None
     # A regular expression; its group is a video's group, else the one that the source knows, else
     # the video's own. Groups count over all classes; those of the default, UCF-101's, within a
     # class.
@@ -569,28 +572,56 @@ class Protocol(Section):
     """
 
     # frames: each predicted frame with the true one. distribution: the predicted videos as a set
-    # with the real ones.
-    scores: Literal["frames", "distribution"] = "frames"
+    # with the real ones. both: as codes of other papers do.
+    scores: Literal["frames", "distribution", "both"] = "frames"
+    # The code whose definitions of PSNR, SSIM, LPIPS and FVD count: rsvp's own, or one that stands
+    # behind tables of the literature (docs/evaluation.md).
+    definition: Literal[DEFINITION_NAMES] = "rsvp"  # type: ignore[valid-type]
     # The number of clips, exactly; by default all that are predicted.
     clips: Count | None = None
     # First frames of a clip, observed and future; by default the whole clip.
     frames: Count | None = None
     # Trajectories per clip; by default all that are sampled.
-    trajectories: Annotated[Count | None, Only("scores", "frames")] = None
+    trajectories: Annotated[Count | None, Only("scores", "frames", "both")] = None
     # Frames that are compared; the two are never mixed. predicted: future frames only. context:
     # observed and future frames, as MCVD and SRVP do.
-    columns: Annotated[list[SeenFrames], Only("scores", "distribution")] = ["predicted", "context"]
+    columns: Annotated[list[SeenFrames], Only("scores", "distribution", "both")] = [
+        "predicted",
+        "context",
+    ]
     # The network whose features are compared.
-    detector: Annotated[Text, Only("scores", "distribution")] = "i3d"
+    detector: Annotated[Text, Only("scores", "distribution", "both")] = "i3d"
+
+    @property
+    def of_frames(self) -> bool:
+        """True where predicted frames are compared with true ones."""
+        return self.scores != "distribution"
+
+    @property
+    def of_sets(self) -> bool:
+        """True where predicted videos are compared with real ones as sets."""
+        return self.scores != "frames"
+
+    @property
+    def own(self) -> bool:
+        """True under rsvp's own definitions."""
+        return self.definition == "rsvp"
 
 
 # The protocols that need no definition. FVD as the field computes it: StyleGAN-V's fvd2048_16f
-# (Skorokhodov et al. 2022), and 256 clips as MCVD (Voleti et al. 2022).
+# (Skorokhodov et al. 2022), and 256 clips as MCVD (Voleti et al. 2022). mcvd, extdm and far score
+# as these codes do.
 PROTOCOLS = {
     "prediction": Protocol(),
     "distribution": Protocol(scores="distribution"),
     "fvd256_16f": Protocol(scores="distribution", clips=256, frames=16),
     "fvd2048_16f": Protocol(scores="distribution", clips=2048, frames=16),
+    **{
+        name: Protocol(
+            scores="both", definition=name, clips=256, trajectories=count, columns=["context"]
+        )
+        for name, count in (("mcvd", 100), ("extdm", 10), ("far", 100))
+    },
 }
 DETECTORS = ("i3d",)
 

@@ -47,6 +47,7 @@ class Settings(Section):
     protocols: dict[str, Protocol] = Field({})  # those that the report prints
     windows: list[int | None] = Field([])  # see `feature_windows`
     share: tuple[int, int] | None = None  # a job's number, and the number of jobs that share
+    definitions: list[str] | None = None  # see `other_definitions`
     report: Report = Report()
     # The values as they were handed, without defaults: what saved states are keyed by.
     handed: dict[str, Any] = Field({})
@@ -158,8 +159,14 @@ def feature_windows(config: Config, name: str) -> list[int | None]:
     clips count, and how, is chosen from stored scores and features.
     """
     protocols = chosen_protocols(config).values()
-    frames = {item.frames for item in protocols if item.scores == "distribution"}
+    frames = {item.frames for item in protocols if item.of_sets}
     return sorted(frames, key=lambda count: count or 0)
+
+
+def other_definitions(config: Config, name: str) -> list[str] | None:
+    """Return the definitions beside rsvp's own that protocols take; None without any."""
+    taken = {item.definition for item in chosen_protocols(config).values()}
+    return sorted(taken - {"rsvp"}) or None
 
 
 def measuring_weights(weights: Weights) -> dict[str, Any]:
@@ -251,7 +258,12 @@ HANDED: dict[str, dict[str, Any]] = {
     },
     "predict_baseline": {"evaluation": CLIPS, "contexts": report_contexts},
     "real_features": SCORED | {"evaluation": CLIPS, "weights": ("i3d", "detectors")},
-    "evaluate": SCORED | {"evaluation": ("split",), "weights": (*NETWORK_KEYS, "detectors")},
+    "evaluate": SCORED
+    | {
+        "evaluation": ("split",),
+        "weights": (*NETWORK_KEYS, "detectors"),
+        "definitions": other_definitions,
+    },
     "measure_semantics": {
         "seed": True,
         "evaluation": CLIPS,

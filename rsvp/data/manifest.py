@@ -88,12 +88,21 @@ def check_rejected(rejected: Sequence[Row], total: int, dataset: Dataset, name: 
     )
 
 
-def cut_clips(segments: Sequence[Segment], rows: Mapping[str, Row], dataset: Dataset) -> list[Row]:
-    """Return the rows of clips.csv, in order of side, video and start."""
+def cut_clips(
+    segments: Sequence[Segment],
+    rows: Mapping[str, Row],
+    dataset: Dataset,
+    chosen: Mapping[str, int] | None = None,
+) -> list[Row]:
+    """Return the rows of clips.csv, in order of side, video and start.
+
+    chosen: the start of the one clip of each test video, by its id; None: all clips of all.
+    """
     clips = []
     for segment in sorted(segments, key=lambda s: (SIDES.index(s.side), s.video.id)):
         video = segment.video
-        for start in clip_starts(segment, dataset):
+        alone = chosen is not None and segment.side == "test"
+        for start in [chosen[video.id]] if alone else clip_starts(segment, dataset):
             clips.append({
                 "clip": f"{video.id}@{start:06d}", "video": video.id, "class": video.class_name,
                 "group": video.group, "split": segment.side, "share": rows[video.id]["share"],

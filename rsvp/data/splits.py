@@ -222,7 +222,7 @@ def official_sides(videos: Sequence[Video], split: Split) -> dict[str, str]:
                 raise UserError(f"{folder}: '{name}' is in the train and the test list")
     named, known = {}, set()
     for video in videos:
-        name = "/".join(video.id.lower().split("/")[-2:])
+        name = list_name(video)
         if name in listed:
             named[video.id] = listed[name]
             known.add(name)
@@ -234,6 +234,11 @@ def official_sides(videos: Sequence[Video], split: Split) -> dict[str, str]:
     if len(known) < len(listed):
         logger.info("%d of %d listed videos are not here", len(listed) - len(known), len(listed))
     return named
+
+
+def list_name(video: Video) -> str:
+    """Return a video's name as lists have it: class/video in lower case."""
+    return "/".join(video.id.lower().split("/")[-2:])
 
 
 def read_list(path: Path) -> list[str]:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from rsvp.config.schema import SeenFrames
@@ -18,10 +19,15 @@ from rsvp.metrics import motion
 from rsvp.metrics.detectors import Detector, clip_feature
 
 MOTION = "motion"  # in place of a detector's name
+EACH = "_each"  # ends the names of features of all trajectories
 
 
 def clip_features(
-    frames: Tensor, context: int, windows: Sequence[int | None], detectors: Mapping[str, Detector]
+    frames: Tensor,
+    context: int,
+    windows: Sequence[int | None],
+    detectors: Mapping[str, Detector],
+    columns: Sequence[SeenFrames] = ("predicted", "context"),
 ) -> dict[str, np.ndarray]:
     """Return features (D,) by name of uint8 frames (T, H, W, 3), of which `context` are observed.
 
@@ -30,7 +36,7 @@ def clip_features(
     least = {name: detector.minimum_frames for name, detector in detectors.items()}
     least[MOTION] = motion.MINIMUM_FRAMES
     features = {}
-    for window, column, source in itertools.product(windows, ("predicted", "context"), least):
+    for window, column, source in itertools.product(windows, columns, least):
         key = feature_name(source, column, window, len(frames))
         if key in features or (source, column) == (MOTION, "context"):
             continue
@@ -42,6 +48,23 @@ def clip_features(
         else:
             features[key] = clip_feature(detectors[source], scored)
     return features
+
+
+def each_trajectory(
+    observed: Tensor,
+    futures: Tensor,
+    windows: Sequence[int | None],
+    detectors: Mapping[str, Detector],
+) -> dict[str, np.ndarray]:
+    """Return the detectors' features with context (K, D) of all trajectories of a clip, by name.
+
+    observed: uint8 (T, H, W, 3); futures: uint8 (K, F, H, W, 3).
+    """
+    found = [
+        clip_features(torch.cat([observed, future]), len(observed), windows, detectors, ["context"])
+        for future in futures
+    ]
+    return {f"{name}{EACH}": np.stack([item[name] for item in found]) for name in found[0]}
 
 
 def feature_name(source: str, column: SeenFrames, window: int | None, clip_frames: int) -> str:

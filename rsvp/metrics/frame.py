@@ -30,6 +30,15 @@ def psnr_from_mse(error: Tensor) -> Tensor:
     return (10 * torch.log10(DATA_RANGE**2 / error)).clamp(max=PSNR_CAP)
 
 
+def motion(frames: Tensor) -> Tensor:
+    """Mean absolute difference of each frame to the one before, in grey levels; NaN of the first.
+
+    frames: consecutive, of one clip.
+    """
+    change = frames.double().diff(dim=0).abs().mean(dim=(1, 2, 3))
+    return torch.cat([change.new_full((1,), torch.nan), change])
+
+
 def masked_psnr(predicted: Tensor, real: Tensor, mask: Tensor) -> Tensor:
     """PSNR in dB over the pixels where `mask`, (N, H, W), is not 0; NaN for an empty mask."""
     inside = (mask != 0).double()

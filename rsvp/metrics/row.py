@@ -13,16 +13,16 @@ from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
 from rsvp.data.clips import clip_places
-from rsvp.metrics import features, scoring
+from rsvp.metrics import definitions, features, frame, scoring
 from rsvp.metrics.networks import Networks
 from rsvp.runtime.files import atomic_path, sha256_of_file, write_json
 from rsvp.runtime.parts import PartWriter, stack
 
 FEATURES = "features/"  # begins the names of measured features; the scores are "scores"
-LINES = ("trajectory", "frame", *scoring.SCORES)  # columns of these
+LINES = scoring.COLUMNS[2:]  # columns of these
 SCHEMA = pa.schema(
     [("clip", pa.string()), ("group", pa.string()), ("trajectory", pa.int64()),
-     ("frame", pa.int64()), *((name, pa.float64()) for name in scoring.SCORES)]
+     ("frame", pa.int64()), *((name, pa.float64()) for name in scoring.COLUMNS[4:])]
 )  # fmt: skip
 
 
@@ -71,11 +71,17 @@ class RowScorer:
         return len(self.numbers)
 
     def measure(
-        self, i: int, real: dict[str, np.ndarray], windows: list[int | None], networks: Networks
+        self,
+        i: int,
+        real: dict[str, np.ndarray],
+        windows: list[int | None],
+        networks: Networks,
+        others: Sequence[str] = (),
     ) -> dict[str, np.ndarray]:
         """Scores (lines, columns) of the i-th clip, and features (one row each) of both sides.
 
         real: features, and group under "groups", of the real clip that stands on the other side.
+        others: definitions beside rsvp's own, whose scores are wanted too.
         """
         context = self.index["context_frames"]
         frames = self.clips.frames(self.numbers[i])
@@ -84,6 +90,10 @@ class RowScorer:
         if not self.prefix:  # windows are the first frames of a clip
             clip, context, windows = trajectories[0], 0, [None]
         own = features.clip_features(clip, context, windows, networks.detectors)
+        if self.prefix and len(trajectories) > 1 and definitions.each_set(others):
+            own |= features.each_trajectory(
+                frames[:context], trajectories, windows, networks.detectors
+            )
         sides = {"predicted": own | {"groups": self.group_codes[i]}, "real": real}
         measured = {
             f"{FEATURES}{name}_{side}": np.asarray(values)[None]
@@ -98,7 +108,10 @@ class RowScorer:
                 None if truth is None else torch.as_tensor(truth["mask"])[self.predicted],
                 networks.perceptual.network,
                 sampled=self.index["kind"] == "predictor" and "point_forecast" not in self.index,
+                others=definitions.columns_of(others),
             )
+            motion = frame.motion(frames)[self.predicted].numpy()
+            scores[scoring.MOTION] = np.tile(motion, len(trajectories) + 1)
             columns = [np.full(len(scores["frame"]), i), *(scores[name] for name in LINES)]
             measured["scores"] = np.stack(columns, axis=1, dtype=np.float64)
         return measured

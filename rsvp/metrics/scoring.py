@@ -1,22 +1,24 @@
 """Scores of one clip's predictions: every frame metric, per trajectory and future frame."""
 
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from rsvp.data.pixels import to_float
-from rsvp.metrics import ensemble, frame
+from rsvp.metrics import definitions, ensemble, frame
+from rsvp.metrics.definitions import lpips
 from rsvp.metrics.perceptual import PerceptualDistance
-from rsvp.runtime.device import full_precision
 
 MEAN_TRAJECTORY = -1  # stands for the mean over trajectories as one prediction
 FRAME_SCORES = ("psnr", "ssim", "mse", "lpips", "object_psnr")
 # Of all trajectories of a clip together; they stand on the lines of MEAN_TRAJECTORY.
 ENSEMBLE_SCORES = ("crps", "energy_score", "mean_error", "diversity", "lpips_diversity")
 SCORES = FRAME_SCORES + ENSEMBLE_SCORES
-COLUMNS = ("clip", "group", "trajectory", "frame", *SCORES)  # of the score table
+MOTION = "truth_motion"  # `frame.motion` of the truth, the same on all lines of a clip's frame
+# Of the score table; those of `definitions` are NaN where nobody asked for them.
+COLUMNS = ("clip", "group", "trajectory", "frame", *SCORES, *definitions.COLUMNS, MOTION)
 
 
 def score_clip(
@@ -25,11 +27,13 @@ def score_clip(
     mask: Tensor | None,
     perceptual: PerceptualDistance | None,
     sampled: bool,
+    others: Sequence[str] = (),
 ) -> dict[str, np.ndarray]:
     """Score a clip: "trajectory", "frame" (from 1) and `SCORES`, (K + 1) F lines of each.
 
     predicted: uint8 (K, F, H, W, 3). real: uint8 (F, H, W, 3). mask: (F, H, W), not 0 inside the
-    true objects, or None where it is unknown. sampled: the predictions are random. The
+    true objects, or None where it is unknown. sampled: the predictions are random. others: columns
+    of `definitions`, for trajectories 0..K-1 alone. The
     trajectories 0..K-1 come first, then `MEAN_TRAJECTORY`: the mean rounded to uint8. Scores are
     float64, NaN where not computed or undefined.
     """
@@ -37,7 +41,9 @@ def score_clip(
     each = [score_frames(trajectory, real, mask, perceptual) for trajectory in predicted]
     mean = predicted.float().mean(dim=0).round().to(torch.uint8)
     each.append(score_frames(mean, real, mask, perceptual) if count > 1 else each[0])
-    scores = {name: np.full((count + 1, frames), np.nan) for name in SCORES}
+    for found, trajectory in zip(each, predicted, strict=False):
+        found |= definitions.score(trajectory, real, perceptual, others)
+    scores = {name: np.full((count + 1, frames), np.nan) for name in COLUMNS[4:-1]}
     for number, found in enumerate(each):
         for name, values in found.items():
             scores[name][number] = values
@@ -84,16 +90,6 @@ def score_ensemble(
             distances = [lpips(first, second, perceptual) for first, second in pairs]
             scores["lpips_diversity"] = torch.stack(distances).mean(dim=0)
     return scores
-
-
-@torch.no_grad()
-def lpips(predicted: Tensor, real: Tensor, perceptual: PerceptualDistance) -> Tensor:
-    """LPIPS per frame, float64 (F,), of uint8 (F, H, W, 3), on the network's device."""
-    device = next(perceptual.parameters()).device
-    inputs = (to_float(x.to(device).permute(0, 3, 1, 2)) for x in (predicted, real))
-    with full_precision():
-        distances = perceptual(*inputs)
-    return distances.double().cpu()
 
 
 def protocol(backbone: str | None) -> dict[str, object]:

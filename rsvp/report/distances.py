@@ -12,9 +12,10 @@ from safetensors.numpy import load_file
 from rsvp.config.schema import Protocol
 from rsvp.data.splits import spread
 from rsvp.metrics import distribution, manifold
+from rsvp.metrics.definitions import DEFINITIONS
 from rsvp.metrics.distribution import COMPARABLE_CLIPS
+from rsvp.metrics.features import EACH, feature_name, missing_features
 from rsvp.metrics.features import MOTION as MOTION_FEATURES
-from rsvp.metrics.features import feature_name, missing_features
 from rsvp.metrics.motion import MINIMUM_FRAMES, motion_distance, standardised
 from rsvp.report.estimates import (
     NAN,
@@ -24,8 +25,24 @@ from rsvp.report.estimates import (
     missing,
     of_trainings,
 )
-from rsvp.report.measures import DISTANCES, FVD, FVD_CONTEXT, KVD, MOTION, NEIGHBOURS, Measure
-from rsvp.report.rows import FIRST_FRAMES, ResultRow, Run, too_few_clips
+from rsvp.report.measures import (
+    DISTANCES,
+    FVD,
+    FVD_BEST,
+    FVD_CONTEXT,
+    KVD,
+    MOTION,
+    NEIGHBOURS,
+    Measure,
+)
+from rsvp.report.rows import (
+    FIRST_FRAMES,
+    UNPAIRED,
+    ResultRow,
+    Run,
+    too_few_clips,
+    too_few_trajectories,
+)
 from rsvp.runtime.errors import UserError
 
 # Fréchet distances, which fall with the number of clips; KVD does not.
@@ -33,14 +50,19 @@ FUNCTIONS: dict[Measure, Callable[[np.ndarray, np.ndarray], float]] = {
     MOTION: motion_distance,
     FVD: distribution.frechet_distance,
     FVD_CONTEXT: distribution.frechet_distance,
+    FVD_BEST: distribution.frechet_distance,
 }
 SMALLEST_SUBSET = 16  # clips: where curves over N begin
+ORACLE = "the nearest trajectory of each clip, chosen by the truth"
 SUBSET = f"mean over {distribution.SUBSETS} random subsets of all clips"
 
 
 @dataclass(frozen=True)
 class Sets:
-    """Features of the predicted and the real clips, (N, D) each, and the groups of their rows."""
+    """Features of the predicted and the real clips, (N, D) each, and the groups of their rows.
+
+    Those of all trajectories are (N, K, D).
+    """
 
     predicted: np.ndarray
     real: np.ndarray
@@ -61,14 +83,17 @@ class RunFeatures:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.arrays = read_features(run.folder / "features.safetensors")
-        self.chosen: dict[tuple[str, int | None, bool], Sets] = {}
+        self.chosen: dict[tuple[str, int | None, bool, int | None], Sets] = {}
 
-    def sets(self, name: str, clips: int | None, scaled: bool, note: str) -> Sets:
+    def sets(
+        self, name: str, clips: int | None, scaled: bool, note: str, each: int | None = None
+    ) -> Sets:
         """So many evenly spread clips (None: all); the same object for the same clips and features.
 
-        scaled: in the real clips' standard deviations.
+        scaled: in the real clips' standard deviations. each: so many trajectories of each clip.
         """
-        names = [f"{part}_{side}" for part in (name, "groups") for side in ("predicted", "real")]
+        names = [f"{name}{EACH if each else ''}_predicted", f"{name}_real"]
+        names += [f"groups_{side}" for side in ("predicted", "real")]
         if lacking := [each for each in names if each not in self.arrays]:
             raise UserError(
                 f"{self.run.folder}: features.safetensors lacks {', '.join(lacking)}; "
@@ -76,9 +101,10 @@ class RunFeatures:
             )
         parts = [self.arrays[each] for each in names]
         count = min(map(len, parts))
-        key = (name, min(clips or count, count), scaled)
+        key = (name, min(clips or count, count), scaled, each)
         if key not in self.chosen:
             predicted, real, *groups = (part[spread(count, clips)] for part in parts)
+            predicted = predicted[:, :each] if each else predicted
             if scaled:
                 predicted, real = standardised(predicted, real)
             paired = self.run.scores is not None
@@ -107,10 +133,12 @@ def row_distances(
 
 def measures_of(protocol: Protocol) -> list[Measure]:
     """The measures of a protocol between sets of videos."""
-    if protocol.scores != "distribution":
+    if not protocol.of_sets:
         return []
     future = [MOTION, FVD, KVD, *NEIGHBOURS] if "predicted" in protocol.columns else []
     context = [FVD_CONTEXT] if "context" in protocol.columns else []
+    if not protocol.own:
+        return [FVD_CONTEXT, FVD_BEST] if protocol.definition == "extdm" else [FVD_CONTEXT]
     return [measure for measure in (*DISTANCES, *NEIGHBOURS) if measure in (*future, *context)]
 
 
@@ -134,7 +162,7 @@ def select(measure: Measure, protocol: Protocol, features: RunFeatures) -> Sets 
         source, least = MOTION_FEATURES, MINIMUM_FRAMES
     elif not computed:
         return detector.get("reason") or f"no weights of {source}"
-    column = "context" if measure is FVD_CONTEXT else "predicted"
+    column = "context" if measure in (FVD_CONTEXT, FVD_BEST) else "predicted"
     context = index["context_frames"]
     if "predicted" in index["protocol"]:  # not of the frames after the first ones
         if column == "context":
@@ -152,7 +180,15 @@ def select(measure: Measure, protocol: Protocol, features: RunFeatures) -> Sets 
     if source not in (MOTION_FEATURES, "i3d"):
         note = f"on the features of {source}, not of I3D"
     name = feature_name(source, column, protocol.frames, length)
-    return features.sets(name, protocol.clips, scaled, note)
+    each = None
+    if measure is FVD_BEST and features.run.scores is None:
+        return UNPAIRED
+    if DEFINITIONS[protocol.definition].sets == "each" and index["trajectories"] > 1:
+        each = protocol.trajectories or index["trajectories"]
+        if index["trajectories"] < each:
+            return too_few_trajectories(each, index["trajectories"])
+        note = f"mean of {each} sets, one of each trajectory" if measure is FVD_CONTEXT else ORACLE
+    return features.sets(name, protocol.clips, scaled, note, each)
 
 
 def run_distance(measure: Measure, sets: Sets | str) -> Estimate:
@@ -181,7 +217,7 @@ def run_distance(measure: Measure, sets: Sets | str) -> Estimate:
 
 def few_clips(measure: Measure, clips: int) -> str:
     """Return the reason why a distance compares with no published one; empty without one."""
-    if measure not in (FVD, FVD_CONTEXT) or clips >= COMPARABLE_CLIPS:
+    if measure not in (FVD, FVD_CONTEXT, FVD_BEST) or clips >= COMPARABLE_CLIPS:
         return ""
     return f"{clips} clips, below {COMPARABLE_CLIPS}: not comparable with published values"
 
@@ -212,7 +248,23 @@ def statistic_of(measure: Measure, sets: Sets) -> Callable[[np.ndarray, np.ndarr
             sets.predicted[keep], sets.real[real], sets.predicted_groups[keep], others[real]
         )
     distance = FUNCTIONS[measure]
+    if sets.predicted.ndim == 3 and measure is FVD_BEST:
+        sets = replace(sets, predicted=nearest(sets.predicted, sets.real))
+    elif sets.predicted.ndim == 3:
+        return lambda keep, real: float(np.mean([
+            distance(predicted[keep], sets.real[real])
+            for predicted in sets.predicted.swapaxes(0, 1)
+        ]))  # fmt: skip
     return lambda keep, real: distance(sets.predicted[keep], sets.real[real])
+
+
+def nearest(predicted: np.ndarray, real: np.ndarray) -> np.ndarray:
+    """Choose of each clip's trajectories (N, K, D) the one nearest to the truth: (N, D).
+
+    By the sum of absolute differences of features (N, D), as ExtDM.
+    """
+    chosen = np.abs(predicted - real[:, None]).sum(axis=2).argmin(axis=1)
+    return predicted[np.arange(len(predicted)), chosen]
 
 
 def over_seeds(measure: Measure, by_seed: Mapping[Hashable, Estimate], trained: bool) -> Estimate:

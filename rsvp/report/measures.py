@@ -64,6 +64,10 @@ FVD_CONTEXT = Measure("fvd_context", "FVD with context", "", False, 1,
     "The same on observed and predicted frames together, as some papers report it. Never compare "
     "it with the FVD of predicted frames only.",
     possible=(0, math.inf))  # fmt: skip
+FVD_BEST = Measure("fvd_best", "FVD of the best", "", False, 1,
+    "FVD with context of a choice that looks at the truth: of each clip the trajectory whose "
+    "features are nearest to the true ones.",
+    possible=(0, math.inf))  # fmt: skip
 KVD = Measure("kvd", "KVD", "", False, 3,
     "Kernel video distance on the predicted frames: as FVD, but unbiased for few clips; it can "
     "fall below zero at random.")  # fmt: skip
@@ -104,9 +108,10 @@ COVERAGE = Measure("coverage", "Coverage", "", True, 2,
 
 PAIRED = (PSNR, SSIM, LPIPS, MSE, OBJECT_PSNR)  # of one trajectory, or of the mean
 ENSEMBLE = (CRPS, ENERGY, SPREAD_SKILL, DIVERSITY, LPIPS_DIVERSITY)  # of all of a clip
-DISTANCES = (MOTION, FVD, FVD_CONTEXT, KVD)  # between sets of videos
+DISTANCES = (MOTION, FVD, FVD_CONTEXT, FVD_BEST, KVD)  # between sets of videos
 NEIGHBOURS = (PRECISION, RECALL, DENSITY, COVERAGE)  # of sets of videos, by nearest neighbours
 MEASURES = PAIRED + ENSEMBLE + DISTANCES + NEIGHBOURS
+DEFINED = (PSNR, SSIM, LPIPS)  # of frames, by the definitions of other codes
 POINT_FORECAST = (PSNR, MSE)  # of the mean of all trajectories of a clip, scored as one prediction
 HEADLINE = (  # measure and sampling; and a distance
     (CRPS, "all"), (ENERGY, "all"), (SPREAD_SKILL, "all"),

@@ -10,16 +10,28 @@ import pandas as pd
 from rsvp.config.schema import FETCH
 from rsvp.metrics.distribution import COMPARABLE_CLIPS
 from rsvp.metrics.intervals import TAIL, holm
-from rsvp.report.distances import few_clips
+from rsvp.report.distances import few_clips, measures_of
 from rsvp.report.estimates import NAN, ONE_TRAJECTORY, UNKNOWN_OUTLINES, Estimate
-from rsvp.report.measures import ENSEMBLE, FVD, MEASURES, MOTION, PAIRED
-from rsvp.report.printing import UNKNOWN, Cell, Column, Table, TableFile, frame_of, number, text
+from rsvp.report.measures import DEFINED, ENSEMBLE, FVD, FVD_CONTEXT, MEASURES, MOTION, PAIRED
+from rsvp.report.printing import (
+    MINUS,
+    UNKNOWN,
+    Cell,
+    Column,
+    Table,
+    TableFile,
+    frame_of,
+    number,
+    text,
+)
+from rsvp.report.quarters import YARDSTICK, by_quarter, quarters, signs
 from rsvp.report.rows import ResultRow
 from rsvp.report.tables import (
     Pair,
     Quantity,
     Tables,
     basis,
+    frame_measures,
     intervals_text,
     measured_by,
     protocol_text,
@@ -37,21 +49,30 @@ def headline(tables: Tables) -> list[Quantity]:
     A row is a forecast distribution: first scores of all trajectories, then of one, then of their
     mean.
     """
-    distance = FVD if tables.known(FVD) else MOTION
-    keys = [tables.quantity(*key) for key in (*tables.headline, (distance, "single"))]
-    return [key for key in keys
-            if any(tables.cell(row, key).known for row in tables.rows)]  # fmt: skip
+    distance = next(filter(tables.known, (FVD, MOTION)), FVD_CONTEXT)
+    chosen = [tables.quantity(*key) for key in tables.headline]
+    if tables.frame_protocols and not tables.own_protocols:
+        chosen = [tables.quantity(measure) for measure in DEFINED]
+    return [key for key in (*chosen, tables.quantity(distance))
+            if any(counts(tables, row, key) for row in tables.rows)]  # fmt: skip
+
+
+def counts(tables: Tables, row: ResultRow, key: Quantity) -> bool:
+    """Check for a number of its own: one trajectory is no mean, but is the best of one."""
+    return (tables.shown if key.sampling == "best" else tables.cell)(row, key).known
 
 
 def details(tables: Tables) -> list[tuple[str, str, list[Quantity]]]:
     """(name, title, quantities) of all that was measured and stands in no headline."""
     above, parts = headline(tables), []
-    known = {key for _, key, estimate in tables.numbers if estimate.known}
     for name, protocol in tables.protocols.items():
         # One trajectory alone has no mean and no best.
         ways = ("mean", "best") if tables.trajectories(name) > 1 else ()
-        groups = {"As sets of videos": [Quantity(m, "single", name) for m in measured_by(protocol)]}
-        if name in tables.frame_protocols:
+        groups = {}
+        if not protocol.own:
+            keys = [tables.quantity(m, None, name) for m in frame_measures(protocol)]
+            groups[f"As {protocol.definition} defines them"] = keys
+        elif protocol.of_frames:
             groups = {
                 "Frame by frame": [Quantity(m, "single", name) for m in PAIRED],
                 "Mean of the trajectories, and the best": [
@@ -59,8 +80,10 @@ def details(tables: Tables) -> list[tuple[str, str, list[Quantity]]]:
                 ],
                 "All trajectories of a clip together": [Quantity(m, "all", name) for m in ENSEMBLE],
             }
+        groups["As sets of videos"] = [Quantity(m, "single", name) for m in measures_of(protocol)]
         for place, (title, keys) in enumerate(groups.items()):
-            if shown := [key for key in keys if key in known and key not in above]:
+            if shown := [key for key in keys if key not in above
+                         and any(counts(tables, row, key) for row in tables.rows)]:  # fmt: skip
                 parts.append((f"{name}-{place}", f"{title}, {name}", shown))
     return parts
 
@@ -108,15 +131,22 @@ def result_table(tables: Tables, name: str, title: str, keys: list[Quantity]) ->
     """A table of rows by quantities."""
     cells = cells_of(tables, keys)
     lines = [[text(row.name, row.label), text(row.kind), *line] for row, line in cells.items()]
+    remarks = notes(tables, keys)
+    judged = next((key for key in keys if any(signs(tables, row, key) for row in cells)), None)
     protocols = protocol_texts(tables, keys)
     caption = (
         f"{title}. {'; '.join(protocols)}. {sample_text(tables)} "
         f"{intervals_text(tables)} Bold: the best predictor or baseline of a column."
     ) if keys else f"{title}. No row has a number under {', '.join(tables.protocols)}."  # fmt: skip
     heads = [column(tables, key, protocol=len(protocols) > 1) for key in keys]
+    if judged:
+        remarks.append(f"By motion: {judged_by_motion(tables, judged)}")
+        heads.append(Column("by motion", "By motion", [f"{judged.measure.label}, {YARDSTICK}"]))
+        for row, line in zip(cells, lines, strict=True):
+            line.append(text(signs(tables, row, judged) or UNKNOWN))
     starts = [i for i in range(1, len(lines)) if lines[i][1] != lines[i - 1][1]]
     return Table(name, caption, [Column("row"), Column("kind"), *heads], lines,
-                 notes(tables, keys), starts, title, protocols,
+                 remarks, starts, title, protocols,
                  context=tables.rows[0].context)  # fmt: skip
 
 
@@ -132,6 +162,50 @@ def results(tables: Tables) -> TableFile:
     below = [result_table(tables, *part) for part in details(tables)]
     return TableFile("results", frame_of(frame, ["row", "metric", "value"]),
                      [replace(top, notes=[*top.notes, *missing]), *below])  # fmt: skip
+
+
+def judged_by_motion(tables: Tables, key: Quantity) -> str:
+    """The meaning of the four signs of `quarters.signs`."""
+    return (
+        f"{column(tables, key).label} against {YARDSTICK} in each quarter of the clips, from the "
+        f"least motion of the truth to the most; + better, {MINUS} worse, = no difference found."
+    )
+
+
+def motion(tables: Tables) -> TableFile:
+    """Rows minus copy-last by quarters of the truth's motion; a table of each headline measure."""
+    frame, printed = [], []
+    for key in headline(tables):
+        lines = []
+        for row in tables.rows:
+            if not (compared := by_quarter(tables, row, key)):
+                continue
+            cells = [number(key.measure, item.estimate, sign=True, best=item.side == "better")
+                     for _, item in compared]  # fmt: skip
+            lines.append([text(row.name, row.label), *cells])
+            frame += [
+                line(tables, row, key, item.estimate, sampling=key.sampling, quarter=quarter.name,
+                     motion_low=quarter.low, motion_high=quarter.high, verdict=item.verdict)
+                for quarter, item in compared
+            ]  # fmt: skip
+        if lines:
+            printed.append(motion_table(tables, key, lines))
+    return TableFile("motion", frame_of(frame, ["row", "metric", "quarter", "value"]), printed)
+
+
+def motion_table(tables: Tables, key: Quantity, lines: list[list[Cell]]) -> Table:
+    """A measure's differences to copy-last, a column per quarter of the clips."""
+    parts = quarters(next(scored for (_, name), scored in tables.scored.items()
+                          if name == key.protocol and not isinstance(scored, str)))  # fmt: skip
+    heads = [f"{part.name}: {part.low:.1f} to {part.high:.1f}" for part in parts]
+    caption = (
+        f"{column(tables, key).head}: each row minus {YARDSTICK}, by quarters of the clips. Motion "
+        "is the mean difference of neighbouring true frames, in grey levels. "
+        f"{basis(tables, [key])} {intervals_text(tables)} Bold: better, as the interval excludes 0."
+    )
+    return Table(f"motion-{key.measure.key}-{key.sampling}", caption,
+                 [Column(head) for head in ("row", *heads)], lines,
+                 title=column(tables, key).head)  # fmt: skip
 
 
 def of_contexts(subject: Callable[[Tables], TableFile], contexts: Sequence[Tables]) -> TableFile:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from rsvp.config.schema import Protocol
 from rsvp.data.splits import spread
+from rsvp.metrics.definitions import DEFINITIONS, defined
 from rsvp.metrics.scoring import COLUMNS
 from rsvp.runtime.errors import UserError
 from rsvp.runtime.files import read_json
@@ -18,6 +19,7 @@ INDEX_KEYS = {
     "seed", "trajectories",
 }  # fmt: skip
 KINDS = ("predictor", "baseline", "ceiling", "floor")
+UNPAIRED = "its clips are no predictions of the test clips"
 FIRST_FRAMES = "the protocol takes the first frames of clips, and others are observed"
 
 
@@ -151,7 +153,7 @@ def under_protocol(row: ResultRow, protocol: Protocol) -> ResultRow | str:
     """The row with the scores that a protocol of frames counts, or why there are none."""
     index = row.index
     if row.runs[0].scores is None:
-        return "its clips are no predictions of the test clips"
+        return UNPAIRED
     if reason := too_few_clips(protocol, index["clips"]):
         return reason
     frames, context = protocol.frames, index["context_frames"]
@@ -165,10 +167,12 @@ def under_protocol(row: ResultRow, protocol: Protocol) -> ResultRow | str:
     wanted, had = protocol.trajectories, index["trajectories"]
     sampled = row.kind == "predictor" and not index.get("point_forecast")
     if wanted is not None and sampled and had < wanted:
-        return f"the protocol takes {wanted} trajectories per clip, and {had} are sampled"
+        return too_few_trajectories(wanted, had)
     last, wanted = (frames or whole) - context, wanted if sampled else None
+    counts = [counted(run.scores, protocol.clips, last, wanted) for run in row.runs]
     runs = [
-        replace(run, scores=counted(run.scores, protocol.clips, last, wanted)) for run in row.runs
+        replace(run, scores=defined(scores, DEFINITIONS[protocol.definition]))
+        for run, scores in zip(row.runs, counts, strict=True)
     ]
     return replace(row, runs=tuple(runs))
 
@@ -178,6 +182,11 @@ def too_few_clips(protocol: Protocol, clips: int) -> str:
     if protocol.clips is None or clips >= protocol.clips:
         return ""
     return f"the protocol takes {protocol.clips} clips, and {clips} are predicted"
+
+
+def too_few_trajectories(wanted: int, had: int) -> str:
+    """Return the reason why a protocol of more trajectories has no number."""
+    return f"the protocol takes {wanted} trajectories per clip, and {had} are sampled"
 
 
 def counted(

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from rsvp.config.schema import Protocol
+from rsvp.metrics.definitions import DEFINITIONS
 from rsvp.metrics.intervals import SEEDS
 from rsvp.report.distances import measures_of, row_curves, row_distances
 from rsvp.report.estimates import (
@@ -19,6 +20,7 @@ from rsvp.report.estimates import (
     samplings,
 )
 from rsvp.report.measures import (
+    DEFINED,
     ENSEMBLE,
     HEADLINE,
     MOTION,
@@ -33,6 +35,7 @@ from rsvp.report.rows import ResultRow, under_protocol
 from rsvp.runtime.progress import Bar
 
 STATISTIC = "motion statistic"  # in place of a network
+OF_FRAMES = PAIRED + ENSEMBLE  # measures; the others are of sets of videos
 BACKBONES = {"alex": "AlexNet", "squeeze": "SqueezeNet", "vgg": "VGG"}  # of LPIPS
 
 
@@ -118,11 +121,17 @@ class Tables:
     resize: str = ""  # the filter by which the dataset's frames were made; empty if not known
     headline: Sequence[tuple[Measure, str]] = HEADLINE  # what says most, and its sampling
     cells: dict[tuple[ResultRow, Quantity], Estimate] = field(default_factory=dict)
+    by_motion: dict[tuple[ResultRow, Quantity], list] = field(default_factory=dict)  # `quarters`
 
     @property
     def frame_protocols(self) -> list[str]:
         """The protocols that score frame by frame."""
-        return [name for name, item in self.protocols.items() if item.scores == "frames"]
+        return [name for name, item in self.protocols.items() if item.of_frames]
+
+    @property
+    def own_protocols(self) -> list[str]:
+        """Those of rsvp's own definitions."""
+        return [name for name in self.frame_protocols if self.protocols[name].own]
 
     @property
     def index(self) -> dict[str, Any]:
@@ -141,7 +150,7 @@ class Tables:
     def trajectories(self, name: str) -> int:
         """K: how many trajectories of each clip count under a protocol."""
         protocol = self.protocols[name]
-        if protocol.scores != "frames":
+        if not protocol.of_frames:
             return 1  # sets are made of the first trajectories
         return protocol.trajectories or self.sampled
 
@@ -176,10 +185,15 @@ class Tables:
         """The quantities that a row has, known or not."""
         return [
             *(Quantity(measure, sampling, name) for name in self.frame_protocols
-              for measure in (*PAIRED, *ENSEMBLE) for sampling in samplings(row, measure)),
+              for measure in frame_measures(self.protocols[name])
+              for sampling in self.ways(row, measure, name)),
             *(Quantity(measure, "single", name) for name, protocol in self.protocols.items()
               for measure in measures_of(protocol)),
         ]  # fmt: skip
+
+    def ways(self, row: ResultRow, measure: Measure, name: str) -> list[str]:
+        """The ways in which a row's trajectories count under a protocol of frames."""
+        return samplings(row, measure)[0 if self.protocols[name].own else -1 :]
 
     @cached_property
     def numbers(self) -> list[tuple[ResultRow, Quantity, Estimate]]:
@@ -191,7 +205,8 @@ class Tables:
     def cell(self, row: ResultRow, key: Quantity) -> Estimate:
         """A number of a row, without value where it has none."""
         if (row, key) not in self.cells:
-            made = self.score if key.protocol in self.frame_protocols else self.distance
+            of_frames = key.measure in OF_FRAMES and key.protocol in self.frame_protocols
+            made = self.score if of_frames else self.distance
             self.cells[row, key] = made(row, key)
         return self.cells[row, key]
 
@@ -232,7 +247,7 @@ class Tables:
         """The known numbers at each future frame, under the first protocol of frames."""
         known = [
             (row, key) for row in self.rows for key in self.keys(row)
-            if key.protocol in self.frame_protocols[:1] and key.sampling != "best"
+            if key.protocol in self.own_protocols[:1] and key.sampling != "best"
             and self.cell(row, key).known
         ]  # fmt: skip
         return {
@@ -280,15 +295,17 @@ class Tables:
 
     def compared(self, name: str) -> list[Quantity]:
         """The quantities of a protocol that rows are compared by."""
-        keys = [self.quantity(measure, None, name) for measure in measured_by(self.protocols[name])]
-        if name in self.frame_protocols and self.trajectories(name) > 1:
+        protocol = self.protocols[name]
+        keys = [self.quantity(measure, None, name) for measure in measured_by(protocol)]
+        if protocol.of_frames and protocol.own and self.trajectories(name) > 1:
             keys += [Quantity(measure, "mean", name) for measure in POINT_FORECAST]
         return [key for key in keys if key.measure.ranked]
 
     def difference(self, first: ResultRow, other: ResultRow, key: Quantity) -> Estimate:
         """first - other on the same clips."""
         scored = self.scored.get((first, key.protocol), "")
-        groups = None if isinstance(scored, str) else clip_groups(scored)
+        sets = key.measure not in OF_FRAMES or isinstance(scored, str)
+        groups = None if sets else clip_groups(scored)
         return difference(self.shown(first, key), self.shown(other, key), groups, self.resamples)
 
     def protocol_of(self, measure: Measure) -> str:
@@ -297,6 +314,7 @@ class Tables:
         So a number under a strict protocol goes before one that is labelled.
         """
         having = [name for name, item in self.protocols.items() if measure in measured_by(item)]
+        having = [name for name in having if self.protocols[name].own] or having  # before others'
         known = {key.protocol for _, key, estimate in self.numbers
                  if key.measure is measure and estimate.known}  # fmt: skip
         return next((name for name in reversed(having) if name in known), [*having, ""][0])
@@ -305,9 +323,11 @@ class Tables:
         self, measure: Measure, sampling: str | None = None, protocol: str | None = None
     ) -> Quantity:
         """A quantity; by default as the measure stands in the headline."""
-        return Quantity(
-            measure, sampling or measure.sampling, protocol or self.protocol_of(measure)
-        )
+        name = protocol or self.protocol_of(measure)
+        taken = measure.sampling
+        if name and not self.protocols[name].own and measure in PAIRED and self.sampled > 1:
+            taken = DEFINITIONS[self.protocols[name].definition].over
+        return Quantity(measure, sampling or taken, name)
 
     def estimate(
         self, row: ResultRow, measure: Measure, sampling: str | None = None,
@@ -343,7 +363,7 @@ class Tables:
         protocol, measure = self.protocols[key.protocol], key.measure
         if measure in OF_LPIPS:
             return BACKBONES.get(self.index.get("lpips", {}).get("backbone", ""), "")
-        if protocol.scores == "frames":
+        if measure in OF_FRAMES:
             return ""
         detector = protocol.detector
         computed = self.index.get("detectors", {}).get(detector, {}).get("computed")
@@ -362,7 +382,7 @@ def by_context(
     contexts: dict[str, list[ResultRow]] = {"": []}
     for row in rows:
         contexts.setdefault(row.context, []).append(row)
-    sets = {name: item for name, item in protocols.items() if item.scores != "frames"}
+    sets = {name: item for name, item in protocols.items() if not item.of_frames}
     return [
         Tables(those, protocols if those[0].index["context_frames"] else sets, resamples, resize)
         for those in contexts.values()
@@ -372,7 +392,14 @@ def by_context(
 
 def measured_by(protocol: Protocol) -> list[Measure]:
     """The measures of a protocol."""
-    return [*PAIRED, *ENSEMBLE] if protocol.scores == "frames" else measures_of(protocol)
+    return [*frame_measures(protocol), *measures_of(protocol)]
+
+
+def frame_measures(protocol: Protocol) -> list[Measure]:
+    """The measures of predicted frames under a protocol."""
+    if not protocol.of_frames:
+        return []
+    return [*PAIRED, *ENSEMBLE] if protocol.own else [*DEFINED]
 
 
 def protocol_text(name: str, tables: Tables, measures: Sequence[Measure] = ()) -> str:
@@ -380,8 +407,11 @@ def protocol_text(name: str, tables: Tables, measures: Sequence[Measure] = ()) -
     protocol, index = tables.protocols[name], tables.index
     observed = index["context_frames"]
     future = (protocol.frames or observed + index["future_frames"]) - observed
-    if protocol.scores == "frames":
+    if protocol.of_frames:
         scored = f"future frames only, K = {tables.trajectories(name)}"
+        if not protocol.own:
+            own = DEFINITIONS[protocol.definition]
+            scored += f", as {protocol.definition} defines them ({own.text}; {own.over} of K)"
     else:
         scored = (
             "first trajectory of each clip; future frames only, or where it says so with context"

@@ -44,12 +44,12 @@ def verdict(
 ) -> Verdict:
     """Judge the first predictor of the tables by CRPS, a proper score that all rows have."""
     first = next(iter(tables.of_kind("predictor")), None)
-    if first is None or not tables.frame_protocols:
+    if first is None or not tables.own_protocols:
         return Verdict(UNKNOWN, "no predictor was scored frame by frame")
     against = [item for item in tables.comparisons
                if item.predictor is first and item.other.kind == "baseline"
                and item.quantity.measure is CRPS
-               and item.quantity.protocol == tables.frame_protocols[0]]  # fmt: skip
+               and item.quantity.protocol == tables.own_protocols[0]]  # fmt: skip
     if not against or any(item.side in ("no interval", "not computed") for item in against):
         return Verdict(
             UNKNOWN, f"{first.label} has no interval against a baseline: score more clips"
@@ -93,7 +93,7 @@ def compared(item: Comparison) -> str:
 def beyond_the_ceiling(tables: Tables, autoencoder: str) -> list[str]:
     """Say whether the autoencoder's reconstruction is provably no better than the best baseline."""
     ceiling = row_named(tables, f"{autoencoder}.reconstruction")
-    key = tables.quantity(PSNR, "single", tables.frame_protocols[0])
+    key = tables.quantity(PSNR, "single", tables.own_protocols[0])
     best = tables.best(key, "baseline")
     if ceiling is None or best is None:
         return []
@@ -127,7 +127,7 @@ def repeated_frames(tables: Tables, dataset: str) -> list[str]:
 
 def foretold(tables: Tables, first: ResultRow, baseline: ResultRow) -> list[str]:
     """Say up to which future frame a predictor is better than a baseline."""
-    key = Quantity(CRPS, "all", tables.frame_protocols[0])
+    key = Quantity(CRPS, "all", tables.own_protocols[0])
     both = [tables.horizon.get((row, key), []) for row in (first, baseline)]
     if not all(both):
         return []

@@ -57,10 +57,11 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     parts = PartWriter(arguments.state, arguments.state, key, "row")
     real = real_side(arguments.real, test, row, networks)
     numbers = range(*share_bounds(len(row), 1, settings.share))
+    others = settings.definitions or ()
 
     def measure(place: int) -> dict[str, np.ndarray]:
         number = numbers[place]
-        return row.measure(number, real(number), settings.windows, networks)
+        return row.measure(number, real(number), settings.windows, networks, others)
 
     parts.fill(len(numbers), "evaluate", measure)
     write_row(row, *measured_scores(row, parts), networks, *files)

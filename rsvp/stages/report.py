@@ -25,7 +25,15 @@ from rsvp.report.records import (
     read_records,
     resize_of,
 )
-from rsvp.report.results import comparisons, curves, curves_basis, horizon, of_contexts, results
+from rsvp.report.results import (
+    comparisons,
+    curves,
+    curves_basis,
+    horizon,
+    motion,
+    of_contexts,
+    results,
+)
 from rsvp.report.rows import read_rows
 from rsvp.report.semantics import conclusions, decomposition, read_semantics
 from rsvp.report.tables import Tables, basis, by_context
@@ -34,8 +42,8 @@ from rsvp.runtime.files import read_json, write_text
 from rsvp.runtime.main import run_stage, stage_parser
 
 logger = logging.getLogger(__name__)
-TABLES = ("results", "horizon", "comparisons", "curves", "decomposition", "memorisation", "budgets",
-          "cost")  # fmt: skip
+TABLES = ("results", "horizon", "comparisons", "motion", "curves", "decomposition",
+          "memorisation", "budgets", "cost")  # fmt: skip
 
 
 def main() -> None:
@@ -76,8 +84,8 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     scores = read_semantics(inputs["semantics"], resamples)
     files = [
         of_contexts(results, contexts), horizon(tables), of_contexts(comparisons, contexts),
-        curves(tables), decomposition(scores), memorisation(nearest), budgets(records),
-        cost(records),
+        motion(tables), curves(tables), decomposition(scores), memorisation(nearest),
+        budgets(records), cost(records),
     ]  # fmt: skip
     judged, drawn = verdict(tables, histories, records), tables.over_frames(DRAWN)
     plots = {

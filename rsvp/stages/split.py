@@ -15,6 +15,7 @@ from typing import Any
 
 from rsvp.config.schema import Dataset
 from rsvp.config.stages import Settings
+from rsvp.data.choice import chosen_clips
 from rsvp.data.fitting import shape_of
 from rsvp.data.manifest import (
     CLIP_COLUMNS,
@@ -53,11 +54,14 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     total = len(rows) + len(rejected)
     videos = usable_videos(rows, dataset, rejected)
     check_rejected(rejected, total, dataset, settings.name)
-    segments = split_videos(videos, dataset.split)
+    segments, chosen = split_videos(videos, dataset.split), None
+    if dataset.split.test_clips:
+        chosen = chosen_clips(segments, dataset)
+        segments = [s for s in segments if s.side != "test" or s.video.id in chosen]
     shots = (
         [s for segment in segments for s in shots_of(segment)] if dataset.cut_shots else segments
     )
-    clips = cut_clips(shots, rows, dataset)
+    clips = cut_clips(shots, rows, dataset, chosen)
     manifest = list_videos(segments, clips, rows, rejected)
     counts = Counter(clip["split"] for clip in clips)
     check_sides(counts, segments, dataset.split)
@@ -103,6 +107,7 @@ def dataset_index(
         "cut_shots": bool(dataset.cut_shots),
         "augment": dataset.augment,
         "split": dataset.split.kind,
+        **({"test_clips": dataset.split.test_clips} if dataset.split.test_clips else {}),
         "files": {os.path.relpath(path, folder): sha256_of_file(path) for path in tables},
         "shares": [
             {"index": os.path.relpath(path, folder), "sha256": sha256_of_file(path)}

@@ -8,6 +8,7 @@ REPORT_TABLES = {
     "results": "results",
     "horizon": "by future frame",
     "comparisons": "comparisons",
+    "motion": "by motion of the truth",
     "curves": "distances by number of clips",
     "decomposition": "scene, object and motion",
     "memorisation": "nearest training clips",

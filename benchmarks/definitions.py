@@ -55,7 +55,8 @@ def main() -> None:
     lines = []
     for row in arguments.rows:
         path = arguments.results / "predictions" / row / "seed0" / INDEX
-        scores = row_scores(path, dataset_of(arguments), perceptual, arguments.out / row)
+        most, folder = max(arguments.counts), arguments.out / row
+        scores = row_scores(path, dataset_of(arguments), perceptual, folder, most)
         counts = [count for count in arguments.counts if count <= 1 + scores["trajectory"].max()]
         lines += [{"row": row, **line} for count in counts for line in table_of(scores, count)]
     table = pd.DataFrame(lines)
@@ -89,9 +90,9 @@ def dataset_of(arguments: argparse.Namespace) -> Clips:
 
 
 def row_scores(
-    path: Path, clips: Clips, perceptual: PerceptualDistance, folder: Path
+    path: Path, clips: Clips, perceptual: PerceptualDistance, folder: Path, most: int
 ) -> pd.DataFrame:
-    """Return all scores of a row's trajectories; those of a clip are kept when they are made."""
+    """Score the first `most` trajectories of each clip; what is made is kept in `folder`."""
     predictions, made = Predictions(path), []
     places = clip_places(clips, predictions.clips, predictions.index["row"])
     folder.mkdir(parents=True, exist_ok=True)
@@ -100,7 +101,7 @@ def row_scores(
         file = folder / f"{number:05d}.parquet"
         if not file.exists():
             real = clips.frames(place, clips.context_frames)
-            scores = clip_scores(predictions.frames(number), real, perceptual)
+            scores = clip_scores(predictions.frames(number)[:most], real, perceptual)
             with atomic_path(file) as temporary:
                 scores.assign(clip=predictions.clips[number]).to_parquet(temporary)
         made.append(pd.read_parquet(file))

@@ -124,6 +124,15 @@ def test_far_lpips_is_the_package_without_scaling(frames, own, weights) -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
+def test_grey_frames_score_as_equal_channels(frames, own) -> None:
+    grey = [definitions.grey(side) for side in frames]
+    alike = [side.expand(-1, -1, -1, 3) for side in grey]
+    found, expected = (definitions.score(*sides, own, definitions.COLUMNS)
+                       for sides in (grey, alike))  # fmt: skip
+    for name in definitions.COLUMNS:
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-6)
+
+
 def table() -> pd.DataFrame:
     """Scores of two clips with two trajectories of two frames, and their means."""
     lines = pd.MultiIndex.from_product(

@@ -1,7 +1,7 @@
 """PSNR, SSIM, LPIPS and FVD as three code bases of the field define them, each a set of switches.
 
 One name stands for different numbers in the tables of the literature; docs/evaluation.md has the
-sources and what is not imitated. Frames are uint8 (N, H, W, 3), as in `frame`; scores are one value
+sources and what is not imitated. Frames are uint8 (N, H, W, C), as in `frame`; scores are one value
 per frame, float64 (N,). `scoring` keeps them in columns of the score table beside rsvp's own.
 """
 
@@ -104,6 +104,8 @@ def ssim_grey(predicted: Tensor, real: Tensor) -> Tensor:
 
 def grey(frames: Tensor) -> Tensor:
     """Return 8-bit luma (N, H, W, 1): ITU-R 601, rounded as in Pillow's mode L."""
+    if frames.shape[3] == 1:
+        return frames
     weights = torch.tensor([19595, 38470, 7471], device=frames.device)
     luma = ((frames.int() * weights).sum(dim=3, keepdim=True) + 2**15) >> 16
     return luma.to(torch.uint8)
@@ -144,7 +146,8 @@ def lpips_resized(predicted: Tensor, real: Tensor, perceptual: PerceptualDistanc
 
 
 def resized(frames: Tensor) -> Tensor:
-    """Resize frames to `LPIPS_SIZE` as Pillow does."""
+    """Resize frames to `LPIPS_SIZE` as Pillow does; grey ones become RGB, as in MCVD."""
+    frames = frames.expand(-1, -1, -1, 3)
     size = (LPIPS_SIZE, LPIPS_SIZE)
     images = [Image.fromarray(image).resize(size, Image.Resampling.BILINEAR)
               for image in frames.cpu().numpy()]  # fmt: skip

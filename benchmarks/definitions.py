@@ -114,7 +114,8 @@ def clip_scores(
     """Score each trajectory of a clip, uint8 (K, F, H, W, 3), by all columns."""
     tables = []
     for number, trajectory in enumerate(predicted):
-        found = score_frames(trajectory, real, None, perceptual)
+        found = score_frames(trajectory, real, None)
+        found["lpips"] = definitions.lpips(trajectory, real, perceptual)
         found |= definitions.score(trajectory, real, perceptual, definitions.COLUMNS)
         values = {name: column.numpy() for name, column in found.items()}
         frames = np.arange(1, len(real) + 1)

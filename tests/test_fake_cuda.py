@@ -25,7 +25,7 @@ from rsvp.diffusion.objectives import OBJECTIVES
 from rsvp.diffusion.packing import Packing
 from rsvp.diffusion.predictor import TrainedPredictor, predict_block
 from rsvp.diffusion.samplers import Sampling
-from rsvp.metrics import ensemble, frame, perceptual, scoring, semantics
+from rsvp.metrics import definitions, ensemble, frame, perceptual, semantics
 from rsvp.metrics.i3d import I3D
 from rsvp.metrics.perceptual import PerceptualDistance
 from rsvp.metrics.self_test import seeded_variables
@@ -242,7 +242,7 @@ def test_lpips(backbone, gpu):
         network.network = perceptual._empty_network(backbone).to_empty(device="cpu")
     moved(gpu, network)
     images = torch.zeros(2, 64, 64, 3, dtype=torch.uint8)
-    assert scoring.lpips(images, images, network).shape == (2,)
+    assert definitions.lpips(images, images, network).shape == (2,)
     validator = ReconstructionValidator(None, [], network, torch.device("cuda"))
     check(validator.distance(clips(64), clips(64)))
 

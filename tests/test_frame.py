@@ -49,6 +49,28 @@ def test_real_frames_agree_with_scikit_image(shared) -> None:
     assert_agrees(frames[:3], frames[1:])
 
 
+@pytest.mark.parametrize("size", [(64, 64), (70, 140)])  # one tile of windows, and several
+def test_ssim_is_near_to_double_precision_where_it_is_hardest(size: tuple[int, int]) -> None:
+    """Almost flat bright frames, with an edge: variances are small differences of large numbers."""
+    random = np.random.RandomState(0)
+    real = np.full((2, *size, 3), 240, np.uint8)
+    real[:, :, size[1] // 2 :] = 10
+    predicted = (real + random.randint(0, 3, real.shape)).astype(np.uint8)
+    ours = frame.ssim(torch.tensor(predicted), torch.tensor(real)).numpy()
+    theirs = [scikit_ssim(*(x.astype(np.float64) for x in pair))
+              for pair in zip(predicted, real, strict=True)]  # fmt: skip
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_trajectories_share_a_truth() -> None:
+    generator = torch.Generator().manual_seed(0)
+    predicted = torch.randint(0, 256, (3, 2, 20, 24, 3), dtype=torch.uint8, generator=generator)
+    real, mask = predicted[0].flip(0), torch.ones(2, 20, 24)
+    for score in (frame.mse, frame.psnr, frame.ssim, lambda p, r: frame.masked_psnr(p, r, mask)):
+        each = torch.stack([score(trajectory, real) for trajectory in predicted])
+        assert torch.equal(score(predicted, real), each)
+
+
 def test_known_answers_black_against_white() -> None:
     black = torch.zeros(1, 32, 32, 3, dtype=torch.uint8)
     white = torch.full_like(black, 255)

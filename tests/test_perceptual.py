@@ -67,6 +67,13 @@ def test_squeeze_known_answer_of_torchmetrics(squeeze: PerceptualDistance) -> No
     assert squeeze(first, second).tolist() == pytest.approx([0.1024, 0.0938], abs=1e-4)
 
 
+@torch.no_grad()
+def test_embeddings_have_the_distance_of_the_package(squeeze: PerceptualDistance) -> None:
+    first, second = (torch.rand(2, 3, 64, 80) * 2 - 1 for _ in range(2))
+    squared = (squeeze.embed(first) - squeeze.embed(second)).square().sum(dim=1)
+    torch.testing.assert_close(squared, squeeze.network(first, second).flatten())
+
+
 def test_vgg_builds_from_its_keys(tmp_path: Path, shared: Path) -> None:
     channels = {0: (3, 64), 2: (64, 64), 5: (64, 128), 7: (128, 128), 10: (128, 256)}
     channels |= {12: (256, 256), 14: (256, 256), 17: (256, 512)}
@@ -79,6 +86,10 @@ def test_vgg_builds_from_its_keys(tmp_path: Path, shared: Path) -> None:
     heads = shared / "weights" / "lpips_lin_v0.1_vgg.safetensors"
     distance = PerceptualDistance(tmp_path / "vgg.safetensors", heads)
     frames = torch.rand(1, 3, 32, 32) * 2 - 1
+    vectors = distance.embed(torch.cat([frames, -frames]))
+    torch.testing.assert_close(
+        (vectors[0] - vectors[1]).square().sum(), distance(frames, -frames)[0]
+    )
     assert distance.backbone == "vgg"
     assert distance(frames, -frames).item() > distance(frames, frames).item() == 0
 
@@ -127,3 +138,5 @@ def test_frames_too_small_are_refused(alex: PerceptualDistance) -> None:
     small = torch.zeros(1, 3, 16, 16)
     with pytest.raises(UserError, match="32 pixels"):
         alex(small, small)
+    with pytest.raises(UserError, match="32 pixels"):
+        alex.embed(small)

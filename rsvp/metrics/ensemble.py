@@ -16,18 +16,14 @@ def crps(predicted: Tensor, real: Tensor) -> Tensor:
     counted as in Ferro 2014, so that it is unbiased). One trajectory is taken for a point forecast,
     whose CRPS is its absolute error; of a sampled prediction that would not be fair.
     """
-    trajectories, truth = _doubles(predicted, real)
-    error = (trajectories - truth).abs().mean(dim=0)
-    count = len(trajectories)
+    _check(predicted, real)
+    count, grey = len(predicted), predicted.short()
+    error = _total_difference(grey, real.short()) / count
     if count > 1:
-        # The sum over pairs of |x_j - x_k| in one sort: sorted value i is added i times, and
-        # subtracted K - 1 - i times.
-        weights = 2 * torch.arange(count, dtype=torch.float64, device=trajectories.device) - (
-            count - 1
-        )
-        pairs = torch.tensordot(weights, trajectories.sort(dim=0).values, dims=1)
-        error = error - pairs / (count * (count - 1))
-    return error.mean(dim=(1, 2, 3))
+        # Pairs that are one apart, two apart, …
+        pairs = (_total_difference(grey[n:], grey[:-n]) for n in range(1, count))
+        error = error - sum(pairs) / (count * (count - 1))
+    return error
 
 
 def energy_score(predicted: Tensor, real: Tensor) -> Tensor:
@@ -36,20 +32,25 @@ def energy_score(predicted: Tensor, real: Tensor) -> Tensor:
     mean_k |x_k - y| - mean_{j<k} |x_j - x_k| / 2 with |.| the root mean square over a frame's
     values (Gneiting & Raftery 2007, equation 22; fair as in `crps`). Point forecast: its error.
     """
-    trajectories, truth = _doubles(predicted, real)
-    values, truth = trajectories.flatten(2).transpose(0, 1), truth.flatten(1)[:, None]  # (F, K, P)
-    root = values.shape[2] ** 0.5
-    score = torch.cdist(values, truth)[..., 0].mean(dim=1)
-    count = values.shape[1]
+    _check(predicted, real)
+    count, values = len(predicted), torch.cat([predicted, real[None]]).flatten(2).double()
+    values = values.transpose(0, 1)  # f k+1 p
+    products = values @ values.transpose(1, 2)  # of whole numbers, so exact
+    squares = products.diagonal(dim1=1, dim2=2)
+    between = squares[:, :, None] + squares[:, None] - 2 * products
+    distances = (between / values.shape[2]).sqrt()  # f k+1 k+1
+    score = distances[:, :count, count].mean(dim=1)
     if count > 1:
-        score = score - torch.cdist(values, values).sum(dim=(1, 2)) / (2 * count * (count - 1))
-    return score / root
+        pairs = distances[:, :count, :count].sum(dim=(1, 2))
+        score = score - pairs / (2 * count * (count - 1))
+    return score
 
 
 def mean_error(predicted: Tensor, real: Tensor) -> Tensor:
     """Mean squared error of the mean over trajectories, not rounded: squared grey levels."""
-    trajectories, truth = _doubles(predicted, real)
-    return (trajectories.mean(dim=0) - truth).square().mean(dim=(1, 2, 3))
+    _check(predicted, real)
+    mean = predicted.sum(dim=0, dtype=torch.int32).double() / len(predicted)
+    return (mean - real).square().mean(dim=(1, 2, 3))
 
 
 def diversity(predicted: Tensor) -> Tensor:
@@ -57,12 +58,22 @@ def diversity(predicted: Tensor) -> Tensor:
 
     It is √2 times the spread: the mean over pairs of (x_j - x_k)² is twice the unbiased variance.
     """
-    return (2 * predicted.double().var(dim=0).mean(dim=(1, 2, 3))).sqrt()
+    count, values = len(predicted), predicted.short()
+    # Sums of whole numbers are exact, so a variance as their difference is, too.
+    squares = values.float().square_().sum(dim=0).double()
+    variance = (squares - values.sum(dim=0).double().square_() / count) / (count - 1)
+    return (2 * variance.mean(dim=(1, 2, 3))).sqrt()
 
 
-def _doubles(predicted: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+def _total_difference(first: Tensor, second: Tensor) -> Tensor:
+    """Sum over trajectories of the mean absolute difference per frame, float64 (F,)."""
+    # A line of pixels is summed in float32: whole numbers below 2^24.
+    lines = (first - second).abs_().float().sum(dim=(3, 4)).double()
+    return lines.sum(dim=(0, 2)) / first[0, 0].numel()
+
+
+def _check(predicted: Tensor, real: Tensor) -> None:
     if predicted.dim() != 5 or predicted.shape[1:] != real.shape:
         raise ValueError(
             f"trajectories: {tuple(predicted.shape)} for a clip of {tuple(real.shape)}"
         )
-    return predicted.double(), real.double()

@@ -90,7 +90,12 @@ def load_perceptual(
     if min(size) < (least := perceptual.MINIMUM_SIZE):
         return not_computed(f"LPIPS needs {least} pixels per side, not {min(size)}")
     files = {f"weights.{key}": getattr(weights, key) for key in LPIPS_KEYS}
-    return load(files, lambda *paths: perceptual.PerceptualDistance(*paths).to(device))
+
+    def make(*paths: Path) -> perceptual.PerceptualDistance:
+        network = perceptual.PerceptualDistance(*paths)
+        return network.to(device, memory_format=torch.channels_last)  # as stored frames lie
+
+    return load(files, make)
 
 
 def load(files: Mapping[str, str | None], make: Callable[..., Network]) -> Loaded[Network]:

@@ -26,6 +26,7 @@ _HEADS = {  # their channels
     "squeeze": (64, 128, 256, 384, 384, 512, 512),
     "vgg": (64, 128, 256, 512, 512),
 }
+UNIT_EPSILON = 1e-10  # added to the length of features, as the package does
 MINIMUM_SIZE = 32  # pixels per side; below it the backbones' pooling has nothing left
 
 
@@ -73,18 +74,41 @@ class PerceptualDistance(nn.Module):
 
         Grey frames are seen as RGB of three equal channels.
         """
-        if min(predicted.shape[-2:]) < MINIMUM_SIZE:
-            raise UserError(
-                f"LPIPS: frames of {MINIMUM_SIZE} pixels per side or more are needed, not "
-                f"{predicted.shape[-2]}×{predicted.shape[-1]}; raise the dataset's resolution or "
-                "leave weights.lpips_backbone empty"
-            )
+        check_size(predicted)
         predicted, real = (x.expand(-1, 3, -1, -1) for x in (predicted, real))
         return self.network(predicted, real).flatten()
+
+    def embed(self, frames: Tensor) -> Tensor:
+        """Vectors (B, D) of frames (B, C, H, W), whose squared Euclidean distance is LPIPS.
+
+        The network's unit features, times the root of their head's weight over the pixels. So a
+        frame that stands in several distances is seen once. Without gradient; `forward` has one.
+        """
+        check_size(frames)
+        layers = self.network.net(self.network.scaling_layer(frames.expand(-1, 3, -1, -1)))
+        layers = [values.movedim(1, -1) for values in layers]  # as channels-last frames lie
+        sizes = [values[0].numel() for values in layers]
+        vectors = frames.new_empty(len(frames), sum(sizes))
+        for values, head, part in zip(layers, self.network.lins, vectors.split(sizes, dim=1),
+                                      strict=True):  # fmt: skip
+            norm = torch.linalg.vector_norm(values, dim=-1, keepdim=True).add_(UNIT_EPSILON)
+            unit = torch.div(values, norm, out=part.unflatten(1, values.shape[1:]))
+            unit.mul_((head.model[-1].weight.flatten() / values[0, ..., 0].numel()).sqrt())
+        return vectors
 
     def train(self, mode: bool = True) -> "PerceptualDistance":
         """Stay in evaluation mode: the heads' dropout must never run."""
         return super().train(False)
+
+
+def check_size(frames: Tensor) -> None:
+    """UserError for frames (..., H, W) that are too small for the backbones."""
+    if min(frames.shape[-2:]) < MINIMUM_SIZE:
+        raise UserError(
+            f"LPIPS: frames of {MINIMUM_SIZE} pixels per side or more are needed, not "
+            f"{frames.shape[-2]}×{frames.shape[-1]}; raise the dataset's resolution or "
+            "leave weights.lpips_backbone empty"
+        )
 
 
 def backbone_name(features: Mapping[str, Tensor], path: Path) -> str:

@@ -1,16 +1,17 @@
 """Scores of one clip's predictions: every frame metric, per trajectory and future frame."""
 
-import itertools
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from rsvp.data.pixels import to_float
 from rsvp.metrics import definitions, ensemble, frame
-from rsvp.metrics.definitions import lpips
 from rsvp.metrics.perceptual import PerceptualDistance
+from rsvp.runtime.device import full_precision
 
+LPIPS_PIXELS = 2**19  # of frames that pass the network of LPIPS at once: 128 frames of 64 px
 MEAN_TRAJECTORY = -1  # stands for the mean over trajectories as one prediction
 FRAME_SCORES = ("psnr", "ssim", "mse", "lpips", "object_psnr")
 # Of all trajectories of a clip together; they stand on the lines of MEAN_TRAJECTORY.
@@ -38,16 +39,23 @@ def score_clip(
     float64, NaN where not computed or undefined.
     """
     count, frames = predicted.shape[:2]
-    each = [score_frames(trajectory, real, mask, perceptual) for trajectory in predicted]
-    mean = predicted.float().mean(dim=0).round().to(torch.uint8)
-    each.append(score_frames(mean, real, mask, perceptual) if count > 1 else each[0])
-    for found, trajectory in zip(each, predicted, strict=False):
-        found |= definitions.score(trajectory, real, perceptual, others)
+    each = predicted
+    if count > 1:
+        mean = predicted.float().mean(dim=0).round().to(torch.uint8)
+        each = torch.cat([predicted, mean[None]])
+    found = score_frames(each, real, mask)
+    together = score_ensemble(predicted, real, sampled)
+    if perceptual is not None:
+        found["lpips"], between = lpips_of_all(each, real, perceptual)
+        if count > 1:
+            together["lpips_diversity"] = between[: count - 1].mean(dim=0)
     scores = {name: np.full((count + 1, frames), np.nan) for name in COLUMNS[4:-1]}
-    for number, found in enumerate(each):
-        for name, values in found.items():
+    for name, values in found.items():
+        scores[name][:] = values  # a single trajectory is also the mean
+    for number, trajectory in enumerate(predicted):
+        for name, values in definitions.score(trajectory, real, perceptual, others).items():
             scores[name][number] = values
-    for name, values in score_ensemble(predicted, real, perceptual, sampled).items():
+    for name, values in together.items():
         scores[name][MEAN_TRAJECTORY] = values
     return {
         "trajectory": np.repeat([*range(count), MEAN_TRAJECTORY], frames),
@@ -56,23 +64,20 @@ def score_clip(
     }
 
 
-def score_frames(
-    predicted: Tensor, real: Tensor, mask: Tensor | None, perceptual: PerceptualDistance | None
-) -> dict[str, Tensor]:
-    """Return those of `FRAME_SCORES` (F,) that are known of one trajectory, uint8 (F, H, W, 3)."""
+def score_frames(predicted: Tensor, real: Tensor, mask: Tensor | None) -> dict[str, Tensor]:
+    """Return those of `FRAME_SCORES` (...) that pixels tell of uint8 frames (..., F, H, W, 3).
+
+    real, mask: of F frames, as in `score_clip`.
+    """
     error = frame.mse(predicted, real)
     scores = {"psnr": frame.psnr_from_mse(error), "ssim": frame.ssim(predicted, real), "mse": error}
-    if perceptual is not None:
-        scores["lpips"] = lpips(predicted, real, perceptual)
     if mask is not None:
         scores["object_psnr"] = frame.masked_psnr(predicted, real, mask)
     return scores
 
 
-def score_ensemble(
-    predicted: Tensor, real: Tensor, perceptual: PerceptualDistance | None, sampled: bool
-) -> dict[str, Tensor]:
-    """Return those of `ENSEMBLE_SCORES` (F,) that are known of all, uint8 (K, F, H, W, 3).
+def score_ensemble(predicted: Tensor, real: Tensor, sampled: bool) -> dict[str, Tensor]:
+    """Return those of `ENSEMBLE_SCORES` (F,) that pixels tell of all, uint8 (K, F, H, W, 3).
 
     One trajectory of several possible ones tells nothing of the others: there are none. A
     deterministic prediction is a point forecast, and has CRPS and energy score.
@@ -84,12 +89,38 @@ def score_ensemble(
     if len(predicted) > 1:
         scores["mean_error"] = ensemble.mean_error(predicted, real)
         scores["diversity"] = ensemble.diversity(predicted)
-        if perceptual is not None:
-            # Neighbours only, K - 1 of the K (K - 1) / 2 pairs: the same expectation.
-            pairs = itertools.pairwise(predicted)
-            distances = [lpips(first, second, perceptual) for first, second in pairs]
-            scores["lpips_diversity"] = torch.stack(distances).mean(dim=0)
     return scores
+
+
+@torch.no_grad()
+def lpips_of_all(
+    predicted: Tensor, real: Tensor, perceptual: PerceptualDistance
+) -> tuple[Tensor, Tensor]:
+    """LPIPS to the truth (K, F), and between neighbours (K - 1, F), float64, of uint8 frames.
+
+    predicted: (K, F, H, W, 3). real: (F, H, W, 3). Each frame passes the network once, and many at
+    a time. Neighbours are K - 1 of the K (K - 1) / 2 pairs: the same expectation.
+    """
+    device = next(perceptual.parameters()).device
+    frames = torch.cat([real[None], predicted]).transpose(0, 1)  # f k+1 h w c
+    most = max(1, LPIPS_PIXELS // frames[0, ..., 0].numel())
+    distances = []
+    with full_precision():
+        for part in frames.split(most):
+            images = to_float(part.flatten(0, 1).to(device).permute(0, 3, 1, 2))
+            vectors = perceptual.embed(images).unflatten(0, part.shape[:2])  # f k+1 d
+            # One frame at a time: its vectors stay in the processor's cache.
+            distances += [
+                torch.cat([squared(own[1:], own[:1]), squared(own[2:], own[1:-1])])
+                for own in vectors
+            ]
+    together = torch.stack(distances, dim=1).double().cpu()
+    return together.split([len(predicted), len(predicted) - 1])
+
+
+def squared(first: Tensor, second: Tensor) -> Tensor:
+    """Squared Euclidean distances (N,) of vectors (N, D)."""
+    return torch.linalg.vector_norm(first - second, dim=1).square()
 
 
 def protocol(backbone: str | None) -> dict[str, object]:

@@ -16,11 +16,12 @@ from safetensors.numpy import save_file
 from torch import Tensor
 
 from rsvp.metrics import frame, i3d, motion
+from rsvp.metrics.definitions import lpips
 from rsvp.metrics.detectors import clip_feature
 from rsvp.metrics.distribution import frechet_distance
 from rsvp.metrics.networks import Networks
 from rsvp.metrics.perceptual import PerceptualDistance
-from rsvp.metrics.scoring import lpips, score_clip
+from rsvp.metrics.scoring import score_clip
 from rsvp.runtime.device import full_precision
 
 PICTURES = (16, 64, 64)  # frames and pixels

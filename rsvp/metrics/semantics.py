@@ -26,6 +26,7 @@ from torch import Tensor
 
 from rsvp.data.pixels import to_bytes, to_float
 from rsvp.metrics import frame
+from rsvp.metrics.definitions import lpips
 from rsvp.metrics.motion import MINIMUM_FRAMES, motion_features
 from rsvp.metrics.perceptual import PerceptualDistance
 from rsvp.metrics.scoring import score_frames
@@ -356,7 +357,9 @@ def quality(clip: Tensor, real: Tensor, perceptual: PerceptualDistance | None) -
     the 32 motion statistics (`rsvp.metrics.motion`), most of which are logarithms; NaN where the
     future is too short for them.
     """
-    scores = score_frames(clip, real, None, perceptual)
+    scores = score_frames(clip, real, None)
+    if perceptual is not None:
+        scores["lpips"] = lpips(clip, real, perceptual)
     if len(real) >= MINIMUM_FRAMES:
         difference = motion_features(clip) - motion_features(real)
         scores["motion"] = difference.square().mean().sqrt()

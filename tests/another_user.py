@@ -1,4 +1,4 @@
-"""What is said to a user who is not root, and owns nothing of ours."""
+"""Words to a user who is not root, and owns nothing of ours."""
 
 import os
 
@@ -11,7 +11,7 @@ NOBODY = 65534
 
 
 def said_to_another_user(work):
-    """What an error says that `work` raises for a user who may read and write nothing of ours."""
+    """Return the error that `work` raises for a user who may read and write nothing of ours."""
     if os.geteuid():
         return said(work)
     read, write = os.pipe()

@@ -204,7 +204,7 @@ def write_predictions(folder: Path, row: str, seed: int, clip_ids: list[str]) ->
 
 
 def write_semantics(home: Path, seed: int, clip_ids: list[str], groups: int) -> None:
-    """What scene, object and motion mean, and these layers of every clip."""
+    """Write the scores of scene, object and motion, and these layers of every clip."""
     means = {"scene_psnr": 31.0 + seed, "object_iou": 0.8, "swap_margin": 4.0, "swap_right": 0.95}
     ablations = []
     for latent, loss in (("scene", 11.0), ("object", 9.0), ("motion", 7.0)):

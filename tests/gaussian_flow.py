@@ -39,7 +39,7 @@ REACHED = torch.special.ndtr((GRID[:, None] - CENTRES) / DEVIATIONS) @ WEIGHTS
 
 
 def mixture_quantiles(shares):
-    """Where the mixture's distribution function reaches `shares` (N,) in (0, 1)."""
+    """Quantiles of the mixture: its distribution function reaches `shares` (N,) in (0, 1) there."""
     return torch.tensor(np.interp(shares.numpy(), REACHED.numpy(), GRID.numpy()))
 
 
@@ -108,8 +108,8 @@ class GaussianVelocity:
 
 
 def flow_map(noise, start=0.0, end=1.0):
-    """Where the flow takes x_start = (1 - start) `noise` exactly: x_t keeps its place, in standard
-    deviations, in N(t m, C)."""
+    """The exact end of the flow from x_start = (1 - start) `noise`: x_t keeps its place, in
+    standard deviations, in N(t m, C)."""
 
     def variances(t):
         return (1.0 - t) ** 2 + t**2 * VARIANCES

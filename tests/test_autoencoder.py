@@ -155,7 +155,7 @@ def test_matching_within_autocast_finds_the_same_places():
 
 @torch.no_grad()
 def test_matching_prefers_what_is_near_among_equals():
-    """Where everything looks alike, content is taken to have stayed."""
+    """Content is taken to have stayed, where everything looks alike."""
     motion = autoencoder().motion
     motion.log_nearness.fill_(3.0)
     same = torch.ones(1, 16, 8, 8)

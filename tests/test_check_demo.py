@@ -1,4 +1,4 @@
-"""What the demo promises: kept, broken, or not there to be checked."""
+"""Promises of the demo: kept, broken, or not there to be checked."""
 
 import pandas as pd
 import pytest

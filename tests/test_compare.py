@@ -327,7 +327,7 @@ def test_own_protocols_and_detectors_count(folders: Path) -> None:
 
 
 def misfits(folder: Path) -> dict[str, tuple[dict, str]]:
-    """What is refused, and how."""
+    """Folders that are refused, and the words."""
     small, fewer, short = folder / "small", folder / "fewer", folder / "short"
     tiny = folder / "tiny"
     for side in (small, fewer, short, tiny):

@@ -221,7 +221,7 @@ def test_contexts_of_a_batch_are_of_seed_and_step_alone(tmp_path):
         assert all(torch.equal(one[name], other[name]) for name in one)
 
     def drawn(step):
-        """Which frames each clip of a batch observes."""
+        """Return the frames that each clip of a batch observes."""
         masks = batches[step].observed["motion"][:, :, -1, 0, 0]
         return [tuple(mask.tolist()) for mask in masks]
 

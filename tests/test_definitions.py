@@ -215,7 +215,7 @@ def scored(tmp_path_factory) -> tuple[Path, np.ndarray, np.ndarray]:
 
 
 def compared(scored: tuple[Path, np.ndarray, np.ndarray], name: str) -> dict[str, float]:
-    """What compare says of the method under the protocol like `name`, by metric."""
+    """Return the values of the method under the protocol like `name`, by metric."""
     folder = scored[0]
     futures = ",".join(str(folder / f"mine{k}.npy") for k in range(K))
     command = ["compare", "--real", f"{folder}/real.npy", "--predicted", f"mine={futures}",

@@ -34,7 +34,7 @@ def network(depth=1, awake=True):
 
 
 def batch(count=4, frames=7):
-    """What is observed, and the future."""
+    """Return the observed part, and the future."""
     random = torch.Generator().manual_seed(1)
     shapes = {"scene": (1, 3), "object": (1, 2), "motion": (frames, 4)}
     latents = {k: torch.randn(count, *s, 4, 4, generator=random) for k, s in shapes.items()}

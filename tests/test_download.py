@@ -73,7 +73,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 
 def fetch(server: Server, folder: Path, digest: str = DIGEST) -> bytes:
-    """What is in the file after a download."""
+    """Return the content of the file after a download."""
     download(server.url, folder / "w", digest, KEY)
     return (folder / "w").read_bytes()
 

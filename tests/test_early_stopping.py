@@ -1,4 +1,4 @@
-"""When fine-tuning stops, and which weights it keeps."""
+"""The stop of fine-tuning, and the weights that it keeps."""
 
 import json
 import math

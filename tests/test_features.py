@@ -1,4 +1,4 @@
-"""Which features a clip has under which window, and why others are missing."""
+"""Features of a clip by window, and the reasons why others are missing."""
 
 import numpy as np
 import torch

@@ -133,7 +133,7 @@ def test_finetuning_with_all_options_resumes(penalty, tmp_path, dataset, pretrai
 
 
 def test_both_stages_are_trained_in_each_context(tmp_path, dataset, pretrained, monkeypatch):
-    """What follows the predicted frames stands at the front, and fine-tuning leaves it out."""
+    """Frames observed after the predicted ones stand first, and fine-tuning leaves them out."""
     for stage in (pretrain_autoencoder, finetune_autoencoder):
         name, seen = stage.__name__.removeprefix("rsvp.stages."), []
 

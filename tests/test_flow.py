@@ -28,7 +28,7 @@ def test_velocity_of_the_path_is_its_derivative():
 
 
 def test_regression_on_the_path_finds_the_closed_form_velocity():
-    """What training minimises: the linear fit of data - noise on x_t is the flow's velocity."""
+    """Training's minimum: the linear fit of data - noise on x_t is the flow's velocity."""
     count, time = 100_000, 0.4
     noise = draw(count, seed=1)
     data = flow_map(draw(count, seed=2))

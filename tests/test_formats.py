@@ -697,7 +697,7 @@ def run_stage(module, settings: dict, **files):
 
 
 def test_arrays_become_a_dataset(tmp_path):
-    """What is damaged is one row of rejected.csv; a video that lies in two files is on one side."""
+    """Damage is one row of rejected.csv; a video that lies in two files is on one side."""
     (tmp_path / "arrays").mkdir()
     clips = moving(20, 8)
     np.save(tmp_path / "arrays/a.npy", clips)

@@ -144,7 +144,7 @@ def test_speed_and_spin_are_kept_between_bounces():
 
 
 def test_three_frames_of_free_flight_give_the_next():
-    """What makes a future predictable: the bend between two steps is the bend of the next."""
+    """The future is predictable: the bend between two steps is the bend of the next."""
     checked = 0
     for path in paths():
         steps = np.diff(path[:, 0] + 1j * path[:, 1].astype(float))

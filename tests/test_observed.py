@@ -1,4 +1,4 @@
-"""Which frames of anybody's video are observed, and what is said of videos that cannot be."""
+"""Observed frames of anybody's video, and the words on videos that have none."""
 
 import argparse
 from fractions import Fraction
@@ -33,7 +33,7 @@ def numbered(path: Path, count: int, rate: int = 10) -> Source:
 
 
 def places(frames: np.ndarray) -> list[int]:
-    """Which frames of a numbered video these are."""
+    """Return the numbers of these frames of a numbered video."""
     assert frames.shape[1:] == (SIDE, SIDE, 3)
     return [round(float(frame.mean()) / 4) for frame in frames]
 

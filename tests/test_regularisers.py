@@ -1,4 +1,4 @@
-"""What bounds latents: closed forms, and what a step may depend on."""
+"""Bounds of latents: closed forms, and what a step may depend on."""
 
 import pytest
 import torch
@@ -22,7 +22,7 @@ def regulariser(kind):
 
 
 def output(kind, seed=0, scale=1.0):
-    """What an encoder might say: (B, T, C, h, w)."""
+    """Return values as an encoder's: (B, T, C, h, w)."""
     channels = regulariser(kind).outputs_per_channel * CHANNELS
     return scale * torch.randn(2, 4, channels, 3, 2, generator=generator(seed))
 

@@ -1,4 +1,4 @@
-"""What each row cost: the sum of its stages, and of what they share."""
+"""The cost of each row: the sum of its stages, and of what they share."""
 
 import pandas as pd
 import pytest

@@ -346,7 +346,7 @@ def test_generators_do_not_collide():
 
 
 def test_generator_is_the_same_everywhere():
-    """What a step draws must not change: kept states would continue as another run."""
+    """Draws of a step must not change: kept states would continue as another run."""
     assert generator(0, 0, "pretrain").initial_seed() == PINNED
 
 

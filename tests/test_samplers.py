@@ -51,7 +51,7 @@ def test_all_samplers_of_the_config_exist():
 
 
 def ends(objective, mean, noise, method, steps):
-    """Where `method` takes noise in equal steps of the log signal-to-noise ratio, between noise
+    """The end of `method` from noise in equal steps of the log signal-to-noise ratio, between noise
     levels that all objectives know; so the answer is the sampler's alone."""
     times = torch.linspace(-3.0, 3.0, steps + 1, dtype=torch.float64).sigmoid()
     network = Perfect(objective, mean)
@@ -78,7 +78,7 @@ LINE = torch.linspace(-2.5, 2.5, 21, dtype=torch.float64)[:, None]
 
 @pytest.fixture(scope="module")
 def exact_on_a_mixture():
-    """Where the flow takes LINE, by very short steps: all objectives know the same flow."""
+    """The end of the flow from LINE, by very short steps: all objectives know the same flow."""
     return ends("flow", mixture_mean, LINE, "heun", 1000)[0]
 
 

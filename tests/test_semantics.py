@@ -1,4 +1,4 @@
-"""What scene, object and motion mean: on clips whose truth is known, by oracles that know it."""
+"""Scene, object and motion: on clips whose truth is known, by oracles that know it."""
 
 import dataclasses
 import json
@@ -50,7 +50,7 @@ class Oracle:
         return self
 
     def number(self, frames: torch.Tensor, frame: int) -> int:
-        """Which video shows a float frame (3, H, W) as its frame number `frame`."""
+        """Return the video that shows a float frame (3, H, W) as its frame number `frame`."""
         distances = [(as_clip(v.frames[frame : frame + 1])[0] - frames).abs().sum()
                      for v in self.videos]  # fmt: skip
         return int(torch.stack(distances).argmin())
@@ -164,7 +164,7 @@ def measured(tmp_path: Path, oracle: type[Oracle], **dataset) -> tuple[dict, pd.
 
 
 def verdicts(index: dict, table: pd.DataFrame) -> dict[str, str]:
-    """Which goals are met; where all groups agree and there is no interval, by their mean."""
+    """Goals are met or not; where all groups agree and there is no interval, by their mean."""
     found = {}
     for name, goal in index["goals"].items():
         score = group_interval(table[name], table["group"], 200)
@@ -232,7 +232,7 @@ def test_without_truth_there_are_ablations_only(tmp_path):
 
 
 def test_scene_and_object_of_the_future_count(tmp_path):
-    """What only they say is in scores, ablations and pictures, and goes with what is replaced."""
+    """Their own part is in scores, ablations and pictures, and goes with what is replaced."""
     expected, table = measured(tmp_path / "context", Oracle)
     index, joint_table = measured(tmp_path / "future", Joint)
     pd.testing.assert_frame_equal(joint_table, table)
@@ -350,7 +350,7 @@ def test_composite_is_what_the_renderer_paints(seed, monkeypatch):
 
 
 def test_rigid_displacement_leads_to_the_same_colours():
-    """Where a pixel of a lone object goes, the later frame shows its colour."""
+    """The later frame shows the colour of a pixel of a lone object where that goes."""
     for seed in range(6):
         video = generate_video(SETTINGS.model_copy(update={"objects": 1}), (64, 64), seed, 9)
         labels = semantics.object_labels(video.alpha[0])

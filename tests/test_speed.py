@@ -1,4 +1,4 @@
-"""What benchmarks/speed.py counts and times, at its smallest."""
+"""Counts and times of benchmarks/speed.py, at its smallest."""
 
 import os
 from argparse import Namespace

@@ -1,4 +1,4 @@
-"""Who is on which side, and where clips are cut: against plain statements about the result."""
+"""Sides of videos, and cuts of clips: against plain statements about the result."""
 
 from collections import Counter, defaultdict
 

@@ -1,4 +1,4 @@
-"""What a run record says of the machine."""
+"""The machine in a run record."""
 
 import ast
 import os

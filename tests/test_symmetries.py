@@ -57,7 +57,7 @@ def test_all_frames_and_colours_turn_alike():
 
 @pytest.mark.parametrize("symmetry", range(8))
 def test_turned_displacements_lead_to_the_turned_places(symmetry):
-    """What a turned displacement reads in a turned image is the turned image of what it read."""
+    """A turned displacement reads, in a turned image, the turned image of what it read."""
     random = torch.Generator().manual_seed(0)
     image = torch.rand(2, 3, 8, 8, generator=random)
     displacement = 4.0 * torch.rand(2, 2, 8, 8, generator=random) - 2.0

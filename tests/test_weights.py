@@ -43,7 +43,7 @@ class Published:
         return {key: f"{self.url}/{file}#sha256={digest}"}
 
     def fetch(self) -> None:
-        """What `make weights` runs."""
+        """Download as `make weights` does."""
         weights.run(Namespace(config=self.config, convert=None))
 
 

@@ -30,7 +30,7 @@ CALLS = {
 
 
 def suspicious(tree: ast.AST) -> Iterator[str]:
-    """What a source names of the things that load pickles, reach the network or run a shell."""
+    """Yield the names in a source of what loads pickles, reaches the network or runs a shell."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (a.name for a in node.names if a.name in PICKLES | NETWORK)
@@ -118,7 +118,7 @@ def test_guard_refuses_network_and_pickles_and_lets_own_processes_speak(tmp_path
 
 
 def refusals(log: Path) -> list[str]:
-    """Who was refused something, in order: the beginning of each process's command line."""
+    """Return the refused in order: the beginning of each process's command line."""
     lines = log.read_text(encoding="utf-8").splitlines()
     return [line.rpartition(" by ")[2] for line in lines if line.startswith("refused ")]
 

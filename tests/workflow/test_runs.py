@@ -44,7 +44,7 @@ def make_videos(folder: Path, count: int = 8) -> None:
 
 @pytest.mark.parametrize("flags", [[], ["-n"]], ids=["run", "dry"])
 def test_second_call_does_nothing_and_loads_nothing_heavy(moved, flags):
-    """How quick that is, benchmarks/second_call.py measures."""
+    """benchmarks/second_call.py measures how quick that is."""
     for package in ("torch", "scipy", "lightning_fabric"):
         # Found before the real one, since it lies where snakemake starts.
         (moved.folder / f"{package}.py").write_text(f"raise SystemExit('{package} was loaded')\n")

@@ -88,7 +88,7 @@ def world(tmp_path_factory) -> Path:
 
 
 def sh(folder: Path, command: str) -> str:
-    """What a command prints; it has to end with 0."""
+    """Return what a command prints; it has to end with 0."""
     paths = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", command], cwd=folder, text=True, timeout=1800,

@@ -358,7 +358,7 @@ LISTS = {
 
 @dataclass(frozen=True)
 class Zoo:
-    """What one run made of all of it: rows of the two tables by the video's path, and more."""
+    """The results of one run on all of it: rows of the two tables by the video's path, and more."""
 
     answer: Answer
     videos: dict[str, dict[str, str]]

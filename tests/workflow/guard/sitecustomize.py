@@ -45,7 +45,7 @@ def watch(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 def between_processes(frame: FrameType | None) -> bool:
-    """Whether multiprocessing is at work above a frame."""
+    """Check whether multiprocessing is at work above a frame."""
     while frame:
         if frame.f_globals.get("__name__", "").startswith("multiprocessing."):
             return True

@@ -243,6 +243,9 @@ def test_damaged_hdf5(tmp_path):
     mcvd_shard(tmp_path / "a.hdf5", [3, 4])
     with h5py.File(tmp_path / "a.hdf5", "a") as file:
         del file["1/2"]
+    mcvd_shard(tmp_path / "hole.hdf5", [3])
+    with h5py.File(tmp_path / "hole.hdf5", "a") as file:
+        file.move("0/1", "0/5")
     mcvd_shard(tmp_path / "cut.hdf5", [3])
     (tmp_path / "cut.hdf5").write_bytes((tmp_path / "cut.hdf5").read_bytes()[:-200])
     with h5py.File(tmp_path / "other.hdf5", "w") as file:
@@ -250,7 +253,8 @@ def test_damaged_hdf5(tmp_path):
     with h5py.File(tmp_path / "index.hdf5", "w") as file:
         file["train_data"], file["train_idx"] = numbered(5), np.array([0, 9])
     reasons = rejections(tmp_path, "hdf5")
-    assert set(reasons) == {"a/00001", "cut", "other", "index"}
+    assert set(reasons) == {"a/00001", "hole/00000", "cut", "other", "index"}
+    assert "frames 0 to 3 cannot be read" in reasons["hole/00000"]
     assert "3 frames, len/1 says 4" in reasons["a/00001"]
     assert "actions" in reasons["other"] and "9" in reasons["index"]
 
@@ -279,6 +283,19 @@ def test_shards_of_webdataset(tmp_path):
     ]
 
 
+def test_samples_of_several_cameras_and_of_no_group(tmp_path):
+    with webdataset.TarWriter(str(tmp_path / "s.tar")) as shard:
+        for number, key in enumerate("ab"):
+            views = {view: mp4_bytes(numbered(4, 10 * number + place))
+                     for place, view in enumerate(("left.mp4", "right.mp4"))}  # fmt: skip
+            shard.write({"__key__": key, **views, "json": {"group": None, "split": None}})
+    found = list_sources(tmp_path, "tar")
+    assert [source.id for source in found] == ["s/a.left", "s/a.right", "s/b.left", "s/b.right"]
+    assert [source.group for source in found] == ["s/a", "s/a", "s/b", "s/b"]
+    assert {source.side for source in found} == {""}
+    assert [numbers_of(source)[0] for source in found] == [0, 1, 10, 11]
+
+
 def test_damaged_shards(tmp_path):
     with webdataset.TarWriter(str(tmp_path / "a.tar")) as shard:
         for number in range(2):
@@ -288,8 +305,9 @@ def test_damaged_shards(tmp_path):
     (tmp_path / "cut.tar").write_bytes(whole[:2200])
     (tmp_path / "noise.tar").write_bytes(b"noise" * 300)
     (tmp_path / "packed.tar.gz").write_bytes(b"\x1f\x8b")
+    (tmp_path / "gone.tar").symlink_to("nowhere")
     reasons = rejections(tmp_path, "tar")
-    assert set(reasons) == {"a/text", "cut", "noise", "packed.tar"}
+    assert set(reasons) == {"a/text", "cut", "noise", "packed.tar", "gone"}
     assert "ends within" in reasons["cut"] and "unpack" in reasons["packed.tar"]
 
 
@@ -564,6 +582,23 @@ def test_parts_by_seconds_and_by_frames(tmp_path, film):
     assert numbers_of(*read(tmp_path / "frames.jsonl", "table").values()) == [3, 4, 5]
 
 
+def test_rows_of_json_lines_may_lack_what_others_have(tmp_path, film):
+    (tmp_path / "film.mp4").write_bytes(film.read_bytes())
+    rows = [{"path": "film.mp4"}, {"path": "film.mp4", "start": 0.5, "end": 0.8, "split": "test"}]
+    write_table(tmp_path / "rows.jsonl", rows)
+    whole, part = list_sources(tmp_path / "rows.jsonl", "table")
+    assert len(numbers_of(whole)) == 20 and whole.side == ""
+    assert numbers_of(part) == [5, 6, 7] and part.side == "test"
+
+
+@pytest.mark.parametrize(("start", "end"), [("nan", 5), (0, "inf"), (2, 1), (-1, 2), (0, "nan")])
+def test_times_that_bound_no_part_of_a_video(tmp_path, film, start, end):
+    (tmp_path / "film.mp4").write_bytes(film.read_bytes())
+    (tmp_path / "rows.csv").write_text(f"path,start,end\nfilm.mp4,{start},{end}\n")
+    (reason,) = rejections(tmp_path / "rows.csv", "table").values()
+    assert "is no part of a video" in reason
+
+
 def test_table_of_kinetics(tmp_path, film):
     """Files may be cut already; what is missing is rejected with its reason."""
     for name in ("archery/abc_000001_000002.mp4", "archery/whole.mp4"):
@@ -731,6 +766,8 @@ def test_a_folder_of_several_kinds_has_the_kind_of_most_files(tmp_path, film):
     write_images(tmp_path / "thumbnails", range(5))
     (tmp_path / ".DS_Store").write_bytes(b"x")
     (tmp_path / "._0.mp4").write_bytes(b"x")
+    (tmp_path / "my_metadata.csv").write_text("path\n0.mp4\n")
+    (tmp_path / "metadata.csv").write_text("camera,place\nA,street\n")  # of something else
     kind, words = detect(str(tmp_path))
     assert kind == "videos"
     assert words == "video files (3), beside folders of images (1), files of arrays (1)"

@@ -18,7 +18,7 @@ import yaml
 
 from rsvp.commands.main import workflow_home
 from rsvp.config.load import load, read_yaml, structured
-from rsvp.config.schema import Dataset, SourceKind
+from rsvp.config.schema import Dataset, SourceKind, pick
 from rsvp.data.formats.detect import detect
 from rsvp.data.hashing import files_of
 from rsvp.data.sources import Options, Source, absolute, id_hash, list_sources, plain, walk
@@ -89,7 +89,7 @@ def run(arguments: argparse.Namespace) -> None:
     source = structured(Dataset, {"path": str(arguments.path), **given})
     kind, words = (source.source, source.source) if source.source else detect(str(arguments.path))
     print(f"{plain(str(arguments.path))}: {words}")
-    sources = list_sources(arguments.path, kind, None, Options(source.axes, source.camera))
+    sources = list_sources(arguments.path, kind, None, Options(**pick(source, Options._fields)))
     if kind in TREES:
         show(unused_lines(arguments.path, sources))
     headers = read_headers(sources)

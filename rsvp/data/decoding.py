@@ -371,7 +371,9 @@ def span_options(span: Span | None, fps: float) -> dict[str, float]:
     if span is None or span.unit == "frames":
         return {}
     start = max(0.0, span.start - 0.5 / fps)
-    return {"ss": start} | ({} if span.stop is None else {"t": span.stop - 0.5 / fps - start})
+    if span.stop is None:
+        return {"ss": start}
+    return {"ss": start, "t": max(0.5 / fps, span.stop - 0.5 / fps - start)}
 
 
 def video_stream(

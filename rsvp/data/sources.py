@@ -391,8 +391,8 @@ def parts_of_files(
             whole = replace(video_file(root, file), kind=kind)
             try:
                 yield from list_parts(whole)
-            except Rejected as reason:
-                yield replace(whole, part=f"{DAMAGED}{reason}")
+            except (Rejected, OSError) as reason:
+                yield replace(whole, part=f"{DAMAGED}{one_line(str(reason))}")
     for reason in unreadable:
         logger.warning("%s; left out", one_line(reason))
 

@@ -25,7 +25,8 @@ logger = logging.getLogger(__name__)
 SIDES = ("train", "validation", "test")
 SIDE_FOLDERS = {
     "train": "train", "training": "train",
-    "val": "validation", "valid": "validation", "validation": "validation",
+    "val": "validation", "valid": "validation", "validate": "validation",
+    "validation": "validation",
     "test": "test", "testing": "test",
 }  # fmt: skip
 WAYS_OUT = {

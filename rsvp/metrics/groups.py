@@ -8,4 +8,5 @@ def effective_number(sizes: np.ndarray) -> float:
 
     (Σ n²)² / Σ n⁴: groups of other sizes count for less (Satterthwaite 1946).
     """
+    sizes = np.asarray(sizes, float)  # the fourth power of a large whole number has no room
     return float(np.square(sizes).sum() ** 2 / np.power(sizes, 4.0).sum())

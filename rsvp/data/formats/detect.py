@@ -31,9 +31,10 @@ def detect(path: str) -> tuple[SourceKind, str]:
         return "lerobot", f"a dataset of LeRobot ({INFO})"
     if any(os.path.isfile(os.path.join(root, name)) for name in DIGITS):
         return "moving_mnist", "MNIST's digits to make videos of"
-    if tables := (
-        table.tables(root) if os.path.isdir(root) or root.endswith(table.SUFFIXES) else []
-    ):
+    if os.path.isfile(root) and root.endswith(table.SUFFIXES):
+        return "table", f"a table of videos ({os.path.basename(root)})"
+    # A folder may hold other tables of that name.
+    if os.path.isdir(root) and (tables := list(filter(table.names_videos, table.tables(root)))):
         return "table", f"a table of videos ({os.path.basename(tables[0])})"
     counts: Counter[str] = Counter()
     first: dict[str, str] = {}

@@ -6,18 +6,29 @@ from typing import Any
 
 import numpy as np
 
+from rsvp.data.sources import Rejected
+from rsvp.runtime.errors import one_line
+
 
 @dataclass(frozen=True, slots=True)
 class StoredFrames:
     """The frames of a video.
 
-    `count`: their number. `read`: returns those from a first one on and before a last one, as an
+    `count`: their number. `stored`: returns those from a first one on and before a last one, as an
     array (n, H, W, C) of any type, C of 1 or 3. `note`: how they are read, for the tables.
     """
 
     count: int
-    read: Callable[[int, int], np.ndarray]
+    stored: Callable[[int, int], np.ndarray]
     note: str = ""
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Return what is stored; Rejected where the file is damaged there."""
+        try:
+            return self.stored(start, stop)
+        except (OSError, KeyError, ValueError, RuntimeError) as error:
+            reason = one_line(str(error))
+            raise Rejected(f"frames {start} to {stop} cannot be read ({reason})") from None
 
 
 def frames_along(array: Any, axes: str, index: int = 0) -> StoredFrames:

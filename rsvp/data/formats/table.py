@@ -7,10 +7,12 @@ from `start` to `end` in seconds, or from `start_frame` to before `end_frame`.
 
 import csv
 import json
+import math
 import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -60,7 +62,15 @@ def tables(root: str) -> list[str]:
     """Return the table at a path, or the metadata files below a folder."""
     if os.path.isfile(root):
         return [root]
-    return [file for _, files in walk(root, METADATA) for file in files]
+    found = [file for _, files in walk(root, METADATA) for file in files]
+    return [file for file in found if os.path.basename(file).lower() in METADATA]
+
+
+def names_videos(table: str) -> bool:
+    """Check whether the rows of a table name files."""
+    with suppress(UserError):
+        return table.endswith(".txt") or bool(known_columns(table, list(read_rows(table))))
+    return False
 
 
 def named_videos(table: str, root: str) -> Iterator[Source]:
@@ -120,7 +130,8 @@ def read_rows(table: str, wanted: re.Pattern = re.compile(".*")) -> Iterator[dic
 
 def known_columns(table: str, rows: list[dict[str, Any]]) -> dict[str, str]:
     """Return the names of a table's columns by what they hold; UserError where none is a path."""
-    names = list(dict.fromkeys(name for row in rows[:1] for name in row))
+    # Rows of JSON lines may lack columns; cells beyond the head of a CSV have no name.
+    names = list(dict.fromkeys(name for row in rows for name in row if name is not None))
     found = {key: next((n for n in known if n in names), "") for key, known in COLUMNS.items()}
     if not found["path"] and not found["youtube"]:
         wanted = ", ".join((*COLUMNS["path"], *COLUMNS["youtube"]))
@@ -135,7 +146,8 @@ def span_of(cells: Row) -> Span | None:
         if start is None and end is None:
             continue
         span = Span(float(start or 0), None if end is None else float(end), unit)
-        if span.start < 0 or (span.stop is not None and span.stop <= span.start):
+        last = math.inf if span.stop is None else span.stop
+        if not (0 <= span.start < last and span.stop != math.inf):  # nor where one is no number
             raise ValueError(f"from {start} to {end} is no part of a video")
         return span
     return None

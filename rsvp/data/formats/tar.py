@@ -3,6 +3,7 @@
 import json
 import os
 import tarfile
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -51,12 +52,17 @@ def parts(whole: Source) -> Iterator[Source]:
                     metadata[key_of(member)] = described(archive.extractfile(member).read())
     except (OSError, tarfile.TarError) as error:
         reason = f"not a whole tar file ({one_line(str(error))})"
+    counts = Counter(map(key_of, videos))
     for member in videos:
-        known = metadata.get(key_of(member), {})
-        part = f"{member.offset_data}+{member.size}{os.path.splitext(member.name)[1]}"
+        key, (rest, suffix) = key_of(member), os.path.splitext(os.path.basename(member.name))
+        known = {name: str(value) for name, value in metadata.get(key, {}).items()
+                 if value is not None}  # fmt: skip
+        own, group = f"{whole.id}/{key}", known.get("group", "")
+        if counts[key] > 1:  # of several cameras: k.left.mp4, k.right.mp4
+            own, group = f"{own}.{rest.partition('.')[2]}".rstrip("."), group or plain(own)
         yield replace(
-            whole, id=plain(f"{whole.id}/{key_of(member)}"), part=part,
-            group=str(known.get("group", "")), side=str(known.get("split", "")),
+            whole, id=plain(own), part=f"{member.offset_data}+{member.size}{suffix}",
+            group=group, side=known.get("split", ""),
         )  # fmt: skip
     if reason or not videos:
         raise Rejected(reason or "no video in it")

@@ -141,18 +141,23 @@ def render(report: PageContent) -> str:
 
 def introduction(tables: Tables) -> str:
     """The subject of the page and the meaning of its words, in a few sentences."""
-    names = [row.label for row in tables.rows if row.kind == "predictor"]
+    predictors = tables.of_kind("predictor")
     index = tables.index
-    subject = " and ".join(names) or "Every method"
-    trajectory = "trajectory" if index["trajectories"] == 1 else "trajectories"
+    subject = " and ".join(row.label for row in predictors) or "Every method"
+    sampled = [row for row in predictors if not row.index.get("point_forecast")]
+    made = []
+    if sampled:
+        count = max(row.index["trajectories"] for row in sampled)
+        made.append(f"sampled {count} {'trajectory' if count == 1 else 'trajectories'}")
+    if forecasts := [row.label for row in predictors if row not in sampled]:
+        made.append(f"made one forecast ({', '.join(forecasts)})")
     return (
         f"{subject} saw the first {index['context_frames']} frames of each {tables.split} clip and "
-        f"sampled "
-        f"{index['trajectories']} {trajectory} of {index['future_frames']} frames; the videos "
-        "under Examples play them beside the truth. A trajectory is one sampled continuation of a "
-        "clip, a group is a set of clips that resemble each other (of one video or one scene), a "
-        "baseline learns nothing, and the ceiling is what the autoencoder alone loses on the true "
-        "future."
+        f"{' or '.join(made) or 'made a prediction'} of {index['future_frames']} frames; the "
+        "videos under Examples play them beside the truth. A trajectory is one sampled "
+        "continuation of a clip, a group is a set of clips that resemble each other (of one video "
+        "or one scene), a baseline learns nothing, and the ceiling is what the autoencoder alone "
+        "loses on the true future."
     )
 
 

@@ -66,7 +66,8 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
             writer.add(index, made)
         parts.checkpoint()
     writer.finish()
-    context = clips.batch(indices[:1], clips.context_frames).to(fabric.device)
+    blank = torch.zeros(1, clips.context_frames, *clips.shape, dtype=torch.uint8)
+    context = blank.permute(0, 1, 4, 2, 3).to(fabric.device)
     return {
         "clips": len(indices),
         "device": device_name(fabric),

@@ -14,7 +14,7 @@ from rsvp.diffusion.noise import Roots
 from rsvp.diffusion.objectives import DiffusionObjective, denoising_loss, training_times
 from rsvp.diffusion.packing import Packing
 from rsvp.training.ema import WeightAverage
-from rsvp.training.processes import Processes
+from rsvp.training.processes import Processes, update
 
 
 class NoiseDraw(NamedTuple):
@@ -117,9 +117,7 @@ def diffusion_step(
     """Update a denoiser once on this process's micro-batches, and its average; return the loss."""
     with fabric.autocast():
         losses = [diffusion_loss(denoiser, p.latents, objective, p.draw) for p in parts]
-    optimizer.zero_grad()
-    found = processes.backward(denoiser, parts, losses, [{"loss": loss} for loss in losses])
-    fabric.clip_gradients(denoiser, optimizer, max_norm=1.0, error_if_nonfinite=False)
-    optimizer.step()
+    shown = [{"loss": loss} for loss in losses]
+    found = update(fabric, processes, denoiser, optimizer, parts, losses, shown)
     average.update(denoiser)
     return found

@@ -125,6 +125,23 @@ class Processes:
         return dict(zip(shown[0], totals, strict=False))
 
 
+def update(
+    fabric: Fabric,
+    processes: Processes,
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    parts: Sequence[Part],
+    losses: Sequence[Tensor],
+    shown: Sequence[Mapping[str, Tensor]],
+) -> dict[str, Tensor]:
+    """Make one optimiser step, gradients clipped to a norm of 1; see `Processes.backward`."""
+    optimizer.zero_grad()
+    found = processes.backward(module, parts, losses, shown)
+    fabric.clip_gradients(module, optimizer, max_norm=1.0, error_if_nonfinite=False)
+    optimizer.step()
+    return found
+
+
 def launch(compute: Compute, seed: int) -> tuple[Fabric, Processes]:
     """Start the processes of a training; return Fabric and the processes, in each of them."""
     count, micro_batches = process_count(), compute.micro_batches or 1

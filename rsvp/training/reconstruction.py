@@ -15,7 +15,7 @@ from rsvp.data.pixels import to_float
 from rsvp.models.autoencoders.base import ClipAutoencoder, PlainAutoencoder
 from rsvp.models.regularisers import Drawn
 from rsvp.models.warping import sample
-from rsvp.training.processes import Processes
+from rsvp.training.processes import Processes, update
 
 if TYPE_CHECKING:  # a kind that is not trained is no part of a training's code
     from rsvp.models.autoencoders.rsvp import Context, DecodedFrames, RsvpAutoencoder
@@ -250,8 +250,5 @@ def reconstruction_step(
         results = reconstruct_batch(processes, autoencoder, parts)
         found = [reconstruction_loss(result, l1, l2, lpips, perceptual) for result in results]
     values = [{"loss": loss, **losses} for loss, losses in found]
-    optimizer.zero_grad()
-    shown = processes.backward(autoencoder, parts, [loss for loss, _ in found], values)
-    fabric.clip_gradients(autoencoder, optimizer, max_norm=1.0, error_if_nonfinite=False)
-    optimizer.step()
-    return shown
+    losses = [loss for loss, _ in found]
+    return update(fabric, processes, autoencoder, optimizer, parts, losses, values)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from rsvp.data.pixels import to_float
 from rsvp.training.ema import WeightAverage
-from rsvp.training.processes import Part, Processes
+from rsvp.training.processes import Part, Processes, update
 
 
 def regression_loss(network: nn.Module, clips: Tensor, context_frames: int) -> Tensor:
@@ -31,9 +31,7 @@ def regression_step(
     """Update a network once on the clips of this process's micro-batches, and its average."""
     with fabric.autocast():
         losses = [regression_loss(network, own, context_frames) for own in clips]
-    optimizer.zero_grad()
-    found = processes.backward(network, parts, losses, [{"loss": loss} for loss in losses])
-    fabric.clip_gradients(network, optimizer, max_norm=1.0, error_if_nonfinite=False)
-    optimizer.step()
+    shown = [{"loss": loss} for loss in losses]
+    found = update(fabric, processes, network, optimizer, parts, losses, shown)
     average.update(network)
     return found

@@ -373,8 +373,17 @@ REFUSED = {
     "black above white": (
         "datasets.shapes.range",
         [1, 0],
-        "range: [1, 0] is not possible; allowed: two numbers, the first below the second",
+        "range: [1, 0] is not possible; allowed: two numbers, or two percentiles as 0.1%, the first"
+        " below the second",
     ),
+    "percentiles the wrong way round": (
+        "datasets.shapes.range",
+        ["9.5%", "9.4%"],
+        "range: ['9.5%', '9.4%'] is not possible; allowed: two numbers, or two percentiles",
+    ),
+    "more than all": ("datasets.shapes.range", ["1%", "100.5%"], "is not possible"),
+    "a number and a percentile": ("datasets.shapes.range", [0, "99%"], "is not possible"),
+    "one percentile": ("datasets.shapes.range", ["99%"], "is not possible"),
     "no pixels": (
         "datasets.shapes.resolution",
         0,

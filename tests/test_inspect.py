@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import shutil
 import time
 
@@ -87,11 +88,11 @@ def planned(config, monkeypatch):
 
 
 def grey_arrays(folder):
-    """Videos (8, 30, 48, 48) in one file."""
+    """Videos (8, 30, 48, 48) of floats in one file."""
     clips = [
         generate_video(Generated(), (48, 48), seed, 30).frames.mean(axis=-1) for seed in range(8)
     ]
-    np.save(folder / "clips.npy", np.stack(clips).astype(np.uint8))
+    np.save(folder / "clips.npy", np.stack(clips).astype(np.float32) / 255)
     return folder / "clips.npy"
 
 
@@ -148,9 +149,12 @@ def test_range_fits_arrays_of_numbers(tmp_path, monkeypatch, capsys):
     np.save(tmp_path / "clips.npy", 4.0 + 0.1 * (clips + rng.normal(0, 0.1, clips.shape)))
     inspect(tmp_path / "clips.npy", config=tmp_path / "mine.yaml")
     dataset = planned(tmp_path / "mine.yaml", monkeypatch)
-    low, high = 4.0 + 0.1 * np.percentile(clips, [0.1, 99.9])
-    assert dataset.range == pytest.approx([low, high], abs=0.5)
-    assert "6 of 6 videos decoded, 120 frames" in capsys.readouterr().out
+    assert dataset.range == ["0.1%", "99.9%"]
+    said = capsys.readouterr().out
+    found = re.search("values: most lie between (.*) and (.*)\n", said)
+    expected = 4.0 + 0.1 * np.percentile(clips, [0.1, 99.9])
+    assert np.array(found.groups(), float) == pytest.approx(expected, abs=0.1)
+    assert "6 of 6 videos decoded, 120 frames" in said
 
 
 def test_results_lie_outside_of_the_videos(films, tmp_path, monkeypatch):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rsvp.data.quantising import Quantiser, percentile_range
+from rsvp.data.quantising import Quantiser, range_between
 from rsvp.data.sources import Rejected
 
 
@@ -39,7 +39,7 @@ def test_values_that_are_no_numbers_are_refused(wrong):
 
 def test_percentiles_leave_out_a_tenth_of_a_percent_at_each_end():
     values = np.random.default_rng(0).permutation(np.arange(100_001.0))
-    found = percentile_range(np.append(values, np.nan))
+    found = range_between(np.append(values, np.nan))
     assert found == pytest.approx((100.0, 99_900.0))
-    with pytest.raises(Rejected, match="all values are 3"):
-        percentile_range(np.full(9, 3))
+    with pytest.raises(Rejected, match="both 3: nothing lies between"):
+        range_between(np.full(9, 3))

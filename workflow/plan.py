@@ -20,6 +20,7 @@ from rsvp.config.schema import (
     Config,
     Dataset,
     is_url,
+    percentiles_of,
     pick,
     weights_sources,
 )
@@ -147,6 +148,8 @@ class Plan:
         self.starts = self.start_hashes()
         self.check_trained_with_weights()
         self.videos = {name: self.video_contents(name) for name in self.datasets}
+        self.samples = {name: self.sample(name) for name in self.datasets
+                        if percentiles_of(self.config.datasets[name].range)}  # fmt: skip
 
     def video_contents(self, name: str) -> list[dict[Source, Content]]:
         """The contents of the videos of each decode job; none for a generated set."""
@@ -166,6 +169,20 @@ class Plan:
         for source in sources:
             shares[share_of(source.id, dataset.decode_jobs)][source] = contents[source.id]
         return shares
+
+    def sample(self, name: str) -> dict[Source, Content]:
+        """The training videos that say which values are black and white, with their contents."""
+        from rsvp.data.splits import training_sample  # it loads numpy: half a second
+
+        contents = {source: content for share in self.videos[name]
+                    for source, content in share.items()}  # fmt: skip
+        hashes = {source.id: content.sha256 for source, content in contents.items()}
+        split = self.config.datasets[name].split
+        if split.lists:
+            lists = str(seen_from(self.results, split.lists))
+            split = split.model_copy(update={"lists": lists})
+        return {source: contents[source]
+                for source in training_sample(contents, hashes, split)}  # fmt: skip
 
     def start_hashes(self) -> dict[str, str]:
         """Content hashes of the bundles that trainings start from, by config key.
@@ -411,10 +428,9 @@ class Plan:
             if name in self.starts:
                 found[f"{name}.init_from"] = self.starts[name]
         if stage == "decode" and self.videos_of(names) is not None:
-            share = self.videos[names["dataset"]][int(names["share"])]
-            found[VIDEOS] = sources_digest(
-                {source.identity: content.sha256 for source, content in share.items()}
-            )
+            found[VIDEOS] = digest_of(self.videos[names["dataset"]][int(names["share"])])
+            if names["dataset"] in self.samples:
+                found["measured videos"] = digest_of(self.samples[names["dataset"]])
         if stage == "split":
             for path in split_lists(self.config.datasets[names["dataset"]]):
                 found[path] = sha256_of_file(seen_from(self.results, path))
@@ -444,10 +460,15 @@ class Plan:
         """
         if not self.videos.get(names["dataset"]):
             return {}
-        root = str(seen_from(self.results, self.config.datasets[names["dataset"]].path))
-        share = self.videos[names["dataset"]][int(names["share"])]
-        videos = [[*source.row(root), *content] for source, content in share.items()]
-        return {"digest": self.contents("decode", names)[VIDEOS], "videos": videos}
+        name = names["dataset"]
+        sample = {"measured": self.listed(name, self.samples[name])} if name in self.samples else {}
+        return self.listed(name, self.videos[name][int(names["share"])]) | sample
+
+    def listed(self, name: str, videos: Mapping[Source, Content]) -> dict[str, Any]:
+        """The rows of some videos of a dataset, and the digest of their contents."""
+        root = str(seen_from(self.results, self.config.datasets[name].path))
+        rows = [[*source.row(root), *content] for source, content in videos.items()]
+        return {"digest": digest_of(videos), "videos": rows}
 
     def sources_flag(self, wildcards: Any) -> str:
         """The flag that says which videos a decode job reads."""
@@ -640,6 +661,11 @@ def weights_hashes(config: Config, results: str) -> dict[str, str]:
                 f"{expected}; name the right file, or correct the sum behind it or leave it out"
             )
     return hashes
+
+
+def digest_of(videos: Mapping[Source, Content]) -> str:
+    """The digest of what videos are called and hold."""
+    return sources_digest({source.identity: found.sha256 for source, found in videos.items()})
 
 
 def split_lists(dataset: Dataset) -> list[str]:

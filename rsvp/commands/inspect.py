@@ -98,6 +98,8 @@ def run(arguments: argparse.Namespace) -> None:
     usable = [header for header in headers if not header.reason]
     chosen = sorted(usable, key=lambda header: id_hash(header.source.id))[: arguments.sample]
     limits = value_range(header.source for header in chosen)
+    if limits:
+        print("values: most lie between {:.4g} and {:.4g}".format(*limits))
     looks = decode_all([header.source for header in chosen], limits)
     if arguments.deep:
         looks += others_looked(usable, chosen, looks, limits)

@@ -3,6 +3,7 @@
 Above each field stands its one sentence; docs/config.md is made from them.
 """
 
+import math
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,7 +12,6 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Len, Lt, MultipleOf
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -76,11 +76,24 @@ def size_of(resolution: int | list[int]) -> tuple[int, int]:
     return height, width
 
 
-def rising(pair: list[float]) -> list[float]:
-    """Refuse anything but two numbers, the first below the second."""
-    if len(pair) != 2 or not pair[0] < pair[1]:
+def range_of(pair: Any) -> list[float] | list[str]:
+    """Return two numbers, or two percentiles as text, the first below the second; refuse others."""
+    try:
+        pair = PAIR.validate_python(pair)
+    except ValidationError:
+        raise ValueError from None
+    low, high = percentiles_of(pair) or pair
+    if not -math.inf < low < high < math.inf:
         raise ValueError
     return pair
+
+
+def percentiles_of(pair: list[float] | list[str] | None) -> tuple[float, float] | None:
+    """Return the two percentiles that a range names; None where it names values, or is none."""
+    if not pair or not isinstance(pair[0], str):
+        return None
+    low, high = (float(item.removesuffix("%")) for item in pair)
+    return low, high
 
 
 Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]
@@ -117,8 +130,12 @@ Resolution = Annotated[
         "a whole number, 32 or more, 2048 at most, a multiple of 16; or [height, width] of two"
     ),
 ]
+Percentile = Annotated[str, Field(strict=True, pattern=r"^(100|\d{1,2}(\.\d+)?)%$")]
+PAIR = TypeAdapter(Annotated[list[Percentile] | list[Float], Len(2, 2)])
 Range = Annotated[
-    list[Float], AfterValidator(rising), InWords("two numbers, the first below the second")
+    list[float] | list[str],
+    PlainValidator(range_of),
+    InWords("two numbers, or two percentiles as 0.1%, the first below the second"),
 ]
 Fit = Literal["crop", "pad", "stretch"]
 Colours = Literal["rgb", "gray"]
@@ -220,7 +237,8 @@ class Dataset(Section):
     # gray: one channel, the luma of BT.601, a third of the memory. Networks of RGB, LPIPS and I3D,
     # see it three times.
     channels: Colours = "rgb"
-    # Arrays of 16 bits or floats: the values that become black and white.
+    # Arrays of 16 bits or floats: the values that become black and white, or their percentiles in
+    # a sample of the training videos (docs/sources.md).
     range: Range | None = None
     # The antialiasing filter of the resize (names as in ffmpeg's scaler).
     resize: Resize = "bicubic"

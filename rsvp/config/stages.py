@@ -26,6 +26,7 @@ from rsvp.config.schema import (
     Weights,
     foreign_keys,
     omit,
+    percentiles_of,
     pick,
     to_plain,
     weights_sources,
@@ -70,6 +71,13 @@ def stage_settings(config: Config, stage: str, name: str = "", seed: int = 0) ->
             own = getattr(config, f"{key}s")[name] if named else getattr(config, key)
             settings[key] = pick(measuring_weights(own) if key == "weights" else own, part)
     return without_unset(settings, to_plain(Settings()))
+
+
+def decoded(config: Config, name: str) -> dict[str, Any]:
+    """Return the part of a dataset that its frames depend on: where they are the percentiles of
+    training videos, so is the split."""
+    dataset = config.datasets[name]
+    return pick(dataset, (*FRAMES, "split") if percentiles_of(dataset.range) else FRAMES)
 
 
 def pretrained(config: Config, name: str) -> dict[str, Any]:
@@ -233,7 +241,7 @@ SCORED = {"windows": feature_windows, "compute": measuring}
 # By stage: by key of its settings the keys of that section, or a function of config and name.
 HANDED: dict[str, dict[str, Any]] = {
     "generate_videos": {"dataset": VIDEOS},
-    "decode": {"dataset": FRAMES},
+    "decode": {"dataset": decoded},
     "split": {"dataset": CUT},
     "pretrain_autoencoder": TRAINED | {"autoencoder": pretrained},
     "finetune_autoencoder": TRAINED | {"autoencoder": finetuned},

@@ -38,7 +38,7 @@ from rsvp.data.headers import (
     probe_images,
     probe_video,
 )
-from rsvp.data.quantising import Quantiser, percentile_range
+from rsvp.data.quantising import Quantiser, range_between
 from rsvp.data.sources import DAMAGED, Rejected, Source, Span, format_of
 from rsvp.data.timeline import rhythm
 from rsvp.runtime.errors import UserError, one_line
@@ -243,7 +243,7 @@ def stored_frames(content: StoredFrames, quantiser: Quantiser | None) -> Iterato
             frames = frames * np.uint8(255)
         if frames.dtype != np.uint8:
             if quantiser is None:
-                low, high = percentile_range(frames)
+                low, high = range_between(frames)
                 raise Rejected(
                     f"holds {frames.dtype}, the first frames mostly from {low:g} to {high:g};"
                     " 'range' of the dataset says which values are black and white"

@@ -8,7 +8,7 @@ import av.filter
 import cv2
 import numpy as np
 
-from rsvp.config.schema import Dataset, Fit, Resize, size_of
+from rsvp.config.schema import Dataset, Fit, Resize, percentiles_of, size_of
 from rsvp.runtime.errors import UserError
 
 # With these the scaler rounds the same way on every processor, and keeps all colour samples.
@@ -31,13 +31,14 @@ class FrameShape:
 
 
 def shape_of(dataset: Dataset) -> FrameShape:
-    """Return the shape of a dataset's frames."""
+    """Return the shape of a dataset's frames; without a range where percentiles are to find it."""
+    values = None if percentiles_of(dataset.range) else dataset.range
     return FrameShape(
         *size_of(dataset.resolution),
         channels=1 if dataset.channels == "gray" else 3,
         fit=dataset.fit,
         resize=dataset.resize,
-        range=dataset.range and tuple(dataset.range),
+        range=values and (values[0], values[1]),
     )
 
 

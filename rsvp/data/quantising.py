@@ -7,7 +7,7 @@ import numpy as np
 from rsvp.data.sources import Rejected
 
 LEVELS = 255  # steps between black and white
-TAIL = 0.1  # percent of the values below black, and above white, of `percentile_range`
+TAILS = (0.1, 99.9)  # the percentiles that are black and white, where nobody says otherwise
 
 
 @dataclass
@@ -47,12 +47,17 @@ class Quantiser:
         return made
 
 
-def percentile_range(values: np.ndarray) -> tuple[float, float]:
-    """Return the range between the outermost tenths of a percent of finite values.
-
-    Raises Rejected where that is no range, since all values are alike.
-    """
-    low, high = np.percentile(values[np.isfinite(values)], (TAIL, 100 - TAIL))
+def range_between(
+    values: np.ndarray, percentiles: tuple[float, float] = TAILS
+) -> tuple[float, float]:
+    """Return two percentiles of finite values; Rejected where nothing lies between them."""
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        raise Rejected("no value is finite")
+    low, high = np.percentile(finite, percentiles)
     if not low < high:
-        raise Rejected(f"all values are {low:g}, which leaves nothing between black and white")
+        raise Rejected(
+            "the percentiles {:g} and {:g} of its values".format(*percentiles)
+            + f" are both {low:g}: nothing lies between black and white"
+        )
     return float(low), float(high)

@@ -17,12 +17,14 @@ from typing import Any
 import numpy as np
 
 from rsvp.config.schema import Dataset, Split
-from rsvp.data.timeline import Timeline, cuts
+from rsvp.data.sources import DAMAGED, Source, id_hash
+from rsvp.data.timeline import Timeline, cuts, parts_in_time
 from rsvp.runtime.errors import UserError, one_line
 
 logger = logging.getLogger(__name__)
 
 SIDES = ("train", "validation", "test")
+SAMPLE = 64  # training videos whose values are looked at
 SIDE_FOLDERS = {
     "train": "train", "training": "train",
     "val": "validation", "valid": "validation", "validate": "validation",
@@ -143,6 +145,21 @@ def split_videos(videos: Sequence[Video], split: Split) -> list[Segment]:
     add_validation(members, named, split)
     warn_of_leaks(members, named)
     return [Segment(video, named[video.id], 0, video.frames) for video in members]
+
+
+def training_sample(
+    sources: Iterable[Source], contents: Mapping[str, str], split: Split
+) -> list[Source]:
+    """Return the first training videos by hash of their id, sorted by id, before they are decoded.
+
+    contents: hashes by id. Videos that decoding rejects still count while groups are divided.
+    """
+    whole = {source.id: source for source in sources if not source.part.startswith(DAMAGED)}
+    rows = ({"id": name, "frames": 1, "fps": 1.0} | whole[name].known for name in whole)
+    videos = join_copies([describe(row, split) for row in rows], contents)
+    segments = split_videos(videos, split)
+    names = {segment.video.id for segment in segments if segment.side == "train"}
+    return [whole[name] for name in sorted(sorted(names, key=id_hash)[:SAMPLE])]
 
 
 def group_sides(videos: Sequence[Video], split: Split) -> dict[str, str]:
@@ -283,14 +300,11 @@ def warn_of_leaks(videos: Iterable[Video], named: Mapping[str, str]) -> None:
 def cut_in_time(video: Video, split: Split) -> list[Segment]:
     """Cut a video into training, validation and test part, with the gap between them left out."""
     gap = round(split.gap_seconds * video.fps)
-    usable = max(0, video.frames - 2 * gap)
-    test = round(usable * split.test_fraction)
-    validation = round((usable - test) * split.validation_fraction)
-    train = usable - test - validation
+    train, validation, test = parts_in_time(video.frames, video.fps, split)
     ends = {
         "train": (0, train),
         "validation": (train + gap, train + gap + validation),
-        "test": (train + validation + 2 * gap, usable + 2 * gap),
+        "test": (train + validation + 2 * gap, train + validation + test + 2 * gap),
     }
     return [Segment(video, side, *frames_between(video, *end)) for side, end in ends.items()]
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from rsvp.config.schema import Dataset
+from rsvp.data.quantising import TAILS
 from rsvp.data.splits import (
     FEWEST_GROUPS,
     SIDES,
@@ -63,7 +64,7 @@ def suggested(
         raise UserError(f"no video can be used: {reason}")
     keys = frame_keys(usable, seen)
     if limits:
-        keys["range"] = [rounded(limit) for limit in limits]
+        keys["range"] = [f"{percentile:g}%" for percentile in TAILS]
     keys |= clip_keys(usable, seen, timed=kind in TIMED)
     keys |= clip_number_keys(usable, keys)
     keys |= {"split": split_keys(usable, keys)}
@@ -75,11 +76,6 @@ def suggested(
         keys["max_rejected_fraction"] = min(1.0, math.ceil(20 * lost + 1) / 20)
     jobs = -(-len(headers) // VIDEOS_PER_JOB)
     return keys | {"decode_jobs": min(MOST_JOBS, max(2, jobs))}
-
-
-def rounded(value: float) -> float:
-    """Return a number with four digits."""
-    return float(f"{value:.4g}")
 
 
 def frame_keys(usable: Sequence[Header], seen: Sequence[Look]) -> dict[str, Any]:

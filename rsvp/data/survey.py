@@ -24,13 +24,12 @@ from rsvp.data.fitting import FrameShape
 from rsvp.data.formats.stored import StoredFrames
 from rsvp.data.hashing import content_hash, files_of
 from rsvp.data.headers import is_turned, video_length
-from rsvp.data.quantising import percentile_range
+from rsvp.data.measured import measure
 from rsvp.data.sources import Rejected, Source
 from rsvp.data.timeline import changes, cuts
 
 SIDE = 64  # pixels of the frames that are looked at
 RATE = 25.0  # of frames that have none
-FIRST_FRAMES = 16  # of an array, whose values are looked at
 HASHED_FRAMES = 8  # of a video, at the same shares of its time
 HASH_SIDE, HASH_BITS = 32, 64  # of a frame: pixels, and bits of its hash
 # Videos whose hashes differ in less of their bits are the same film. Those of real clips at another
@@ -129,18 +128,11 @@ def frames_of_span(source: Source, frames: int, fps: float) -> int:
 
 
 def value_range(sources: Iterable[Source]) -> tuple[float, float] | None:
-    """Return the values of black and white that fit the first frames of arrays of numbers.
-
-    None where videos hold bytes.
-    """
-    found = []
-    for source in sources:
-        with suppress(Rejected), opened(source) as content:
-            if isinstance(content, StoredFrames) and content.count:
-                frames = content.read(0, min(content.count, FIRST_FRAMES))
-                if frames.dtype not in (bool, np.uint8):
-                    found.append(percentile_range(frames))
-    return (min(low for low, _ in found), max(high for _, high in found)) if found else None
+    """Return the values of black and white that fit arrays of numbers; None without any."""
+    with suppress(Rejected):
+        if found := measure(sources):
+            return found.low, found.high
+    return None
 
 
 def decode_all(sources: Sequence[Source], limits: tuple[float, float] | None) -> list[Look]:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from rsvp.config.schema import Split
+
 # Stored beside the frames, one value for each of them.
 COLUMNS = TIMES, CHANGES = "times", "changes"
 FIRST_CHANGE = 255.0  # of a frame that none is before
@@ -100,3 +102,11 @@ def nearest(times: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     times: ascending (T,). Times beyond the ends have the end's place.
     """
     return np.searchsorted((times[1:] + times[:-1]) / 2, wanted, side="left")
+
+
+def parts_in_time(frames: int, fps: float, split: Split) -> tuple[int, int, int]:
+    """Return how many frames of a video are for training, validation and test, without the gaps."""
+    usable = max(0, frames - 2 * round(split.gap_seconds * fps))
+    test = round(usable * split.test_fraction)
+    validation = round((usable - test) * split.validation_fraction)
+    return usable - test - validation, validation, test

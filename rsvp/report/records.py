@@ -200,7 +200,7 @@ def remarks(index: Mapping[str, Any], videos: pd.DataFrame) -> list[str]:
     skipped, cut = index["by_time"]["skip_repeated"], index["cut_shots"]
     pictures = videos["picture"].str.split("; ").explode().value_counts()
     said = [f"{name}: {count} videos." for name, count in pictures.items() if name]
-    said += quantised(videos)
+    said += quantised(videos, index.get("range"))
     if irregular:
         said.append(f"Frames at irregular times: {irregular} videos.")
     if counts["repeated"]:
@@ -214,18 +214,31 @@ def remarks(index: Mapping[str, Any], videos: pd.DataFrame) -> list[str]:
     return said
 
 
-def quantised(videos: pd.DataFrame) -> list[str]:
+def quantised(videos: pd.DataFrame, limits: Mapping[str, Any] | None) -> list[str]:
     """Say what it cost to make bytes of stored numbers, where that was done."""
-    if "clipped" not in videos or (numbers := videos[videos["clipped"] != ""]).empty:
+    if not limits or "clipped" not in videos or (rows := videos[videos["clipped"] != ""]).empty:
         return []
-    clipped, error = (numbers[key].astype(float) for key in ("clipped", "error"))
-    frames = numbers["frames"].astype(float)
+    clipped, error = (rows[key].astype(float) for key in ("clipped", "error"))
+    frames = rows["frames"].astype(float)
     share = (frames * clipped).sum() / frames.sum()
     root = ((frames * error**2).sum() / frames.sum()) ** 0.5
     return [
-        f"Numbers became bytes: {len(numbers)} videos; {share:.2%} of the values lay outside of the"
-        f" dataset's range and were clipped, and the root mean square error is {root:.3g}."
+        f"Numbers became bytes: {len(rows)} videos; {limits['low']:.4g} is black and"
+        f" {limits['high']:.4g} white{measured_in(limits)}. {share:.2%} of the values lay outside"
+        f" and were clipped, and the root mean square error is {root:.3g}."
     ]
+
+
+def measured_in(limits: Mapping[str, Any]) -> str:
+    """Say which percentiles of which values the ends of a range are; "" where the config has it."""
+    if "percentiles" not in limits:
+        return ""
+    low, high = limits["percentiles"]
+    said = f", the percentiles {low:g} and {high:g} of {limits['values']} values of"
+    said += f" {limits['videos']} training videos"
+    if limits["elsewhere"]:
+        said += f" ({limits['elsewhere']} of them turned out to be for validation or test)"
+    return said
 
 
 def read_table(path: Path) -> pd.DataFrame:

@@ -36,6 +36,8 @@ def main() -> None:
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     """Write the folder around `arguments.config` anew: what else lies there is handed on, too."""
     folder, dataset = fresh_folder(arguments.config.parent), read_json(arguments.dataset)
+    if limits := dataset.get("range"):
+        settings.dataset.range = [limits["low"], limits["high"]]  # percentiles, too, are values now
     rows = read_rows(arguments.evaluations, [settings.name])
     resamples, resize = settings.evaluation.bootstrap, settings.dataset.resize
     (tables,) = by_context(rows, settings.protocols, resamples, resize)

@@ -19,13 +19,14 @@ from typing import Any
 
 import numpy as np
 
-from rsvp.config.schema import Dataset, pick
+from rsvp.config.schema import Dataset, percentiles_of, pick
 from rsvp.config.stages import Settings
 from rsvp.data.decoding import Decoding, ffmpeg_version, filters
 from rsvp.data.fitting import shape_of
 from rsvp.data.formats.detect import detect
 from rsvp.data.frames import KEY
 from rsvp.data.hashing import Content, content_hash, hash_file, source_state, sources_digest
+from rsvp.data.measured import measure
 from rsvp.data.sources import (
     Options,
     Rejected,
@@ -37,7 +38,7 @@ from rsvp.data.sources import (
     share_of,
     share_within,
 )
-from rsvp.data.timeline import CHANGES, TIMES, changes, cuts
+from rsvp.data.timeline import CHANGES, TIMES, changes, cuts, parts_in_time
 from rsvp.runtime.errors import UserError, one_line
 from rsvp.runtime.files import read_json, sha256_of_file, write_json
 from rsvp.runtime.journal import JOURNAL, StateKey, state_key
@@ -70,7 +71,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     """Decode the share and write its files and their index."""
     dataset = settings.dataset
     folder = source_folder(dataset, arguments.videos_index)
-    planned = read_json(arguments.sources) if arguments.sources else None
+    planned = read_json(arguments.sources) if arguments.sources else {}
     if planned:
         contents = dict(below(absolute(folder), planned["videos"]))
     else:
@@ -80,16 +81,18 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         contents = {source: Content("", "") for source in sources
                     if share_of(source.id, dataset.decode_jobs) == arguments.share}  # fmt: skip
     hashes = current_hashes(contents)
-    digest = sources_digest({source.identity: hashes[source.id] for source in contents})
-    if planned and planned["digest"] != digest:
-        raise UserError(f"{folder}: videos changed after this job was planned; run snakemake again")
+    check_unchanged(folder, contents, hashes, planned)
+    limits = value_range(dataset, folder, planned)
+    noted = {"range": limits} if limits else {}
+    dataset.range = limits and [limits["low"], limits["high"]]
     version = ffmpeg_version(dataset.ffmpeg)
     shares = divided(contents, dataset.decode_shares)
-    key = partial(state_key, arguments.code, settings.handed, version)
+    key = partial(state_key, arguments.code, settings.handed | noted, version)
     index = {
         "resolution": dataset.resolution,
         "resize": filters(shape_of(dataset)),
         "ffmpeg": version,
+        **noted,
     } | joined(decode_shares(shares, hashes, folder, dataset, arguments, key))
     write_json(arguments.index, index)
     logger.info("%d videos, %d rejected", len(index["videos"]), len(index["rejected"]))
@@ -101,7 +104,51 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         "rejected": len(index["rejected"]),
         "frames": sum(part["items"] for part in index["parts"]),
         "ffmpeg": version,
+        **noted,
     }
+
+
+def check_unchanged(
+    folder: Path,
+    contents: Iterable[Source],
+    hashes: Mapping[str, str],
+    planned: Mapping[str, Any],
+) -> None:
+    """Refuse videos that are others than those of the plan, if there is one."""
+    digest = sources_digest({source.identity: hashes[source.id] for source in contents})
+    if planned and planned["digest"] != digest:
+        raise UserError(f"{folder}: videos changed after this job was planned; run snakemake again")
+
+
+def value_range(
+    dataset: Dataset, folder: Path, planned: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """Return the values that become black and white, `low` and `high`, and how they were found.
+
+    None where the config names none, or percentiles of videos that hold no numbers.
+    """
+    percentiles = percentiles_of(dataset.range)
+    if not percentiles:
+        return dataset.range and dict(zip(("low", "high"), dataset.range, strict=True))
+    if not planned:
+        raise UserError("config: range of the dataset: percentiles need the plan's --sources")
+    sample = dict(below(absolute(folder), planned["measured"]["videos"]))
+    check_unchanged(folder, sample, current_hashes(sample), planned["measured"])
+
+    def for_training(frames: int) -> int:
+        by_time = dataset.split.kind == "time"
+        return parts_in_time(frames, dataset.fps, dataset.split)[0] if by_time else frames
+
+    try:
+        found = measure(sample, percentiles, for_training)
+    except Rejected as reason:
+        raise UserError(f"config: range of the dataset: {reason}") from None
+    if found:
+        logger.info(
+            "black is %g, white %g: percentiles of %d values of %d training videos",
+            found.low, found.high, found.values, len(found.videos),
+        )  # fmt: skip
+    return found and asdict(found)
 
 
 def below(root: str, videos: Iterable[Sequence[Any]]) -> Iterator[tuple[Source, Content]]:

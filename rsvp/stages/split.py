@@ -9,7 +9,7 @@ import logging
 import os
 import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from rsvp.data.manifest import (
     write_csv,
 )
 from rsvp.data.splits import SIDES, Segment, check_sides, frame_stride, shots_of, split_videos
-from rsvp.runtime.files import INDEX, sha256_of_file, write_json
+from rsvp.runtime.files import INDEX, read_json, sha256_of_file, write_json
 from rsvp.runtime.main import run_stage, stage_parser
 
 logger = logging.getLogger(__name__)
@@ -70,6 +70,8 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     write_csv(arguments.rejected, REJECTED_COLUMNS, rejected)
     cut = Counter(side for side, _ in {(clip["split"], clip["video"]) for clip in clips})
     index = dataset_index(arguments, shares, settings.name, dataset, segments)
+    if limits := read_json(shares[0]).get("range"):
+        index["range"] = described_range(limits, segments)
     index |= {
         "clips": {side: counts[side] for side in SIDES},
         "videos": {side: cut[side] for side in SIDES},
@@ -78,6 +80,26 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     for side in SIDES:
         logger.info("%s: %d clips of %d videos", side, counts[side], cut[side])
     return {"clips": index["clips"], "videos": index["videos"], "rejected": len(rejected)}
+
+
+def described_range(limits: Mapping[str, Any], segments: Sequence[Segment]) -> dict[str, Any]:
+    """Return which values became black and white, and in how many videos they were found.
+
+    `elsewhere`: how many of these are on no training side, which is known only now: groups are
+    divided anew where videos were rejected, or turned out to be copies.
+    """
+    if "videos" not in limits:
+        return dict(limits)
+    trained = {segment.video.id for segment in segments if segment.side == "train"}
+    others = {segment.video.id for segment in segments} - trained
+    elsewhere = [name for name in limits["videos"] if name in others]
+    if elsewhere:
+        logger.warning(
+            "range: %d of the %d videos that it was measured in are not for training",
+            len(elsewhere), len(limits["videos"]),
+        )  # fmt: skip
+    counts = {"videos": len(limits["videos"]), "elsewhere": len(elsewhere)}
+    return dict(limits) | counts
 
 
 def dataset_index(

@@ -1,6 +1,7 @@
 """From `rsvp inspect --config` to a report, with no edit of the config in between."""
 
 import argparse
+import json
 
 import pandas as pd
 import pytest
@@ -9,6 +10,7 @@ import yaml
 from rsvp.commands.inspect import run
 from tests.test_inspect import SETS
 
+BUNDLE = "predictors/rsvp-m/seed0/bundle/config.json"
 # Read after the config: budgets of seconds.
 SHORT = {
     "autoencoders": {"rsvp": {
@@ -38,3 +40,6 @@ def test_inspected_videos_go_to_a_report(project, monkeypatch, kind):
     results = yaml.safe_load((project.folder / "mine.yaml").read_text())["results"]
     table = pd.read_csv(project.folder / results / "report/tables/results.csv")
     assert {"rsvp-m"} <= set(table.loc[table["value"].notna(), "row"])
+    bundle = json.loads((project.folder / results / BUNDLE).read_text())
+    limits = bundle["frames"].get("range")
+    assert (limits == pytest.approx([0, 1], abs=0.2)) if kind == "arrays" else limits is None

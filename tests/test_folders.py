@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageOps
 from safetensors.numpy import save_file
 
-from rsvp.data.folders import ClipFolder
+from rsvp.data.folders import ClipFolder, trajectories_in
 from rsvp.runtime.errors import UserError
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (2, 5, 24, 32, 3), dtype=np.uint8)
@@ -72,6 +72,40 @@ def test_names_are_paths_below_the_folder(tmp_path: Path) -> None:
     np.save(tmp_path / "many.npy", FRAMES)
     write_video(tmp_path / "v.mkv", FRAMES[1])
     assert ClipFolder(tmp_path).names == ["many/00000", "many/00001", "v", "x/one"]
+
+
+def test_trajectories_are_found_by_their_names(tmp_path: Path) -> None:
+    """In one folder, beside each other or by clip; ten of them, since 10 comes after 9."""
+    frames = np.random.default_rng(1).integers(0, 256, (2, 11, 3, 24, 32, 3), dtype=np.uint8)
+    for form in ("flat/{}_s{}", "inside/{}/{}", "images/{}/sample{}"):
+        for name, clips in zip(("x/a_s1", "b"), frames, strict=True):
+            for number, clip in enumerate(clips):
+                path = tmp_path / form.format(name, number)
+                (path if "images" in form else path.parent).mkdir(parents=True, exist_ok=True)
+                if "images" not in form:
+                    np.save(f"{path}.npy", clip)
+                    continue
+                for place, frame in enumerate(clip):
+                    Image.fromarray(frame).save(path / f"{place}.png")
+    for folder in ("flat", "inside", "images"):
+        found = trajectories_in(tmp_path / folder, None, ["b", "x/a_s1"])
+        assert len(found) == 11 and {tuple(one.names) for one in found} == {("b", "x/a_s1")}
+        for number, one in enumerate(found):
+            for name, clips in zip(("x/a_s1", "b"), frames, strict=True):
+                np.testing.assert_array_equal(one.frames(name, 2), clips[number, :2])
+    assert [one.names for one in trajectories_in(tmp_path / "flat", None, ["b_s0"])] == [
+        ClipFolder(tmp_path / "flat").names
+    ], "a name of a real clip is no trajectory's"
+
+
+def test_trajectories_that_are_lacking_are_said(tmp_path: Path) -> None:
+    for name in ("a_s0", "a_s1", "b_s0"):
+        np.save(tmp_path / f"{name}.npy", FRAMES[0])
+    with pytest.raises(UserError, match="'b' has 1 of the 2 trajectories that 'a' has"):
+        trajectories_in(tmp_path, None, ["a", "b"])
+    np.save(tmp_path / "c_s0.npy", FRAMES[0])
+    with pytest.raises(UserError, match="'c_s0' is called like no real clip and no trajectory"):
+        trajectories_in(tmp_path, None, ["a", "b"])
 
 
 def refusals(folder: Path) -> dict[str, tuple[Path, str]]:

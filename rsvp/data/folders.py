@@ -3,7 +3,8 @@
 Nothing is resized or cut out: frames are scored as they are. What is read is one clip at a time.
 """
 
-from collections.abc import Callable, Collection, Iterator
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from operator import itemgetter
 from pathlib import Path
@@ -32,6 +33,7 @@ from rsvp.runtime.files import INDEX, atomic_path, read_json
 
 EXPORTS = ("npy", "frames", "mp4")  # formats of `write_clip`
 ARRAY_SUFFIXES = (".npy", ".safetensors")
+SAMPLES = (r"_s\d+$", r"/[^/]+$")  # end the names of a clip's trajectories: clip_s0, or clip/0
 Limits = tuple[float, float]
 Reader = Callable[[int | None], np.ndarray]  # the first so many frames, or all
 
@@ -82,16 +84,32 @@ class ClipFolder:
             raise UserError(f"{self.path}: {name}: {error}") from None
 
 
+class FolderTrajectory:
+    """A trajectory of each clip of a folder that holds several: `called` names its clips there."""
+
+    def __init__(self, folder: ClipFolder, called: Mapping[str, str]) -> None:
+        self.path, self.folder, self.called = folder.path, folder, called
+
+    @property
+    def names(self) -> list[str]:
+        """Return the names of all clips."""
+        return list(self.called)
+
+    def frames(self, name: str, most: int | None = None) -> np.ndarray:
+        """Return uint8 (T, H, W, 3): the first `most` frames of a clip, or all."""
+        return self.folder.frames(self.called[name], most)
+
+
 class DatasetClips:
-    """The test clips of a dataset of the pipeline's, by name.
+    """The clips of a side of a dataset of the pipeline's, by name.
 
     future: frames after the observed ones; None: as many as the dataset's clips have.
     """
 
-    def __init__(self, index: Path, future: int | None = None) -> None:
-        self.path, self.clips = index, Clips(index, "test", future)
+    def __init__(self, index: Path, future: int | None = None, split: str = "test") -> None:
+        self.path, self.clips = index, Clips(index, split, future)
         if not (fitting := self.clips.fitting):
-            raise UserError(f"{index}: no test clip with {future} future frames")
+            raise UserError(f"{index}: no {split} clip with {future} future frames")
         table = self.clips.table.iloc[fitting]
         self.places = dict(zip(table["clip"], fitting, strict=True))
         self.groups = dict(zip(table["clip"], table["group"], strict=True))
@@ -150,17 +168,51 @@ def row_trajectories(path: Path) -> list[RowTrajectory]:
 
 def trajectories_in(
     path: Path, limits: Limits | None, names: Collection[str] | None
-) -> list[ClipFolder]:
-    """Return the folder, or its sub-folders where the clips of these `names` lie in them.
+) -> Sequence[NamedClips]:
+    """Return the trajectories of the clips of these `names` in a folder.
 
-    names: of the real clips; None where names mean nothing.
+    It holds the clips themselves; or each several times, as clip_s0, clip_s1, … or in a folder
+    clip/; or sub-folders that hold them all. names: of the real clips; None where names mean
+    nothing.
     """
     folder = ClipFolder(path, limits)
-    if names is None or set(folder.names) & set(names) or path.is_file():
+    if names is None or set(folder.names) & set(names):
+        return [folder]
+    if several := samples_in(folder, names):
+        return several
+    if path.is_file():
         return [folder]
     inside = sorted((item for item in path.iterdir() if item.is_dir()), key=natural_path)
     found = [ClipFolder(item, limits) for item in inside if any(readers(item, limits))]
     return found if any(set(item.names) & set(names) for item in found) else [folder]
+
+
+def samples_in(folder: ClipFolder, names: Collection[str]) -> list[FolderTrajectory]:
+    """Return the trajectories in a folder whose clips end as in `SAMPLES`; none in others.
+
+    UserError where clips have different numbers of them, and for a clip of another name.
+    """
+    known, samples = set(names), {}
+    for called in sorted(folder.names, key=natural_key):
+        clip = next((clip for end in SAMPLES if (clip := re.sub(end, "", called)) in known), None)
+        samples.setdefault(clip, []).append(called)
+    if samples.keys() <= {None}:
+        return []
+    if None in samples:
+        raise UserError(
+            f"{folder.path}: '{samples[None][0]}' is called like no real clip and no trajectory of"
+            " one, clip_s0 or clip/0; correct its name, or remove it"
+        )
+    most, least = (choose(samples, key=lambda clip: len(samples[clip])) for choose in (max, min))
+    if len(samples[most]) > len(samples[least]):
+        raise UserError(
+            f"{folder.path}: '{least}' has {len(samples[least])} of the {len(samples[most])} "
+            f"trajectories that '{most}' has; as many are needed of each clip"
+        )
+    return [
+        FolderTrajectory(folder, {clip: samples[clip][number] for clip in sorted(samples)})
+        for number in range(len(samples[most]))
+    ]
 
 
 def natural_path(path: Path) -> tuple:

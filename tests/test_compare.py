@@ -5,12 +5,19 @@ import shutil
 import subprocess
 import sys
 from argparse import Namespace
+from base64 import b64decode
 from collections import Counter
+from contextlib import nullcontext
+from html.parser import HTMLParser
+from io import BytesIO
 from pathlib import Path
+from unittest.mock import patch
 
+import av
 import numpy as np
 import pandas as pd
 import pytest
+from safetensors.numpy import load_file
 from skimage.metrics import peak_signal_noise_ratio
 
 from rsvp.commands import compare
@@ -45,7 +52,7 @@ def folders(tmp_path: Path) -> Path:
 
 
 def run(folder: Path, protocol: str = "prediction", **changed: object) -> pd.DataFrame:
-    """The lines of results.csv."""
+    """The lines of results.csv. Without examples there is no page, whose plots take seconds."""
     arguments = {
         "real": folder / "real",
         "predicted": [[folder / "mine"]],
@@ -58,13 +65,17 @@ def run(folder: Path, protocol: str = "prediction", **changed: object) -> pd.Dat
         "group_pattern": r"_g(\d+)",
         "baselines": ["copy-last"],
         "floor": None,
+        "autoencoder": None,
+        "examples": 0,
         "range": None,
         "device": "cpu",
         "self_test": False,
     }
     arguments |= changed
     arguments["predicted"] = [list(map(str, words)) for words in arguments["predicted"]]
-    compare.run(Namespace(**arguments))
+    page = nullcontext() if changed.get("examples") else patch.object(compare, "render", str)
+    with page:
+        compare.run(Namespace(**arguments))
     return pd.read_csv(folder / "out" / "results.csv")
 
 
@@ -146,6 +157,8 @@ def test_one_trajectory_is_a_point_forecast(folders: Path, capsys) -> None:
 
 def test_a_row_that_stands_alone_is_not_bold(folders: Path) -> None:
     run(folders, baselines=[])
+    assert "**" not in (folders / "out" / "results.md").read_text()
+    run(folders, baselines=[], predicted=[[folders / "mine"], [f"same={folders / 'mine'}"]])
     assert "**" not in (folders / "out" / "results.md").read_text()
 
 
@@ -271,6 +284,13 @@ def test_a_set_against_itself_has_no_distance(folders: Path) -> None:
     assert value(table, "real", "motion_frechet") == pytest.approx(0, abs=1e-6)
     missing = table[(table["row"] == "real") & (table["metric"] == "fvd")].iloc[0]
     assert np.isnan(missing["value"]) and "weights.i3d is not set" in missing["note"]
+    floor = table[(table["row"] == "real.floor") & (table["metric"] == "motion_frechet")].iloc[0]
+    assert (floor["clips"], floor["groups"]) == (6, 2) and floor["value"] > 1e-3
+    assert "6 clips, the others 12: not at equal N" in floor["note"]
+    assert "one half of the real clips, against the other half, in place" in floor["protocol"]
+    halves = load_file(folders / "out" / "real.floor" / "features.safetensors")
+    assert not set(halves["groups_predicted"]) & set(halves["groups_real"])
+    run(folders, "distribution", group_pattern="(v)")
     assert "No floor: " in (folders / "out" / "results.md").read_text()
 
 
@@ -284,7 +304,7 @@ def test_other_real_clips_are_the_floor(folders: Path) -> None:
         np.save(folders / "others" / f"w_g{number % 5:02d}_c{number:02d}.npy", moving(50 + number))
     table = run(folders, "distribution", predicted=[[folders / "real"]], floor=folders / "others",
                 baselines=[])  # fmt: skip
-    assert "No floor: " not in (folders / "out" / "results.md").read_text()
+    assert "not at equal N" not in (folders / "out" / "results.md").read_text()
     line = table[(table["row"] == "real.floor") & (table["metric"] == "motion_frechet")].iloc[0]
     assert (line["kind"], line["clips"]) == ("floor", 20) and line["value"] > 1e-3
     curves = pd.read_csv(folders / "out" / "curves.csv")
@@ -297,7 +317,7 @@ def test_sets_without_pairs_have_distances_only(folders: Path) -> None:
     for number, path in enumerate(sorted((folders / "mine").iterdir())):
         path.rename(path.with_name(f"sample{number}.npy"))
     table = run(folders, "distribution", unpaired=True)
-    assert set(table["row"]) == {"mine"}
+    assert set(table["row"]) == {"mine", "real.floor"}
     assert value(table, "mine", "motion_frechet") > 0
     with pytest.raises(UserError, match="compares clip with clip"):
         run(folders, "prediction", unpaired=True)
@@ -360,10 +380,8 @@ def misfits(folder: Path) -> dict[str, tuple[dict, str]]:
         "context": ({"context": 16}, "--context: 16 is not possible; allowed: 0 to 15"),
         "folder": ({"predicted": [[folder / "none"]]}, "no such folder"),
         "floor": ({"floor": folder / "real"}, "--floor: the protocol prediction compares clip"),
-        "floor's clips": (
-            {"floor": fewer, "protocol": "distribution"},
-            "--floor: .*fewer has 11 clips, and 12 are needed: as many as are scored of .*real",
-        ),
+        "no context": ({"autoencoder": folder, "context": 0}, "--autoencoder: it takes paired"),
+        "no autoencoder": ({"autoencoder": folder}, "index.json"),
         "output": ({"out": folder / "mine" / "out"}, "--out: .* whose clips are scored"),
         "config": ({"config": folder / "none.yaml"}, "No such file"),
     }
@@ -377,6 +395,43 @@ def test_what_does_not_fit_is_one_line(folders: Path) -> None:
     with pytest.raises(UserError, match=r"weights\.i3d: no file"):
         (folders / "c.yaml").write_text("weights: {i3d: nowhere.safetensors}")
         run(folders, config=folders / "c.yaml")
+
+
+class Page(HTMLParser):
+    """The videos of a page, and its text."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.videos, self.text = [], ""
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attributes: list) -> None:
+        if tag == "video":
+            self.videos.append(dict(attributes))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_the_page_plays_clips_of_each_method(folders: Path) -> None:
+    """The report's, without what is known of the pipeline's rows alone."""
+    for number in (0, 1):
+        offset(folders, f"k/s{number}", 10 + number)
+    words = [[folders / "mine"], [f"two={folders / 'k'}"]]
+    table, page = run(folders, predicted=words, examples=3), Page(folders / "out" / "report.html")
+    assert len(page.videos) == 2 * 3
+    labels = [video["aria-label"].split("Panels: ")[1] for video in page.videos]
+    assert labels[0].split(", ")[:4] == ["observed", "truth", "copy-last", "sample"]
+    assert "sample 1, sample 2" in labels[-1]
+    with av.open(BytesIO(b64decode(page.videos[0]["src"].partition(",")[2]))) as container:
+        assert sum(1 for _ in container.decode(video=0)) == FRAMES
+    best = clip_psnr(folders, "mine").argmax()
+    assert f"best example, v_g{best % 4:02d}_c{best:02d}" in page.videos[0]["aria-label"]
+    assert f"{value(table, 'mine', 'psnr'):.2f}" in page.text
+    for word in ("None", "whole", "config", "trained", "Scene", "seed 0", "ceiling is"):
+        assert word not in page.text.partition("How to read this")[0], word
+    run(folders, "distribution", unpaired=True, examples=3)
+    assert not Page(folders / "out" / "report.html").videos
 
 
 def test_the_command_exits_with_one_line(folders: Path) -> None:

@@ -2,16 +2,22 @@
 
 from argparse import Namespace
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from skimage.metrics import peak_signal_noise_ratio
 
 from rsvp.commands import compare, export
+from rsvp.config.load import structured
+from rsvp.config.schema import Autoencoder
 from rsvp.data.clips import Clips
 from rsvp.data.folders import EXPORTS, ClipFolder
 from rsvp.data.predictions import STEM, Predictions, RowWriter
+from rsvp.models.autoencoders.kinds import autoencoder_arguments, make_autoencoder
+from rsvp.models.bundle import save_bundle
 from rsvp.runtime.errors import UserError
 from rsvp.runtime.journal import StateKey
 from rsvp.runtime.parts import PartWriter
@@ -51,10 +57,10 @@ def scored(real: Path, predicted: list[str], out: Path, **changed: object) -> pd
         "real": real, "predicted": [[item] for item in predicted], "protocol": "prediction",
         "out": out, "config": None, "context": None, "future_only": False, "unpaired": False,
         "group_pattern": r"_g(\d+)", "baselines": ["copy-last"], "floor": None, "range": None,
-        "device": "cpu",
-        "self_test": False,
+        "autoencoder": None, "examples": 0, "device": "cpu", "self_test": False,
     }  # fmt: skip
-    compare.run(Namespace(**arguments | changed))
+    with patch.object(compare, "render", str):  # the page, whose plots take seconds
+        compare.run(Namespace(**arguments | changed))
     return pd.read_csv(out / "results.csv")
 
 
@@ -96,6 +102,41 @@ def test_own_folders_score_as_exported_ones(dataset: Path, row: Path, tmp_path: 
     for metric in ("psnr", "ssim", "crps"):
         pair = (t[(t["row"] == "mine") & (t["metric"] == metric)]["value"] for t in (table, plain))
         np.testing.assert_array_equal(*pair)
+
+
+def test_other_clips_are_the_floor_and_a_reconstruction_the_ceiling(
+    dataset: Path, row: Path, tmp_path: Path
+) -> None:
+    """Two training clips of three that are told apart; scikit-image scores the reconstruction."""
+    torch.manual_seed(0)
+    arguments = autoencoder_arguments(structured(Autoencoder, {"kind": "frames", "width": 16}))
+    network = make_autoencoder(**arguments).eval()
+    folder = tmp_path / "network"
+    folder.mkdir()
+    save_bundle(folder / "weights.safetensors", folder / "index.json", network,
+                {"arguments": arguments})  # fmt: skip
+    config = tmp_path / "config.yaml"
+    config.write_text("protocols: {all: {scores: both}}")
+    table = scored(dataset, [str(row)], tmp_path / "a", autoencoder=folder, protocol="all",
+                   config=config)  # fmt: skip
+    clips, errors = Clips(dataset, "test"), []
+    for i in (0, 2, 4):
+        clip = clips.frames(i)
+        floats = (
+            clip.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)[None] / 127.5
+        )
+        with torch.no_grad():
+            made = network.reconstruct_future(floats - 1, CONTEXT)[0].clamp(-1, 1)
+        frames = ((made + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+        errors += [peak_signal_noise_ratio(*pair)
+                   for pair in zip(clip[CONTEXT:].numpy(), frames, strict=True)]  # fmt: skip
+    named = table.set_index(["row", "metric", "sampling"])
+    ceiling = named.loc[("autoencoder.reconstruction", "psnr", "single")]
+    assert ceiling["value"] == pytest.approx(np.mean(errors), abs=1e-4)
+    assert ceiling["kind"] == "ceiling"
+    floor = named.loc[("squares.floor", "motion_frechet", "single")]
+    assert floor["clips"] == 2 and "2 clips, the others 3: not at equal N" in floor["note"]
+    assert "other real clips in place of predictions" in floor["protocol"]
 
 
 def test_what_does_not_fit_is_one_line(dataset: Path, row: Path, tmp_path: Path) -> None:

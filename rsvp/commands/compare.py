@@ -3,21 +3,24 @@
 Folders hold videos, folders of frames, or arrays (npy, safetensors). They are decoded and turned as
 the pipeline does; nothing is trained, resized or cut out. Clips are paired by name, each prediction
 with the real clip that is called like it. Take lossless videos: what a codec changed is scored.
-A dataset and predictions of the pipeline's own are read as they are.
+A dataset and predictions of the pipeline's own are read as they are. Tables and a page with playing
+clips, report.html, are written.
 """
 
 import argparse
 import re
 import sys
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 from tqdm import tqdm
 
 from rsvp.config.load import load_measuring, read_yaml, structured
@@ -29,12 +32,14 @@ from rsvp.config.schema import (
     Config,
     Evaluation,
     Protocol,
+    Report,
     Split,
     Weights,
     is_url,
     weights_sources,
 )
 from rsvp.config.stages import measuring_weights
+from rsvp.data.clips import Clips
 from rsvp.data.folders import (
     ClipFolder,
     DatasetClips,
@@ -45,12 +50,15 @@ from rsvp.data.folders import (
     row_trajectories,
     trajectories_in,
 )
+from rsvp.data.splits import spread
 from rsvp.metrics.features import clip_features
 from rsvp.metrics.folders import (
     FolderClips,
     Method,
     baseline_row,
+    ceiling_row,
     floor_row,
+    halves_row,
     predicted_row,
     real_index,
     real_side,
@@ -58,21 +66,25 @@ from rsvp.metrics.folders import (
 from rsvp.metrics.networks import Networks, load_networks
 from rsvp.metrics.row import RowScorer, group_codes, measured_scores, write_row
 from rsvp.metrics.self_test import PICTURES, self_test
+from rsvp.models.autoencoders.kinds import load_autoencoder
+from rsvp.report.examples import Gallery, Views, examples
 from rsvp.report.measures import CRPS, LPIPS, MSE, PSNR, SSIM
+from rsvp.report.page import PageContent, render
 from rsvp.report.results import comparisons, curves, horizon, motion, results
 from rsvp.report.rows import read_rows
 from rsvp.report.tables import Tables
 from rsvp.runtime.device import device_of
 from rsvp.runtime.errors import UserError
-from rsvp.runtime.files import INDEX, write_json
+from rsvp.runtime.files import INDEX, write_json, write_text
 from rsvp.runtime.journal import StateKey
 from rsvp.runtime.main import run_command
 from rsvp.runtime.parts import PartWriter
 
 HEADLINE = tuple((measure, measure.sampling) for measure in (PSNR, MSE, SSIM, LPIPS, CRPS))
+PAGE = "report.html"
 NO_FLOOR = (
-    "No floor: how far other real clips are from these, more than 0 in a Fréchet distance; --floor "
-    "names a folder of such clips."
+    "No floor: how far other real clips are from these, more than 0 in a Fréchet distance. These "
+    "are of one group, which has no halves; --floor names a folder of other ones."
 )
 
 
@@ -98,8 +110,9 @@ def main() -> None:
         action="append",
         metavar="[NAME=]FOLDER",
         help="a method's predicted clips; may come several times. Trajectories of each clip are "
-        "sub-folders of all clips, or NAME=FOLDER,FOLDER. A row's folder of the pipeline's "
-        "(predictions/<row>/seed<n>) has its trajectories",
+        "sub-folders of all clips, or NAME=FOLDER,FOLDER, or called clip_s0, clip_s1, … or clip/0, "
+        "clip/1, …. A row's folder of the pipeline's (predictions/<row>/seed<n>) has its "
+        "trajectories",
     )
     parser.add_argument("--protocol", required=needed, help="prediction, fvd256_16f, … or yours")
     parser.add_argument("--out", type=Path, required=needed, help="folder to write")
@@ -128,8 +141,19 @@ def main() -> None:
         "(default: copy-last)",
     )
     parser.add_argument(
-        "--floor", type=Path, help="other real clips, at least as many: scored as the floor"
-    )
+        "--floor", type=Path,
+        help="other real clips, best as many: scored as the floor (default: a dataset's training "
+        "clips, else one half of the real clips against the other half)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--autoencoder", type=Path, metavar="FOLDER",
+        help="a predictor's `bundle`, or autoencoders/<name>/seed<n>/finetuned: its reconstruction "
+        "of the true future is scored as the ceiling",
+    )  # fmt: skip
+    parser.add_argument(
+        "--examples", type=int, default=Report().examples,
+        help="playing clips of each method on the page (default: %(default)s)",
+    )  # fmt: skip
     parser.add_argument(
         "--range", type=float, nargs=2, metavar=("LOW", "HIGH"),
         help="values of black and white in arrays of floats, which are refused without it",
@@ -156,7 +180,7 @@ def run(arguments: argparse.Namespace) -> None:
     tables = Tables(
         scored, {arguments.protocol: protocol}, Evaluation().bootstrap, headline=HEADLINE
     )
-    write_results(arguments, tables, methods)
+    write_results(arguments, tables, methods, galleries(tables, rows, real, arguments.examples))
 
 
 def rows_of(
@@ -180,10 +204,37 @@ def rows_of(
     rows = [predicted_row(item, real, index, arguments.future_only, pattern) for item in methods]
     if paired and context:
         rows += [baseline_row(name, real, index) for name in arguments.baselines]
-    if arguments.floor:
-        rows.append(floor_row(ClipFolder(arguments.floor, limits), real, index, pattern))
+    if arguments.autoencoder:
+        rows.append(ceiling(arguments, truth, real, index))
+    if protocol.of_sets and (floor := other_clips(arguments.floor, truth, limits)):
+        rows.append(floor_row(floor, real, index, pattern))
     check_names(rows)
     return methods, real, rows
+
+
+def ceiling(
+    arguments: argparse.Namespace, truth: NamedClips, real: FolderClips, index: dict[str, Any]
+) -> RowScorer:
+    """Load the autoencoder, of a predictor's bundle or of the pipeline's; return its row."""
+    if not (index["paired"] and index["context_frames"]):
+        raise UserError("--autoencoder: it takes paired clips, and observed frames (--context)")
+    folder = arguments.autoencoder
+    bundled = folder / "autoencoder" / "config.json"
+    autoencoder = load_autoencoder(bundled if bundled.is_file() else folder / INDEX)
+    autoencoder = autoencoder.to(device_of(Compute(device=arguments.device)))
+    clip = truth.clips.index["clip_frames"] if isinstance(truth, DatasetClips) else real.shape[0]
+    return ceiling_row(autoencoder, real, index, clip - index["context_frames"])
+
+
+def other_clips(path: Path | None, truth: NamedClips, limits: Limits | None) -> NamedClips | None:
+    """Open the clips of the floor: a folder's, or the training clips of a dataset."""
+    if path:
+        return ClipFolder(path, limits)
+    if not isinstance(truth, DatasetClips):
+        return None
+    future = truth.clips.clip_frames - truth.clips.context_frames
+    known = Clips(truth.path, "train", future).fitting
+    return DatasetClips(truth.path, future, "train") if known else None
 
 
 def check_installation(config: Config, device: str) -> None:
@@ -284,18 +335,38 @@ def score(
             folder.mkdir(parents=True, exist_ok=True)
             temporary = Path(stack.enter_context(TemporaryDirectory(dir=folder)))
             writers.append(PartWriter(temporary, temporary, StateKey(None, ""), "row"))
-        for i in tqdm(range(len(real.table)), desc="compare", unit="clip", disable=None):
+        count = len(real.table)
+        places = [{i: n for n, i in enumerate(spread(count, len(row)))} for row in rows]
+        for i in tqdm(range(count), desc="compare", unit="clip", disable=None):
             features = clip_features(real.frames(i), context, windows, networks.detectors)
             features |= {"groups": groups[i]}
-            for row, writer in zip(rows, writers, strict=True):
-                writer.append(row.measure(i, features, windows, networks, others))
+            for row, writer, place in zip(rows, writers, places, strict=True):
+                if i in place:
+                    writer.append(row.measure(place[i], features, windows, networks, others))
         for row, writer in zip(rows, writers, strict=True):
             writer.finish()
-            folder = out / row.index["row"]
-            files = [folder / name for name in ("scores.parquet", "features.safetensors", INDEX)]
-            write_row(row, *measured_scores(row, writer), networks, *files)
-            indexes.append(folder / INDEX)
+            measured = measured_scores(row, writer)
+            indexes.append(write(row, *measured, networks, out))
+            if row is rows[0]:
+                found = measured[1]
+    if protocol.of_sets and not any(row.index["kind"] == "floor" for row in rows):
+        of_real = {name.removesuffix("_real"): values for name, values in found.items()
+                   if name.endswith("_real")}  # fmt: skip
+        if halved := halves_row(real, rows[0].index, of_real | {"groups": groups}):
+            indexes.append(write(halved[0], (), halved[1], networks, out))
     return indexes
+
+
+def write(
+    row: RowScorer, lines: Iterable[pa.Table], features: dict[str, np.ndarray],
+    networks: Networks, out: Path,
+) -> Path:  # fmt: skip
+    """Write a row's files into its folder; return its index."""
+    folder = out / row.index["row"]
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [folder / name for name in ("scores.parquet", "features.safetensors", INDEX)]
+    write_row(row, lines, features, networks, *files)
+    return folder / INDEX
 
 
 def check_flags(arguments: argparse.Namespace, protocol: Protocol) -> None:
@@ -333,15 +404,40 @@ def check_out(out: Path, folders: Sequence[Path]) -> None:
             raise UserError(f"--out: {out} lies in {folder}, whose clips are scored")
 
 
-def write_results(arguments: argparse.Namespace, tables: Tables, methods: Sequence[Method]) -> None:
-    """Print the tables, and write them: Markdown and LaTeX, CSV and Parquet, and JSON."""
+def galleries(
+    tables: Tables, rows: Sequence[RowScorer], real: FolderClips, wanted: int
+) -> list[Gallery]:
+    """Return the playing examples of each method, beside the best baseline."""
+    by_name = {row.index["row"]: row.predictions for row in rows}
+    predictions = {row: by_name[row.name] for row in tables.rows if row.name in by_name}
+    hardest = tables.best(tables.quantity(PSNR), "baseline") if tables.frame_protocols else None
+    beside = [hardest] if hardest else tables.of_kind("baseline")[:1]
+    found = [
+        Gallery(row.label, row.index["trajectories"],
+                examples(row, beside, real, predictions, Views(), wanted), Views())
+        for row in tables.of_kind("predictor") if wanted and row.index["paired"]
+    ]  # fmt: skip
+    return found
+
+
+def write_results(
+    arguments: argparse.Namespace, tables: Tables, methods: Sequence[Method],
+    playing: Sequence[Gallery],
+) -> None:  # fmt: skip
+    """Print the tables, and write them: Markdown and LaTeX, CSV and Parquet, JSON, and the page."""
     folder, title = arguments.out, ", ".join(method.name for method in methods)
     found, compared = results(tables), comparisons(tables)
-    if not tables.frame_protocols and not arguments.floor:
+    if any(item.of_sets for item in tables.protocols.values()) and not tables.of_kind("floor"):
         top = found.tables[0]
         found.tables[0] = replace(top, notes=[*top.notes, NO_FLOOR])
-    for file in (found, compared, motion(tables), horizon(tables), curves(tables)):
+    files = (found, compared, motion(tables), horizon(tables), curves(tables))
+    for file in files:
         file.write(folder, title)
+    page = PageContent(
+        title=title, tables=tables, rows=tables.rows, galleries=playing, numbers="results.csv",
+        printed={file.name: file.tables for file in files},
+    )  # fmt: skip
+    write_text(folder / PAGE, render(page))
     known = {
         "real": str(arguments.real),
         "predicted": {
@@ -354,6 +450,7 @@ def write_results(arguments: argparse.Namespace, tables: Tables, methods: Sequen
     }
     write_json(folder / "results.json", known)
     print((folder / "results.md").read_text(encoding="utf-8"))
+    print(folder / PAGE)
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """Rows of clips that lie in folders: real ones on one side, predictions on the other."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,10 @@ from rsvp.config.schema import Split
 from rsvp.data.folders import DatasetClips, NamedClips, RowTrajectory
 from rsvp.data.splits import describe, spread
 from rsvp.metrics.frame import SSIM_KERNEL
-from rsvp.metrics.row import RowScorer
+from rsvp.metrics.row import RowScorer, group_codes
 from rsvp.models import baselines
+from rsvp.models.autoencoders.base import ClipAutoencoder
+from rsvp.models.ceiling import reconstruct_rolling
 from rsvp.runtime.errors import UserError
 
 
@@ -183,24 +185,75 @@ def baseline_row(name: str, real: FolderClips, index: dict[str, Any]) -> RowScor
     return RowScorer(real, FolderPredictions(index | own, futures))
 
 
+def ceiling_row(
+    autoencoder: ClipAutoencoder, real: FolderClips, index: dict[str, Any], block_frames: int
+) -> RowScorer:
+    """Reconstruct the true future by an autoencoder; `index` is what rows share.
+
+    block_frames: future frames of a clip of its training. UserError where it does not take the
+    clips.
+    """
+    context, device = index["context_frames"], next(autoencoder.parameters()).device
+
+    @torch.no_grad()
+    def futures(i: int) -> Tensor:
+        clip = real.frames(i)[None].to(device)
+        return reconstruct_rolling(autoencoder, clip, context, block_frames).cpu()
+
+    try:
+        futures(0)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"--autoencoder: no network of such clips ({reason[:200]})") from None
+    own = {"row": "autoencoder.reconstruction", "kind": "ceiling", "trajectories": 1}
+    return RowScorer(real, FolderPredictions(index | own, futures))
+
+
 def floor_row(
     floor: NamedClips, real: FolderClips, index: dict[str, Any], group_pattern: str
 ) -> RowScorer:
-    """Take as many other real clips in place of predictions; `index` is what rows share."""
-    count = len(real.table)
-    if len(floor.names) < count:
-        raise UserError(
-            f"--floor: {floor.path} has {len(floor.names)} clips, and {count} are needed: as "
-            f"many as are scored of {real.index_path}"
-        )
-    names = chosen(floor, count)
+    """Take other real clips in place of predictions, as many where there are; `index` is shared."""
+    names = chosen(floor, min(len(floor.names), len(real.table)))
     clips = FolderClips(floor, names, group_pattern, real.most, real.shape)
-    own = {"row": f"{index['dataset']}.floor", "kind": "floor", "paired": False}
-    own |= {"clips": names, "trajectories": 1}
     context = index["context_frames"]
     return RowScorer(
-        clips, FolderPredictions(index | own, lambda i: clips.frames(i)[None, context:])
-    )
+        clips, FolderPredictions(floor_index(index, names, "other real clips"),
+                                 lambda i: clips.frames(i)[None, context:])
+    )  # fmt: skip
+
+
+def halves_row(
+    real: FolderClips, index: dict[str, Any], features: Mapping[str, np.ndarray]
+) -> tuple[RowScorer, dict[str, np.ndarray]] | None:
+    """Take one half of the real clips in place of predictions of the other; None for one group.
+
+    No group is on both sides. features: of the real clips, by name. Return the row, which has
+    nothing to measure, and its features.
+    """
+    sides: tuple[list[int], list[int]] = ([], [])
+    codes, counts = np.unique(group_codes(real), return_counts=True)
+    for code in codes[np.argsort(-counts, kind="stable")]:
+        min(sides, key=len).extend(np.flatnonzero(group_codes(real) == code).tolist())
+    count = min(map(len, sides))
+    if count < 2:
+        return None
+    places = {
+        name: [sorted(side)[i] for i in spread(len(side), count)]
+        for name, side in zip(("predicted", "real"), sides, strict=True)
+    }
+    names = list(real.table["clip"].iloc[places["predicted"]])
+    own = floor_index(index, names, "one half of the real clips, against the other half,")
+    halved = {
+        f"{name}_{side}": values[chosen]
+        for name, values in features.items() for side, chosen in places.items()
+    }  # fmt: skip
+    return RowScorer(real, FolderPredictions(own, real.frames)), halved
+
+
+def floor_index(index: dict[str, Any], names: list[str], choice: str) -> dict[str, Any]:
+    """Return the index of a floor of these clips, `choice` in words."""
+    own = {"row": f"{index['dataset']}.floor", "kind": "floor", "paired": False}
+    return index | own | {"clips": names, "trajectories": 1, "choice": choice}
 
 
 def chosen(source: NamedClips, count: int) -> list[str]:

@@ -173,7 +173,8 @@ def select(measure: Measure, protocol: Protocol, features: RunFeatures) -> Sets 
     length = context + index["future_frames"]
     if reason := missing_features(source, least, column, protocol.frames, length, context):
         return reason
-    if reason := too_few_clips(protocol, index["clips"]):
+    # A floor of fewer clips is better than none: it is labelled.
+    if (reason := too_few_clips(protocol, index["clips"])) and index["kind"] != "floor":
         return reason
     scaled = measure in NEIGHBOURS and source == MOTION_FEATURES
     note = "on the motion statistic's features" if scaled else ""

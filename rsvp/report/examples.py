@@ -13,10 +13,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from rsvp.data.clips import Clips
+from rsvp.data.clips import clip_places
 from rsvp.data.fitting import in_colours
-from rsvp.data.predictions import Predictions
 from rsvp.data.videos import GAP, draw_panels, upscale, write_video
+from rsvp.metrics.row import PredictedClips, RealClips
 from rsvp.report.estimates import clip_values
 from rsvp.report.measures import LPIPS, PSNR
 from rsvp.report.rows import ResultRow
@@ -96,35 +96,29 @@ class Gallery:
 
 
 def examples(
-    row: ResultRow, others: Sequence[ResultRow], predictions: Iterable[Path],
-    datasets: Mapping[str, Path], views: Views, wanted: int,
+    row: ResultRow, others: Sequence[ResultRow], clips: RealClips,
+    predictions: Mapping[ResultRow, PredictedClips], views: Views, wanted: int,
 ) -> list[Example]:  # fmt: skip
     """Return the best, median and worst of all scored clips of a row, under its first seed.
 
     A clip's rank is that of its PSNR, averaged over frames and over all trajectories of the clip.
-    others: rows to hold a clip's PSNR against. datasets: their index files by name. views: scene,
-    object and motion of the clips.
+    others: rows to hold a clip's PSNR against. clips: the real ones. predictions: of these rows,
+    where they are at hand. views: scene, object and motion of the clips.
     """
-    paths = {prediction_key(path): path for path in predictions}
-    predicted = {
-        each: Predictions(paths[key]) for each in (row, *others)
-        if each.kind != "ceiling" and (key := (each.name, each.index["seed"])) in paths
-    }  # fmt: skip
-    if row not in predicted or row.runs[0].scores is None:
+    if row not in predictions or row.runs[0].scores is None:
         return []
     psnr = {each: clip_values(each.runs[0].scores, PSNR, "single") for each in (row, *others)}
     lpips = clip_values(row.runs[0].scores, LPIPS, "single")
     ranked = list(psnr[row].sort_values(ascending=False, kind="stable").index)
-    index, split = row.index, row.index["protocol"].get("split", "test")
-    clips = Clips(datasets[index["dataset"]], split, index["future_frames"])
-    places, context = list(clips.table["clip"]), clips.context_frames
-    shown = []
-    for place, clip in Bar(pick(ranked, wanted), desc="examples", unit="clip", delay=2):
-        truth = clips.frames(places.index(clip)).numpy()
+    context, shown = row.index["context_frames"], []
+    for place, clip in Bar(
+        pick(ranked, wanted), desc="examples", unit="clip", delay=2, disable=None
+    ):
+        truth = clips.frames(clip_places(clips, [clip], row.name)[0]).numpy()
         wholes = {
             each: [np.concatenate([truth[:context], frames])
-                   for frames in rows.frames(rows.clips.index(clip))[:SAMPLES].numpy()]
-            for each, rows in predicted.items()
+                   for frames in made.frames(made.index["clips"].index(clip))[:SAMPLES].numpy()]
+            for each in (row, *others) if (made := predictions.get(each))
         }  # fmt: skip
         samples = wholes.pop(row)
         beside = {each.label: first for each, (first, *_) in wholes.items()}
@@ -135,12 +129,6 @@ def examples(
             *strip, lpips[clip], {each.label: values[clip] for each, values in psnr.items()},
         ))  # fmt: skip
     return shown
-
-
-def prediction_key(path: Path) -> tuple[str, int]:
-    """Return the row and the seed of an index of predictions."""
-    index = read_json(path)
-    return index["row"], index["seed"]
 
 
 def pick(ranked: list[str], wanted: int) -> list[tuple[str, str]]:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from typing import Any
 
@@ -46,6 +46,7 @@ from rsvp.report.tables import (
 )
 from rsvp.report.verdict import Verdict
 
+SECTIONS = ("results", "comparisons", "motion", "decomposition", "memorisation", "budgets", "cost")
 CURVES = {  # columns of histories
     "loss": "what is minimised: the sum of the others with their weights, where there are any",
     "validation_loss": "the same on the validation clips",
@@ -79,14 +80,16 @@ class PageContent:
     title: str
     tables: Tables  # of the predictions from the first frames
     rows: Sequence[ResultRow]  # of all contexts
-    verdict: Verdict  # on the first predictor
     printed: Mapping[str, Sequence[Table]]  # by the name of their file
-    histories: Sequence[StageHistory]
-    records: Sequence[Record]
     galleries: Sequence[Gallery]
-    conclusions: Sequence[str]  # of the decomposition, in sentences
-    nearest: str  # SVG of predictions above their nearest training clips
-    datasets: Sequence[dict[str, Any]]  # their indexes: `read_dataset`
+    numbers: str  # the file or folder beside the page that holds all numbers
+    # Of predictions that were made elsewhere no more is known.
+    verdict: Verdict | None = None  # on the first predictor
+    histories: Sequence[StageHistory] = ()
+    records: Sequence[Record] = ()
+    conclusions: Sequence[str] = ()  # of the decomposition, in sentences
+    nearest: str = ""  # SVG of predictions above their nearest training clips
+    datasets: Sequence[dict[str, Any]] = ()  # their indexes: `read_dataset`
 
 
 def render(report: PageContent) -> str:
@@ -103,11 +106,12 @@ def render(report: PageContent) -> str:
         environment.loader.get_source(environment, name)[0]
     )
     tables, rows = report.tables, report.rows
+    printed = dict.fromkeys(SECTIONS, ()) | report.printed
     drawn = tables.over_frames(DRAWN)
     return environment.get_template("page.html.jinja").render(
-        report=report,
+        report=replace(report, printed=printed),
         tables=tables,
-        introduction=introduction(tables),
+        introduction=introduction(tables, playing=any(item.examples for item in report.galleries)),
         summary=summary(tables),
         findings=findings(tables, report.records),
         horizon=[(key.measure, horizon_plot(tables, [key])) for key in drawn],
@@ -115,7 +119,7 @@ def render(report: PageContent) -> str:
         curves=curves_plot(tables) if tables.curves else "",
         curves_basis=curves_basis(tables),
         learning=learning_figures(report.histories),
-        split=tables.split,
+        side=side(tables),
         several_seeds=any(len(row.runs) > 1 for row in tables.rows),
         curve_names=curve_names(report.histories),
         sample=sample_text(tables),
@@ -139,10 +143,10 @@ def render(report: PageContent) -> str:
     )  # fmt: skip
 
 
-def introduction(tables: Tables) -> str:
+def introduction(tables: Tables, playing: bool) -> str:
     """The subject of the page and the meaning of its words, in a few sentences."""
     predictors = tables.of_kind("predictor")
-    index = tables.index
+    index, kinds = tables.index, {row.kind for row in tables.rows}
     subject = " and ".join(row.label for row in predictors) or "Every method"
     sampled = [row for row in predictors if not row.index.get("point_forecast")]
     made = []
@@ -151,14 +155,21 @@ def introduction(tables: Tables) -> str:
         made.append(f"sampled {count} {'trajectory' if count == 1 else 'trajectories'}")
     if forecasts := [row.label for row in predictors if row not in sampled]:
         made.append(f"made one forecast ({', '.join(forecasts)})")
+    observed = index["context_frames"]
+    saw = f"saw the first {observed} frames of each {side(tables)}clip and " if observed else ""
+    shown = "; the videos under Examples play them beside the truth" if playing else ""
+    ceiling = ", and the ceiling is what the autoencoder alone loses on the true future"
     return (
-        f"{subject} saw the first {index['context_frames']} frames of each {tables.split} clip and "
-        f"{' or '.join(made) or 'made a prediction'} of {index['future_frames']} frames; the "
-        "videos under Examples play them beside the truth. A trajectory is one sampled "
-        "continuation of a clip, a group is a set of clips that resemble each other (of one video "
-        "or one scene), a baseline learns nothing, and the ceiling is what the autoencoder alone "
-        "loses on the true future."
+        f"{subject} {saw}{' or '.join(made) or 'made a prediction'} of {index['future_frames']} "
+        f"frames{shown}. A trajectory is one sampled continuation of a clip, a group is a set of "
+        "clips that resemble each other (of one video or one scene), a baseline learns nothing"
+        f"{ceiling if 'ceiling' in kinds else ''}."
     )
+
+
+def side(tables: Tables) -> str:
+    """The side of a dataset that the clips are of, before their name; empty where there is none."""
+    return "" if tables.split == "whole" else f"{tables.split} "
 
 
 def explained_samplings(tables: Tables) -> dict[str, str]:
@@ -178,15 +189,16 @@ def summary(tables: Tables) -> list[tuple[str, str]]:
     """The strip under the title: what was done to what."""
     index = tables.rows[0].index
     most = max(scored_cells(tables), key=lambda cell: cell.clips, default=Estimate())
-    seeds = sorted({run.index["seed"] for row in tables.rows for run in row.runs})
-    return [
+    seeds = sorted({run.index["seed"] for row in tables.rows for run in row.runs} - {None})
+    found = [
         ("dataset", index["dataset"]),
         ("observed → predicted", f"{index['context_frames']} → {index['future_frames']} frames"),
         ("resolution", " × ".join(map(str, size_of(index["resolution"]))) + " px"),
-        (f"{tables.split} clips", f"{most.clips} in {most.groups} groups"),
+        (f"{side(tables)}clips", f"{most.clips} in {most.groups} groups"),
         ("trajectories per clip", str(max(row.index["trajectories"] for row in tables.rows))),
-        ("seed" if len(seeds) == 1 else "seeds", ", ".join(map(str, seeds))),
     ]
+    name = "seed" if len(seeds) == 1 else "seeds"
+    return [*found, (name, ", ".join(map(str, seeds)))] if seeds else found
 
 
 def findings(tables: Tables, records: Sequence[Record]) -> list[tuple[str, Measure, str]]:

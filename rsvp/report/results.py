@@ -111,14 +111,15 @@ def column(tables: Tables, key: Quantity, protocol: bool = False) -> Column:
 def cells_of(tables: Tables, keys: Sequence[Quantity]) -> dict[ResultRow, list[Cell]]:
     """The cells of each row that has any number; the best predictor or baseline stands out.
 
-    One that stands alone is better than none.
+    One that stands alone, or beside equal ones alone, is better than none.
     """
     ranked = tables.of_kind("predictor", "baseline")
     winners = [
         tables.best(key, "predictor", "baseline")
-        if sum(tables.shown(row, key).known for row in ranked) > 1 else None
+        if len({cell.value for row in ranked if (cell := tables.shown(row, key)).known}) > 1
+        else None
         for key in keys
-    ]  # fmt: skip
+    ]
     cells = {
         row: [number(key.measure, tables.shown(row, key), best=row is winner)
               for key, winner in zip(keys, winners, strict=True)]
@@ -223,7 +224,8 @@ def line(
     tables: Tables, row: ResultRow, key: Quantity, estimate: Estimate, **more: Any
 ) -> dict[str, Any]:
     """One number for machines, with all that it depends on."""
-    floor = "; training clips in place of predictions" if row.kind == "floor" else ""
+    others = row.index["protocol"].get("choice") or "training clips"
+    floor = f"; {others} in place of predictions" if row.kind == "floor" else ""
     return {
         "protocol": protocol_text(key.protocol, tables, [key.measure]) + floor,
         "row": row.name, "kind": row.kind, "seed_numbers": row.seeds, "metric": key.measure.key,
@@ -364,9 +366,10 @@ def curves_basis(tables: Tables) -> str:
     """All that the curves over the number of clips stand on; empty where there are none."""
     if not tables.curves:
         return ""
-    seeds = sorted({row.index["seed"] for row in tables.rows})
-    keys = dict.fromkeys(key for _, key in tables.curves)
-    said = f"{basis(tables, keys)} Of each row’s first seed only ({', '.join(map(str, seeds))})."
+    seeds = sorted({row.index["seed"] for row in tables.rows} - {None})
+    said = basis(tables, dict.fromkeys(key for _, key in tables.curves))
+    if seeds:
+        said += f" Of each row’s first seed only ({', '.join(map(str, seeds))})."
     points = [(key.measure, p.clips) for (_, key), curve in tables.curves.items() for p in curve]
     if any(few_clips(*point) for point in points):
         said += f" FVD below {COMPARABLE_CLIPS} clips is not comparable with published values."

@@ -247,8 +247,8 @@ class Tables:
         """The known numbers at each future frame, under the first protocol of frames."""
         known = [
             (row, key) for row in self.rows for key in self.keys(row)
-            if key.protocol in self.own_protocols[:1] and key.sampling != "best"
-            and self.cell(row, key).known
+            if key.protocol in self.own_protocols[:1] and key.measure in OF_FRAMES
+            and key.sampling != "best" and self.cell(row, key).known
         ]  # fmt: skip
         return {
             (row, key): frame_estimates(

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from rsvp.config.stages import Settings
+from rsvp.data.clips import Clips
+from rsvp.data.predictions import Predictions
 from rsvp.report.costs import budgets, cost
 from rsvp.report.examples import Gallery, examples, read_views
 from rsvp.report.measures import DRAWN, PSNR
@@ -99,11 +101,12 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
             title=config.title,
             tables=tables,
             rows=found,
-            verdict=judged,
             printed={file.name: file.tables for file in files},
+            galleries=galleries(inputs, tables, records, config.examples),
+            numbers="tables",
+            verdict=judged,
             histories=histories,
             records=records,
-            galleries=galleries(inputs, tables, records, config.examples),
             conclusions=conclusions(scores),
             nearest=plots["copies"],
             datasets=[read_dataset(path) for path in inputs["datasets"]],
@@ -124,6 +127,7 @@ def galleries(
 ) -> list[Gallery]:
     """The playing examples of each predictor."""
     datasets = {read_json(path)["dataset"]: path for path in inputs["datasets"]}
+    paths = {prediction_key(path): path for path in inputs["predictions"]}
     made = []
     for row in tables.of_kind("predictor"):
         autoencoder = autoencoder_of(row.name, records)
@@ -131,9 +135,23 @@ def galleries(
         ceilings = [r for r in tables.rows if r.name == f"{autoencoder}.reconstruction"]
         hardest = tables.best(tables.quantity(PSNR), "baseline")
         others = [r for r in (hardest, *ceilings) if r is not None]
-        shown = examples(row, others, inputs["predictions"], datasets, views, wanted)
+        predicted = {
+            each: Predictions(paths[key]) for each in (row, *others)
+            if each.kind != "ceiling" and (key := (each.name, each.index["seed"])) in paths
+        }  # fmt: skip
+        shown = []
+        if row in predicted:
+            index, split = row.index, row.index["protocol"].get("split", "test")
+            clips = Clips(datasets[index["dataset"]], split, index["future_frames"])
+            shown = examples(row, others, clips, predicted, views, wanted)
         made.append(Gallery(row.label, row.index["trajectories"], shown, views))
     return made
+
+
+def prediction_key(path: Path) -> tuple[str, int]:
+    """Return the row and the seed of an index of predictions."""
+    index = read_json(path)
+    return index["row"], index["seed"]
 
 
 if __name__ == "__main__":

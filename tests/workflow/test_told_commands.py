@@ -113,6 +113,11 @@ def trained(world) -> Path:
         real = world / "real" / path.relative_to(world / "mine").relative_to(path.parts[-3])
         np.save(path, np.concatenate([np.load(real)[:4], np.load(path)]))
     sh(world, "cp -r mine futures && cp -r mine/trajectory0 a && cp -r mine/trajectory1 b")
+    for letter, number in (("a", 0), ("b", 1)):  # both trajectories of each clip in one folder
+        for path in world.glob(f"{letter}/**/*.npy"):
+            own = world / "published" / path.relative_to(world / letter)
+            own.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, own.with_name(f"{own.stem}_s{number}.npy"))
     return world
 
 

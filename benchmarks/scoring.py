@@ -20,6 +20,7 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,7 @@ from rsvp.commands import compare
 from rsvp.data.pixels import to_float
 from rsvp.metrics.perceptual import PerceptualDistance
 from rsvp.metrics.scoring import score_clip
+from rsvp.runtime.main import tune_malloc
 
 TRAJECTORIES = 4
 FILES = 8  # different clips behind the links
@@ -52,6 +54,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)  # in a process of its own
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    tune_malloc()  # as commands and stages do
     if arguments.folder:
         print(json.dumps(compared(arguments.folder)))
         return
@@ -128,7 +131,8 @@ def compared(folder: Path) -> dict[str, float]:
         "--protocol", "prediction", "--context", str(CONTEXT), "--out", str(folder / "out"),
         "--device", "cpu",
     ]  # fmt: skip
-    compare.main()
+    with suppress(SystemExit):  # by which the command ends
+        compare.main()
     return {
         "seconds": time.perf_counter() - clock,
         "processor": processor_seconds() - processor,

@@ -115,26 +115,31 @@ def test_memory_of_children_counts() -> None:
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library's allocator")
 def test_freed_memory_is_used_again():
-    """A large tensor's pages are not faulted in anew each time that it is made."""
+    """A large tensor's pages are not faulted in anew each time that a command makes it."""
     code = """
-        import resource, sys, torch
-        from rsvp.runtime.main import tune_malloc
-        if "keep" in sys.argv:
-            tune_malloc()
+        import argparse, resource, sys, torch
+        from rsvp.runtime.main import run_command
         faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
         make = lambda: torch.zeros(16 * 2**20)
-        # The heap grows a few times before it holds all that one tensor needs: until it rests.
-        rested = 0
-        for _ in range(30):
+
+        def run(_):
+            # The heap grows a few times before it holds all that one tensor needs: until it rests.
+            rested = 0
+            for _ in range(30):
+                before = faults()
+                make()
+                rested = rested + 1 if faults() - before < 10 else 0
+                if rested == 3:
+                    break
             before = faults()
-            make()
-            rested = rested + 1 if faults() - before < 10 else 0
-            if rested == 3:
-                break
-        before = faults()
-        for _ in range(8):
-            make()
-        print(faults() - before)
+            for _ in range(8):
+                make()
+            print(faults() - before)
+
+        if "keep" in sys.argv:
+            sys.argv.remove("keep")
+            run_command(argparse.ArgumentParser(), run)
+        run(None)
     """
     command = [sys.executable, "-c", textwrap.dedent(code)]
     plain, kept = (

@@ -200,7 +200,8 @@ def counted(
     if clips is not None:
         chosen = names[spread(len(names), clips)]
         scores = scores[scores["clip"].isin(chosen)]
-    scores = scores[scores["frame"] <= frames]
+    if scores["frame"].max() > frames:  # else the table, which may be large, would be copied
+        scores = scores[scores["frame"] <= frames]
     if trajectories is not None and trajectories <= scores["trajectory"].max():
         scores = scores[scores["trajectory"].between(0, trajectories - 1)]
     return scores

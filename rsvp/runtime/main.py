@@ -178,6 +178,7 @@ def run_command(
 ) -> NoReturn:
     """Run a command that is no stage of the workflow, with a stage's errors and exit codes."""
     parsed = parser.parse_args()
+    tune_malloc()
     with clean_exit():
         start_logging(None)
         run(parsed)

@@ -14,18 +14,19 @@ from rsvp.config.schema import Dataset
 from rsvp.data.images import write_image
 from rsvp.data.observed import Window, in_own_size, observed, observed_ends
 from rsvp.data.sources import Source, named_sources, sources_at
+from rsvp.data.timeline import Timeline
 from rsvp.runtime.errors import UserError
 from tests.test_decoding import ffmpeg
 
 SIDE = 32
 
 
-def numbered(path: Path, count: int, rate: int = 10) -> Source:
-    """A lossless video whose n-th frame is grey, 4 n."""
+def numbered(path: Path, count: int, rate: int = 10, repeat: int = 1) -> Source:
+    """A lossless video whose n-th frame is grey, 4 n, and comes so often."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("ffv1", rate=Fraction(rate))
         stream.height, stream.width, stream.pix_fmt = SIDE, SIDE, "bgr0"
-        for n in range(count):
+        for n in np.repeat(range(count), repeat):
             frame = np.full((SIDE, SIDE, 3), 4 * n, np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())
@@ -75,6 +76,45 @@ def test_times_count_where_frames_come_irregularly(tmp_path):
     assert places(ends.frames) == ends.numbers == [0, 5, 10, 38, 39]
     with pytest.raises(UserError, match=r"--at: 13.0: .*slowed.mkv has 11.79 seconds"):
         observed(source, Dataset(resolution=SIDE), 3, 13.0)
+
+
+@pytest.mark.parametrize("rate", [None, 12.5, 25.0, 5.0])
+def test_what_is_observed_is_as_far_apart_as_in_training(tmp_path, rate):
+    """Films at a higher rate hold each frame twice."""
+    source = numbered(tmp_path / "a.mkv", 30, rate=50, repeat=2)
+    dataset = Dataset(resolution=SIDE, target_fps=rate, skip_repeated=True)
+    trained = observed_ends(source, dataset, 4, 0)  # by the function that cuts clips
+    seen = observed(source, dataset, 4, None)
+    assert np.diff(seen.numbers).tolist() == np.diff(trained.numbers)[::-1].tolist()
+    assert places(seen.frames)[-1] == 29
+    earlier = observed(source, dataset, 4, 1.0)  # the 50th frame
+    assert places(earlier.frames) == [place - 5 for place in places(seen.frames)]
+
+
+@pytest.mark.parametrize("rate", [None, 4.0, 10.0])
+def test_window_keeps_all_that_a_clip_of_frames_with_still_moments_needs(rate):
+    random = np.random.default_rng(0)
+    for count in (2, 5, 9):
+        values = np.repeat(np.arange(60), random.choice([1, 1, 2, 3, 40], 60))
+        times = np.arange(len(values)) / 20
+        window = Window(count, Dataset(target_fps=rate, skip_repeated=True), None)
+        window.append(values[:, None], times)
+        kept = window.timeline(window.before_future(0.05))
+        timeline = Timeline(times, np.diff(values, prepend=-1).astype(np.float32))
+        clip = timeline.clip(count, 1, rate, True, to_end=True)
+        rows = kept.clip(count, 1, rate, True, to_end=True)
+        assert [window.kept[row][1] for row in rows] == clip.tolist()
+        assert len(clip) == count and window.repeated
+
+
+def test_still_moments_count_as_time(tmp_path):
+    """A second of one picture at the end of a video is a second of it."""
+    source = numbered(tmp_path / "a.mkv", 6, repeat=10)
+    dataset = Dataset(resolution=SIDE, skip_repeated=True)
+    for at, expected in ((5.6, [3, 4, 5]), (4.95, [2, 3, 4])):
+        assert places(observed(source, dataset, 3, at).frames) == expected
+    with pytest.raises(UserError, match=r"--at: 6.2: .*a.mkv has 6.00 seconds"):
+        observed(source, dataset, 3, 6.2)
 
 
 @pytest.mark.parametrize(

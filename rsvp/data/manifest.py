@@ -16,11 +16,11 @@ from rsvp.data.splits import (
     SIDES,
     Segment,
     Video,
-    by_time,
     clip_starts,
     describe,
     frame_stride,
     join_copies,
+    timed,
     why_no_clip,
 )
 from rsvp.data.timeline import COLUMNS, Timeline
@@ -107,7 +107,7 @@ def cut_clips(
                 "clip": f"{video.id}@{start:06d}", "video": video.id, "class": video.class_name,
                 "group": video.group, "split": segment.side, "share": rows[video.id]["share"],
                 "offset": rows[video.id]["offset"], "start": start,
-                "stride": 0.0 if by_time(video, dataset) else frame_stride(dataset, video.fps),
+                "stride": 0.0 if timed(video, dataset) else frame_stride(dataset, video.fps),
                 "stop": segment.stop,
             })  # fmt: skip
     return clips

@@ -1,5 +1,6 @@
 """The frames of a video that a prediction starts from. Loads without torch."""
 
+import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,8 +13,8 @@ from rsvp.config.schema import Dataset
 from rsvp.data.decoding import Decoding, full_frames
 from rsvp.data.fitting import shape_of
 from rsvp.data.sources import Rejected, Source
-from rsvp.data.splits import Video, clip_offsets, clip_rows, frame_stride
-from rsvp.data.timeline import Timeline, changes, nearest
+from rsvp.data.splits import Video, by_time, clip_offsets, clip_rows, frame_stride
+from rsvp.data.timeline import FIRST_CHANGE, Timeline, changes, nearest
 from rsvp.runtime.errors import UserError
 
 
@@ -35,19 +36,20 @@ def observed(source: Source, dataset: Dataset, count: int, at: float | None) -> 
         decoded = decoding.read(window.append)
     stride = stride_of(source, dataset, decoded.fps)
     period = 1 / decoded.fps
-    if at is not None and window.times[-1] + 1.5 * period < at:
-        seconds = window.times[-1] + period
-        raise UserError(f"--at: {at}: {source.path} has {seconds:.2f} seconds")
+    if at is not None and window.last + 1.5 * period < at:
+        raise UserError(f"--at: {at}: {source.path} has {window.last + period:.2f} seconds")
     seen = window.before_future(period)
-    if dataset.target_fps and not decoded.regular and seen:
-        times = np.array(window.times)[:seen]
-        rows = nearest(times, times[-1] - np.arange(count)[::-1] / dataset.target_fps)
-        needed = seen if times[-1] - times[0] >= (count - 1) / dataset.target_fps else seen + 1
+    if seen and by_time(dataset, decoded.regular, window.repeated):
+        rows = window.timeline(seen).clip(
+            count, dataset.frame_stride, dataset.target_fps, bool(dataset.skip_repeated),
+            to_end=True,
+        )  # fmt: skip
+        check_enough(source, len(rows), count)
     else:
         rows = clip_rows(count, stride)
         needed = int(rows[-1]) + 1
         rows += seen - needed
-    check_enough(source, seen, needed)
+        check_enough(source, seen, needed)
     frames, numbers = zip(*(window.kept[row] for row in rows), strict=True)
     return Seen(np.stack(frames), decoded.fps / stride, list(numbers))
 
@@ -115,7 +117,8 @@ class Window:
     """The frames of a video that `count` observed ones are among: its last, or those before `at`.
 
     `kept` are these frames (H, W, C), each with its number in the video, and `times` theirs. The
-    last two may be of the future already.
+    last two may be of the future already. `last`: the time of the last frame that was read.
+    `repeated`: whether frames were left out that equal the one before.
     """
 
     def __init__(self, count: int, dataset: Dataset, at: float | None) -> None:
@@ -123,24 +126,35 @@ class Window:
         rate = dataset.target_fps
         self.seconds = (count - 1) / rate if rate else 0.0
         self.least = 3 if rate else (count - 1) * dataset.frame_stride + 3
+        # A still moment gives one frame, however long it lasts.
+        self.longest = 1 / rate if rate and dataset.skip_repeated else math.inf
         self.kept: deque[tuple[np.ndarray, int]] = deque()
         self.times: deque[float] = deque()
-        self.read = 0
+        self.passed: deque[float] = deque()  # seconds up to each, but of no gap more than `longest`
+        self.read, self.last, self.repeated = 0, 0.0, False
 
     def append(self, frames: np.ndarray, times: np.ndarray) -> None:
         """Take the next frames (n, H, W, C), whose memory may be used again, and their times."""
         for number, (frame, time) in enumerate(zip(frames, times.tolist(), strict=True), self.read):
-            if self.at is not None and self.times and self.times[-1] >= self.at:
+            if self.at is not None and self.times and self.last >= self.at:
                 break
+            self.last = time
             if self.skip_repeated and self.kept and np.array_equal(frame, self.kept[-1][0]):
+                self.repeated = True
                 continue
+            gap = min(time - self.times[-1], self.longest) if self.times else 0.0
+            self.passed.append(self.passed[-1] + gap if self.passed else 0.0)
             self.kept.append((frame.copy(), number))
             self.times.append(time)
             # One frame more than wanted, so that the one nearest to the first time is there.
-            while len(self.times) > self.least and self.times[1] <= self.times[-3] - self.seconds:
-                self.kept.popleft()
-                self.times.popleft()
+            while len(self.times) > self.least and self.passed[1] <= self.passed[-3] - self.seconds:
+                for frames_before in (self.kept, self.times, self.passed):
+                    frames_before.popleft()
         self.read += len(frames)
+
+    def timeline(self, count: int) -> Timeline:
+        """Return the first `count` of the frames kept, in time; none equals the one before."""
+        return Timeline(np.array(self.times)[:count], np.full(count, FIRST_CHANGE, np.float32))
 
     def before_future(self, period: float) -> int:
         """Return how many of those kept the future comes after; `period`: of the last one."""

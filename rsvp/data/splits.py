@@ -327,12 +327,19 @@ def shots_of(segment: Segment) -> list[Segment]:
     return [replace(segment, start=a, stop=b) for a, b in itertools.pairwise(bounds)]
 
 
-def by_time(video: Video, dataset: Dataset) -> bool:
-    """Check whether a video's clips have to look at times and changes of its frames."""
+def by_time(dataset: Dataset, regular: bool, repeated: bool) -> bool:
+    """Check whether clips have to look at the times of a video's frames, and at equal ones.
+
+    regular: whether the frames come regularly. repeated: whether some equal the one before.
+    """
+    return bool(dataset.skip_repeated and repeated) or bool(dataset.target_fps and not regular)
+
+
+def timed(video: Video, dataset: Dataset) -> bool:
+    """Check whether a stored video's clips have to look at times and changes of its frames."""
     if video.timeline is None:
         return False
-    repeated = dataset.skip_repeated and (video.timeline.changes[1:] == 0).any()
-    return bool(repeated) or (dataset.target_fps is not None and not video.regular)
+    return by_time(dataset, video.regular, bool((video.timeline.changes[1:] == 0).any()))
 
 
 def frame_stride(dataset: Dataset, fps: float) -> float:
@@ -347,7 +354,7 @@ def clip_rows(frames: int, stride: float) -> np.ndarray:
 
 def clip_offsets(video: Video, start: int, stop: int, count: int, dataset: Dataset) -> np.ndarray:
     """Return the offsets of a clip's frames from its first, `start`; fewer if it meets `stop`."""
-    if by_time(video, dataset):
+    if timed(video, dataset):
         return video.timeline[start:stop].clip(
             count, dataset.frame_stride, dataset.target_fps, bool(dataset.skip_repeated)
         )
@@ -382,7 +389,7 @@ def why_no_clip(video: Video, dataset: Dataset) -> str | None:
     found = len(clip_offsets(video, 0, video.frames, frames, dataset))
     if found == frames:
         return None
-    if by_time(video, dataset):
+    if timed(video, dataset):
         return f"too short: {video.frames} frames give {found} of the {frames} of a clip"
     return f"too short: {video.frames} frames, a clip spans {rows[-1] + 1}"
 

@@ -34,22 +34,30 @@ class Timeline:
         return Timeline(self.times[part], self.changes[part])
 
     def clip(
-        self, count: int, stride: int, target_fps: float | None, skip_repeated: bool
+        self,
+        count: int,
+        stride: int,
+        target_fps: float | None,
+        skip_repeated: bool,
+        *,
+        to_end: bool = False,
     ) -> np.ndarray:
         """Return the places of a clip's frames from the first one on; fewer where it ends before.
 
         Every `stride`-th frame, or those nearest to the times of a rate. `skip_repeated` leaves out
-        frames that are equal to the one before.
+        frames that are equal to the one before. `to_end`: the clip ends with the last frame.
         """
         kept = np.arange(len(self.times))
         if skip_repeated:
             kept = kept[(self.changes > 0) | (kept == 0)]
         if target_fps is None:
-            return kept[::stride][:count]
-        last = (self.times[kept[-1]] - self.times[0]) * target_fps
-        wanted = self.times[0] + np.arange(int(last + JITTER) + 1) / target_fps
-        places = kept[nearest(self.times[kept], wanted)]
-        return (np.unique(places) if skip_repeated else places)[:count]
+            places = kept[::-stride][::-1] if to_end else kept[::stride]
+        else:
+            times = self.times[kept]
+            steps = np.arange(int((times[-1] - times[0]) * target_fps + JITTER) + 1) / target_fps
+            places = kept[nearest(times, times[-1] - steps[::-1] if to_end else times[0] + steps)]
+            places = np.unique(places) if skip_repeated else places
+        return places[-count:] if to_end else places[:count]
 
 
 def changes(frames: np.ndarray, before: np.ndarray | None) -> np.ndarray:

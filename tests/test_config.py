@@ -244,6 +244,76 @@ REFUSED = {
         "datasets.shapes.generated.held_out_frames: 16 is not possible; allowed: 32 or more, for"
         " evaluation.horizon",
     ),
+    "generated videos shorter than a clip": (
+        "datasets.shapes.generated.held_out_frames",
+        8,
+        "datasets.shapes.generated.held_out_frames: 8 is not possible; allowed: 16 or more, for a",
+    ),
+    "generated videos shorter than a slower clip": (
+        "datasets.shapes.target_fps",
+        12.5,
+        "datasets.shapes.generated.held_out_frames: 16 is not possible; allowed: 31 or more",
+    ),
+    "made videos of digits shorter than a clip": (
+        "datasets.shapes",
+        {"source": "moving_mnist", "path": ".", "generated": {"frames": 15}},
+        "datasets.shapes.generated.frames: 15 is not possible; allowed: 16 or more, for a clip",
+    ),
+    "more generated videos than seeds": (
+        "datasets.shapes.generated.train_videos",
+        10**6 + 1,
+        "train_videos: 1000001 is not possible; allowed: a whole number, above 0, 1000000 at most",
+    ),
+    "lists of another split": (
+        "datasets.shapes.split",
+        {"lists": "lists"},
+        "datasets.shapes.split.lists: a key of kind official, not groups; remove it",
+    ),
+    "number of another split": (
+        "datasets.shapes.split.number",
+        2,
+        "a key of kind official, not folders",
+    ),
+    "part of the lists of another split": (
+        "datasets.shapes.split.every",
+        10,
+        "a key of kind official, not folders",
+    ),
+    "groups of another split": (
+        "datasets.shapes.split",
+        {"kind": "time", "test_groups": ["a"]},
+        "datasets.shapes.split.test_groups: a key of kind groups, not time; remove it",
+    ),
+    "validation groups of another split": (
+        "datasets.shapes.split",
+        {"kind": "folders", "validation_groups": ["a"]},
+        "split.validation_groups: a key of kind groups, not folders; remove it",
+    ),
+    "gap of another split": (
+        "datasets.shapes.split.gap_seconds",
+        1.0,
+        "split.gap_seconds: a key of kind time, not folders; remove it",
+    ),
+    "share of another split": (
+        "datasets.shapes.split",
+        {"kind": "folders", "test_fraction": 0.5},
+        "split.test_fraction: a key of kind groups or time, not folders; remove it",
+    ),
+    "seed of a split without choice": (
+        "datasets.shapes.split",
+        {"kind": "time", "seed": 1},
+        "split.seed: a key of kind official or folders or groups, not time; remove it",
+    ),
+    "gaps of another source": (
+        "datasets.shapes.gaps",
+        "split",
+        "datasets.shapes.gaps: a key of source frames, not generated; remove it",
+    ),
+    "camera of another source": (
+        "datasets.shapes.camera",
+        "top",
+        "datasets.shapes.camera: a key of source lerobot, not generated; remove it",
+    ),
     "protocol named twice": ("evaluation.protocols", ["prediction"] * 2, "each name once"),
     "built-in protocol changed": (
         "protocols.fvd2048_16f",

@@ -71,3 +71,8 @@ def test_splits_and_sets_share_no_seed():
     names = [name for name, _, _ in sets[0]]
     assert len(set(names)) == len(names)
     assert {name.split("/")[0] for name in names} == {"train", "validation", "test"}
+
+
+def test_as_many_videos_as_a_config_may_name_have_seeds_of_their_own():
+    most = list_videos(Generated(train_videos=10**6, validation_videos=1, test_videos=1))
+    assert len({seed for _, seed, _ in most}) == len(most)

@@ -103,7 +103,7 @@ def check_dataset(path: str, dataset: Dataset) -> None:
     if split.kind == "official" and not split.lists:
         reason = "missing; name the folder of trainlist01.txt and testlist01.txt"
         refuse(f"{path}.split.lists", reason)
-    check_own_keys(f"{path}.split", split)
+    check_generated(path, dataset, dataset.clip_frames, "a clip")
     if split.test_clips and (dataset.cut_shots or split.every):
         reason = "this code has a choice of its own; remove cut_shots and split.every"
         refuse(f"{path}.split.test_clips", reason)
@@ -239,11 +239,21 @@ def check_horizon(horizon: int | None, name: str, dataset: Dataset) -> None:
     trained = dataset.clip_frames - dataset.context_frames
     allowed = f"{trained} or more, the future frames of datasets.{name}"
     check_that(horizon >= trained, "evaluation.horizon", horizon, allowed)
-    span = (dataset.context_frames + horizon - 1) * dataset.frame_stride + 1
-    if dataset.source == "generated" and dataset.target_fps is None:
-        for key in ("held_out_frames", "frames"):
-            frames, path = getattr(dataset.generated, key), f"datasets.{name}.generated.{key}"
-            check_that(frames >= span, path, frames, f"{span} or more, for evaluation.horizon")
+    if dataset.source == "generated":  # Moving-MNIST's test set is a file
+        frames = dataset.context_frames + horizon
+        check_generated(f"datasets.{name}", dataset, frames, "evaluation.horizon")
+
+
+def check_generated(path: str, dataset: Dataset, frames: int, use: str) -> None:
+    """Refuse videos to be made that are too short for so many frames of a clip."""
+    stride = dataset.frame_stride
+    if dataset.target_fps is not None:
+        stride = dataset.fps / dataset.target_fps
+    span = round((frames - 1) * stride) + 1
+    made = {"generated": ("held_out_frames", "frames"), "moving_mnist": ("frames",)}
+    for key in made.get(dataset.source or "", ()):
+        where, length = f"{path}.generated.{key}", getattr(dataset.generated, key)
+        check_that(length >= span, where, length, f"{span} or more, for {use}")
 
 
 def check_weights(config: Config) -> None:

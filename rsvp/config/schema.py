@@ -102,6 +102,7 @@ Int = Annotated[int, BeforeValidator(no_truth)]
 Float = Annotated[float, BeforeValidator(no_truth)]
 Count = Annotated[Int, Gt(0), Le(LARGEST)]
 CountOrZero = Annotated[Int, Ge(0), Le(LARGEST)]
+Videos = Annotated[Int, Gt(0), Le(10**6)]  # each split has as many seeds of its own
 Channels = Annotated[Int, Gt(0), Le(4096)]
 Seed = Annotated[Int, Ge(0), Le(2**32 - 1)]
 Positive = Annotated[Float, Gt(0), Le(LARGEST)]
@@ -148,11 +149,11 @@ class Generated(Section):
     """Generated videos: textured shapes that move and turn over a textured background."""
 
     # Videos to train on; of moving_mnist, too.
-    train_videos: Count = 800
+    train_videos: Videos = 800
     # Videos of the validation split.
-    validation_videos: Count = 24
+    validation_videos: Videos = 24
     # Videos of the test split; their textures and shapes are unseen in training.
-    test_videos: Count = 64
+    test_videos: Videos = 64
     # Frames of a training video; of moving_mnist, too.
     frames: Count = 24
     # Frames of a validation or test video.
@@ -172,31 +173,31 @@ class Split(Section):
     # source names the side (a table's column, a file's own). groups: whole groups, chosen by hash.
     # time: each video is cut in time, with a gap.
     kind: Literal["official", "folders", "groups", "time"] = "groups"
-    # official: the folder of trainlist01.txt and testlist01.txt.
-    lists: Text | None = None
-    # official: the number of the split, 1 to 3.
-    number: Count = 1
-    # official: every n-th video of the test list, from its first; by default all.
-    every: Count | None = None
-    # official: one clip of each test video that this code scores (docs/evaluation.md), in place of
+    # The folder of trainlist01.txt and testlist01.txt.
+    lists: Annotated[Text | None, Only("kind", "official")] = None
+    # The number of the split, 1 to 3.
+    number: Annotated[Count, Only("kind", "official")] = 1
+    # Every n-th video of the test list, from its first; by default all.
+    every: Annotated[Count | None, Only("kind", "official")] = None
+    # One clip of each test video that this code scores (docs/evaluation.md), in place of
     # all clips of all.
     test_clips: Annotated[Literal["mcvd", "extdm", "far"] | None, Only("kind", "official")] = None
     # A regular expression; its group is a video's group, else the one that the source knows, else
     # the video's own. Groups count over all classes; those of the default, UCF-101's, within a
     # class.
     group_pattern: Text = r"_g(\d+)"
-    # groups: those for testing, in place of a share: KTH's persons, say.
-    test_groups: list[Text] | None = None
-    # groups: those for validation, in place of a share.
-    validation_groups: list[Text] | None = None
+    # Those for testing, in place of a share: KTH's persons, say.
+    test_groups: Annotated[list[Text] | None, Only("kind", "groups")] = None
+    # Those for validation, in place of a share.
+    validation_groups: Annotated[list[Text] | None, Only("kind", "groups")] = None
     # Of the training side's groups, where there is no val folder.
     validation_fraction: OpenShare = 0.15
-    # groups and time: of all groups or frames.
-    test_fraction: OpenShare = 0.2
-    # time: seconds left out between the sides.
-    gap_seconds: Weight = 2.0
+    # Of all groups or frames.
+    test_fraction: Annotated[OpenShare, Only("kind", "groups", "time")] = 0.2
+    # Seconds left out between the sides.
+    gap_seconds: Annotated[Weight, Only("kind", "time")] = 2.0
     # Of the choice of groups.
-    seed: Seed = 0
+    seed: Annotated[Seed, Only("kind", "official", "folders", "groups")] = 0
 
 
 class ObservedFrames(Section):
@@ -223,11 +224,11 @@ class Dataset(Section):
     # arrays: a letter for each axis, as NTHWC: video, frame, height, width, colour; by default
     # inferred.
     axes: Annotated[str, Field(pattern=r"^[NTHWC]{3,5}$")] | None = None
-    # lerobot: the key of the camera, where there are several.
-    camera: Text | None = None
-    # frames: split makes a video of each run of numbers without a gap; by default a folder with a
+    # The key of the camera, where there are several.
+    camera: Annotated[Text | None, Only("source", "lerobot")] = None
+    # split makes a video of each run of numbers without a gap; by default a folder with a
     # gap is rejected.
-    gaps: Literal["split"] | None = None
+    gaps: Annotated[Literal["split"] | None, Only("source", "frames")] = None
     generated: Generated = Generated()
     # Pixels: the side of a square, or the [height, width] of a rectangle.
     resolution: Resolution = 64
@@ -723,9 +724,9 @@ def limits(kind: type[Section]) -> dict[str, Only]:
 
 
 def foreign_keys(section: Section) -> list[str]:
-    """Return the marked fields that a section of its kind lacks."""
+    """Return the marked fields that a section of its kind lacks; none where it is left open."""
     marks = limits(type(section)).items()
-    return [key for key, mark in marks if getattr(section, mark.key) not in mark.values]
+    return [key for key, mark in marks if getattr(section, mark.key) not in (None, *mark.values)]
 
 
 def own_keys(section: Section) -> list[str]:

@@ -289,6 +289,11 @@ REFUSED = {
         {"kind": "folders", "validation_groups": ["a"]},
         "split.validation_groups: a key of kind groups, not folders; remove it",
     ),
+    "group on two sides": (
+        "datasets.shapes.split",
+        {"kind": "groups", "test_groups": ["a", "b"], "validation_groups": ["b", "c"]},
+        "datasets.shapes.split.validation_groups: b: in test_groups, too; a group is on one side",
+    ),
     "gap of another split": (
         "datasets.shapes.split.gap_seconds",
         1.0,

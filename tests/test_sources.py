@@ -153,6 +153,14 @@ def test_frame_folders_in_natural_order(tmp_path):
     assert names == ["frame1.png", "frame9.png", "frame10.png", "frame100.png"]
 
 
+def test_folders_of_images_are_parts_of_one_video_by_a_number(tmp_path):
+    """A folder of a class holds videos that begin with its name, too."""
+    named = ("sky_1", "sky_02", "sky_anna", "sky_3b", "sky_", "cloud_4")
+    make(tmp_path, *(f"sky/{name}/{n}.png" for name in named for n in range(2)))
+    groups = {source.id: source.group for source in list_sources(tmp_path, "frames")}
+    assert groups == {f"sky/{name}": "sky" * (name in ("sky_1", "sky_02")) for name in named}
+
+
 @pytest.mark.parametrize("kind", ["videos", "frames"])
 def test_missing_empty_or_file(tmp_path, kind):
     make(tmp_path, "file.mp4")

@@ -173,6 +173,45 @@ def test_copies_are_on_one_side(seed, caplog):
     assert "2 videos are copies of others" in caplog.text
 
 
+def test_groups_that_the_config_names_are_found_where_their_videos_have_copies():
+    rows = videos_of(1, 6)
+    content = {row["id"]: row["id"] for row in rows}
+    content["C0/v_C0_g01_c01"] = content["C0/v_C0_g06_c01"]
+
+    def sides(**named) -> dict[str, str]:
+        split = Split(group_pattern=r"g(\d+)_", **named)
+        videos = splits.join_copies([splits.describe(row, split) for row in rows], content)
+        return {s.video.own_group: s.side for s in splits.split_videos(videos, split)}
+
+    both = sides(test_groups=["06", "01"], validation_groups=["02"])
+    assert both == {"01": "test", "02": "validation", "06": "test"} | dict.fromkeys(
+        ("03", "04", "05"), "train")  # fmt: skip
+    alone = sides(validation_groups=["06"])  # the others are divided by hash
+    assert alone["01"] == alone["06"] == "validation" and "test" in alone.values()
+    said = (
+        r"split.test_groups: C0/v_C0_g01_c01 \({}\) and C0/v_C0_g06_c01 \({}\) are equal; name the"
+        " groups 01 and 06 on one side, or remove one of the videos"
+    )
+    for named, first, second in (
+        ({"test_groups": ["06"]}, "train", "test"),
+        ({"test_groups": ["01"]}, "test", "train"),
+        ({"test_groups": ["01"], "validation_groups": ["06"]}, "test", "validation"),
+    ):
+        with pytest.raises(UserError, match=said.format(first, second)):
+            sides(**named)
+
+
+def test_classes_that_are_one_group_each_are_told(caplog):
+    rows = [{"id": f"{action}/{n}", "group": action, "frames": 9, "fps": 25.0}
+            for action in ("run", "walk", "jump") for n in range(4)]  # fmt: skip
+    divide(rows)
+    assert "each class is one group, jump say" in caplog.text
+    caplog.clear()
+    divide([row | {"group": f"{row['id'][:-1]}{int(row['id'][-1]) // 2}"} for row in rows])
+    divide([row for row in rows if row["id"].endswith("/0")])
+    assert not caplog.text
+
+
 def test_videos_without_copies_keep_their_groups(caplog):
     rows = videos_of()
     caplog.set_level("INFO")

@@ -104,6 +104,9 @@ def check_dataset(path: str, dataset: Dataset) -> None:
         reason = "missing; name the folder of trainlist01.txt and testlist01.txt"
         refuse(f"{path}.split.lists", reason)
     check_generated(path, dataset, dataset.clip_frames, "a clip")
+    if both := sorted(set(split.test_groups or ()) & set(split.validation_groups or ())):
+        reason = f"{', '.join(both[:5])}: in test_groups, too; a group is on one side"
+        refuse(f"{path}.split.validation_groups", reason)
     if split.test_clips and (dataset.cut_shots or split.every):
         reason = "this code has a choice of its own; remove cut_shots and split.every"
         refuse(f"{path}.split.test_clips", reason)

@@ -348,7 +348,8 @@ def frame_folder(root: str, path: str, files: Sequence[str]) -> Source:
     relative = os.path.relpath(path, root)
     name = os.path.basename(root) if relative == os.curdir else relative
     above, _, own = name.rpartition(os.sep)
-    group = plain(above) if own.startswith(f"{os.path.basename(above)}_") and above else ""
+    part = re.fullmatch(rf"{re.escape(os.path.basename(above))}_\d+", own)
+    group = plain(above) if part and above else ""
     return Source(plain(name), path, in_order(files), group=group)
 
 

@@ -46,7 +46,9 @@ FEWEST_GROUPS = len(SIDES)
 class Video:
     """A decoded video to be split: `frames` frames at `fps` per second.
 
-    Where they come irregularly, that is their mean rate. `timeline`: of stored videos.
+    Where they come irregularly, that is their mean rate. `timeline`: of stored videos. `own_group`
+    and `copy_of`: the group before copies shared one, and the first video of equal content; see
+    `join_copies`.
     """
 
     id: str
@@ -57,6 +59,8 @@ class Video:
     regular: bool = True
     timeline: Timeline | None = field(default=None, compare=False, repr=False)
     side: str = ""  # that the source names
+    own_group: str = field(default="", compare=False, repr=False)
+    copy_of: str = field(default="", compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +101,7 @@ def side_of(name: str) -> str:
 
 def join_copies(videos: Sequence[Video], contents: Mapping[str, str]) -> list[Video]:
     """Return the videos, those of equal content in one group; `contents` are hashes by id."""
-    first: dict[str, str] = {}
+    first: dict[str, Video] = {}
     joined: dict[str, str] = {}
 
     def whole(group: str) -> str:
@@ -106,14 +110,19 @@ def join_copies(videos: Sequence[Video], contents: Mapping[str, str]) -> list[Vi
         return group
 
     for video in videos:
-        low, high = sorted((whole(video.group), whole(first.setdefault(
-            contents[video.id], video.group))))  # fmt: skip
+        other = first.setdefault(contents[video.id], video)
+        low, high = sorted((whole(video.group), whole(other.group)))
         if low != high:
             joined[high] = low
-    copies = len(videos) - len({contents[video.id] for video in videos})
-    if copies:
+    if copies := len(videos) - len(first):
         logger.info("%d videos are copies of others; they share a group", copies)
-    return [replace(video, group=whole(video.group)) for video in videos]
+    return [
+        replace(
+            video, group=whole(video.group), own_group=video.group,
+            copy_of=first[contents[video.id]].id,
+        )
+        for video in videos
+    ]  # fmt: skip
 
 
 def classes_of(videos: Iterable[Video]) -> dict[str, str | None]:
@@ -163,22 +172,47 @@ def training_sample(
 
 
 def group_sides(videos: Sequence[Video], split: Split) -> dict[str, str]:
-    """Return sides by group: those that the config names, others by hash."""
-    groups = classes_of(videos)
+    """Return sides by group: those that the config names, others by hash.
+
+    UserError where it names a group that is not there, or tears equal videos apart.
+    """
+    own = {video.id: video.own_group or video.group for video in videos}
     lists = {"test": split.test_groups or [], "validation": split.validation_groups or []}
+    known = set(own.values())
     for side, listed in lists.items():
-        if missing := [group for group in listed if group not in groups]:
+        if missing := [group for group in listed if group not in known]:
             raise UserError(
                 f"split.{side}_groups: no video of {', '.join(missing[:5])}; the groups are"
-                f" {', '.join(sorted(groups)[:5])}, …"
+                f" {', '.join(sorted(known)[:5])}, …"
             )
+    named = {group: side for side, listed in lists.items() for group in listed}
     if split.test_groups is None:
-        sides = hold_out(groups, "test", split.test_fraction, split.seed)
-    else:
-        sides = dict.fromkeys(groups, "train")
-    for side, listed in lists.items():
-        sides |= dict.fromkeys(listed, side)
-    return {video.id: sides[video.group] for video in videos}
+        warn_of_classes(videos)
+        sides = {video.group: named[own[video.id]] for video in videos if own[video.id] in named}
+        others = classes_of(video for video in videos if video.group not in sides)
+        sides |= hold_out(others, "test", split.test_fraction, split.seed)
+        return {video.id: sides[video.group] for video in videos}
+    found = {video.id: named.get(own[video.id], "train") for video in videos}
+    for video in videos:
+        side, other = found[video.id], found.get(video.copy_of)
+        if other and other != side:
+            raise UserError(
+                f"split.test_groups: {video.copy_of} ({other}) and {video.id} ({side}) are equal;"
+                f" name the groups {own[video.copy_of]} and {own[video.id]} on one side, or remove"
+                " one of the videos"
+            )
+    return found
+
+
+def warn_of_classes(videos: Sequence[Video]) -> None:
+    """Warn where each class is one group of several videos, so that whole classes are held out."""
+    groups = classes_of(videos)
+    classes = {video.class_name for video in videos}
+    if 1 < len(classes) == len(groups) < len(videos) and set(groups.values()) == classes:
+        logger.warning(
+            "each class is one group, %s say, so no class is on two sides; see split.group_pattern",
+            one_line(min(groups)),
+        )
 
 
 def add_validation(videos: Sequence[Video], named: dict[str, str], split: Split) -> None:

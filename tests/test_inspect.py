@@ -170,6 +170,8 @@ def test_what_cannot_be_done_is_one_line(films, tmp_path):
     (tmp_path / "mine.yaml").touch()
     with pytest.raises(UserError, match=r"mine\.yaml is there already"):
         inspect(films, config=tmp_path / "mine.yaml")
+    with pytest.raises(UserError, match=r"^--axes: 'Q' is not possible; allowed: letters of"):
+        inspect(films, axes="Q")
     with pytest.raises(UserError, match="--sample: 0; allowed: 1 or more"):
         inspect(films, sample=0)
     (tmp_path / "one").mkdir()

@@ -36,6 +36,7 @@ from rsvp.data.sources import (
     format_module,
     list_sources,
     share_of,
+    unused_files,
 )
 from rsvp.models.autoencoders.kinds import KINDS, kind_module
 from rsvp.runtime.code import import_closure
@@ -134,6 +135,7 @@ class Plan:
         self.looks = looks
         self.known: dict[str, Job] = {}
         self.found: dict[str, str] = {}  # the kind of source that a dataset does not name, in words
+        self.unused: dict[str, list[dict[str, Any]]] = {}  # see `unused_files`
         self.state = Results(self.results)
         localise_paths(config, base, self.results)
         if looks:
@@ -164,6 +166,8 @@ class Plan:
             self.found[name] = f"{found}; source: {dataset.source}"
         options = Options(**pick(dataset, Options._fields))
         sources = list_sources(folder, dataset.source, dataset.max_videos, options)
+        if dataset.max_videos is None:  # else most files may be left out on purpose
+            self.unused[name] = unused_files(folder, dataset.source, sources)
         contents = content_hashes(sources, Path(self.results, HASHES, f"{name}.json"))
         shares: list[dict[Source, Content]] = [{} for _ in range(dataset.decode_jobs)]
         for source in sources:
@@ -461,8 +465,10 @@ class Plan:
         if not self.videos.get(names["dataset"]):
             return {}
         name = names["dataset"]
-        sample = {"measured": self.listed(name, self.samples[name])} if name in self.samples else {}
-        return self.listed(name, self.videos[name][int(names["share"])]) | sample
+        more = {"measured": self.listed(name, self.samples[name])} if name in self.samples else {}
+        if names["share"] == "0" and self.unused.get(name):
+            more["unused"] = self.unused[name]
+        return self.listed(name, self.videos[name][int(names["share"])]) | more
 
     def listed(self, name: str, videos: Mapping[Source, Content]) -> dict[str, Any]:
         """The rows of some videos of a dataset, and the digest of their contents."""

@@ -20,8 +20,15 @@ from rsvp.commands.main import workflow_home
 from rsvp.config.load import load, read_yaml, structured
 from rsvp.config.schema import Dataset, SourceKind, pick
 from rsvp.data.formats.detect import detect
-from rsvp.data.hashing import files_of
-from rsvp.data.sources import Options, Source, absolute, id_hash, list_sources, plain, walk
+from rsvp.data.sources import (
+    Options,
+    Source,
+    absolute,
+    id_hash,
+    list_sources,
+    plain,
+    unused_files,
+)
 from rsvp.data.splits import why_no_clip
 from rsvp.data.suggestion import as_dataset, suggested, videos_of
 from rsvp.data.survey import (
@@ -41,7 +48,6 @@ from rsvp.runtime.main import run_command
 TEMPLATE = "configs/ucf101-mini.yaml"  # a start for real videos
 SAMPLE = 32  # videos that are decoded
 TARGET_FRAMES = 4  # that a step of the template's trainings reconstructs
-TREES = ("videos", "frames", "arrays")  # kinds that take the files of some suffixes
 LISTED = 5  # examples of each finding
 BAR = 40  # characters of a histogram's longest bar
 ROWS = 8  # of a histogram
@@ -86,12 +92,14 @@ def run(arguments: argparse.Namespace) -> None:
         for key in ("source", "camera", "axes")
         if (value := getattr(arguments, key)) is not None
     }
-    source = structured(Dataset, {"path": str(arguments.path), **given})
+    try:
+        source = structured(Dataset, {"path": str(arguments.path), **given})
+    except UserError as error:
+        raise UserError(str(error).replace("config: ", "--", 1)) from None
     kind, words = (source.source, source.source) if source.source else detect(str(arguments.path))
     print(f"{plain(str(arguments.path))}: {words}")
     sources = list_sources(arguments.path, kind, None, Options(**pick(source, Options._fields)))
-    if kind in TREES:
-        show(unused_lines(arguments.path, sources))
+    show(unused_lines(unused_files(arguments.path, kind, sources)))
     headers = read_headers(sources)
     show(header_lines(headers))
     show(group_lines("equal files", equal_files([header.source for header in headers])))
@@ -128,14 +136,11 @@ def show(lines: Iterable[Line]) -> None:
         print(one_line(line) if line else "")
 
 
-def unused_lines(path: Path, sources: Sequence[Source]) -> Iterator[Line]:
+def unused_lines(rows: Sequence[Mapping[str, Any]]) -> Iterator[Line]:
     """Say which files below a folder are no part of a video, by suffix."""
-    used = {file for source in sources for file in files_of(source)}
-    found = [file for _, files in walk(absolute(path), ("",)) for file in files]
-    counts = Counter(os.path.splitext(file)[1].lower() for file in found if file not in used)
-    if counts:
-        named = [f"{suffix or 'no suffix'} ({count})" for suffix, count in counts.most_common(ROWS)]
-        yield f"not used: {', '.join(named)}{', …' if len(counts) > ROWS else ''}"
+    if rows:
+        named = [f"{row['suffix'] or 'no suffix'} ({row['files']})" for row in rows[:ROWS]]
+        yield f"not used: {', '.join(named)}{', …' if len(rows) > ROWS else ''}"
 
 
 def others_looked(

@@ -76,6 +76,15 @@ def size_of(resolution: int | list[int]) -> tuple[int, int]:
     return height, width
 
 
+def axes_of(letters: Any) -> str:
+    """Return the letters of an array's axes, each once, height, width and time among them."""
+    if not isinstance(letters, str) or len(set(letters)) != len(letters):
+        raise ValueError
+    if not set("THW") <= set(letters) <= set("NTHWC"):
+        raise ValueError
+    return letters
+
+
 def range_of(pair: Any) -> list[float] | list[str]:
     """Return two numbers, or two percentiles as text, the first below the second; refuse others."""
     try:
@@ -130,6 +139,11 @@ Resolution = Annotated[
     InWords(
         "a whole number, 32 or more, 2048 at most, a multiple of 16; or [height, width] of two"
     ),
+]
+Axes = Annotated[
+    str,
+    PlainValidator(axes_of),
+    InWords("letters of N, T, H, W and C, each once, with T, H and W"),
 ]
 Percentile = Annotated[str, Field(strict=True, pattern=r"^(100|\d{1,2}(\.\d+)?)%$")]
 PAIR = TypeAdapter(Annotated[list[Percentile] | list[Float], Len(2, 2)])
@@ -223,7 +237,7 @@ class Dataset(Section):
     path: Text | None = None
     # arrays: a letter for each axis, as NTHWC: video, frame, height, width, colour; by default
     # inferred.
-    axes: Annotated[str, Field(pattern=r"^[NTHWC]{3,5}$")] | None = None
+    axes: Axes | None = None
     # The key of the camera, where there are several.
     camera: Annotated[Text | None, Only("source", "lerobot")] = None
     # split makes a video of each run of numbers without a gap; by default a folder with a

@@ -75,6 +75,14 @@ def reject(row: Row, reason: str) -> Row:
     return {"id": row["id"], "path": row["path"], "reason": reason}
 
 
+def unused_row(unused: Row) -> Row:
+    """Return a row of rejected.csv for files of a suffix that are no part of a video."""
+    suffix, count = unused["suffix"], unused["files"]
+    kind = f"{suffix} files" if suffix else "files without a suffix"
+    reason = f"not used: no video, and no part of one; the first of {count} {kind}"
+    return {"id": f"*{suffix}", "path": unused["path"], "reason": reason}
+
+
 def check_rejected(rejected: Sequence[Row], total: int, dataset: Dataset, name: str) -> None:
     """Stop when more videos were rejected than the config allows."""
     if len(rejected) <= dataset.max_rejected_fraction * total:

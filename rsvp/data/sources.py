@@ -31,6 +31,7 @@ SUFFIXES = {
     "hdf5": (".h5", ".hdf5"),
     "arrays": (".npy", ".npz", ".h5", ".hdf5"),
 }  # fmt: skip
+TREES = ("videos", "frames", "arrays")  # kinds that take the files of some suffixes
 ZIP = ".zip"  # of videos, or of folders of images
 FORMATS = (  # modules of rsvp.data.formats
     "arrays", "hdf5", "lerobot", "moving_mnist", "table", "tar", "tfrecord",
@@ -169,6 +170,27 @@ def list_sources(
         logger.warning("%s; left out", one_line(reason))
     chosen = sorted(found, key=id_hash)[:max_videos]
     return [found[name] for name in sorted(chosen)]
+
+
+def unused_files(
+    folder: str | Path, kind: SourceKind, sources: Iterable[Source]
+) -> list[dict[str, Any]]:
+    """Return what files of a source are no part of its videos, a row for each suffix.
+
+    A row has its `suffix`, the number of `files`, and the `path` of the first one, as seen from the
+    folder. Formats that say themselves which files they hold have no such rows.
+    """
+    if kind not in TREES:
+        return []
+    root = absolute(folder)
+    used = {path for source in sources for path in (source.path, *source.files)}
+    others = sorted(path for _, paths in walk(root, ("",)) for path in paths if path not in used)
+    counts = Counter(os.path.splitext(path)[1].lower() for path in others)
+    first = {os.path.splitext(path)[1].lower(): path for path in reversed(others)}
+    return [
+        {"suffix": suffix, "files": count, "path": plain(os.path.relpath(first[suffix], root))}
+        for suffix, count in counts.most_common()
+    ]
 
 
 def absolute(path: str | Path) -> str:

@@ -84,6 +84,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     check_unchanged(folder, contents, hashes, planned)
     limits = value_range(dataset, folder, planned)
     noted = {"range": limits} if limits else {}
+    unused = {"unused": planned["unused"]} if "unused" in planned else {}
     dataset.range = limits and [limits["low"], limits["high"]]
     version = ffmpeg_version(dataset.ffmpeg)
     shares = divided(contents, dataset.decode_shares)
@@ -93,6 +94,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         "resize": filters(shape_of(dataset)),
         "ffmpeg": version,
         **noted,
+        **unused,
     } | joined(decode_shares(shares, hashes, folder, dataset, arguments, key))
     write_json(arguments.index, index)
     logger.info("%d videos, %d rejected", len(index["videos"]), len(index["rejected"]))

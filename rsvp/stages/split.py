@@ -25,6 +25,7 @@ from rsvp.data.manifest import (
     cut_clips,
     list_videos,
     read_shares,
+    unused_row,
     usable_videos,
     write_csv,
 )
@@ -67,10 +68,12 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     check_sides(counts, segments, dataset.split)
     write_csv(arguments.clips, CLIP_COLUMNS, clips)
     write_csv(arguments.videos, VIDEO_COLUMNS, manifest)
-    write_csv(arguments.rejected, REJECTED_COLUMNS, rejected)
+    noted = read_json(shares[0])
+    left_out = [*rejected, *map(unused_row, noted.get("unused", ()))]
+    write_csv(arguments.rejected, REJECTED_COLUMNS, left_out)
     cut = Counter(side for side, _ in {(clip["split"], clip["video"]) for clip in clips})
     index = dataset_index(arguments, shares, settings.name, dataset, segments)
-    if limits := read_json(shares[0]).get("range"):
+    if limits := noted.get("range"):
         index["range"] = described_range(limits, segments)
     index |= {
         "clips": {side: counts[side] for side in SIDES},

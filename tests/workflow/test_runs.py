@@ -60,14 +60,19 @@ def test_bad_files_are_named_and_the_rest_goes_on(project):
     (videos / "class0/text_g20.avi").write_text("this is no video\n")
     (videos / "class0/empty_g21.mp4").write_bytes(b"")
     write_noise(videos / "class1/short_g22.mp4", frames=3)
+    for name in ("class0/b.txt", "class1/a.TXT", "README", ".hidden"):
+        (videos / name).write_text("of no video\n")
     answer = project.snakemake(INDEX)
     assert answer.code == 0, answer.text
     for name in ("text_g20", "empty_g21", "short_g22"):
         lines = [line for line in answer.errors if name in line]
         assert len(lines) == 1, answer.text
     assert "Traceback" not in answer.text
-    rejected = (project.folder / "results/datasets/tiny/rejected.csv").read_text()
-    assert len(rejected.splitlines()) == 1 + 3
+    rejected = (project.folder / "results/datasets/tiny/rejected.csv").read_text().splitlines()
+    assert len(rejected) == 1 + 3 + 2
+    unused = "not used: no video, and no part of one; the first of"
+    assert f"*.txt,class0/b.txt,{unused} 2 .txt files" in rejected
+    assert f"*,README,{unused} 1 files without a suffix" in rejected
     clips = (project.folder / "results/datasets/tiny/clips.csv").read_text()
     assert len(clips.splitlines()) == 1 + 8 * 2  # twelve frames hold two clips of six
 

@@ -3,11 +3,11 @@
 For every row of configs/methods.yaml and each of its phases (pretraining, adversarial fine-tuning,
 caching of latents, training of the denoiser, sampling): the median time of a step, its operations
 per second as a share of this machine's rate of matrix products, the wait for data, and the peak of
-memory; and the operations of one clip forward and of one evaluation of the denoiser at 64, 128 and
-256 pixels, counted without computing them. Networks are fresh and data are seeded noise: nothing is
-read or kept. Each phase runs in a process of its own, so that its memory is its own, right after
-the matrix products that it is compared with. One that fails, by too little memory say, leaves a
-line that says so, and the next goes on.
+memory; and, with --operations, those of one clip forward and of one evaluation of the denoiser at
+64, 128 and 256 pixels, counted without computing them. Networks are fresh and data are seeded
+noise: nothing is read or kept. Each phase runs in a process of its own, so that its memory is its
+own, right after the matrix products that it is compared with. One that fails, by too little memory
+say, leaves a line that says so, and the next goes on.
 
     python -m benchmarks.speed --csv speed.csv --operations operations.csv
     python -m benchmarks.speed --rows rsvp-m --phases pretrain denoise --profile profile.csv
@@ -19,8 +19,13 @@ and on a GPU, with what its presets name,
     python -m benchmarks.speed --csv gpu-256px.csv --resolutions 256 \\
       --configs configs/methods.yaml configs/methods-gpu.yaml configs/methods-256px.yaml
 
-A clip has 16 frames, 4 observed. On a GPU steps run in bfloat16 at all three resolutions, on a CPU
-at 64 pixels and in 32 bit unless told otherwise.
+Rectangles against a square of as many pixels, and memory by the length of a clip,
+
+    python -m benchmarks.speed --resolutions 64 32x128 --csv shapes.csv
+    python -m benchmarks.speed --frames 8 16 32 64 128 --repeats 1 --csv lengths.csv
+
+A clip has 16 frames unless told otherwise, 4 observed. On a GPU steps run in bfloat16 at all three
+resolutions, on a CPU at 64 pixels and in 32 bit unless told otherwise.
 """
 
 import argparse
@@ -30,7 +35,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import repeat
+from itertools import product, repeat
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -103,6 +108,7 @@ OTHERS = (
 PVDM_STEP = 2602.0 + 3 * 243.0  # GFLOP per clip of a diffusion step; backward is twice forward
 PVDM_SAMPLE = 400 * 243.0
 GIGA = 1e9
+Size = int | str  # of frames: 64 is a square, 32x128 is 32 high and 128 wide
 
 
 def main() -> None:
@@ -112,21 +118,23 @@ def main() -> None:
     on_gpu = fabric.device.type == "cuda"
     machine = device_name(fabric) if on_gpu else processor()
     print(f"{machine}, {torch.get_num_threads()} threads, torch {torch.__version__}.")
-    sizes = arguments.resolutions or (COUNTED if on_gpu else COUNTED[:1])
+    sizes: list[Size] = arguments.resolutions or [*(COUNTED if on_gpu else COUNTED[:1])]
     counted, timed_lines, operators = [], [], []
     config = config_at(arguments, COUNTED[0])
     diffusions = [p for p in config.report.predictors if config.predictors[p].kind == "diffusion"]
     for row in arguments.rows or diffusions:
-        for size in COUNTED:
-            line = {"row": row, "resolution": size}
-            counted.append(line | operations(config_at(arguments, size), row))
+        for frames, size in product(arguments.lengths, dict.fromkeys([*COUNTED, *sizes])):
+            asked = argparse.Namespace(**vars(arguments) | {"frames": frames})
+            line = {"row": row, "resolution": size, "frames": frames}
+            if arguments.operations:
+                counted.append(line | operations(config_at(asked, size), row))
             for phase in arguments.phases if size in sizes else ():
                 where = {"device": machine} | line | {"phase": phase}
-                found, busy = in_own_process(times, arguments, row, size, phase)
+                found, busy = in_own_process(times, asked, row, size, phase)
                 timed_lines.append(where | found)
                 operators += [where | operator for operator in busy]
                 said = found.get("error") or f"{1000 * found['seconds']:.0f} ms"
-                print(f"{row}, {size} px, {phase}: {said}", flush=True)
+                print(f"{row}, {size} px, {frames} frames, {phase}: {said}", flush=True)
                 if arguments.csv:  # what is there, should a later phase take the machine down
                     pd.DataFrame(timed_lines).to_csv(arguments.csv, index=False)
     tables = [pd.DataFrame(lines) for lines in (timed_lines, counted, operators)]
@@ -139,7 +147,8 @@ def main() -> None:
             print("\n" + markdown(shown(table)))
             if path:
                 table.to_csv(path, index=False)
-    print("\n" + "\n".join([*over_limits(tables[1]), *missed_floors(tables[0], on_gpu), OTHERS]))
+    beyond = over_limits(tables[1]) if counted else []
+    print("\n" + "\n".join([*beyond, *missed_floors(tables[0], on_gpu), OTHERS]))
 
 
 def in_own_process(
@@ -166,8 +175,11 @@ def parse() -> argparse.Namespace:
         "--rows", nargs="+", help="predictors with an autoencoder; by default the report's"
     )
     parser.add_argument("--phases", nargs="+", choices=PHASES, default=list(PHASES))
-    parser.add_argument("--resolutions", type=int, nargs="+", choices=COUNTED,
-                        help="that are timed; by default 64, and all of them on a GPU")  # fmt: skip
+    parser.add_argument("--resolutions", type=size_named, nargs="+",
+                        help="that are timed, as 64 or 32x128 (height x width); by default 64, and"
+                        f" on a GPU {', '.join(map(str, COUNTED))}")  # fmt: skip
+    parser.add_argument("--frames", type=int, nargs="+", default=[16], dest="lengths",
+                        help="of a clip; default 16")  # fmt: skip
     parser.add_argument("--repeats", type=int, default=10, help="steps that are timed")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--precision", default="auto", choices=("auto", "32-true", "bf16-mixed"))
@@ -189,8 +201,13 @@ def compute(arguments: argparse.Namespace) -> Any:
     return read_settings({"compute": asked}).compute
 
 
-def config_at(arguments: argparse.Namespace, size: int) -> Config:
-    """The methods' config at another resolution."""
+def size_named(text: str) -> Size:
+    """The side of a square, or a rectangle as it was written."""
+    return int(text) if text.isdigit() else text
+
+
+def config_at(arguments: argparse.Namespace, size: Size) -> Config:
+    """The methods' config at another resolution, and with as many frames as a clip is to have."""
     parts = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in arguments.configs]
     parts.append(getattr(arguments, "changes", {}))
     if arguments.compile:
@@ -198,6 +215,9 @@ def config_at(arguments: argparse.Namespace, size: int) -> Config:
     values: Any = OmegaConf.to_container(OmegaConf.merge(*parts))
     for dataset in values["datasets"].values():
         dataset["resolution"] = size
+        if isinstance(size, str):
+            dataset |= {"resolution": [*map(int, size.split("x"))], "augment": "horizontal"}
+        dataset["clip_frames"] = getattr(arguments, "frames", dataset["clip_frames"])
     return load(values)
 
 
@@ -298,7 +318,7 @@ class Setup:
 
     arguments: argparse.Namespace
     row: str
-    size: int
+    size: Size
     first: int = 0  # step
 
     def __post_init__(self) -> None:
@@ -491,7 +511,7 @@ EXTRA = 2  # steps that are counted or profiled
 
 
 def times(
-    arguments: argparse.Namespace, row: str, size: int, phase: str
+    arguments: argparse.Namespace, row: str, size: Size, phase: str
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Time the steps of a phase; return their operators, too, where profiled."""
     if not arguments.return_memory:
@@ -505,19 +525,19 @@ def times(
         torch.cuda.reset_peak_memory_stats()
     work = PHASES[phase](setup)
 
-    def one() -> tuple[float, float]:
-        """Seconds of a step, and those of them that it waited for data."""
+    def one() -> tuple[float, float, float]:
+        """Seconds of a step, those of them that it waited for data, and those of processors."""
         nonlocal number
-        started = time.perf_counter()
+        started, worked = time.perf_counter(), time.process_time()
         batch = next(work.ahead)
         waited = time.perf_counter() - started
         work.step(number, batch)
         finish(device)
         number += 1
-        return time.perf_counter() - started, waited
+        return time.perf_counter() - started, waited, time.process_time() - worked
 
     found = [one() for _ in range(WARM_UP + arguments.repeats)][WARM_UP:]
-    seconds, waits = (statistics.median(values) for values in zip(*found, strict=True))
+    seconds, waits, worked = (statistics.median(values) for values in zip(*found, strict=True))
     # Reserved: what is lost between tensors must fit into a GPU, too.
     peak = torch.cuda.max_memory_reserved() / 2**20 if on_gpu else peak_memory_mb()
     # Compiled networks run as they are written here, since the counter can't look into the others.
@@ -532,6 +552,7 @@ def times(
         "clips": work.clips,
         "seconds": seconds,
         "seconds_per_clip": seconds / work.clips,
+        "processor_seconds": worked,  # which say more on a machine that others use
         "gflop": flops / GIGA,
         "gflop_per_second": flops / seconds / GIGA,
         "matmul_gflop_per_second": rate / GIGA,
@@ -601,7 +622,9 @@ def speed_lines(table: pd.DataFrame) -> pd.DataFrame:
         if table["error"].notna().all():
             return table[["row", "resolution", "phase", "error"]]
         table = table[table["error"].isna()]
-    shown = table[["row", "resolution", "phase", "precision"]].rename(columns={"resolution": "px"})
+    shown = table[["row", "resolution", "frames", "phase", "precision"]].rename(
+        columns={"resolution": "px"}
+    )
     shown["clips per step"] = table["clips"]
     shown["ms per step"] = (1000 * table["seconds"]).round(1)
     shown["ms per clip"] = (1000 * table["seconds_per_clip"]).round(1)
@@ -615,7 +638,7 @@ def speed_lines(table: pd.DataFrame) -> pd.DataFrame:
 
 def operation_lines(table: pd.DataFrame) -> pd.DataFrame:
     """Format the counts for people."""
-    shown = table[["row", "resolution"]].rename(columns={"resolution": "px"})
+    shown = table[["row", "resolution", "frames"]].rename(columns={"resolution": "px"})
     shown["autoencoder, GFLOP per clip"] = table["autoencoder_gflop"].round(2)
     shown["denoiser, GFLOP per evaluation"] = table["denoiser_gflop"].round(3)
     shown["NFE"] = table["network_evaluations"]

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch.autograd.graph import saved_tensors_hooks
 
 from rsvp.config.load import structured
 from rsvp.config.schema import Autoencoder
@@ -13,7 +14,7 @@ from rsvp.data.pixels import to_bytes
 from rsvp.models.autoencoders.kinds import autoencoder_arguments, load_autoencoder, make_autoencoder
 from rsvp.models.bundle import save_bundle
 from rsvp.models.denoiser import LatentDenoiser
-from rsvp.training.cost import autoencoder_flops
+from rsvp.training.cost import autoencoder_flops, forward_flops
 from rsvp.training.processes import Processes
 from rsvp.training.reconstruction import (
     ClipPart,
@@ -272,6 +273,45 @@ def test_a_denoiser_fits_its_latents(kind):
     denoiser = LatentDenoiser(*shapes, width=32, depth=1, heads=2, patch=2, frames_per_token=2)
     answer = denoiser(future, torch.rand(2), observed)
     assert {k: v.shape for k, v in answer.items()} == {k: v.shape for k, v in future.items()}
+
+
+def kept_bytes(model, frames):
+    """Bytes that a reconstruction keeps for its gradients."""
+    storages = {}
+
+    def pack(value):
+        storages[value.untyped_storage().data_ptr()] = value.untyped_storage()
+        return value
+
+    with saved_tensors_hooks(pack, lambda value: value):
+        model.reconstruct_future(torch.zeros(1, frames, 3, 32, 32), CONTEXT)
+    return sum(storage.nbytes() for storage in storages.values())
+
+
+@pytest.mark.parametrize("kind", ONE_EACH)
+def test_memory_of_a_step_grows_linearly_with_the_clip(kind):
+    """Eight frames more cost the same after 8 as after 24."""
+    model = autoencoder(kind)
+    kept = [kept_bytes(model, frames) for frames in (8, 16, 24, 32)]
+    assert kept[3] - kept[2] == pytest.approx(kept[1] - kept[0], rel=0.02)
+    assert kept[1] > 1.2 * kept[0]
+
+
+@pytest.mark.parametrize("kind", ONE_EACH)
+def test_a_rectangle_costs_what_a_square_of_as_many_pixels_does(kind):
+    """Within a tenth at 16:9: planes along time have the sides of a frame, not its area."""
+    model, costs = autoencoder(kind), []
+    for height, width in ((64, 64), (48, 80)):
+        clip = SimpleNamespace(shape=(height, width, 3), context_frames=2, clip_frames=4)
+        with torch.no_grad():
+            latents, _ = model.encode_clip(noise(1, 4, 3, height, width), CONTEXT)
+        observed, future = split_latents(latents, model.scopes, CONTEXT)
+        shapes = [{k: list(v.shape[1:]) for k, v in part.items()} for part in (observed, future)]
+        denoiser = LatentDenoiser(*shapes, width=32, depth=1, heads=2, patch=1, frames_per_token=2)
+        denoising = forward_flops(lambda: denoiser(future, torch.rand(1), observed))  # noqa: B023
+        pixels = height * width
+        costs.append([autoencoder_flops(model, clip) / pixels, denoising / pixels])
+    assert costs[1] == pytest.approx(costs[0], rel=0.1)
 
 
 @pytest.mark.parametrize("kind", ONE_EACH)

@@ -46,8 +46,8 @@ def test_each_phase_is_timed(phase, tmp_path):
         "predictors: {frame-ldm: {batch_size: 2, augment_latents: true, "
         "denoiser: {width: 32, depth: 1, heads: 2}}}\n"
     )
-    arguments = command([METHODS, small], profile="operators.csv")
-    line, operators = times(arguments, "frame-ldm", 64, phase)
+    arguments = command([METHODS, small], profile="operators.csv", frames=8)
+    line, operators = times(arguments, "frame-ldm", "32x48", phase)
     assert line["clips"] > 0 and line["seconds"] > 0 and line["peak_memory_mb"] > 0
     assert line["compiled"] is False
     rate = line["matmul_gflop_per_second"]
@@ -62,7 +62,13 @@ def test_the_failure_of_a_phase_is_a_line():
     assert line["error"].startswith("BrokenProcessPool: ") and operators == []
 
 
-LINE = {"row": "rsvp-m", "resolution": 256, "phase": "denoise", "precision": "bf16-mixed"}
+LINE = {
+    "row": "rsvp-m",
+    "resolution": 256,
+    "frames": 16,
+    "phase": "denoise",
+    "precision": "bf16-mixed",
+}
 GOOD = {"share_of_matmul": 0.4, "data_wait": 0.01, "peak_memory_mb": 20000.0}
 
 

@@ -79,7 +79,7 @@ def unused_row(unused: Row) -> Row:
     """Return a row of rejected.csv for files of a suffix that are no part of a video."""
     suffix, count = unused["suffix"], unused["files"]
     kind = f"{suffix} files" if suffix else "files without a suffix"
-    reason = f"not used: no video, and no part of one; the first of {count} {kind}"
+    reason = f"no video and no part of one: not used; {count} {kind} in all"
     return {"id": f"*{suffix}", "path": unused["path"], "reason": reason}
 
 

@@ -70,9 +70,9 @@ def test_bad_files_are_named_and_the_rest_goes_on(project):
     assert "Traceback" not in answer.text
     rejected = (project.folder / "results/datasets/tiny/rejected.csv").read_text().splitlines()
     assert len(rejected) == 1 + 3 + 2
-    unused = "not used: no video, and no part of one; the first of"
-    assert f"*.txt,class0/b.txt,{unused} 2 .txt files" in rejected
-    assert f"*,README,{unused} 1 files without a suffix" in rejected
+    unused = "no video and no part of one: not used"
+    assert f"*.txt,class0/b.txt,{unused}; 2 .txt files in all" in rejected
+    assert f"*,README,{unused}; 1 files without a suffix in all" in rejected
     clips = (project.folder / "results/datasets/tiny/clips.csv").read_text()
     assert len(clips.splitlines()) == 1 + 8 * 2  # twelve frames hold two clips of six
 

@@ -451,6 +451,16 @@ REFUSED = {
         "range: [1, 0] is not possible; allowed: two numbers, or two percentiles as 0.1%, the first"
         " below the second",
     ),
+    "a range of drawn videos": (
+        "datasets.shapes.range",
+        ["0.1%", "99.9%"],
+        "shapes.range: a key of source arrays or hdf5, not generated; remove it",
+    ),
+    "axes without height": (
+        "datasets.shapes.axes",
+        "NTWC",
+        "axes: 'NTWC' is not possible; allowed: letters of N, T, H, W and C, each once, with T, H",
+    ),
     "percentiles the wrong way round": (
         "datasets.shapes.range",
         ["9.5%", "9.4%"],

@@ -63,8 +63,8 @@ def hint_at(kind: Any, location: Iterable[int | str]) -> Any:
             kind = kind.model_fields[str(key)].rebuild_annotation()
         else:  # dict[Name, Section], or a list
             kind = typing.get_args(kind)[-1]
-        if type(None) in typing.get_args(kind):
-            kind = typing.get_args(kind)[0]
+        if type(None) in typing.get_args(bare(kind)):
+            kind = typing.get_args(bare(kind))[0]
     return kind
 
 

@@ -235,9 +235,8 @@ class Dataset(Section):
     source: SourceKind | None = None
     # The folder, or the file; relative to where snakemake starts.
     path: Text | None = None
-    # arrays: a letter for each axis, as NTHWC: video, frame, height, width, colour; by default
-    # inferred.
-    axes: Axes | None = None
+    # A letter for each axis, as NTHWC: video, frame, height, width, colour; by default inferred.
+    axes: Annotated[Axes | None, Only("source", "arrays")] = None
     # The key of the camera, where there are several.
     camera: Annotated[Text | None, Only("source", "lerobot")] = None
     # split makes a video of each run of numbers without a gap; by default a folder with a
@@ -252,9 +251,9 @@ class Dataset(Section):
     # gray: one channel, the luma of BT.601, a third of the memory. Networks of RGB, LPIPS and I3D,
     # see it three times.
     channels: Colours = "rgb"
-    # Arrays of 16 bits or floats: the values that become black and white, or their percentiles in
-    # a sample of the training videos (docs/sources.md).
-    range: Range | None = None
+    # Of 16 bits or floats: the values that become black and white, or their percentiles in a sample
+    # of the training videos (docs/sources.md).
+    range: Annotated[Range | None, Only("source", "arrays", "hdf5")] = None
     # The antialiasing filter of the resize (names as in ffmpeg's scaler).
     resize: Resize = "bicubic"
     # frames: frames per second that they stand for.

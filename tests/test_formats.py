@@ -191,9 +191,17 @@ def test_arrays_that_are_no_videos(tmp_path):
     (tmp_path / "packed.npz").write_bytes(b"PK\3\4" + whole[:70])
     (tmp_path / "tree.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(60))
     (tmp_path / "none.npy").write_bytes(b"")
+    (tmp_path / "bracket.npy").write_bytes(whole.replace(b"'shape': (3", b"'shape': ((", 1))
+    (tmp_path / "huge.npy").write_bytes(whole.replace(b"(3, 32, 32, 3)", b"(9**99, 3, 3)", 1))
+    noise = np.random.default_rng(0).integers(0, 99, (9, 32, 32), np.uint8)
+    np.savez_compressed(tmp_path / "flipped.npz", noise)
+    content = bytearray((tmp_path / "flipped.npz").read_bytes())
+    content[2000:2050] = bytes(50)
+    (tmp_path / "flipped.npz").write_bytes(content)
     reasons = rejections(tmp_path, "arrays")
     words = {"objects": "plain arrays", "deep": "its shape is", "words": "not numbers"}
-    words |= dict.fromkeys(("cut", "packed", "tree", "none"), "not a whole file")
+    damaged = ("cut", "packed", "tree", "none", "bracket", "huge", "flipped")
+    words |= dict.fromkeys(damaged, "not a whole file")
     assert set(reasons) == set(words)  # labels are left out, as text files are
     assert all(word in reasons[name] for name, word in words.items())
 
@@ -214,6 +222,40 @@ def test_file_of_videogpt(tmp_path):
         "train/ucf/00002": [7, 8, 9, 10, 11],
     }
     assert {source.side for source in found.values()} == {"train", "test"}
+
+
+def test_frames_of_hdf5_are_grey_or_of_three_colours(tmp_path):
+    """Those of VideoGPT as (frames, H, W) are grey; others are rejected, each with its reason."""
+    frames = numbered(5)
+    held = {
+        "flat": frames[..., 0],
+        "grey": frames[..., :1],
+        "alpha": frames[..., [0, 1, 2, 2]],
+        "first": frames.transpose(0, 3, 1, 2),
+        "rows": frames[:, 0, :, 0],
+        "words": np.full((5, 8, 8), b"a"),
+    }
+    for name, data in held.items():
+        with h5py.File(tmp_path / f"{name}.hdf5", "w") as file:
+            file["train_data"], file["train_idx"] = data, np.array([0, 2])
+    with h5py.File(tmp_path / "group.hdf5", "w") as file:
+        file["train_data/0"], file["train_idx"] = frames, np.array([0, 0])
+    with h5py.File(tmp_path / "number.hdf5", "w") as file:
+        file["train_data"], file["train_idx"] = 5, np.array([[0, 0]])
+    found = read(tmp_path, "hdf5")
+    for name in ("flat", "grey"):
+        parts = [numbers_of(found[f"train/{name}/{part:05d}"]) for part in range(2)]
+        assert parts == [[0, 1], [2, 3, 4]]
+    reasons = rejections(tmp_path, "hdf5")
+    assert reasons.pop("train/alpha/00001") == (
+        "the shape of a frame is [32, 32, 4]; it is (H, W), (H, W, 1) or (H, W, 3)"
+    )
+    assert "[3, 32, 32]" in reasons["train/first/00000"]
+    assert "not numbers" in reasons["train/words/00000"]
+    assert {name.split("/")[-2] for name in reasons if "/" in name} == {
+        "alpha", "first", "rows", "words",
+    }  # fmt: skip
+    assert "0 at 0 to 0" in reasons["group"] and "not a whole HDF5 file" in reasons["number"]
 
 
 def mcvd_shard(path: Path, lengths, **more):
@@ -521,9 +563,15 @@ def test_damaged_digits(digits):
     path.write_bytes(whole[:-1000])
     reasons = rejections(digits, "moving_mnist", generated=made.generated)
     assert set(reasons) == {"train/00000", "train/00001"}
-    path.write_bytes(b"no gzip")
-    with pytest.raises(UserError, match=r"idx3-ubyte\.gz: cannot be read"):
-        list_sources(digits, "moving_mnist", options=made)
+    path.write_bytes(whole[:20000] + bytes(50) + whole[20050:])
+    assert (
+        "cannot be read"
+        in rejections(digits, "moving_mnist", generated=made.generated).popitem()[1]
+    )
+    for content in (b"no gzip", whole[:10] + b"\xff" * 50):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=r"idx3-ubyte\.gz: cannot be read"):
+            list_sources(digits, "moving_mnist", options=made)
     path.write_bytes(gzip.compress(bytes(99)))
     with pytest.raises(UserError, match="not MNIST's digits"):
         list_sources(digits, "moving_mnist", options=made)
@@ -632,12 +680,19 @@ def test_sequences_of_kth(tmp_path, film):
 
 def test_damaged_tables(tmp_path, film):
     (tmp_path / "film.mp4").write_bytes(film.read_bytes())
-    rows = [{"path": "film.mp4", "start": 1, "end": 0.5}, {"path": None}, {"path": "film.mp4"}]
+    rows = [{"path": "film.mp4", "start": 1, "end": 0.5}, {"path": None}, {"path": "film.mp4"},
+            {"path": "film.mp4", "start": [1]}, {"path": "film.mp4", "end": 10**400}]  # fmt: skip
     write_table(tmp_path / "rows.jsonl", rows)
-    assert rejections(tmp_path / "rows.jsonl", "table") == {
+    reasons = rejections(tmp_path / "rows.jsonl", "table")
+    assert "row 4: " in reasons.pop("rows@row4") and "row 5: " in reasons.pop("rows@row5")
+    assert reasons == {
         "rows@row1": "row 1: from 1 to 0.5 is no part of a video",
         "rows@row2": "row 2 names no file",
     }
+    for line in ("5", "null", '["x"]', "[" * 100000):
+        (tmp_path / "lines.jsonl").write_text(f'{{"path": "film.mp4"}}\n{line}\n')
+        with pytest.raises(UserError, match=r"lines\.jsonl: cannot be read as a table"):
+            list_sources(tmp_path / "lines.jsonl", "table")
     write_table(tmp_path / "late.csv", [{"path": "film.mp4", "start": 30, "end": 40}])
     assert "no frame" in rejections(tmp_path / "late.csv", "table")["film@30-40"]
     bad = {"cells.csv": "a,b\n1,2\n", "cut.jsonl": '{"path": ', "cut.parquet": "PAR1"}
@@ -695,6 +750,56 @@ def test_zip_files_are_compared(tmp_path):
     assert np.array_equal(clips.frames("sky/v"), numbered(3, 3))
     with pytest.raises(UserError, match="cut: not a whole zip file"):
         clips.frames("cut")
+
+
+def test_parts_of_folders_of_images_are_frames_that_are_there(tmp_path):
+    """Images have no rate, so no seconds."""
+    write_images(tmp_path / "v", range(10))
+    (tmp_path / "empty").mkdir()
+    rows = [{"path": "v", "start_frame": 2, "end_frame": 5}, {"path": "v", "start_frame": 8},
+            {"path": "v", "start_frame": 10, "end_frame": 20}, {"path": "v", "start": 0, "end": 1},
+            {"path": "empty"}]  # fmt: skip
+    write_table(tmp_path / "rows.jsonl", rows)
+    table = tmp_path / "rows.jsonl"
+    found = {source.id: source for source in list_sources(table, "table")}
+    assert [numbers_of(found[name]) for name in ("v@2-5", "v@8-end")] == [[2, 3, 4], [8, 9]]
+    assert rejections(table, "table") == {
+        "rows@row3": "row 3: v: none of the 10 images is in the part 10-20",
+        "rows@row4": "row 4: seconds of images, which have no rate; name start_frame, end_frame",
+        "rows@row5": "row 5: empty: no image",
+    }
+
+
+def test_the_directory_of_a_zip_file_is_read_once(tmp_path, monkeypatch):
+    """Of many thousand images it takes long, and each of their folders is a video."""
+    for video in range(4):
+        write_images(tmp_path / "tree" / f"v{video}", [video, 9])
+    path = tmp_path / "sky.zip"
+    zipped(path, tmp_path / "tree")
+    opened, whole = [], zipfile.ZipFile
+
+    def counted(*arguments):
+        opened.append(arguments)
+        return whole(*arguments)
+
+    monkeypatch.setattr(zipfile, "ZipFile", counted)
+    sources = list_sources(path, "frames")
+    assert [numbers_of(source) for source in sources] == [[n, 9] for n in range(4)]
+    assert len(opened) == 1
+    monkeypatch.undo()
+    path.unlink()
+    write_images(tmp_path / "tree" / "v0" / "more", [5])
+    zipped(path, tmp_path / "tree" / "v0")
+    (source,) = (s for s in list_sources(path, "frames") if s.id == "sky/more")
+    assert numbers_of(source) == [5]
+    assert "cannot be unpacked" in rejections_of(sources[3])
+
+
+def rejections_of(source: Source) -> str:
+    """Return why a video cannot be decoded."""
+    with pytest.raises(Rejected) as reason:
+        decode(source)
+    return str(reason.value)
 
 
 def test_damaged_zip_files(tmp_path):

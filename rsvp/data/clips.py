@@ -94,7 +94,7 @@ class Clips:
         return torch.from_numpy(self.cache(share).frames(first + self.rows(i)[list(places)]))
 
     def batch(self, numbers: Sequence[int], stop: int | None = None) -> torch.Tensor:
-        """Return frames up to `stop` - 1 of clips as networks take them: uint8 (B, T, 3, R, R)."""
+        """Return frames up to `stop` - 1 of clips as networks take them: uint8 (B, T, C, H, W)."""
         return torch.stack([self.frames(i, 0, stop) for i in numbers]).permute(0, 1, 4, 2, 3)
 
     def cache(self, share: int) -> PartReader:

@@ -69,7 +69,7 @@ def predict_block(
     block: int,
     trajectories: Sequence[int],
 ) -> Tensor:
-    """Predict `trajectories` (B, K, F, 3, H, W) of clips, uint8, from contexts as `predict` takes.
+    """Predict `trajectories` (B, K, F, C, H, W) of clips, uint8, from contexts as `predict` takes.
 
     Noise is a function of seed, clip, trajectory and block alone.
     """
@@ -119,9 +119,9 @@ def predict(
     noise: Tensor,
     fresh: Callable[[int, int], Tensor],
 ) -> Tensor:
-    """Predict trajectories (B, K, F, 3, H, W) of contexts from packed noise (B, K, …).
+    """Predict trajectories (B, K, F, C, H, W) of contexts from packed noise (B, K, …).
 
-    The contexts are frames (B, 1, Tc, 3, H, W), or (B, K, …) with one for each trajectory, in the
+    The contexts are frames (B, 1, Tc, C, H, W), or (B, K, …) with one for each trajectory, in the
     order of `rsvp.data.contexts`. `fresh(trajectory, step)` returns the noise (B, …) that a step
     may add.
     """
@@ -148,7 +148,7 @@ def sampled_together(clips: int, device: torch.device) -> int:
 
 
 class Observed(NamedTuple):
-    """The condition that context frames (B, Tc, 3, H, W) give."""
+    """The condition that context frames (B, Tc, C, H, W) give."""
 
     latents: Condition  # normalised
     wanted: Tensor | None  # packed, bool: what is predicted; None is all
@@ -156,7 +156,7 @@ class Observed(NamedTuple):
 
 
 def observe(network: TrainedPredictor, context: Tensor) -> Observed:
-    """Encode context frames (B, Tc, 3, H, W) as the denoiser's condition."""
+    """Encode context frames (B, Tc, C, H, W) as the denoiser's condition."""
     latents, decoder = network.autoencoder.encode_clip(context, context.shape[1])
     # In 32 bits, as the cache holds what the denoiser was trained on.
     latents = {

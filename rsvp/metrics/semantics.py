@@ -11,7 +11,7 @@ what it explained.
 An autoencoder of kind joint has scene and object of the future, too (`FUTURE`). They come from the
 true future, as motion does; a replaced scene or object is then replaced in both.
 
-Frames are uint8 (T, H, W, 3) here, clips as models see them float (B, T, 3, H, W) in [-1, 1]. F
+Frames are uint8 (T, H, W, 3) here, clips as models see them float (B, T, C, H, W) in [-1, 1]. F
 counts the future frames that are scored; a clip or truth cut to them begins with the last context
 frame, so it has F + 1.
 """
@@ -113,7 +113,7 @@ def measure_clips(
 
 
 def as_bytes(frames: Tensor) -> Tensor:
-    """Decoded frames (…, 3, H, W) in [-1, 1] as uint8 (…, H, W, 3) in main memory."""
+    """Decoded frames (…, C, H, W) in [-1, 1] as uint8 (…, H, W, C) in main memory."""
     return to_bytes(frames).movedim(-3, -1).cpu()
 
 

@@ -33,7 +33,7 @@ def reconstruct_block(
     number: int,
     trajectories: Sequence[int],
 ) -> Tensor:
-    """Reconstruct one block of the true future (B, F, 3, H, W) from contexts (B, 1, Tc, 3, H, W).
+    """Reconstruct one block of the true future (B, F, C, H, W) from contexts (B, 1, Tc, C, H, W).
 
     Returns (B, 1, …); all uint8. The last block ends where the future does.
     """

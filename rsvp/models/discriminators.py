@@ -32,7 +32,7 @@ class PatchDiscriminator(nn.Module):
 
 
 class ImageDiscriminator(PatchDiscriminator):
-    """Logits (N, 1, H/8, W/8) of images (N, 3, H, W), and features."""
+    """Logits (N, 1, H/8, W/8) of images (N, C, H, W), and features."""
 
     def __init__(self, width: int, colours: int = 3) -> None:
         super().__init__(width, colours, nn.Conv2d, kernel_size=4, stride=2, padding=1)

@@ -5,12 +5,12 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-# (contexts (B, 1 or K, Tc, 3, H, W), number of the block, K trajectories) -> (B, K, F, 3, H, W)
+# (contexts (B, 1 or K, Tc, C, H, W), number of the block, K trajectories) -> (B, K, F, C, H, W)
 BlockPredictor = Callable[[Tensor, int, Sequence[int]], Tensor]
 
 
 def roll(block: BlockPredictor, context: Tensor, trajectories: int, horizon: int) -> Tensor:
-    """Predict trajectories (B, K, horizon, 3, H, W) of context frames (B, Tc, 3, H, W), all uint8.
+    """Predict trajectories (B, K, horizon, C, H, W) of context frames (B, Tc, C, H, W), all uint8.
 
     Block 0 makes all K trajectories from the one context. Each further block continues each
     trajectory from the last Tc of its frames, predicted or observed, as they are stored. Surplus

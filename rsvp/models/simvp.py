@@ -50,7 +50,7 @@ class SimVP(nn.Module):
         )
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Return frames (B, F, 3, H, W) in [-1, 1], unclamped, of (B, T, 3, H, W); H, W of 4."""
+        """Return frames (B, F, C, H, W) in [-1, 1], unclamped, of (B, T, C, H, W); H, W of 4."""
         batch, future = len(frames), self.future_frames
         halves, quarters = self.encoder(frames.flatten(0, 1))
         stacked = rearrange(quarters, "(b t) c h w -> b (t c) h w", b=batch)

@@ -80,7 +80,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
 
 
 def turned_clips(clips: Clips, batch: Sequence[tuple[int, int]], augment: Augment) -> Tensor:
-    """Return copies of clips, uint8 (B, T, 3, H, W), from their numbers and the copies' numbers."""
+    """Return copies of clips, uint8 (B, T, C, H, W), from their numbers and the copies' numbers."""
     frames = [clips.frames(i).permute(0, 3, 1, 2) for i, _ in batch]
     # Odd, so that the copies of a clip are different symmetries of it.
     symmetries = [(i + 3 * copy) % 8 for i, copy in batch]
@@ -90,7 +90,7 @@ def turned_clips(clips: Clips, batch: Sequence[tuple[int, int]], augment: Augmen
 def encode(
     autoencoder: ClipAutoencoder, clip: Tensor, contexts: Mapping[str, ObservedFrames]
 ) -> dict[str, Tensor]:
-    """Encode clips (B, T, 3, H, W) in each context: latents by "latent" or "context/latent"."""
+    """Encode clips (B, T, C, H, W) in each context: latents by "latent" or "context/latent"."""
     latents = {}
     for context, observed in contexts.items():
         ordered = clip if context == PREFIX else clip[:, clip_order(observed, clip.shape[1])]

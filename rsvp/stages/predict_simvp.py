@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     network = network.to(fabric.device).eval()
 
     def block(contexts: Tensor, number: int, trajectories: Sequence[int]) -> Tensor:
-        """Predict uint8 (B, 1, F, 3, H, W) of uint8 contexts (B, 1, Tc, 3, H, W)."""
+        """Predict uint8 (B, 1, F, C, H, W) of uint8 contexts (B, 1, Tc, C, H, W)."""
         return to_bytes(network(to_float(contexts[:, 0])))[:, None]
 
     key = state_key(arguments.code, settings.handed, arguments.dataset, arguments.network)

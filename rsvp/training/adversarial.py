@@ -29,7 +29,7 @@ MOST_WEIGHT = 1e4  # of the adaptive weight: a gradient that vanishes must not m
 
 
 class Discriminators(nn.Module):
-    """Image and clip discriminator over clips (B, T, 3, H, W) in [-1, 1].
+    """Image and clip discriminator over clips (B, T, C, H, W) in [-1, 1].
 
     An augmentation is a part of them, so that its state is part of theirs.
     """
@@ -64,7 +64,7 @@ def draw_consecutive(
     target_frames: int,
     random: torch.Generator,
 ) -> ReconstructionDraw:
-    """Draw consecutive frames of clips of that shape (B, T, 3, H, W), and noise.
+    """Draw consecutive frames of clips of that shape (B, T, C, H, W), and noise.
 
     The clips are in the context's order of frames: observed ones that follow the predicted ones
     stand at the front, and are left out.
@@ -253,7 +253,7 @@ def adaptive_weight(
 
 
 def gradient_penalties(discriminators: nn.Module, reals: Sequence[Tensor]) -> list[Tensor]:
-    """Return half the squared norm of the logits' gradient at real clips (B, T, 3, H, W).
+    """Return half the squared norm of the logits' gradient at real clips (B, T, C, H, W).
 
     One for each micro-batch: mean over the items of a discriminator (frames or clips), then over
     discriminators.

@@ -19,7 +19,7 @@ MOST = 0.8  # of p: above it transformations may show in what is generated (sect
 
 @dataclass(frozen=True)
 class Transformation:
-    """A transformation of a clip (T, 3, H, W) in [-1, 1]; by default none."""
+    """A transformation of a clip (T, C, H, W) in [-1, 1]; by default none."""
 
     mirrored: bool = False  # left and right
     turns: int = 0  # by 90 degrees
@@ -98,7 +98,7 @@ class AdaptiveAugmentation(nn.Module):
     def forward(
         self, fake: Tensor, real: Tensor, random: torch.Generator, part: MicroBatch
     ) -> tuple[Tensor, Tensor]:
-        """Return both (B, T, 3, H, W), each clip and its reconstruction transformed alike.
+        """Return both (B, T, C, H, W), each clip and its reconstruction transformed alike.
 
         Alike, so that the features of the two can still be matched.
         """

@@ -46,7 +46,7 @@ def read_ahead(
 
 
 class ClipBatches:
-    """Clips of training, uint8 (B, T, 3, H, W), drawn with replacement, under random symmetries.
+    """Clips of training, uint8 (B, T, C, H, W), drawn with replacement, under random symmetries.
 
     Item `step` is those `parts` of that step's batch.
     """

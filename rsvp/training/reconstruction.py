@@ -63,7 +63,7 @@ class ClipPart(NamedTuple):
     """A micro-batch of a step of stage one."""
 
     part: MicroBatch
-    clips: Tensor  # (B, T, 3, H, W), uint8
+    clips: Tensor  # (B, T, C, H, W), uint8
     context_frames: int
     drawn: ReconstructionDraw
 
@@ -95,7 +95,7 @@ def clip_parts(
 class Reconstruction:
     """Frames of one training step and their reconstruction."""
 
-    frames: Tensor  # (B, T, 3, H, W) in [-1, 1]
+    frames: Tensor  # (B, T, C, H, W) in [-1, 1]
     predicted: Tensor  # the same shape
     own_losses: dict[str, Tensor]  # of the kind, by their names in `OWN_WEIGHTS`
     sums: list[Tensor]  # whose sums over the batch are needed
@@ -127,7 +127,7 @@ def reconstruct(
     drawn: ReconstructionDraw,
     part: MicroBatch,
 ) -> Reconstruction:
-    """Encode clips (B, T, 3, H, W) and decode the targets that were drawn (any of their frames).
+    """Encode clips (B, T, C, H, W) and decode the targets that were drawn (any of their frames).
 
     The loss of tracks is left to be divided.
     """

@@ -13,7 +13,7 @@ from rsvp.training.processes import Part, Processes, update
 
 
 def regression_loss(network: nn.Module, clips: Tensor, context_frames: int) -> Tensor:
-    """Return the mean squared error of the future frames of uint8 clips (B, T, 3, H, W)."""
+    """Return the mean squared error of the future frames of uint8 clips (B, T, C, H, W)."""
     frames = to_float(clips)
     return F.mse_loss(network(frames[:, :context_frames]), frames[:, context_frames:])
 

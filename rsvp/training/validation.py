@@ -70,7 +70,7 @@ class ReconstructionValidator:
         return ReconstructionScores(torch.cat(watched), torch.cat(quality))
 
     def distance(self, predicted: Tensor, real: Tensor) -> Tensor:
-        """Return the watched score (B,) of clips (B, T, 3, H, W) in [-1, 1]."""
+        """Return the watched score (B,) of clips (B, T, C, H, W) in [-1, 1]."""
         if self.perceptual is None:
             return sliced_wasserstein(predicted, real)
         values = self.perceptual(predicted.flatten(0, 1), real.flatten(0, 1))
@@ -112,7 +112,7 @@ def other_clips(count: int, watched: Sequence[int], most: int = MOST_COMPARED) -
 
 
 def as_images(clips: Tensor) -> Tensor:
-    """Return clips (B, T, 3, H, W) in [-1, 1] as uint8 images (B * T, H, W, 3)."""
+    """Return clips (B, T, C, H, W) in [-1, 1] as uint8 images (B * T, H, W, C)."""
     return to_bytes(clips).flatten(0, 1).permute(0, 2, 3, 1)
 
 

@@ -94,7 +94,7 @@ def device_of(network: nn.Module) -> torch.device:
 
 
 def rows(frames: Tensor, made: Tensor, context: int) -> np.ndarray:
-    """Return clips (B, T, H, W, 3) uint8 beside K futures of each (B, K, F, 3, H, W) in [-1, 1].
+    """Return clips (B, T, H, W, C) uint8 beside K futures of each (B, K, F, C, H, W) in [-1, 1].
 
     One animation (T, h, w, 3): a row for each clip, and a bar that tells observed from future.
     """

@@ -5,7 +5,9 @@ the shape, and for two leading axes from the frames: those that follow each othe
 """
 
 import json
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,6 +21,11 @@ from rsvp.data.sources import Options, Rejected, Source, needed, parts_of_files
 from rsvp.runtime.errors import one_line
 
 COLOURS = (1, 3)
+# Of a damaged file: its header is text in the syntax of Python, and may name any size.
+DAMAGE = (
+    OSError, ValueError, EOFError, KeyError, MemoryError, OverflowError, RuntimeError, TypeError,
+    SyntaxError, tokenize.TokenError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 COMPARED = 8  # places along each of two axes at which neighbours are compared
 
 
@@ -64,7 +71,7 @@ def opened_arrays(path: str) -> Iterator[Mapping[str, Any]]:
             yield npz_arrays(path)
         else:
             yield {"": np.load(path, mmap_mode="r", allow_pickle=False)}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+    except DAMAGE as error:
         raise Rejected(f"not a whole file of plain arrays ({one_line(str(error))})") from None
 
 

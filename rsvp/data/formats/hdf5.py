@@ -1,9 +1,9 @@
 """HDF5 files of videos as VideoGPT and MCVD write them. Loads without torch.
 
 VideoGPT (videogpt/data.py): `train_data` and `test_data` (frames, H, W, 3) hold one video after the
-other, `train_idx` and `test_idx` their first frames. MCVD (datasets/h5.py): `len/<i>` is the number
-of frames of video i, `<i>/<frame>` is one of them; `num_train` videos are for training, and
-`person/<i>` is who is seen.
+other, `train_idx` and `test_idx` their first frames; (frames, H, W) is grey. MCVD
+(datasets/h5.py): `len/<i>` is the number of frames of video i, `<i>/<frame>` is one of them;
+`num_train` videos are for training, and `person/<i>` is who is seen.
 """
 
 from collections.abc import Iterable, Iterator
@@ -91,5 +91,5 @@ def opened_file(path: str) -> Iterator[Any]:
     try:
         with needed("h5py", path).File(path, "r") as file:
             yield file
-    except (OSError, KeyError, ValueError, RuntimeError) as error:
+    except (AttributeError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise Rejected(f"not a whole HDF5 file ({one_line(str(error))})") from None

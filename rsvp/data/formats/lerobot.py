@@ -27,13 +27,13 @@ def find(root: str, options: Options) -> Iterable[Source]:
     UserError for another version, another camera, and metadata that is missing or broken.
     """
     info = read_json(Path(root, INFO))
-    version = info.get("codebase_version")
+    version = info.get("codebase_version") if isinstance(info, dict) else None
     if version not in VERSIONS:
         raise UserError(f"{root}/{INFO}: version {version}; known: {', '.join(VERSIONS)}")
-    camera = chosen_camera(root, info, options.camera)
-    sides = {episode: side for side, span in (info.get("splits") or {}).items()
-             for episode in range(*map(int, span.split(":")))}  # fmt: skip
     try:
+        camera = chosen_camera(root, info, options.camera)
+        sides = {episode: side for side, span in (info.get("splits") or {}).items()
+                 for episode in range(*map(int, span.split(":")))}  # fmt: skip
         for row in episodes(root, version):
             number = int(row["episode_index"])
             path, span = place(row, version, camera, info)
@@ -41,7 +41,7 @@ def find(root: str, options: Options) -> Iterable[Source]:
                 f"episode_{number:06d}", os.path.join(root, path), span=span,
                 side=sides.get(number, ""), frames=int(row["length"]),
             )  # fmt: skip
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise UserError(f"{root}/meta: episodes lack what {version} has: {error}") from None
 
 

@@ -7,6 +7,7 @@ pixels, a tenth of their free way a frame, and bounce (Srivastava et al. 2015, a
 
 import gzip
 import os
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -22,6 +23,7 @@ from rsvp.runtime.errors import UserError, one_line
 TEST, TEST_AXES = "mnist_test_seq.npy", "TNHW"
 HEAD = 16  # bytes before the digits: a magic number, and their number, rows and columns
 MAGIC = bytes([0, 0, 8, 3])
+DAMAGE = (OSError, EOFError, zlib.error)
 SIDE, DIGIT = 64, 28  # pixels
 OBJECTS = 2
 STEP = 0.1  # of the way that a digit has
@@ -58,7 +60,7 @@ def check_digits(path: str) -> None:
     try:
         with open_digits(path) as stream:
             head = stream.read(HEAD)
-    except (OSError, EOFError) as error:
+    except DAMAGE as error:
         raise UserError(f"{path}: cannot be read: {one_line(str(error))}") from None
     if head[:4] != MAGIC or head[8:] != 2 * DIGIT.to_bytes(4, "big"):
         raise UserError(f"{path}: not MNIST's digits, 28 x 28 bytes in an idx3-ubyte file")
@@ -83,7 +85,7 @@ def opened(source: Source) -> Iterator[StoredFrames]:
     seed, number, frames = map(int, source.part.split("/"))
     try:
         digits = read_digits(source.path)
-    except (OSError, EOFError, ValueError) as error:
+    except (*DAMAGE, ValueError) as error:
         raise Rejected(f"its digits cannot be read: {one_line(str(error))}") from None
     random = np.random.default_rng([seed, number])
     canvas = np.zeros((frames, SIDE, SIDE), np.uint8)

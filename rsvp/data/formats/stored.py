@@ -15,7 +15,7 @@ class StoredFrames:
     """The frames of a video.
 
     `count`: their number. `stored`: returns those from a first one on and before a last one, as an
-    array (n, H, W, C) of any type, C of 1 or 3. `note`: how they are read, for the tables.
+    array. `note`: how they are read, for the tables.
     """
 
     count: int
@@ -23,12 +23,22 @@ class StoredFrames:
     note: str = ""
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        """Return what is stored; Rejected where the file is damaged there."""
+        """Return numbers (n, H, W, C), C of 1 or 3; an array (n, H, W) is grey.
+
+        Rejected where they are others, or the file is damaged there.
+        """
         try:
-            return self.stored(start, stop)
-        except (OSError, KeyError, ValueError, RuntimeError) as error:
+            found = np.asarray(self.stored(start, stop))
+        except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
             reason = one_line(str(error))
             raise Rejected(f"frames {start} to {stop} cannot be read ({reason})") from None
+        if found.dtype.kind not in "buif":
+            raise Rejected(f"holds {found.dtype}, not numbers")
+        frames = found[..., None] if found.ndim == 3 else found
+        if frames.ndim != 4 or frames.shape[-1] not in (1, 3):
+            shape = list(found.shape[1:])
+            raise Rejected(f"the shape of a frame is {shape}; it is (H, W), (H, W, 1) or (H, W, 3)")
+        return frames
 
 
 def frames_along(array: Any, axes: str, index: int = 0) -> StoredFrames:
@@ -42,8 +52,7 @@ def frames_along(array: Any, axes: str, index: int = 0) -> StoredFrames:
         places = {"N": index, "T": slice(start, stop)}
         found = np.asarray(array[tuple(places.get(axis, slice(None)) for axis in axes)])
         left = axes.replace("N", "")
-        found = found.transpose([left.index(axis) for axis in "THWC" if axis in left])
-        return found if "C" in left else found[..., None]
+        return found.transpose([left.index(axis) for axis in "THWC" if axis in left])
 
     return StoredFrames(array.shape[axes.index("T")], read, f"array read as {axes}")
 
@@ -51,8 +60,6 @@ def frames_along(array: Any, axes: str, index: int = 0) -> StoredFrames:
 def frames_of_list(read: Callable[[int], np.ndarray], places: Sequence[int]) -> StoredFrames:
     """Return the frames (H, W) or (H, W, C) that `read` gives at some places."""
 
-    def stack(start: int, stop: int) -> np.ndarray:
-        found = np.stack([read(place) for place in places[start:stop]])
-        return found if found.ndim == 4 else found[..., None]
-
-    return StoredFrames(len(places), stack)
+    return StoredFrames(
+        len(places), lambda start, stop: np.stack([read(place) for place in places[start:stop]])
+    )

@@ -92,13 +92,13 @@ def named_videos(table: str, root: str) -> Iterator[Source]:
             else:
                 here = files_by_stem(folder) if here is None else here
                 name, path, span = kinetics_file(cells, folder, here, span)
-        except (KeyError, ValueError) as error:
-            reason = f"row {number}: {error}" if isinstance(error, ValueError) else (
-                f"row {number} names no file")  # fmt: skip
+            source = video_at(name, path, base, span)
+        except (KeyError, OverflowError, TypeError, ValueError) as error:
+            reason = f"row {number} names no file" if isinstance(error, KeyError) else (
+                f"row {number}: {one_line(str(error))}")  # fmt: skip
             yield Source(f"{plain(stem(table))}@row{number}", table, kind="table",
                          part=f"{DAMAGED}{reason}")  # fmt: skip
             continue
-        source = video_at(name, path, base, span)
         known = {key: str(cells[key]) for key in ("group", "side") if key in cells}
         yield replace(source, **known)
 
@@ -122,8 +122,11 @@ def read_rows(table: str, wanted: re.Pattern = re.compile(".*")) -> Iterator[dic
                 yield from csv.DictReader(stream, strict=True)
                 return
             for line in filter(str.strip, stream):
-                yield json.loads(line)
-    except (OSError, ValueError, csv.Error) as error:
+                row = json.loads(line)
+                if not isinstance(row, dict):
+                    raise ValueError(f"a line holds {line.strip()[:40]}, not names and values")
+                yield row
+    except (OSError, ValueError, RecursionError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or one_line(str(error))
         raise UserError(f"{table}: cannot be read as a table: {reason}") from None
 
@@ -154,14 +157,24 @@ def span_of(cells: Row) -> Span | None:
 
 
 def video_at(name: str, path: str, base: str, span: Span | None) -> Source:
-    """Return a video file or a folder of images, called as it lies below `base`."""
+    """Return a video file or a folder of images, called as it lies below `base`.
+
+    ValueError where the part is none of the images.
+    """
     if os.path.isdir(path):
         images = [file for folder, files in walk(path, IMAGE_SUFFIXES) for file in files
                   if folder == path]  # fmt: skip
         source = frame_folder(base, path, images)
-        if span and span.unit == "frames":
+        if span and span.unit == "seconds":
+            raise ValueError("seconds of images, which have no rate; name start_frame, end_frame")
+        if span:
             stop = None if span.stop is None else int(span.stop)
             source = replace(source, files=source.files[int(span.start) : stop])
+        if not source.files:
+            where = (
+                f"none of the {len(images)} images is in the part {span}" if span else "no image"
+            )
+            raise ValueError(f"{os.path.basename(path)}: {where}")
     else:
         known = name.lower().endswith(VIDEO_SUFFIXES)
         own = os.path.relpath(os.path.splitext(name)[0] if known else name, base)

@@ -1,5 +1,6 @@
 """Zip files of videos, or of folders of images (as StyleGAN-V packs them). Loads without torch."""
 
+import lzma
 import os
 import shutil
 import zipfile
@@ -8,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import lru_cache
 
 from rsvp.data.formats.extracted import temporary_folder, temporary_space
 from rsvp.data.sources import (
@@ -24,15 +26,14 @@ from rsvp.data.sources import (
 from rsvp.runtime.errors import one_line
 
 IMAGES = "images"  # the part that `Source.files` lists
-DAMAGE = (OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError)
+DAMAGE = (OSError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, KeyError, RuntimeError)
 
 
 def parts(root: str, path: str, kind: str, options: Options) -> Iterator[Source]:
     """Yield the videos in a zip file, or its folders of images; what is damaged comes as one."""
     whole = replace(video_file(root, path), kind="zip")
     try:
-        with zipfile.ZipFile(path) as archive:
-            names = visible(archive)
+        names = visible(archive_at(path, state_of(path)))
     except DAMAGE as error:
         reason = f"not a whole zip file ({one_line(str(error))})"
         yield replace(whole, part=f"{DAMAGED}{reason}")
@@ -59,6 +60,18 @@ def visible(archive: zipfile.ZipFile) -> list[str]:
     )
 
 
+@lru_cache(maxsize=1)  # it holds many videos, and reading its directory takes long
+def archive_at(path: str, state: tuple[int, ...]) -> zipfile.ZipFile:
+    """Return the open archive in a file of that state."""
+    return zipfile.ZipFile(path)
+
+
+def state_of(path: str) -> tuple[int, ...]:
+    """Return numbers that change where a file is written anew."""
+    found = os.stat(path)
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
 @contextmanager
 def opened(source: Source) -> Iterator[Source]:
     """Yield a video as a file of its own, or a folder of its images."""
@@ -66,14 +79,10 @@ def opened(source: Source) -> Iterator[Source]:
     with temporary_folder("rsvp-zip-") as folder:
         paths = tuple(os.path.join(folder, os.path.basename(member)) for member in members)
         try:
-            with zipfile.ZipFile(source.path) as archive:
-                for member, path in zip(members, paths, strict=True):
-                    with (
-                        archive.open(member) as packed,
-                        temporary_space(),
-                        open(path, "wb") as file,
-                    ):
-                        shutil.copyfileobj(packed, file)
+            archive = archive_at(source.path, state_of(source.path))
+            for member, path in zip(members, paths, strict=True):
+                with archive.open(member) as packed, temporary_space(), open(path, "wb") as file:
+                    shutil.copyfileobj(packed, file)
         except DAMAGE as error:
             raise Rejected(f"cannot be unpacked: {one_line(str(error))}") from None
         yield Source(source.id, folder, paths) if source.files else Source(source.id, paths[0])

@@ -32,14 +32,14 @@ class ClipAutoencoder(nn.Module, ABC):
 
     @abstractmethod
     def encode_clip(self, clips: Tensor, context_frames: int) -> tuple[dict[str, Tensor], Any]:
-        """Encode clips (B, T, 3, H, W) as latents (B, …, C, h, w) and a context for the decoder.
+        """Encode clips (B, T, C, H, W) as latents (B, …, C, h, w) and a context for the decoder.
 
         Clips that end with their context have no latents of the future.
         """
 
     @abstractmethod
     def decode_future(self, latents: dict[str, Tensor], context: Any) -> Tensor:
-        """Decode future frames (B, F, 3, H, W) from predicted latents, (B, T, C, h, w) each.
+        """Decode future frames (B, F, C, H, W) from predicted latents, (B, T, C, h, w) each.
 
         They are those that `rsvp.data.latents.split_latents` names future.
         """
@@ -50,7 +50,7 @@ class ClipAutoencoder(nn.Module, ABC):
     ) -> list[tuple[int, ...]]:
         """Return the shapes of the latents to which a training step adds noise, in its order.
 
-        clips: the shape (B, T, 3, H, W). targets: how many of their frames are decoded.
+        clips: the shape (B, T, C, H, W). targets: how many of their frames are decoded.
         """
 
     def draw(
@@ -61,7 +61,7 @@ class ClipAutoencoder(nn.Module, ABC):
         return [torch.randn(shape, generator=random) for shape in shapes]
 
     def context_with(self, latents: dict[str, Tensor], frames: Tensor) -> Any:
-        """Encode context frames (B, Tc, 3, H, W) for the decoder, with the latents that are given.
+        """Encode context frames (B, Tc, C, H, W) for the decoder, with the latents that are given.
 
         Latents (B, …, C, h, w) of the context replace those of the frames.
         """
@@ -73,7 +73,7 @@ class ClipAutoencoder(nn.Module, ABC):
         """Weights of the decoder's last layer, where the adaptive weight compares gradients."""
 
     def reconstruct_future(self, clips: Tensor, context_frames: int) -> Tensor:
-        """Reconstruct the future frames (B, F, 3, H, W) of clips (B, T, 3, H, W)."""
+        """Reconstruct the future frames (B, F, C, H, W) of clips (B, T, C, H, W)."""
         latents, context = self.encode_clip(clips, context_frames)
         _, future = split_latents(latents, self.scopes, context_frames)
         return self.decode_future(future, context)
@@ -103,7 +103,7 @@ class PlainAutoencoder(ClipAutoencoder):
         drawn: Sequence[Drawn],
         part: MicroBatch,
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """Reconstruct frames of clips (B, T, 3, H, W) at `targets`.
+        """Reconstruct frames of clips (B, T, C, H, W) at `targets`.
 
         Also return a loss to add, and what the regulariser learns from, each to be summed over the
         batch. drawn: what `draw` gave. part: the part of the batch that the clips are.

@@ -55,9 +55,9 @@ class FrameAutoencoder(PlainAutoencoder):
         return self.decode(latents), loss, [] if lesson is None else [lesson]
 
     def encode(self, frames: Tensor) -> Tensor:
-        """Return the encoder's output for frames (B, T, 3, H, W)."""
+        """Return the encoder's output for frames (B, T, C, H, W)."""
         return self.encoder(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
 
     def decode(self, shown: Tensor) -> Tensor:
-        """Return frames (B, T, 3, H, W) for the decoder's input."""
+        """Return frames (B, T, C, H, W) for the decoder's input."""
         return self.decoder(shown.flatten(0, 1)).unflatten(0, shown.shape[:2])

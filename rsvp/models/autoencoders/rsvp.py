@@ -47,18 +47,18 @@ class Context:
     B clips, Tc context frames of H by W pixels, h = H / 8 and w = W / 8 latent cells.
     """
 
-    frames: Tensor  # (B, Tc, 3, H, W), the observed frames
+    frames: Tensor  # (B, Tc, C, H, W), the observed frames
     scene: Tensor  # (B, Cs, h, w)
     object: Tensor  # (B, Co, h, w)
     skip: Tensor  # (B, C, H/4, W/4)
-    background: Tensor  # (B, 3, H, W), the scene image
-    object_image: Tensor  # (B, 3, H, W), premultiplied: with (1 - mask) background, the reference
+    background: Tensor  # (B, C, H, W), the scene image
+    object_image: Tensor  # (B, C, H, W), premultiplied: with (1 - mask) background, the reference
     mask: Tensor  # (B, 1, H, W) in [0, 1], of what moves in the reference
     depth: Tensor  # (B, 1, H/2, W/2), log weight where moved content overlaps
 
     @property
     def reference(self) -> Tensor:
-        """The last context frame, (B, 3, H, W)."""
+        """The last context frame, (B, C, H, W)."""
         return self.frames[:, -1]
 
 
@@ -66,10 +66,10 @@ class Context:
 class DecodedFrames:
     """Decoded frames and their layers; colours in [-1, 1]."""
 
-    frames: Tensor  # (B, T, 3, H, W)
-    scene: Tensor  # (B, T, 3, H, W), the scene image, moved with the camera
+    frames: Tensor  # (B, T, C, H, W)
+    scene: Tensor  # (B, T, C, H, W), the scene image, moved with the camera
     mask: Tensor  # (B, T, 1, H, W) in [0, 1], where the object layer covers the scene
-    layers: Tensor  # (B, T, 3, H, W), scene and object without the residual
+    layers: Tensor  # (B, T, C, H, W), scene and object without the residual
     displacement: Tensor  # (B, T, 2, H/2, W/2), where the reference's content goes, in pixels
 
 
@@ -370,14 +370,14 @@ class RsvpAutoencoder(ClipAutoencoder):
     def encode_context(
         self, frames: Tensor, scene: Tensor | None = None, object_: Tensor | None = None
     ) -> Context:
-        """Encode scene, object and layers of the observed frames (B, Tc, 3, H, W) alone.
+        """Encode scene, object and layers of the observed frames (B, Tc, C, H, W) alone.
 
         A latent that is given, (B, C, h, w), replaces the frames' own; the detail stays theirs.
         """
         return self.context(frames, scene, object_)
 
     def encode_motion(self, frames: Tensor, context: Context) -> Tensor:
-        """Encode motion (B, T, Cm, h, w) of any frames (B, T, 3, H, W), each by itself."""
+        """Encode motion (B, T, Cm, h, w) of any frames (B, T, C, H, W), each by itself."""
         return self.motion(frames, context)
 
     def decode(self, motion: Tensor, context: Context) -> DecodedFrames:

@@ -39,7 +39,7 @@ class JointAutoencoder(RsvpAutoencoder):
         self.background = head(width, 16 * colours, gain=0.1)
 
     def encode_future(self, frames: Tensor) -> dict[str, Tensor]:
-        """Encode scene and object (B, C, h, w) of the future frames (B, F, 3, H, W)."""
+        """Encode scene and object (B, C, h, w) of the future frames (B, F, C, H, W)."""
         seen = self.context(frames)
         return {"future_scene": seen.scene, "future_object": seen.object}
 

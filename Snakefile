@@ -5,7 +5,7 @@ import sys
 
 sys.path[:0] = [workflow.basedir, f"{workflow.basedir}/workflow"]
 
-from config_file import check_config_file
+from config_file import read_config_file
 from jobs import ASIDE
 from plan import Plan
 from session import (
@@ -31,7 +31,7 @@ from rsvp.runtime.code import keep_sources
 begin(workflow.is_main_process)
 with stop_in_one_line():
     for file in workflow.overwrite_configfiles or ["config.yaml"]:
-        check_config_file(file)
+        read_config_file(file)
 
 # Files named by --configfile replace config.yaml; Snakemake would merge the two. The path is
 # absolute since `snakemake --report` reads it again from the results folder.

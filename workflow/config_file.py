@@ -1,7 +1,8 @@
-"""Checks of a config file before Snakemake reads it."""
+"""A config file, checked before Snakemake reads it."""
 
 import json
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -9,10 +10,11 @@ from rsvp.config.messages import shorten
 from rsvp.runtime.errors import UserError
 
 
-def check_config_file(path: str) -> None:
-    """Raise UserError where a config file is no YAML or JSON of keys and values, or repeats a key.
+def read_config_file(path: str) -> dict[str, Any]:
+    """Return the values of a config file as Snakemake reads them: as JSON, else as YAML.
 
-    Snakemake answers some of these with a traceback, and takes the last of repeated keys.
+    UserError where it is no YAML or JSON of keys and values, or repeats a key: Snakemake answers
+    some of these with a traceback, and takes the last of repeated keys.
     """
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
@@ -23,12 +25,13 @@ def check_config_file(path: str) -> None:
         ) from None
     except UnicodeDecodeError:
         raise UserError(f"{path}: not a text file in UTF-8") from None
+    values = values_of_json(text)
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
-        yaml.safe_load(text)
+        values = yaml.safe_load(text) if values is None else values
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        if is_json(text):  # which may be indented by tabs
-            return
+        if values is not None:  # JSON may be indented by tabs
+            return values
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}: " if mark else ""
         reason = getattr(error, "problem", None) or str(error)
@@ -39,15 +42,16 @@ def check_config_file(path: str) -> None:
     if key is not None:
         line = key.start_mark.line + 1
         raise UserError(f"{path}: line {line}: the key '{shorten(key.value)}' stands here twice")
+    return values
 
 
-def is_json(text: str) -> bool:
-    """Check whether a text is JSON."""
+def values_of_json(text: str) -> dict[str, Any] | None:
+    """Return the keys and values of a text of JSON; None for another text."""
     try:
-        json.loads(text)
+        values = json.loads(text)
     except (ValueError, RecursionError):
-        return False
-    return True
+        return None
+    return values if isinstance(values, dict) else None
 
 
 def repeated_key(root: yaml.Node) -> yaml.ScalarNode | None:

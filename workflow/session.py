@@ -11,15 +11,16 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
 import yaml
-from config_file import check_config_file
+from config_file import read_config_file
 from jobs import JOBS, counted, other_versions
 from plan import TRAININGS, Plan
 
-from rsvp.config.load import read_yaml
+from rsvp.config.messages import shorten
 from rsvp.runtime.code import KEPT, ROOT
 from rsvp.runtime.errors import BAD_INPUT, UserError
 from rsvp.runtime.files import RECORD
@@ -45,6 +46,7 @@ MOST_LINES = 10
 JOB_LOGS = ("slurm_logs", "cluster_logs")  # of the profiles, below the folder of the start
 BEGAN = time.time()
 START = "RSVP_START"  # the folder where the user started snakemake
+SETTING = re.compile(r"[a-zA-Z_][\w-]*\w$")  # a key of --config
 HOME = "RSVP_HOME"  # the folder of the Snakefile and the profiles
 
 
@@ -59,19 +61,38 @@ def stop_in_one_line() -> Iterator[None]:
 
 
 def plan_of(arguments: Sequence[str], description: str | None) -> Plan:
-    """Return the plan of the config that flags name, as snakemake reads them."""
+    """Return the plan of the config that flags name."""
+    return Plan(given_config(arguments, description), os.getcwd())
+
+
+def given_config(arguments: Sequence[str], description: str | None) -> dict[str, Any]:
+    """Return the config that flags name, as snakemake reads them; its import would take longer
+    than all else."""
     parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
-    parser.add_argument("--configfile", nargs="+", default=["config.yaml"], metavar="FILE")
-    parser.add_argument("--config", nargs="*", default=[], metavar="KEY=VALUE")
+    names = ("--configfile", "--configfiles")
+    parser.add_argument(*names, nargs="+", default=["config.yaml"], metavar="FILE")
+    parser.add_argument("--config", "-C", nargs="*", default=[], metavar="KEY=VALUE")
     parsed, _ = parser.parse_known_args(arguments)
     config: dict[str, Any] = {}
     for file in parsed.configfile:
-        check_config_file(file)
-        merge(config, read_yaml(file))
+        merge(config, read_config_file(file))
     for setting in parsed.config:
-        key, _, value = setting.partition("=")
-        merge(config, {key: yaml.safe_load(value)})
-    return Plan(config, os.getcwd())
+        key, equals, text = setting.partition("=")
+        if not (equals and SETTING.match(key)):
+            raise UserError(f"--config: {shorten(setting)}: not KEY=VALUE")
+        merge(config, {key: value_of(text.strip("'\""))})
+    return config
+
+
+def value_of(text: str) -> Any:
+    """Return the value that snakemake takes a text of --config for; within YAML all is text."""
+    if not text:
+        return None
+    truths = {"True": True, "False": False}
+    for parse in (int, float, truths.__getitem__, partial(yaml.load, Loader=yaml.BaseLoader)):
+        with suppress(ValueError, KeyError, yaml.YAMLError):
+            return parse(text)
+    return text
 
 
 def merge(config: dict[str, Any], more: Mapping[str, Any]) -> None:

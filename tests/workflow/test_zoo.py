@@ -22,7 +22,7 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 import yaml
-from config_file import check_config_file
+from config_file import read_config_file
 from PIL import Image
 from plan import Plan
 from projects import ROOT, Answer, Project, copy_project
@@ -567,10 +567,10 @@ def test_config_files(tmp_path, monkeypatch, kind):
     data, message = CONFIG_FILES[kind]
     Path("config.yaml").write_bytes(data.encode() if isinstance(data, str) else data)
     if message is None:
-        check_config_file("config.yaml")
+        read_config_file("config.yaml")
         return
     with pytest.raises(UserError, match=re.escape(message)) as caught:
-        check_config_file("config.yaml")
+        read_config_file("config.yaml")
     assert re.fullmatch(r"config\.yaml: .{1,300}", str(caught.value))
     assert os.listdir() == ["config.yaml"]
 

@@ -27,7 +27,7 @@ def main() -> None:
     """Print a line for each stage, below the sums."""
     with stop_in_one_line():
         plan = plan_of(sys.argv[1:], __doc__)
-        stale = plan.state.stale(plan.jobs)
+        stale = plan.stale
         trial = Trial(plan)
         print("rsvp: timing the networks on a few clips; this is kept", file=sys.stderr)
         trial.run()

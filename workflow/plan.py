@@ -446,7 +446,12 @@ class Plan:
             return self.report_inputs
         if stage == "check_memorisation":
             return {"predictions": self.predicted(names["dataset"])}
-        return self.sources_of(names) if stage == "decode" and self.looks else {}
+        if stage != "decode" or not self.looks or not self.videos[names["dataset"]]:
+            return {}
+        name, share = names["dataset"], int(names["share"])
+        unused = [] if share else self.unused.get(name)
+        listed = self.sources_of(name, self.videos[name][share])
+        return listed | ({"unused": unused} if unused else {})
 
     def videos_of(self, names: Names) -> dict[str, str] | None:
         """Content hashes of the videos that a decode job reads; None for a generated set."""
@@ -457,18 +462,13 @@ class Plan:
             source.id: content.sha256 for source, content in shares[int(names["share"])].items()
         }
 
-    def sources_of(self, names: Names) -> dict[str, Any]:
+    def sources_of(self, name: str, videos: Mapping[Source, Content]) -> dict[str, Any]:
         """The list of the videos that a decode job reads, as seen from their folder.
 
         With their contents as the plan saw them: the job hashes no file that nobody wrote to since.
         """
-        if not self.videos.get(names["dataset"]):
-            return {}
-        name = names["dataset"]
-        more = {"measured": self.listed(name, self.samples[name])} if name in self.samples else {}
-        if names["share"] == "0" and self.unused.get(name):
-            more["unused"] = self.unused[name]
-        return self.listed(name, self.videos[name][int(names["share"])]) | more
+        sample = {"measured": self.listed(name, self.samples[name])} if name in self.samples else {}
+        return self.listed(name, videos) | sample
 
     def listed(self, name: str, videos: Mapping[Source, Content]) -> dict[str, Any]:
         """The rows of some videos of a dataset, and the digest of their contents."""

@@ -4,27 +4,28 @@ It is a run of the workflow in a folder of its own below the results: so it is k
 changed is made again. Loads without torch.
 """
 
-import json
 import os
 import re
 import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jobs import JOBS, Job
-from plan import TRAININGS, Plan
+from jobs import JOBS, VIDEOS, Job, Results, code_of
+from plan import TRAININGS, Plan, digest_of, seen_from
 
-from rsvp.config.schema import Config
-from rsvp.data.hashing import sources_digest
+from rsvp.config.schema import ROW_KEYS, Config
 from rsvp.data.manifest import read_shares, usable_videos
 from rsvp.data.sources import id_hash
 from rsvp.data.splits import Segment, clip_starts
 from rsvp.runtime.errors import UserError
-from rsvp.runtime.files import INDEX, RECORD, read_json, write_json, write_text
+from rsvp.runtime.files import INDEX, RECORD, read_json, write_json
+from rsvp.runtime.record import running_versions
 
 TRAINED_CLIPS = 16  # of the trial; as many as the largest batch
 HELD_OUT = {"validation": 8, "test": 24}  # clips; what is evaluated on both gives a line
@@ -71,11 +72,13 @@ class Trial:
     @cached_property
     def starts(self) -> dict[bool, float]:
         """Processor seconds in which a stage starts, by whether it loads torch."""
-        path = self.folder / "starts.json"
-        if not path.exists():
-            modules = ("rsvp.stages.decode", "rsvp.stages.predict")
-            write_json(path, [processor_seconds(["-c", f"import {name}"]) for name in modules])
-        return dict(enumerate(read_json(path)))
+        path, modules = self.folder / "starts.json", ("rsvp.stages.decode", "rsvp.stages.predict")
+        key = {"code": [code_of(name) for name in modules], "versions": running_versions()}
+        kept = read_json(path) if path.exists() else []
+        if kept[:1] != [key]:
+            taken = [processor_seconds(["-c", f"import {name}"]) for name in modules]
+            write_json(path, kept := [key, *taken])
+        return dict(enumerate(kept[1:]))
 
     def record(self, job: Job, side: str = "test") -> dict[str, Any]:
         """Return the run record of the trial's job that stands for a job."""
@@ -115,16 +118,19 @@ def trial_config(config: Config, results: str) -> dict[str, Any]:
         own.pop("init_from", None)
     for name, predictor in config.predictors.items():
         own = values["predictors"][name]
+        if predictor.same_as:
+            kept = {key: own[key] for key in ("same_as", *ROW_KEYS) if key in own}
+            values["predictors"][name] = kept
+            continue
         own.pop("init_from", None)
-        if not predictor.same_as:
-            budget(own)
-            most = max(most, predictor.batch_size)
+        budget(own)
+        most = max(most, predictor.batch_size)
     for name, dataset in config.datasets.items():
         frames = max(dataset.clip_frames, dataset.context_frames + (config.evaluation.horizon or 0))
         counts = {f"{side}_videos": count for side, count in HELD_OUT.items()}
         own = {key: value for key, value in values["datasets"][name].items() if key in SHAPE}
         own |= {"source": "generated", "decode_jobs": 1, "max_clips_per_video": 1}
-        own["generated"] = counts | {"train_videos": most, "frames": dataset.clip_frames,
+        own["generated"] = counts | {"train_videos": most, "frames": frames,
                                      "held_out_frames": frames}  # fmt: skip
         values["datasets"][name] = own
     values.setdefault("evaluation", {}).update(baselines=["copy-last"], max_clips=None)
@@ -154,7 +160,7 @@ class Size(NamedTuple):
 def size_of_dataset(plan: Plan, name: str) -> tuple[Size, Cost | None]:
     """Return the size of a dataset, and what decoding one of its videos costs.
 
-    From its index where that is there, else from a sample of its videos; a generated set has no
+    From its index where that is current, else from a sample of its videos; a generated set has no
     cost of its own, it is the trial's.
     """
     dataset = plan.config.datasets[name]
@@ -178,9 +184,9 @@ def size_of_dataset(plan: Plan, name: str) -> tuple[Size, Cost | None]:
     frames = len(listed) * sum(row["frames"] for row in rows.values()) / len(rows)
     shares = side_shares(plan, name, listed)
     clips = {side: share * per_video * len(listed) for side, share in shares.items()}
-    index = Path(plan.results, plan.index_of("split", dataset=name))
-    if index.exists():
-        clips = read_json(index)["clips"]
+    split = plan.job("split", dataset=name)
+    if split not in plan.stale:
+        clips = read_json(plan.state.folder / split.result)["clips"]
     return Size(len(listed), frames, clips), cost
 
 
@@ -206,30 +212,35 @@ def side_shares(plan: Plan, name: str, listed: list[str]) -> dict[str, float]:
 
 
 def sample(plan: Plan, name: str) -> tuple[dict[str, dict[str, Any]], Cost]:
-    """Decode a few videos of a dataset, once; return their rows, and the cost of a video."""
-    folder = Path(plan.results, JOBS, "trial", "sample", name)
-    root = plan.state.folder
+    """Decode a few videos of a dataset; return their rows, and the cost of a video.
+
+    The job of a share, on other videos: it is kept as long as that one's result would be.
+    """
+    state = Results(Path(plan.results, JOBS, "trial", "sample"))
+    known = {source: c for share in plan.videos[name] for source, c in share.items()}
+    chosen = sorted(known, key=lambda source: id_hash(source.id))[:SAMPLE]
+    videos = {source: known[source] for source in chosen}
     job = plan.job("decode", dataset=name, share="0")
-    contents = {source: c for share in plan.videos[name] for source, c in share.items()}
-    chosen = sorted(contents, key=lambda source: id_hash(source.id))[:SAMPLE]
-    place = os.path.join(root, plan.config.datasets[name].path)
-    hashes = {source.id: contents[source].sha256 for source in chosen}
-    videos = [[*source.row(str(place)), *contents[source]] for source in chosen]
-    sources = json.dumps({"digest": sources_digest(hashes), "videos": videos})
-    listed, settings, index = folder / "sources.json", folder / "settings.json", folder / INDEX
-    if not index.exists() or listed.read_text(encoding="utf-8") != sources:
-        write_text(listed, sources)
-        write_json(settings, job.settings)
-        flags = {"settings": settings, "share": 0, "sources": listed, "state": folder / "state",
-                 "index": index, "record": folder / RECORD, "log": folder / "log.txt"}  # fmt: skip
+    contents = job.contents | {VIDEOS: digest_of(videos)}
+    job = replace(job, contents=contents, lists=plan.sources_of(name, videos))
+    folder = state.folder / job.folder
+    if state.reasons(job):
+        shutil.rmtree(folder, ignore_errors=True)  # all videos are timed, not what changed alone
+        state = Results(state.folder)
+        state.hand_over(job)
+        flags = {"settings": state.folder / state.file(job), "share": 0,
+                 "sources": state.folder / state.list_file(job), "state": folder / "state",
+                 "index": folder / INDEX, "record": folder / RECORD,
+                 "log": folder / "log.txt"}  # fmt: skip
         command = [word for key, value in flags.items() for word in (f"--{key}", str(value))]
-        processor_seconds(["-m", "rsvp.stages.decode", *command], root)
-    rows, rejected = read_shares([index])
+        processor_seconds(["-m", "rsvp.stages.decode", *command], plan.state.folder)
+    rows, rejected = read_shares([folder / INDEX])
     if not rows:
-        raise UserError(f"{place}: none of {len(rejected)} videos could be decoded")
+        path = seen_from(plan.results, plan.config.datasets[name].path)
+        raise UserError(f"{path}: none of {len(rejected)} videos could be decoded")
     record = read_json(folder / RECORD)
     frames = sum(row["frames"] for row in rows.values())
-    cost = Cost(record["cpu_seconds"] / len(rows), size_of(folder) / frames, 
+    cost = Cost(record["cpu_seconds"] / len(rows), size_of(folder) / frames,
                 record["peak_memory_mb"])  # fmt: skip
     return rows, cost
 

@@ -1,15 +1,23 @@
 """The arithmetic of `rsvp plan`, on costs that are made up, and the config of its trial."""
 
+import re
+from pathlib import Path
 from types import SimpleNamespace
 
+import jobs
+import numpy as np
 import pytest
+import trial
 import yaml
 from estimate import duration, line, scaled, training_seconds
 from jobs import Job
 from plan import Plan
+from session import given_config
 from tiny import CONFIG, write_config, write_videos
-from trial import HELD_OUT, Cost, Size, Trial, size_of_dataset, trial_config
+from trial import HELD_OUT, Cost, Size, Trial, sample, size_of_dataset, trial_config
 
+from rsvp.config.load import load
+from rsvp.runtime.files import write_json
 from tests.workflow.projects import ROOT, Project
 
 SIZE = Size(100, 1600.0, {"train": 80, "validation": 40, "test": 32})
@@ -78,6 +86,93 @@ def test_trial_trains_the_same_networks_on_few_clips(name, tmp_path):
         assert [job.name for job in jobs] == [job.name for job in made]
         for job, other in zip(jobs, made, strict=True):
             assert same(job.settings) == same(other.settings)
+
+
+FILES = sorted(path.stem for path in (ROOT / "configs").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", [*FILES, "every_option", "every_method"])
+def test_trial_of_each_config_is_one(name):
+    file = ROOT / f"configs/{name}.yaml"
+    file = file if file.exists() else ROOT / f"tests/{name}.yaml"
+    # The first command of its head has it, behind the files that it changes.
+    command = re.search(
+        r"snakemake (--configfile( configs/\S+)+)", file.read_text(encoding="utf-8")
+    )
+    flags = [str(ROOT / word) if "/" in word else word for word in command[1].split()
+             ] if command else ["--configfile", str(file)]  # fmt: skip
+    assert str(file) in flags
+    config = load(given_config(flags, None))
+    tried = load(trial_config(config, "trial"))
+    assert tried.report.predictors == config.report.predictors
+    for dataset in tried.datasets.values():
+        span = dataset.context_frames + (config.evaluation.horizon or 0)
+        assert min(dataset.generated.frames, dataset.generated.held_out_frames) >= span
+    for row in config.report.predictors:
+        for key in ("same_as", "sampler", "guidance", "context"):
+            own, other = config.predictors[row], tried.predictors[row]
+            assert getattr(own, key) == getattr(other, key)
+
+
+def array_plan(folder, **changes):
+    """The plan of a project of 16-bit arrays, black and white of which are percentiles."""
+    for number in range(12):
+        path = folder / f"videos/squares/v_g{number:02d}_c01.npy"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            np.save(path, np.full((8, 32, 32), 300 + number, np.uint16))
+    return Plan(of_dataset(source="arrays", range=["1%", "99%"], **changes), str(folder))
+
+
+def table_plan(folder, **changes):
+    """The plan of a project of videos whose sides stand in a table."""
+    if not (folder / "videos").exists():
+        write_videos(Project(folder), 4)
+        names = [f"squares/v_g{number:02d}_c01.mkv" for number in range(4)]
+        rows = [f"{name},{side}" for name, side in zip(names, ["train", "test"] * 2, strict=True)]
+        (folder / "videos/metadata.csv").write_text("\n".join(["file_name,split", *rows]) + "\n")
+    return Plan(of_dataset(source="table", split={"kind": "folders"}, **changes), str(folder))
+
+
+def of_dataset(**changes):
+    """The tiny config with other values of its dataset."""
+    return CONFIG | {"datasets": {"tiny": CONFIG["datasets"]["tiny"] | changes}}
+
+
+@pytest.mark.parametrize("plan_of", [array_plan, table_plan])
+def test_sample_is_decoded_as_jobs_are_and_kept_while_it_is_current(plan_of, tmp_path, monkeypatch):
+    rows, cost = sample(plan_of(tmp_path), "tiny")
+    assert len(rows) == (8 if plan_of is array_plan else 4) and cost.seconds > 0
+    assert cost.disk > 32 * 32 * 3
+    # An index that nothing says to be current is not counted by.
+    plan, current = plan_of(tmp_path), plan_of(tmp_path)
+    current.stale = {}
+    write_json(Path(plan.results, "datasets/tiny/index.json"), {"clips": {"train": 10**6}})
+    assert size_of_dataset(plan, "tiny")[0].clips["train"] < 12
+    assert size_of_dataset(current, "tiny")[0].clips["train"] == 10**6
+
+    def decode(*arguments):
+        raise InterruptedError
+
+    monkeypatch.setattr(trial, "processor_seconds", decode)
+    kept, again = sample(plan_of(tmp_path), "tiny")
+    assert (list(kept), again) == (list(rows), cost)
+    for changes in ({"resolution": 64}, {"fit": "pad"}, {"channels": "gray"}):
+        with pytest.raises(InterruptedError):
+            sample(plan_of(tmp_path, **changes), "tiny")
+    monkeypatch.setattr(jobs, "code_of", lambda *roots: "other")
+    with pytest.raises(InterruptedError):
+        sample(plan_of(tmp_path), "tiny")
+
+
+def test_starts_of_other_code_are_taken_again(tmp_path, monkeypatch):
+    plan = array_plan(tmp_path)
+    taken = []
+    monkeypatch.setattr(trial, "processor_seconds", lambda words, *_: taken.append(words) or 1.5)
+    assert Trial(plan).starts == Trial(plan).starts == {False: 1.5, True: 1.5}
+    assert len(taken) == 2
+    monkeypatch.setattr(trial, "code_of", lambda *roots: "other")
+    assert Trial(plan).starts == {False: 1.5, True: 1.5} and len(taken) == 4
 
 
 def same(values):

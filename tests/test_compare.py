@@ -162,6 +162,14 @@ def test_a_row_that_stands_alone_is_not_bold(folders: Path) -> None:
     assert "**" not in (folders / "out" / "results.md").read_text()
 
 
+@pytest.mark.parametrize("out", ["mine", "mine/deep", "real", "."])
+def test_no_row_is_written_among_the_clips_that_are_scored(folders: Path, out: str) -> None:
+    before = sorted(folders.rglob("*"))
+    with pytest.raises(UserError, match=r"^--out: .* lies in .*, whose clips are scored$"):
+        run(folders, out=folders / out)
+    assert sorted(folders.rglob("*")) == before
+
+
 def test_clips_that_are_left_out_are_said(folders: Path) -> None:
     config = folders / "config.yaml"
     config.write_text(

@@ -3,18 +3,22 @@
 import argparse
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
 import pytest
+from PIL import Image
 from tiny import write_lossless
 
 from rsvp.commands.predict import check_out, run
-from rsvp.config.schema import Dataset
+from rsvp.config.schema import Dataset, ObservedFrames
+from rsvp.data.fitting import FrameShape
 from rsvp.data.images import write_image
 from rsvp.data.observed import Window, in_own_size, observed, observed_ends
 from rsvp.data.sources import Source, named_sources, sources_at
 from rsvp.data.timeline import Timeline
+from rsvp.diffusion.bundle import Predictor
 from rsvp.runtime.errors import UserError
 from tests.test_decoding import ffmpeg
 
@@ -169,18 +173,65 @@ def test_pictures_beside_videos_make_no_folder_of_frames(tmp_path):
     assert list(named_sources([tmp_path])) == ["a"]
 
 
-def test_no_output_takes_the_place_of_a_video_or_stands_among_older_ones(tmp_path):
-    source = numbered(tmp_path / "a.mp4.mkv", 3)
-    video = tmp_path / "a.mp4"
-    video.touch()
-    sources = {"a": Source("a", str(video)), "b": source}
-    check_out(tmp_path / "out", sources, ["mp4", "npy"])
-    with pytest.raises(UserError, match=r"a\.mp4 would be overwritten"):
-        check_out(tmp_path, sources, ["mp4"])
+def test_no_output_takes_the_place_of_a_file_or_stands_among_older_ones(tmp_path):
+    sources = {"a": numbered(tmp_path / "a.mkv", 3), "b": numbered(tmp_path / "b.mp4.mkv", 3)}
+    check_out(tmp_path, sources, ["mp4", "npy"], "model")
+    (tmp_path / "b.mp4").touch()  # of another program, say
+    for names in (["a", "b"], ["b"]):
+        with pytest.raises(UserError, match=r"b\.mp4 is there already"):
+            check_out(tmp_path, {name: sources[name] for name in names}, ["npy", "mp4"], "model")
+    # Neither is written there.
+    check_out(tmp_path, sources, ["gif", "npy"], "model")
+    check_out(tmp_path, sources, ["mp4"], "original")
+    with pytest.raises(UserError, match=r"generated\.gif is there already"):
+        (tmp_path / "generated.gif").symlink_to("nowhere")
+        check_out(tmp_path, {"generated": None}, ["gif"], "original")
     (tmp_path / "out/trajectory0").mkdir(parents=True)
     for kind in ("npy", "mp4"):
         with pytest.raises(UserError, match="trajectory0 is there already"):
-            check_out(tmp_path / "out", sources, [kind])
+            check_out(tmp_path / "out", sources, [kind], "original")
+
+
+class Grey(SimpleNamespace):
+    """A predictor of grey frames of 77."""
+
+    context, context_frames = ObservedFrames(first=2), 2
+    shape = FrameShape(SIDE, SIDE, 1)
+    pasted = Predictor.pasted
+
+    def observe(self, source, at):
+        return observed(source, Dataset(resolution=SIDE, channels="gray"), 2, at)
+
+    def predict(self, frames, trajectories, future_frames, **_):
+        assert frames.shape == (2, SIDE, SIDE, 1)
+        return np.full((trajectories, future_frames, SIDE, SIDE, 1), 77, np.uint8)
+
+
+def test_grey_predictions_in_the_size_of_the_video(tmp_path, monkeypatch):
+    monkeypatch.setattr(Predictor, "from_pretrained", lambda *_, **__: Grey())
+    frames = np.random.default_rng(0).integers(0, 256, (3, SIDE, SIDE + 16, 3), np.uint8)
+    write_lossless(tmp_path / "a.mkv", frames)
+    arguments = argparse.Namespace(
+        videos=[tmp_path / "a.mkv"], out=tmp_path / "out", predictor="grey", seed=0, at=None,
+        trajectories=1, frames=4, device="cpu", format=["npy", "frames", "webp", "mp4"],
+        size="original",
+    )  # fmt: skip
+    run(arguments)
+    seen = frames[1:] @ np.array([0.299, 0.587, 0.114])  # the luma of BT.601
+    made = np.load(tmp_path / "out/trajectory0/a.npy")
+    assert made.shape == (4, SIDE, SIDE + 16, 1) and (made[:, :, 8:-8] == 77).all()
+    for outside in (np.s_[:, :8], np.s_[:, -8:]):
+        assert np.abs(made[..., 0][:, *outside] - seen[-1][outside]).max() < 0.51
+    with Image.open(tmp_path / "out/trajectory0/a.webp") as shown:
+        first = np.asarray(shown.convert("RGB"))[:SIDE].astype(float)  # above the bar
+    assert np.abs(first - seen[0][..., None]).max() < 0.51
+    with pytest.raises(UserError, match="trajectory0 is there already"):
+        run(arguments)
+    arguments.size, arguments.format = "model", ["mp4"]
+    arguments.out = tmp_path / "other"
+    run(arguments)
+    with pytest.raises(UserError, match=r"other/a\.mp4 is there already; name another folder"):
+        run(arguments)
 
 
 @pytest.mark.parametrize("sizes", [[7, 7, 7], [1] * 20, [40]])

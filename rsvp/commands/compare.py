@@ -192,7 +192,6 @@ def rows_of(
     paired, pattern = not arguments.unpaired, arguments.group_pattern
     methods = methods_of(arguments.predicted, truth.names if paired else None, limits)
     sources = [item.path for method in methods for item in method.trajectories]
-    check_out(arguments.out, [arguments.real, *sources, *filter(None, [arguments.floor])])
     truth = as_predicted(truth, methods)
     taken = {"clips": protocol.clips, "frames": protocol.frames}
     real = real_side(truth, methods, **taken, paired=paired, group_pattern=pattern)
@@ -209,6 +208,9 @@ def rows_of(
     if protocol.of_sets and (floor := other_clips(arguments.floor, truth, limits)):
         rows.append(floor_row(floor, real, index, pattern))
     check_names(rows)
+    for row in rows:
+        folder = arguments.out / row.index["row"]
+        check_out(folder, [arguments.real, *sources, *filter(None, [arguments.floor])])
     return methods, real, rows
 
 

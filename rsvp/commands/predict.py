@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from rsvp.data.fitting import in_colours
 from rsvp.data.folders import write_clip
 from rsvp.data.observed import in_own_size
 from rsvp.data.predictions import VIDEO_RATE
@@ -24,6 +25,7 @@ from rsvp.runtime.errors import UserError
 from rsvp.runtime.main import run_command
 
 FORMATS = ("mp4", "gif", "webp", "npy", "frames")
+APART = ("npy", "frames")  # of each trajectory, not of all side by side
 GENERATED = "generated"  # the outputs' name where no video is given
 
 
@@ -73,7 +75,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise UserError("no VIDEO; name one or more")
     else:
         sources = dict(named_sources(arguments.videos))
-    check_out(arguments.out, sources, arguments.format)
+    check_out(arguments.out, sources, arguments.format, arguments.size)
     for name, source in tqdm(sources.items(), desc="predict", unit="video", delay=2, disable=None):
         for path in continue_video(predictor, name, source, arguments):
             tqdm.write(str(path))
@@ -93,7 +95,7 @@ def continue_video(
     frames, rate = (seen.frames, seen.rate) if seen else (made[0, :0], VIDEO_RATE)
     own_size = bool(seen) and arguments.size == "original"
     if own_size:
-        frames = in_own_size(source, seen.numbers)
+        frames = in_colours(in_own_size(source, seen.numbers), made.shape[-1])
         made = predictor.pasted(made, frames[-1])
     before = predictor.context.first
     target = arguments.out, name, frames[:before], made, frames[before:], rate
@@ -110,13 +112,13 @@ def check_numbers(arguments: argparse.Namespace) -> None:
         raise UserError(f"--at: {arguments.at}; allowed: seconds from the video's start")
 
 
-def check_out(out: Path, sources: Mapping[str, Source | None], formats: Sequence[str]) -> None:
-    """UserError where an output would take the place of a video, or stand among older ones."""
-    for name, source in sources.items():
-        for kind in formats:
-            if source and os.path.realpath(out / f"{name}.{kind}") == os.path.realpath(source.path):
-                raise UserError(f"--out: {source.path} would be overwritten; name another folder")
-    older = sorted(out.glob("trajectory*"))
+def check_out(
+    out: Path, sources: Mapping[str, Source | None], formats: Sequence[str], size: str
+) -> None:
+    """UserError where an output is there already, a video say, or stands among older ones."""
+    sides = [name for name, source in sources.items() if not (source and size == "original")]
+    shown = [out / f"{name}.{kind}" for name in sides for kind in formats if kind not in APART]
+    older = [*sorted(out.glob("trajectory*")), *filter(os.path.lexists, shown)]
     if older:
         raise UserError(f"--out: {older[0]} is there already; name another folder")
 
@@ -131,9 +133,9 @@ def write(
     formats: Sequence[str],
     apart: bool = False,
 ) -> list[Path]:
-    """Write trajectories (K, F, H, W, 3) in each format; return the paths that show them.
+    """Write trajectories (K, F, H, W, C) in each format; return the paths that show them.
 
-    before, after: observed frames (n, H, W, 3). apart: each trajectory is a video of its own, not
+    before, after: observed frames (n, H, W, C). apart: each trajectory is a video of its own, not
     enlarged, in place of all side by side.
     """
     own = [(out / f"trajectory{k}" / name, one) for k, one in enumerate(trajectories)]
@@ -144,7 +146,7 @@ def write(
         shown = {out / name: panels_side_by_side(before, list(trajectories), after)}
     written = []
     for kind in formats:
-        if kind in ("npy", "frames"):
+        if kind in APART:
             for path, one in own:
                 write_clip(path, one, kind, VIDEO_RATE)
             continue

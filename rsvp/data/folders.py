@@ -285,7 +285,7 @@ def npy_array(path: Path) -> np.ndarray:
 
 
 def write_clip(path: Path, frames: np.ndarray, kind: str, rate: float) -> None:
-    """Write frames (T, H, W, 3) without loss: `path`.npy, `path`.mp4, or a folder of images.
+    """Write frames (T, H, W, C) without loss: `path`.npy, `path`.mp4, or a folder of images.
 
     kind: of `EXPORTS`. The video is H.264 of RGB, which programs read and browsers do not.
     """

@@ -87,11 +87,12 @@ def side_by_side(context: np.ndarray, truth: np.ndarray, prediction: np.ndarray)
 def panels_side_by_side(
     context: np.ndarray, trajectories: Sequence[np.ndarray], after: np.ndarray | None = None
 ) -> np.ndarray:
-    """Draw one video with a panel of each trajectory (F, H, W, 3) after the context (C, H, W, 3).
+    """Draw one video with a panel of each trajectory (F, H, W, C) after the context (n, H, W, C).
 
-    All are uint8 RGB; `after`: observed frames (A, H, W, 3) behind what is predicted. The video is
-    (C + F + A, h, w, 3), upscaled by 3 where a panel's height stays within `PANEL`. The bar at the
-    foot grows with time and is slate while frames are observed, orange when they are predicted.
+    All are uint8, RGB or grey; `after`: observed frames (A, H, W, C) behind what is predicted. The
+    video is (n + F + A, h, w, 3), upscaled by 3 where a panel's height stays within `PANEL`. The
+    bar at the foot grows with time and is slate while frames are observed, orange when they are
+    predicted.
     """
     after = context[:0] if after is None else after
     panels = [np.concatenate([context, future, after]) for future in trajectories]

@@ -118,11 +118,11 @@ class Predictor:
         size: str | None = None,
         at: float | None = None,
     ) -> np.ndarray:
-        """Sample trajectories that continue `frames`: uint8 (K, F, H, W, 3).
+        """Sample trajectories that continue `frames`: uint8 (K, F, H, W, C), C of training.
 
         frames: uint8 (T, H, W, 3) of any size, at the rate of training; the last `context_frames`
         are observed. A predictor between given frames observes those at both ends; one that
-        generates from nothing takes None. Several clips (B, T, H, W, 3) give (B, K, F, H, W, 3).
+        generates from nothing takes None. Several clips (B, T, H, W, 3) give (B, K, F, H, W, C).
         Or the path of a video, which is read at the rate of training; `at`: seconds from its start
         where the future begins, by default its end.
         future_frames: by default those of training; more roll forward. seed: of the noise, which
@@ -169,9 +169,9 @@ class Predictor:
         return predicted[0] if single else predicted
 
     def pasted(self, trajectories: np.ndarray, last: np.ndarray) -> np.ndarray:
-        """Return trajectories (K, F, h, w, C) as (K, F, H, W, 3), at their place in a video.
+        """Return trajectories (K, F, h, w, C) as (K, F, H, W, C), at their place in a video.
 
-        last: its last observed frame (H, W, 3), which stays around them.
+        last: its last observed frame (H, W, 1 or 3), which stays around them; grey where they are.
         """
         return np.stack([paste_frames(each, last, self.shape) for each in trajectories])
 

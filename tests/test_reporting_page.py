@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from rsvp.report.examples import pick
-from rsvp.report.records import duration, result_label
+from rsvp.report.records import result_label
 from rsvp.runtime.files import write_json
 from rsvp.stages.report import TABLES
 from tests.fake_results import make_report, make_results
@@ -224,17 +224,3 @@ def test_labels_come_from_the_path():
     path = Path("/x/results/autoencoders/rsvp/seed2/finetuned/history.csv")
     assert result_label(path) == ("autoencoder rsvp, finetuned", 2)
     assert result_label(Path("predictors/rsvp-m/seed0/run.json")) == ("predictor rsvp-m", 0)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (4.21, "4.2 s"),
-        (42.0, "42 s"),
-        (59.7, "1 min 00 s"),
-        (200, "3 min 20 s"),
-        (7512, "2 h 05 min"),
-    ],
-)
-def test_durations_read_as_people_say_them(seconds, text):
-    assert duration(seconds) == text

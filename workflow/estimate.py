@@ -16,6 +16,8 @@ from plan import TRAININGS, Plan
 from session import plan_of, stop_in_one_line
 from trial import HELD_OUT, Cost, Size, Trial, side_of, size_of_dataset
 
+from rsvp.runtime.durations import duration
+
 # As the stages have them.
 WARM_UP = 3
 VALIDATED = {"pretrain_autoencoder": 32, "train_diffusion": 64, "train_simvp": 64}  # clips, at most
@@ -153,14 +155,6 @@ def trial_size(trial: Trial) -> Size:
     held_out = sum(HELD_OUT.values())
     frames = counts["train"] * generated["frames"] + held_out * generated["held_out_frames"]
     return Size(sum(counts.values()), frames, counts)
-
-
-def duration(seconds: float) -> str:
-    """Return seconds as people say them: 42 s, 3 min, 2 h 05 min."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 if __name__ == "__main__":

@@ -446,7 +446,7 @@ class Plan:
             return self.report_inputs
         if stage == "check_memorisation":
             return {"predictions": self.predicted(names["dataset"])}
-        if stage != "decode" or not self.looks or not self.videos[names["dataset"]]:
+        if stage != "decode" or not self.looks or not self.videos.get(names["dataset"]):
             return {}
         name, share = names["dataset"], int(names["share"])
         unused = [] if share else self.unused.get(name)

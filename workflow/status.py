@@ -6,13 +6,13 @@ Takes --configfile and --config as snakemake does, and starts nothing.
 import sys
 import time
 from collections import Counter
-from datetime import timedelta
 from pathlib import Path
 
 from jobs import Job, listing
 from plan import Plan
 from session import is_held, plan_of, stop_in_one_line
 
+from rsvp.runtime.durations import duration
 from rsvp.runtime.lock import working_run, works_here
 from rsvp.runtime.progress import read_progress
 
@@ -73,7 +73,7 @@ def rate_and_rest(progress: dict) -> str:
     if progress["total"]:
         # Since the file was written the work went on.
         rest = (progress["total"] - progress["done"]) / rate - (time.time() - progress["time"])
-        words += f", {timedelta(seconds=max(0, round(rest)))} left"
+        words += f", {duration(max(0.0, rest))} left"
     return words
 
 

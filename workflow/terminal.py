@@ -9,6 +9,8 @@ from typing import Any
 from snakemake.logging import logger
 from snakemake_interface_logger_plugins.common import LogEvent
 
+from rsvp.runtime.durations import duration
+
 DEFAULT = "DefaultStreamHandler"  # what Snakemake shows on the terminal where no plugin does
 CHATTER = (  # that says nothing of this run; each is the beginning of a message
     "Building DAG", "Using shell", "Provided cores", "Rules claiming more threads", "Provided res",
@@ -118,12 +120,3 @@ def bar(done: int, total: int) -> str:
 def clock() -> str:
     """Return the time of day."""
     return time.strftime("%H:%M:%S")
-
-
-def duration(seconds: float) -> str:
-    """Return seconds as people say them."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02} min"
-    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"

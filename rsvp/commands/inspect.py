@@ -41,6 +41,7 @@ from rsvp.data.survey import (
     read_headers,
     value_range,
 )
+from rsvp.runtime.durations import duration
 from rsvp.runtime.errors import UserError, one_line
 from rsvp.runtime.files import write_text
 from rsvp.runtime.main import run_command
@@ -288,14 +289,6 @@ def group_lines(name: str, groups: Sequence[Sequence[Source]]) -> Iterator[Line]
         yield f"  {' = '.join(names)}{' = …' if len(group) > LISTED else ''}"
     if len(groups) > LISTED:
         yield f"  and {len(groups) - LISTED} more groups"
-
-
-def duration(seconds: float) -> str:
-    """Return a duration in a unit that fits."""
-    for unit, size in (("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.0f} seconds"
 
 
 def config_text(path: Path, dataset: dict[str, Any], words: str) -> str:

@@ -249,16 +249,6 @@ def read_table(path: Path) -> pd.DataFrame:
         return pd.DataFrame()
 
 
-def duration(seconds: float) -> str:
-    """Seconds as people say them: 42 s, 3 min 20 s, 2 h 05 min."""
-    if seconds < 59.5:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
-
-
 def count(number: float | None) -> str:
     """A count with thin spaces between thousands; a dash for none."""
     if number is None or math.isnan(number):

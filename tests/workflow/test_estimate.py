@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import trial
 import yaml
-from estimate import duration, line, scaled, training_seconds
+from estimate import line, scaled, training_seconds
 from jobs import Job
 from plan import Plan
 from session import given_config
@@ -197,7 +197,3 @@ def test_each_job_has_its_like_in_the_trial(tmp_path):
         values = trial.values | {"evaluation": trial.values["evaluation"] | {"split": split}}
         folders = {job.folder for job in Plan(values, str(tmp_path), looks=False).jobs}
         assert {trial.place(job, side) for job in plan.jobs} == folders - {"datasets/tiny/videos"}
-
-
-def test_durations():
-    assert [duration(s) for s in (42.4, 99, 600, 7500)] == ["42 s", "99 s", "10 min", "2 h 05 min"]

@@ -7,7 +7,7 @@ import pytest
 import terminal
 from snakemake.logging import logger
 from snakemake_interface_logger_plugins.common import LogEvent
-from terminal import JobLines, duration, show_jobs
+from terminal import JobLines, show_jobs
 
 TRAIN = {"event": LogEvent.JOB_INFO, "jobid": 7, "rule_name": "train_diffusion",
          "wildcards": {"predictor": "a", "seed": "0"}, "rule_msg": "Train a (seed 0)",
@@ -70,14 +70,6 @@ def test_a_reason_is_shortened():
 
 def test_a_reason_that_the_plan_has_not_is_snakemakes_without_its_files():
     assert shown(TRAIN, why="") == ["12:00:00 start  Train a (seed 0): updated input files"]
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.2, "0 s"), (59.6, "1 min 00 s"), (192, "3 min 12 s"), (7500, "2 h 05 min")],
-)
-def test_durations(seconds, text):
-    assert duration(seconds) == text
 
 
 def test_a_plugin_and_verbose_keep_their_lines(monkeypatch):

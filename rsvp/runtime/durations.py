@@ -1,0 +1,11 @@
+"""Durations in words, for lines on the terminal and for the report."""
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as people say them: 4.2 s, 42 s, 3 min 20 s, 2 h 05 min."""
+    if seconds < 59.5:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"

@@ -205,8 +205,7 @@ def test_real_clips_are_planned_with_lpips(project, planned, shared):
     assert rules["pretrain_autoencoder"] == rules["train_diffusion"] == 1
 
 
-UCF = ["--configfile", "configs/ucf101-mini.yaml", "--config"]
-FOLDER = "datasets={ucf101-mini: {path: nowhere, split: {kind: groups}}}"
+FOLDER = "datasets={shapes: {source: videos, path: nowhere}}"
 REFUSED = {
     "unknown key": (
         ["--config", "datasets={shapes: {resolutoin: 64}}"],
@@ -225,16 +224,11 @@ REFUSED = {
         "rsvp: config: report.predictors: 'rsvp_m' is not defined; did you mean 'rsvp-m'?",
     ),
     "missing folder": (
-        [*UCF, FOLDER],
+        ["--config", FOLDER],
         "nowhere: no folder; see 'path' of the dataset in the config",
     ),
     "empty folder": (
-        [
-            "--configfile",
-            "configs/ucf101-mini.yaml",
-            "--config",
-            FOLDER.replace("nowhere", "empty"),
-        ],
+        ["--config", FOLDER.replace("nowhere", "empty")],
         "empty: no video in it; looked for .avi",
     ),
     "missing split lists": (

@@ -438,6 +438,15 @@ def test_damaged_lerobot(tmp_path):
     (new / "meta/info.json").write_text('{"codebase_version": "v4.7"}')
     with pytest.raises(UserError, match=r"version v4\.7; known: v2"):
         list_sources(new, "lerobot")
+    features = '"features": {"a": {"dtype": "video"}}'
+    for more in ('"features": {"a": 5}', f'{features}, "splits": {{"train": 5}}',
+                 f'{features}, "splits": {{"train": "a:b"}}'):  # fmt: skip
+        (old / "meta/info.json").write_text(f'{{"codebase_version": "v2.1", {more}}}')
+        with pytest.raises(UserError, match=r"episodes lack what v2\.1 has"):
+            list_sources(old, "lerobot")
+    (old / "meta/info.json").write_text("[]")
+    with pytest.raises(UserError, match=r"info\.json: version None; known"):
+        list_sources(old, "lerobot")
 
 
 # --------------------------------------------------------------------------------------- TFRecord

@@ -210,7 +210,8 @@ def warn_of_classes(videos: Sequence[Video]) -> None:
     classes = {video.class_name for video in videos}
     if 1 < len(classes) == len(groups) < len(videos) and set(groups.values()) == classes:
         logger.warning(
-            "each class is one group, %s say, so no class is on two sides; see split.group_pattern",
+            "each class is one group, %s say, so no class is on two sides; a split.group_pattern"
+            " as '_(\\d+)$' tells its videos apart",
             one_line(min(groups)),
         )
 

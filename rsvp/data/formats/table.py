@@ -208,8 +208,11 @@ def kth_videos(table: str, folder: str) -> Iterator[Source]:
     Its frames count from 1, the last one included. A group is a person.
     """
     here = files_by_stem(folder)
-    with open(table, encoding="utf-8", errors="replace") as stream:
-        found = KTH.findall(stream.read())
+    try:
+        with open(table, encoding="utf-8", errors="replace") as stream:
+            found = KTH.findall(stream.read())
+    except OSError as error:
+        raise UserError(f"{table}: cannot be read as a table: {error.strerror}") from None
     if not found:
         raise UserError(f"{table}: no line as 'person01_boxing_d1 frames 1-95, 96-185'")
     for name, action, ranges in found:

@@ -76,7 +76,7 @@ def key_of(member: tarfile.TarInfo) -> str:
 
 def described(content: bytes) -> dict[str, Any]:
     """Return the metadata of a sample; empty where it is none."""
-    with suppress(ValueError):
+    with suppress(ValueError, RecursionError):
         found = json.loads(content)
         return found if isinstance(found, dict) else {}
     return {}

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from rsvp.report.examples import COLUMNS, clip_panels, error_frames, playing_clip, stills
+from rsvp.report.examples import COLUMNS, clip_panels, error_frames, playing_clip, shrunk, stills
 
 R, CONTEXT, FUTURE = 32, 2, 6
 RED, GREEN, BLUE = (200, 30, 30), (30, 200, 30), (30, 30, 200)
@@ -71,6 +71,14 @@ def test_panels_hold_what_was_observed_the_samples_and_other_rows(count, others,
     assert labels[:2] == ["observed", "truth"] and ("copy-last" in labels) == bool(others)
     observed = panels["observed"]
     assert (observed[CONTEXT:] == truth[CONTEXT - 1]).all(), "nothing of the future is shown"
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_large_frames_are_shrunk_to_means(channels):
+    small = np.random.default_rng(0).integers(0, 256, (2, 135, 256, channels), np.uint8)
+    large = small.repeat(3, axis=1).repeat(3, axis=2)
+    np.testing.assert_array_equal(shrunk(large), small)
+    assert shrunk(small) is small
 
 
 def test_the_stills_end_with_the_last_frame():

@@ -28,6 +28,7 @@ PLACES = ("best", "median", "worst")
 SAMPLES = 4  # trajectories that play side by side, at most
 COLUMNS = 4  # panels side by side
 PAPER = (32, 36, 43)  # behind the panels and their labels; reads on a light and on a dark page
+MOST_PIXELS = 256  # per side of a panel: a page of large frames still opens
 PANEL_PIXELS = 128  # a panel of fewer pixels is enlarged to about this size
 RATE = 6.0  # frames per second: slow enough to compare
 QUALITY = 22  # x264's crf
@@ -114,9 +115,9 @@ def examples(
     for place, clip in Bar(
         pick(ranked, wanted), desc="examples", unit="clip", delay=2, disable=None
     ):
-        truth = clips.frames(clip_places(clips, [clip], row.name)[0]).numpy()
+        truth = shrunk(clips.frames(clip_places(clips, [clip], row.name)[0]).numpy())
         wholes = {
-            each: [np.concatenate([truth[:context], frames])
+            each: [np.concatenate([truth[:context], shrunk(frames)])
                    for frames in made.frames(made.index["clips"].index(clip))[:SAMPLES].numpy()]
             for each in (row, *others) if (made := predictions.get(each))
         }  # fmt: skip
@@ -143,6 +144,17 @@ def pick(ranked: list[str], wanted: int) -> list[tuple[str, str]]:
         for place, start, size in zip(PLACES, starts, sizes, strict=True)
         for clip in ranked[start : start + size]
     ]
+
+
+def shrunk(frames: np.ndarray) -> np.ndarray:
+    """Return frames (T, H, W, C) of at most `MOST_PIXELS` per side, means over areas."""
+    height, width = frames.shape[1:3]
+    factor = max(height, width) / MOST_PIXELS
+    if factor <= 1:
+        return frames
+    size = round(width / factor), round(height / factor)
+    images = [cv2.resize(frame, size, interpolation=cv2.INTER_AREA) for frame in frames]
+    return np.stack(images).reshape(len(frames), size[1], size[0], -1)
 
 
 def clip_panels(

@@ -438,6 +438,7 @@ def test_the_page_plays_clips_of_each_method(folders: Path) -> None:
     assert f"{value(table, 'mine', 'psnr'):.2f}" in page.text
     for word in ("None", "whole", "config", "trained", "Scene", "seed 0", "ceiling is"):
         assert word not in page.text.partition("How to read this")[0], word
+    assert "first seed" not in page.text
     run(folders, "distribution", unpaired=True, examples=3)
     assert not Page(folders / "out" / "report.html").videos
 

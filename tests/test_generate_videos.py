@@ -4,13 +4,15 @@ import argparse
 
 import av
 import numpy as np
+import pytest
+from pydantic import ValidationError
 from safetensors.numpy import load_file
 
 from rsvp.config.schema import Dataset, Generated
 from rsvp.config.stages import Settings
 from rsvp.data.generated import generate_video
 from rsvp.runtime.files import read_json, sha256_of_file
-from rsvp.stages.generate_videos import list_videos, run
+from rsvp.stages.generate_videos import SEEDS_PER_SPLIT, list_videos, run
 
 SMALL = Generated(train_videos=3, validation_videos=1, test_videos=2, frames=6, held_out_frames=4)
 
@@ -73,6 +75,9 @@ def test_splits_and_sets_share_no_seed():
     assert {name.split("/")[0] for name in names} == {"train", "validation", "test"}
 
 
-def test_as_many_videos_as_a_config_may_name_have_seeds_of_their_own():
-    most = list_videos(Generated(train_videos=10**6, validation_videos=1, test_videos=1))
-    assert len({seed for _, seed, _ in most}) == len(most)
+@pytest.mark.parametrize("side", ["train", "validation", "test"])
+def test_no_more_videos_are_made_than_a_split_has_seeds(side):
+    key = f"{side}_videos"
+    assert getattr(Generated(**{key: SEEDS_PER_SPLIT}), key) == SEEDS_PER_SPLIT
+    with pytest.raises(ValidationError, match=key):
+        Generated(**{key: SEEDS_PER_SPLIT + 1})

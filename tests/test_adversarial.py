@@ -5,7 +5,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from rsvp.data.micro_batches import uncut
+from rsvp.data.micro_batches import cut
 from rsvp.training.adversarial import (
     MOST_WEIGHT,
     Discriminators,
@@ -46,7 +46,7 @@ def of_generator(discriminators, fake, real):
 def weight_of(reconstruction, adversarial, layer):
     """The adaptive weight of two losses of a whole batch."""
     losses = [{"reconstruction": reconstruction, "adversarial": adversarial}]
-    return adaptive_weight(Processes(), [uncut(1)], losses, layer)
+    return adaptive_weight(Processes(), cut(1, 1), losses, layer)
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_r1_is_part_of_a_step_where_it_has_a_weight(r1):
     hinge(discriminators, real, real).backward()
     discriminators.augmentation, of_hinge = None, discriminators.w.grad.clone()
     optimizer = torch.optim.SGD(discriminators.parameters(), lr=1.0)
-    part = ClipPart(uncut(1), None, 0, None)
+    part = ClipPart(cut(1, 1)[0], None, 0, None)
     losses = discriminator_step(
         fabric, Processes(), discriminators, optimizer, [part], [real], [real], r1
     )

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from rsvp.data.micro_batches import MicroBatch, uncut
+from rsvp.data.micro_batches import MicroBatch, cut
 from rsvp.training.augmentation import (
     MOST,
     AdaptiveAugmentation,
@@ -31,7 +31,7 @@ def augmentation(p, target=0.6, clips=100):
 def test_nothing_is_done_by_default_and_at_probability_zero():
     clip = video()
     assert torch.equal(Transformation()(clip[0]), clip[0])
-    fake, real = augmentation(0.0)(clip, video(1), generator(), uncut(3))
+    fake, real = augmentation(0.0)(clip, video(1), generator(), cut(3, 1)[0])
     assert fake is clip and torch.equal(real, video(1))
     assert all(
         draw_transformation(0.0, 16, 16, generator(s)) == Transformation() for s in range(50)
@@ -88,7 +88,7 @@ def test_frames_of_a_clip_share_the_transformation(seed):
     """A still clip stays still; a clip and its reconstruction are transformed alike."""
     still = video(clips=4, frames=1).expand(-1, 5, -1, -1, -1)
     fake, real = augmentation(MOST)(
-        still.clone(), still.clone(), generator(seed), uncut(len(still))
+        still.clone(), still.clone(), generator(seed), cut(len(still), 1)[0]
     )
     assert torch.equal(fake, fake[:, :1].expand_as(fake))
     assert torch.equal(fake, real)
@@ -96,7 +96,7 @@ def test_frames_of_a_clip_share_the_transformation(seed):
     assert any(changed)
     # Other clips of a batch are transformed in other ways.
     same = video(clips=1).expand(6, -1, -1, -1, -1)
-    shown, _ = augmentation(MOST)(same, same, generator(seed), uncut(6))
+    shown, _ = augmentation(MOST)(same, same, generator(seed), cut(6, 1)[0])
     assert not torch.equal(shown[0], shown[1]) or not torch.equal(shown[1], shown[2])
 
 
@@ -117,7 +117,7 @@ def test_each_transformation_is_as_frequent_as_p():
 def test_what_is_drawn_is_a_function_of_the_generator():
     clip = video()
     first, again, other = (
-        augmentation(0.7)(clip, clip, generator(s), uncut(3))[0] for s in (5, 5, 6)
+        augmentation(0.7)(clip, clip, generator(s), cut(3, 1)[0])[0] for s in (5, 5, 6)
     )
     assert torch.equal(first, again) and not torch.equal(first, other)
     places = []
@@ -130,7 +130,7 @@ def test_what_is_drawn_is_a_function_of_the_generator():
 
 def test_clips_are_transformed_alike_whichever_part_of_a_batch_they_are_in():
     clip, other = video(), video(1)
-    whole = augmentation(0.7)(clip, other, generator(5), uncut(3))
+    whole = augmentation(0.7)(clip, other, generator(5), cut(3, 1)[0])
     for first, last in ((0, 1), (1, 3)):
         part = MicroBatch(first, last, 3)
         some = augmentation(0.7)(part.rows(clip), part.rows(other), generator(5), part)
@@ -143,7 +143,7 @@ def test_gradients_flow_through_what_is_left_visible():
     clip = video(clips=1, frames=2, size=8)[0].double().requires_grad_()
     assert torch.autograd.gradcheck(change, clip)
     fake = video().requires_grad_()
-    shown, _ = augmentation(MOST)(fake, video(1), generator(), uncut(3))
+    shown, _ = augmentation(MOST)(fake, video(1), generator(), cut(3, 1)[0])
     shown.sum().backward()
     assert fake.grad.isfinite().all() and (fake.grad != 0).float().mean() > 0.3
 

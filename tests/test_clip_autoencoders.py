@@ -9,7 +9,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from rsvp.config.load import structured
 from rsvp.config.schema import Autoencoder
 from rsvp.data.latents import TemporalScope, split_latents
-from rsvp.data.micro_batches import uncut
+from rsvp.data.micro_batches import cut
 from rsvp.data.pixels import to_bytes
 from rsvp.models.autoencoders.kinds import autoencoder_arguments, load_autoencoder, make_autoencoder
 from rsvp.models.bundle import save_bundle
@@ -147,7 +147,7 @@ def test_a_step_is_of_its_frames_and_seed(kind):
     def run(seed, targets=(4, 1, 5)):
         random = torch.Generator().manual_seed(seed)
         drawn = draw_reconstruction(model, clips.shape, CONTEXT, torch.tensor(targets), random)
-        return reconstruct(model, clips, CONTEXT, drawn, uncut(1))
+        return reconstruct(model, clips, CONTEXT, drawn, cut(1, 1)[0])
 
     first = run(0)
     assert torch.equal(first.frames, clips[:, [4, 1, 5]])
@@ -195,7 +195,7 @@ def test_names_its_last_layer(kind):
     assert any(layer is p for p in model.decoder.parameters()) and layer.shape[0] == 12
     random = torch.Generator().manual_seed(0)
     drawn = draw_reconstruction(model, clips.shape, CONTEXT, torch.tensor([4, 5]), random)
-    found = reconstruct(model, clips, CONTEXT, drawn, uncut(1)).predicted
+    found = reconstruct(model, clips, CONTEXT, drawn, cut(1, 1)[0]).predicted
     assert torch.autograd.grad(found.square().mean(), layer)[0].abs().min() > 0
 
 
@@ -203,7 +203,7 @@ def part(model, clips, last, seed):
     """A batch of clips, of which the first future frames, to `last`, are reconstructed."""
     random, targets = torch.Generator().manual_seed(seed), torch.arange(CONTEXT, last)
     drawn = draw_reconstruction(model, clips.shape, CONTEXT, targets, random)
-    return ClipPart(uncut(len(clips)), to_bytes(clips), CONTEXT, drawn)
+    return ClipPart(cut(len(clips), 1)[0], to_bytes(clips), CONTEXT, drawn)
 
 
 @pytest.mark.parametrize("kind", KINDS)

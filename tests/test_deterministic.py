@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from rsvp.config.load import structured
 from rsvp.config.schema import Autoencoder, ObservedFrames
-from rsvp.data.micro_batches import uncut
+from rsvp.data.micro_batches import cut
 from rsvp.diffusion.objectives import OBJECTIVES, denoising_loss
 from rsvp.models.autoencoders.kinds import autoencoder_arguments, make_autoencoder
 from rsvp.models.denoiser import LatentDenoiser
@@ -84,7 +84,7 @@ def test_pretraining(kind):
     network = autoencoder(kind)
     optimizer = FABRIC.setup_optimizers(torch.optim.AdamW(network.parameters()))
     drawn = draw_reconstruction(network, clips().shape, CONTEXT, torch.tensor([4, 1]), generator(0))
-    parts = clip_parts([uncut(2)], [clips()], CONTEXT, drawn)
+    parts = clip_parts(cut(2, 1), [clips()], CONTEXT, drawn)
     losses = reconstruction_step(
         FABRIC, Processes(), network, optimizer, parts, l1=1.0, l2=1.0, lpips=0.0, perceptual=None
     )
@@ -99,7 +99,7 @@ def test_finetuning(kind):
     discriminators = Discriminators(8, augmentation)
     optimizer, other = (torch.optim.Adam(x.parameters()) for x in (network, discriminators))
     drawn = draw_consecutive(network, clips().shape, ObservedFrames(first=CONTEXT), 2, generator(0))
-    parts, one = clip_parts([uncut(2)], [clips()], CONTEXT, drawn), Processes()
+    parts, one = clip_parts(cut(2, 1), [clips()], CONTEXT, drawn), Processes()
     fakes, reals, losses = generator_step(
         FABRIC, one, network, discriminators, optimizer, parts, 0, 0, l1=1.0, l2=1.0,
         lpips=0.0, perceptual=None, patches=1.0, adversarial=1.0, adaptive=True,

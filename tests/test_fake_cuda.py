@@ -18,7 +18,7 @@ from rsvp.data.clips import Clips
 from rsvp.data.contexts import PREFIX, contexts_of
 from rsvp.data.latents import LatentStatistics
 from rsvp.data.layout import Layout
-from rsvp.data.micro_batches import uncut
+from rsvp.data.micro_batches import cut
 from rsvp.data.pixels import to_float
 from rsvp.diffusion import samplers
 from rsvp.diffusion.objectives import OBJECTIVES
@@ -101,7 +101,7 @@ def clips(size, count=2):
 
 
 def part(size, drawn):
-    return ClipPart(uncut(2), stored(size), CONTEXT, drawn)
+    return ClipPart(cut(2, 1)[0], stored(size), CONTEXT, drawn)
 
 
 def random():

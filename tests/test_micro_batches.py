@@ -6,7 +6,7 @@ from lightning_fabric import Fabric
 
 from rsvp.config.schema import ObservedFrames
 from rsvp.data.layout import LatentBatch
-from rsvp.data.micro_batches import cut, uncut
+from rsvp.data.micro_batches import MicroBatch, cut
 from rsvp.data.pixels import to_bytes
 from rsvp.diffusion.objectives import OBJECTIVES
 from rsvp.models.autoencoders.kinds import make_autoencoder
@@ -169,4 +169,5 @@ def test_diffusion(masked, count):
 
 
 def test_one_part_is_the_batch():
-    assert cut(7, 1) == [uncut(7)] and uncut(7).share == 1.0
+    (whole,) = cut(7, 1)
+    assert whole == MicroBatch(0, 7, 7) and whole.share == 1.0

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from rsvp.data.micro_batches import uncut
+from rsvp.data.micro_batches import cut
 from rsvp.models.autoencoders.rsvp import Context, DecodedFrames, RsvpAutoencoder
 from rsvp.training.reconstruction import (
     Reconstruction,
@@ -138,7 +138,7 @@ def test_reconstructs_the_named_frames_with_noise_of_the_step():
     def run(seed, targets=(4, 1)):
         random = torch.Generator().manual_seed(seed)
         drawn = draw_reconstruction(autoencoder, clips.shape, 2, torch.tensor(targets), random)
-        return reconstruct(autoencoder, clips, 2, drawn, uncut(1))
+        return reconstruct(autoencoder, clips, 2, drawn, cut(1, 1)[0])
 
     first = run(0)
     assert torch.equal(first.frames, clips[:, [4, 1]])

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
-from rsvp.data.micro_batches import uncut
+from rsvp.data.micro_batches import cut
 from rsvp.models.regularisers import make_regulariser
 
 CHANNELS = 3
@@ -30,7 +30,7 @@ def output(kind, seed=0, scale=1.0):
 def train_pass(own, x, seed):
     """A training step's pass, with what is drawn by a seed."""
     drawn = own.draw(own.encode(x).shape, generator(seed))
-    shown, loss, lesson = own.train_pass(x, drawn, uncut(len(x)))
+    shown, loss, lesson = own.train_pass(x, drawn, cut(len(x), 1)[0])
     if lesson is not None:
         own.learn(lesson, drawn)
     return shown, loss

@@ -320,7 +320,7 @@ def test_views_show_the_layers(tmp_path):
 
 def test_the_legend_shows_each_direction_where_it_points():
     """The colour of a motion stands in the disc at the place where that motion leads."""
-    disc = motion_legend(65)
+    disc = motion_legend()
     assert (disc[32, 32] == 255).all() and (disc[0, 0] == 255).all()
     for x, y in ((1.0, 0.0), (0.0, 1.0), (-1.0, 0.0), (0.0, -1.0)):
         colour, largest = colours_of_motion(torch.tensor([x, y]).view(2, 1, 1) * 3.0)

@@ -30,12 +30,12 @@ def colours_of_motion(displacement: Tensor) -> tuple[np.ndarray, float]:
     return flow_to_image(displacement.float()).permute(1, 2, 0).numpy(), largest
 
 
-def motion_legend(size: int = 64) -> np.ndarray:
-    """Draw the colours' legend, uint8 (size, size, 3): each place of a disc has its own direction.
+def motion_legend() -> np.ndarray:
+    """Draw the colours' legend, uint8 (65, 65, 3): each place of a disc has its own direction.
 
     From the centre, which stands still, to the rim, the largest displacement.
     """
-    steps = torch.linspace(-1.0, 1.0, size)
+    steps = torch.linspace(-1.0, 1.0, 65)  # odd: 0, which stands still, is among them
     y, x = torch.meshgrid(steps, steps, indexing="ij")
     inside = (x.square() + y.square()) <= 1.0
     return colours_of_motion(torch.stack([x, y]) * inside)[0]

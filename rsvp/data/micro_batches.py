@@ -38,8 +38,3 @@ def cut(size: int, count: int) -> list[MicroBatch]:
     """Cut a batch of `size` clips into `count` parts that differ by one clip at most."""
     ends = [size * number // count for number in range(count + 1)]
     return [MicroBatch(first, last, size) for first, last in pairwise(ends)]
-
-
-def uncut(size: int) -> MicroBatch:
-    """Return the batch of `size` clips as one part."""
-    return MicroBatch(0, size, size)

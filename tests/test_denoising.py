@@ -3,12 +3,17 @@
 import pytest
 import torch
 
+from rsvp.config.schema import Compute
 from rsvp.data.layout import LatentBatch
+from rsvp.data.micro_batches import cut
 from rsvp.diffusion.noise import coloured, noise_roots
 from rsvp.diffusion.objectives import OBJECTIVES
 from rsvp.models.denoiser import LatentDenoiser
+from rsvp.runtime.device import make_fabric
 from rsvp.runtime.random import generator
-from rsvp.training.denoising import diffusion_loss, draw_noise
+from rsvp.training.denoising import diffusion_loss, diffusion_step, divided, draw_noise
+from rsvp.training.ema import WeightAverage
+from rsvp.training.processes import Processes
 
 CONTEXT = 3
 FLOW = OBJECTIVES["flow"]
@@ -115,3 +120,31 @@ def test_noise_is_coloured_in_32_bits_where_networks_run_in_bfloat16():
     expected = coloured(noise, roots)["motion"]
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(coloured(noise, roots)["motion"], expected)
+
+
+def test_a_step_holds_one_micro_batch_at_a_time():
+    fabric, clips = make_fabric(Compute(device="cpu", threads=1)), batch(count=8)
+    drawn = draw(clips, generator(0, 0, "diffusion"))
+
+    def kept_before_the_first_gradient(count):
+        denoiser, kept, done = network(), [], []
+        optimizer = fabric.setup_optimizers(torch.optim.SGD(denoiser.parameters(), lr=0.1))
+        made = divided(clips, drawn, cut(8, count))
+
+        def keep(tensor):
+            if not done:
+                kept.append(tensor.numel())
+            return tensor
+
+        def give(tensor):
+            done.append(True)
+            return tensor
+
+        average = WeightAverage(denoiser, 0.9)
+        with torch.autograd.graph.saved_tensors_hooks(keep, give):
+            diffusion_step(
+                fabric, Processes(count), denoiser, average, optimizer, made, FLOW
+            )  # fmt: skip
+        return sum(kept)
+
+    assert kept_before_the_first_gradient(4) < 0.7 * kept_before_the_first_gradient(1)

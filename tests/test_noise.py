@@ -43,3 +43,30 @@ def test_each_latent_has_its_own_correlations_and_one_without_stays_white():
     assert torch.corrcoef(frames).min() > 0.99
     assert torch.equal(made["other"], packing.unpack(white)["other"])
     assert torch.equal(coloured({"motion": white}, {})["motion"], white)
+
+
+def test_values_that_a_context_does_not_predict_are_no_part_of_the_moments():
+    """Half of the clips lack the first frame, half the last one; zeros stand there."""
+    random = torch.Generator().manual_seed(0)
+    mixing = moving_average(5, 0.9)
+    latents = torch.randn((20000, *SHAPE), generator=random)
+    latents = (latents.movedim(1, -1) @ mixing.T).movedim(-1, 1)
+    wanted = torch.ones(latents.shape, dtype=torch.bool)
+    wanted[::2, 0], wanted[1::2, -1] = False, False
+    roots = noise_roots({"motion": latents * wanted}, {"motion": wanted})
+    (root, *_) = roots["motion"]
+    expected = mixing @ mixing.T / (mixing @ mixing.T).diagonal().mean()
+    found = root @ root.T
+    # Frames 0 and 4 are never predicted together: their correlation says nothing.
+    found[0, -1], found[-1, 0] = 0.0, 0.0
+    torch.testing.assert_close(found, expected, atol=0.05, rtol=0)
+    whole = noise_roots({"motion": latents})["motion"]
+    every = noise_roots({"motion": latents}, {"motion": torch.ones_like(wanted)})["motion"]
+    for one, other in zip(whole, every, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=0)
+
+
+def test_latents_that_are_nothing_have_white_noise():
+    roots = noise_roots({"motion": torch.zeros(4, *SHAPE)})
+    white = torch.randn(4, *SHAPE)
+    assert torch.equal(coloured({"motion": white}, roots)["motion"], white)

@@ -81,7 +81,7 @@ def test_latents_are_normalised_for_the_denoiser_and_restored_for_the_decoder():
     network = TrainedPredictor(
         autoencoder, denoiser, statistics, LAYOUT, MOTION, OBJECTIVES["flow"], sampling
     )
-    trajectories = predict(network, context[:, None], noise, fresh)
+    trajectories = torch.stack([*predict(network, context[:, None], noise, fresh)], 1)
     assert trajectories.shape == (2, 2, 6, 3, 32, 32)
     seen = autoencoder.encode_context(context)
     last = autoencoder.encode_motion(context, seen)[:, -1:]
@@ -123,7 +123,7 @@ def test_guidance_shows_zeros_in_place_of_the_context():
     network = TrainedPredictor(
         autoencoder, denoiser, statistics, LAYOUT, MOTION, objective, sampling
     )
-    predict(network, context[:, None], noise, fresh)
+    list(predict(network, context[:, None], noise, fresh))
     assert len(denoiser.seen) == sampling.network_evaluations(objective) == 4
     empty = [all(not part.any() for part in seen.values()) for seen in denoiser.seen]
     assert empty == [False, True, False, True]
@@ -169,7 +169,7 @@ def test_a_clip_is_predicted_alike_alone_and_beside_others(objective, monkeypatc
         network = TrainedPredictor(
             autoencoder, denoiser, statistics, LAYOUT, MOTION, OBJECTIVES[objective], sampling
         )
-        return predict(network, context[places][:, None], noise, fresh)
+        return torch.stack([*predict(network, context[places][:, None], noise, fresh)], 1)
 
     together, alone = trajectories([0, 1, 2], [4, 7, 9]), trajectories([1], [7])
     assert together.isfinite().all()

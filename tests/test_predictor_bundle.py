@@ -293,6 +293,18 @@ def test_wrong_frames_and_folders_are_refused_in_one_line(bundle, predictor, tmp
         stream.write(b"abcd")
     with pytest.raises(UserError, match="not the weights that"):
         Predictor.from_pretrained(damaged)
+    swapped = shutil.copytree(bundle, tmp_path / "swapped")
+    for one, other in (("autoencoder", "kept"), ("denoiser", "autoencoder"), ("kept", "denoiser")):
+        (swapped / one).rename(swapped / other)
+    with pytest.raises(UserError, match="swapped: damaged"):
+        Predictor.from_pretrained(swapped)
+    (swapped / "config.json").write_text('{"format": 1}')
+    with pytest.raises(UserError, match=r"swapped: damaged \(KeyError: 'sampler'\); copy it again"):
+        Predictor.from_pretrained(swapped)
+    with pytest.raises(UserError, match="2 frames to observe; 3 are needed"):
+        predictor.encode(frames[:2])
+    with pytest.raises(UserError, match="2 frames to observe; 3 are needed"):
+        predictor.decode({}, frames[:2])
 
 
 def test_a_repository_is_downloaded_by_the_hub_where_it_is_installed(bundle, monkeypatch):

@@ -39,7 +39,7 @@ def result(frames=0.0, layers=0.0, mask=0.0, motion=0.0):
     """A reconstruction of gray frames that is off by constants."""
     decoded, context = layers_of(frames, layers, mask)
     losses, size = layer_losses(GRAY, decoded, context, full(motion, 3, 4, 2, 2), {})
-    losses["tracks"] = losses["tracks"] / (3.0 * size + 1.0)
+    losses["tracks"] = losses["tracks"] / (size + 1.0)
     return Reconstruction(GRAY, decoded.frames, losses, [size])
 
 
@@ -112,7 +112,7 @@ def test_tracks_that_follow_what_moves_cost_nothing():
 
     def cost():
         difference, size = track_loss(frames, decoded, context)
-        return (difference / (3.0 * size + 1.0)).item()
+        return (difference / (size + 1.0)).item()
 
     costs, losses = [], []
     for share in (1.0, 0.5, 0.0, -1.0):
@@ -128,6 +128,17 @@ def test_tracks_that_follow_what_moves_cost_nothing():
     decoded.displacement = right.clone()
     decoded.displacement[..., :2, :] = 7.0
     assert cost() == pytest.approx(0.0, abs=1e-5)
+
+
+def test_tracks_cost_as_much_in_grey_as_in_equal_colours():
+    decoded, context = layers_of(mask=1.0)
+    grey = torch.rand(2, 3, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    sums = []
+    for frames in (grey, grey.expand(-1, -1, 3, -1, -1)):
+        context.frames = frames.flip(1)
+        sums.append(track_loss(frames, decoded, context))
+    costs = [float(difference / size) for difference, size in sums]
+    assert costs[0] == pytest.approx(costs[1], rel=1e-5) and costs[0] > 0.01
 
 
 def test_reconstructs_the_named_frames_with_noise_of_the_step():

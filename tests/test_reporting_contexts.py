@@ -71,14 +71,24 @@ def predict(dataset: Path, name: str) -> Path:
 @pytest.fixture(scope="module")
 def page(results) -> Path:
     """The report on all of them."""
+    return report_on(results, ["prefix", *CONTEXTS], "report")
+
+
+def report_on(results: Path, predictors: list[str], name: str) -> Path:
+    """Make a report on some predictors, and on all baselines."""
     protocols = {name: to_plain(PROTOCOLS[name]) for name in ("prediction", "distribution")}
-    values = {"report": {"title": "Contexts", "predictors": ["prefix", *CONTEXTS]},
+    values = {"report": {"title": "Contexts", "predictors": predictors},
               "evaluation": {"bootstrap": 20}, "protocols": protocols}  # fmt: skip
     found = [str(path) for path in sorted(results.glob("evaluation/*/index.json"))]
+    found = [
+        path
+        for path in found
+        if Path(path).parent.name not in {"prefix", *CONTEXTS} - {*predictors}
+    ]
     write_json(results / "inputs.json", {"evaluations": found})
-    arguments = Namespace(inputs=results / "inputs.json", folder=results / "report")
+    arguments = Namespace(inputs=results / "inputs.json", folder=results / name)
     report.run(arguments, read_settings(values))
-    return results / "report/report.html"
+    return results / name / "report.html"
 
 
 def test_each_context_has_the_baselines_that_fit():
@@ -134,3 +144,9 @@ def test_distances_are_of_the_predicted_frames(results):
     rows = {row.name: row for row in read_rows(paths, [])}
     assert rows["ends"].context and not rows["prefix"].context
     assert rows["squares.real_none"].context == "nothing observed"
+
+
+def test_a_report_on_another_context_alone_is_about_it(results):
+    folder = report_on(results, ["ends"], "ends").parent
+    said = (folder / "verdict.txt").read_text()
+    assert said.startswith("it predicts") and "of ends is" in said

@@ -335,7 +335,8 @@ class Compute(Section):
     deterministic: bool = False
     # Compile denoisers by torch.compile: for a GPU; on a CPU it brings nothing.
     compile: bool | None = None
-    # Parts of a training step's batch that are computed one at a time, by default one.
+    # Parts of a training step's batch that are computed one after the other, by default one
+    # (docs/training.md).
     micro_batches: Count | None = None
     # Processes that share a training, each with a GPU of its own; micro_batches at most. They
     # change no result (docs/training.md).

@@ -257,7 +257,7 @@ HANDED: dict[str, dict[str, Any]] = {
         "predictor": regression,
         "compute": (*NETWORKS, "micro_batches"),
     },
-    "predict_simvp": {"seed": True, "evaluation": (*CLIPS, "videos"), "compute": NETWORKS},
+    "predict_simvp": {"seed": True, "evaluation": (*CLIPS, "videos"), "compute": DEVICE},
     "predict": {
         "seed": True,
         "predictor": (*ROW_KEYS, "same_as"),
@@ -293,6 +293,6 @@ HANDED: dict[str, dict[str, Any]] = {
     "report": {
         "report": names(Report),
         "protocols": lambda config, name: to_plain(chosen_protocols(config)),
-        "evaluation": ("bootstrap", "baselines"),
+        "evaluation": ("bootstrap",),
     },
 }

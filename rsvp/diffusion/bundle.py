@@ -101,11 +101,19 @@ class Predictor:
         values = read_config(folder)
         place = device_of(Compute(device=device))
         autoencoder, denoiser = (folder / network / CONFIG for network in NETWORKS)
-        sampling = sampling_of(
-            structured(Sampler, values["sampler"]), structured(Guidance, values["guidance"])
-        )
-        network = load_predictor(denoiser, autoencoder, sampling, values["context"], place)
-        return cls(network, structured(Dataset, values["frames"]), place)
+        try:
+            sampling = sampling_of(
+                structured(Sampler, values["sampler"]), structured(Guidance, values["guidance"])
+            )
+            network = load_predictor(denoiser, autoencoder, sampling, values["context"], place)
+            return cls(network, structured(Dataset, values["frames"]), place)
+        except torch.OutOfMemoryError:
+            raise
+        except (KeyError, TypeError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(
+                f"{folder}: damaged ({type(error).__name__}: {reason}); copy it again"
+            ) from None
 
     @torch.no_grad()
     def predict(
@@ -197,6 +205,7 @@ class Predictor:
         """
         single = frames.ndim == 4
         clips = frames[None] if single else frames
+        self.check_count(clips)
         fitted = self.fitted(clips[:, clip_order(self.context, clips.shape[1])])
         with self.autocast():
             latents, _ = self.network.autoencoder.encode_clip(
@@ -215,6 +224,7 @@ class Predictor:
         """
         single = frames.ndim == 4
         clips = frames[None] if single else frames
+        self.check_count(clips)
         fitted = self.fitted(clips[:, observed_frames(self.context, clips.shape[1])])
         autoencoder = self.network.autoencoder
         given = {name: (value[None] if single else value).to(self.device)
@@ -228,13 +238,17 @@ class Predictor:
 
     def observed(self, clips: np.ndarray) -> np.ndarray:
         """Return the observed frames (B, Tc, h, w, C) of clips (B, T, H, W, 3), in their order."""
+        self.check_count(clips)
         count = clips.shape[1]
-        if count < self.context_frames:
-            raise UserError(f"{count} frames to observe; {self.context_frames} are needed")
         # A beginning observes the latest frames; other contexts the ends of what is given.
         beginning = list(range(count - self.context_frames, count))
         chosen = observed_frames(self.context, count) if self.context.last else beginning
         return self.fitted(clips[:, chosen])
+
+    def check_count(self, clips: np.ndarray) -> None:
+        """UserError where clips (B, T, H, W, 3) have fewer frames than are observed."""
+        if clips.shape[1] < self.context_frames:
+            raise UserError(f"{clips.shape[1]} frames to observe; {self.context_frames} are needed")
 
     def fitted(self, clips: np.ndarray) -> np.ndarray:
         """Return clips (B, T, H, W, 3) at the model's size."""

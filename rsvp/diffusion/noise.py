@@ -17,22 +17,37 @@ DAMPING = 1e-3  # share of white noise, so that a direction without any variance
 Roots = Mapping[str, list[Tensor]]  # by latent, for each of `AXES`
 
 
-def noise_roots(latents: Mapping[str, Tensor]) -> Roots:
+def noise_roots(latents: Mapping[str, Tensor], wanted: Mapping[str, Tensor] | None = None) -> Roots:
     """Return the roots of the second moments of latents (B, T, C, h, w), by name.
 
     Each is the Cholesky factor (n, n) of the moments along one axis, as if moments were a product
-    over axes. The mean square of coloured noise is 1, that of normalised latents.
+    over axes. The mean square of coloured noise is 1, that of normalised latents. wanted: bool of
+    the latents' shapes, the values that a clip has; None is all.
     """
-    return {name: [root_along(value.double(), axis) for axis in AXES]
-            for name, value in latents.items()}  # fmt: skip
+    return {
+        name: [root_along(value.double(), axis, wanted and wanted[name].double()) for axis in AXES]
+        for name, value in latents.items()
+    }
 
 
-def root_along(latents: Tensor, axis: int) -> Tensor:
-    """Return the Cholesky factor of the second moments along an axis; their mean is 1."""
+def root_along(latents: Tensor, axis: int, wanted: Tensor | None = None) -> Tensor:
+    """Return the Cholesky factor of the second moments along an axis; their mean is 1.
+
+    A moment is a mean over the pairs of values that `wanted` (as `latents`; 1 or 0) has both of.
+    """
     lines = latents.movedim(axis, 0).flatten(1)  # n values
     moments = lines @ lines.T
+    identity = torch.eye(len(moments), dtype=moments.dtype)
+    if wanted is not None:
+        there = wanted.movedim(axis, 0).flatten(1)
+        moments = moments / (there @ there.T).clamp(min=1.0)
+        # Means over different pairs need not be the moments of anything: the nearest that are.
+        values, vectors = torch.linalg.eigh(moments)
+        moments = (vectors * values.clamp(min=0.0)) @ vectors.T
+    if not moments.any():  # latents that are 0 in all clips
+        return identity.float()
     moments = moments / moments.diagonal().mean()
-    damped = moments + DAMPING * torch.eye(len(moments), dtype=moments.dtype)
+    damped = moments + DAMPING * identity
     return torch.linalg.cholesky(damped / (1.0 + DAMPING)).float()
 
 

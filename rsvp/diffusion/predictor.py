@@ -1,6 +1,6 @@
 """A trained predictor: trajectories from context frames, by autoencoder and denoiser."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -80,7 +80,9 @@ def predict_block(
     def fresh(place: int, step: int) -> Tensor:
         return step_noise(noise[:, 0], seed, clips, trajectories[place], step, block)
 
-    return to_bytes(predict(network, to_float(contexts), noise, fresh))
+    # As bytes at once: a hundred trajectories are a quarter as large.
+    made = predict(network, to_float(contexts), noise, fresh)
+    return torch.stack([to_bytes(trajectory) for trajectory in made], 1)
 
 
 def future_noise(
@@ -118,14 +120,14 @@ def predict(
     contexts: Tensor,
     noise: Tensor,
     fresh: Callable[[int, int], Tensor],
-) -> Tensor:
-    """Predict trajectories (B, K, F, C, H, W) of contexts from packed noise (B, K, …).
+) -> Iterator[Tensor]:
+    """Predict K trajectories (B, F, C, H, W) of contexts from packed noise (B, K, …), one by one.
 
     The contexts are frames (B, 1, Tc, C, H, W), or (B, K, …) with one for each trajectory, in the
     order of `rsvp.data.contexts`. `fresh(trajectory, step)` returns the noise (B, …) that a step
     may add.
     """
-    count, trajectories = noise.shape[1], []
+    count = noise.shape[1]
     shared = observe(network, contexts[:, 0]) if contexts.shape[1] == 1 else None
     together = sampled_together(len(contexts), contexts.device)
     for first in range(0, count, together):
@@ -135,8 +137,7 @@ def predict(
         for latents, one in zip(drawn, seen, strict=True):
             future = network.layout.take(network.packing.unpack(latents), network.context)
             future = {n: network.statistics[n].restore(value) for n, value in future.items()}
-            trajectories.append(network.autoencoder.decode_future(future, one.decoder))
-    return torch.stack(trajectories, 1)
+            yield network.autoencoder.decode_future(future, one.decoder)
 
 
 def sampled_together(clips: int, device: torch.device) -> int:

@@ -105,15 +105,13 @@ class Kl(Noisy):
 
     def train_pass(
         self, x: Tensor, drawn: Tensor, part: MicroBatch
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         mean, log_variance = x.chunk(2, -3)
         log_variance = log_variance.clamp(
             -30.0, 20.0
         )  # as in latent diffusion, so that exp is finite
         divergence = 0.5 * (mean.square() + log_variance.exp() - 1.0 - log_variance).mean()
-        variance = None
-        if self.training:
-            variance = part.share * log_variance.detach().float().exp().mean()
+        variance = part.share * log_variance.detach().float().exp().mean()
         latents = mean + (0.5 * log_variance).exp() * drawn.to(mean)
         return latents, self.weight * divergence, variance
 

@@ -33,8 +33,9 @@ def sample(image: Tensor, displacement: Tensor, mode: str = "bilinear") -> Tenso
     if image.is_cuda and torch.are_deterministic_algorithms_enabled():
         sampled = sample_by_gathering(image, place, mode)
     else:
-        scale = torch.tensor([width, height], dtype=place.dtype, device=place.device)
-        normalised = (2.0 * place + 1.0) / scale.view(2, 1, 1) - 1.0
+        # Filled in on the device: a copy from the CPU would wait.
+        scale = torch.stack([place.new_full((1, 1), size) for size in (width, height)])
+        normalised = (2.0 * place + 1.0) / scale - 1.0
         grid = normalised.permute(0, 2, 3, 1)
         # At positions that are not finite PyTorch's gradient reads outside of the image: a crash.
         finite = grid.nan_to_num(0.0, 0.0, 0.0)

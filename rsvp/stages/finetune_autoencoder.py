@@ -163,7 +163,8 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         logger.warning("all %d validation clips choose the weights: no gain measured", len(watched))
     compared = ReconstructionValidator(held_out, others, perceptual, fabric.device)
     pretrained = load_autoencoder(arguments.pretrained).to(fabric.device)
-    outcome = stopping.outcome or "steps"
+    # The last validation comes after all steps, and stops nothing any more.
+    outcome = stopping.outcome if run.done < steps else "steps"
     run.history.write(arguments.history)
     metadata = {
         "arguments": read_json(arguments.pretrained)["arguments"],

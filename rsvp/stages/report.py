@@ -82,7 +82,9 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     histories, records = read_histories(inputs["histories"]), read_records(inputs["records"])
     resize, resamples = resize_of(found[0].index["dataset"], records), settings.evaluation.bootstrap
     contexts = by_context(found, settings.protocols, resamples, resize)
-    tables, nearest = contexts[0], read_memorisation(inputs["copies"])
+    # What the page is about: the first context that is predicted from.
+    tables = next((each for each in contexts if each.of_kind("predictor")), contexts[0])
+    nearest = read_memorisation(inputs["copies"])
     scores = read_semantics(inputs["semantics"], resamples)
     files = [
         of_contexts(results, contexts), horizon(tables), of_contexts(comparisons, contexts),
@@ -125,11 +127,13 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
 def galleries(
     inputs: dict[str, list[Path]], tables: Tables, records: list[dict[str, Any]], wanted: int
 ) -> list[Gallery]:
-    """The playing examples of each predictor."""
+    """The playing examples of each predictor that observes the first frames."""
     datasets = {read_json(path)["dataset"]: path for path in inputs["datasets"]}
     paths = {prediction_key(path): path for path in inputs["predictions"]}
     made = []
     for row in tables.of_kind("predictor"):
+        if row.context:
+            continue
         autoencoder = autoencoder_of(row.name, records)
         views = read_views(inputs["semantics"], autoencoder, row.index["seed"])
         ceilings = [r for r in tables.rows if r.name == f"{autoencoder}.reconstruction"]

@@ -165,7 +165,8 @@ def correlations(batches: LatentBatches) -> Roots:
     clips = torch.linspace(0.0, last, min(last + 1, MOMENTS_CLIPS)).long()
     places, contexts = torch.arange(len(clips)), len(batches.layout.contexts)
     turns = places % 8 if batches.augment else None
-    return noise_roots(batches.batch(clips.tolist(), (places % contexts).tolist(), turns).targets)
+    _, targets, wanted = batches.batch(clips.tolist(), (places % contexts).tolist(), turns)
+    return noise_roots(targets, wanted)
 
 
 if __name__ == "__main__":

@@ -138,7 +138,7 @@ def generator_step(
         for value in values
     ]
     optimizer.zero_grad()
-    shown = processes.backward(autoencoder, parts, losses, values) | ratio
+    shown = processes.backward(autoencoder, parts, zip(losses, values, strict=True)) | ratio
     torch.nn.utils.clip_grad_norm_(autoencoder.parameters(), 1.0)
     optimizer.step()
     discriminators.requires_grad_(True)
@@ -176,7 +176,7 @@ def discriminator_step(
         for value, real in zip(values, of_reals, strict=True):
             value["overfit"] = overfitting([logits for logits, _ in real])
     optimizer.zero_grad()
-    found = processes.backward(discriminators, parts, losses, values)
+    found = processes.backward(discriminators, parts, zip(losses, values, strict=True))
     optimizer.step()
     if discriminators.augmentation is not None:
         found["augmented"] = discriminators.augmentation.adapt(found["overfit"], parts[0].part.size)

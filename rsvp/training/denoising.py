@@ -1,6 +1,6 @@
 """Stage two: random draws and loss of a denoiser's training step."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -14,7 +14,7 @@ from rsvp.diffusion.noise import Roots
 from rsvp.diffusion.objectives import DiffusionObjective, denoising_loss, training_times
 from rsvp.diffusion.packing import Packing
 from rsvp.training.ema import WeightAverage
-from rsvp.training.processes import Processes, update
+from rsvp.training.processes import Processes, Result, update
 
 
 class NoiseDraw(NamedTuple):
@@ -115,9 +115,13 @@ def diffusion_step(
     objective: DiffusionObjective,
 ) -> dict[str, Tensor]:
     """Update a denoiser once on this process's micro-batches, and its average; return the loss."""
-    with fabric.autocast():
-        losses = [diffusion_loss(denoiser, p.latents, objective, p.draw) for p in parts]
-    shown = [{"loss": loss} for loss in losses]
-    found = update(fabric, processes, denoiser, optimizer, parts, losses, shown)
+
+    def results() -> Iterator[Result]:
+        for part in parts:
+            with fabric.autocast():
+                loss = diffusion_loss(denoiser, part.latents, objective, part.draw)
+            yield loss, {"loss": loss}
+
+    found = update(fabric, processes, denoiser, optimizer, parts, results())
     average.update(denoiser)
     return found

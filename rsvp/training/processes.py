@@ -23,6 +23,7 @@ from rsvp.runtime.followers import PROCESSES, process_count
 
 CPU = torch.device("cpu")
 Decision = TypeVar("Decision")
+Result = tuple[Tensor, Mapping[str, Tensor]]  # a micro-batch's loss, and values to show
 
 
 class Part(Protocol):
@@ -102,27 +103,29 @@ class Processes:
         self,
         module: nn.Module,
         parts: Sequence[Part],
-        losses: Sequence[Tensor],
-        shown: Sequence[Mapping[str, Tensor]],
+        results: Iterable[Result],
     ) -> dict[str, Tensor]:
-        """Put the gradient of a batch's loss into the module; return the batch's values of `shown`.
+        """Put the gradient of a batch's loss into the module; return the batch's shown values.
 
-        losses, shown: of this process's micro-batches, as means over what counts in each.
+        results: of this process's micro-batches, as means over what counts in each. An iterator may
+        compute each when its turn comes, which needs the memory of one.
         """
         rows: list[list[Tensor]] = []
-        for part, loss, values in zip(parts, losses, shown, strict=True):
+        for part, (loss, values) in zip(parts, results, strict=True):
             # Micro-batches may share a part of their graphs: weights that were computed once.
-            (part.share * loss).backward(retain_graph=loss is not losses[-1])
+            (part.share * loss).backward(retain_graph=len(rows) + 1 < len(parts))
+            names = list(values)
             rows.append([part.share * value.detach().float() for value in values.values()])
+            del loss, values  # and what they were computed from
             if self.count > 1:
                 with_gradient = [p for p in module.parameters() if p.grad is not None]
                 rows[-1] += [parameter.grad for parameter in with_gradient]
                 module.zero_grad()
         totals = self.totals(rows)
         if self.count > 1:
-            for parameter, gradient in zip(with_gradient, totals[len(shown[0]) :], strict=True):
+            for parameter, gradient in zip(with_gradient, totals[len(names) :], strict=True):
                 parameter.grad = gradient
-        return dict(zip(shown[0], totals, strict=False))
+        return dict(zip(names, totals, strict=False))
 
 
 def update(
@@ -131,12 +134,11 @@ def update(
     module: nn.Module,
     optimizer: torch.optim.Optimizer,
     parts: Sequence[Part],
-    losses: Sequence[Tensor],
-    shown: Sequence[Mapping[str, Tensor]],
+    results: Iterable[Result],
 ) -> dict[str, Tensor]:
     """Make one optimiser step, gradients clipped to a norm of 1; see `Processes.backward`."""
     optimizer.zero_grad()
-    found = processes.backward(module, parts, losses, shown)
+    found = processes.backward(module, parts, results)
     fabric.clip_gradients(module, optimizer, max_norm=1.0, error_if_nonfinite=False)
     optimizer.step()
     return found

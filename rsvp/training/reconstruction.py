@@ -115,7 +115,7 @@ def reconstruct_batch(
             autoencoder.regulariser.learn(total, drawn)
     else:
         for part, result in zip(parts, results, strict=True):
-            loss = result.own_losses["tracks"] / (3.0 * totals[0] + 1.0)
+            loss = result.own_losses["tracks"] / (totals[0] + 1.0)
             result.own_losses["tracks"] = loss / part.share  # by which each part's loss counts
     return results
 
@@ -197,7 +197,7 @@ def layer_losses(
 def track_loss(
     frames: Tensor, decoded: "DecodedFrames", context: "Context"
 ) -> tuple[Tensor, Tensor]:
-    """Return the difference of colours at both ends of displacements, and the size of the mask.
+    """Return the difference of colours at both ends of displacements, and the mask's colour values.
 
     Both are sums; the loss is a ratio of their sums over the batch. Displacements begin in the mask
     of the reference; half the resolution counts. The loss reaches displacements directly, where the
@@ -209,7 +209,7 @@ def track_loss(
     mask, reference = (repeat(x, "b c h w -> (b t) c h w", t=count) for x in (mask, reference))
     small = F.avg_pool2d(frames.flatten(0, 1), 2)
     found = sample(small, decoded.displacement.flatten(0, 1) / 2.0)
-    return (mask * (found - reference).abs()).sum(), mask.sum()
+    return (mask * (found - reference).abs()).sum(), reference.shape[1] * mask.sum()
 
 
 def reconstruction_loss(
@@ -249,6 +249,5 @@ def reconstruction_step(
     with fabric.autocast():
         results = reconstruct_batch(processes, autoencoder, parts)
         found = [reconstruction_loss(result, l1, l2, lpips, perceptual) for result in results]
-    values = [{"loss": loss, **losses} for loss, losses in found]
-    losses = [loss for loss, _ in found]
-    return update(fabric, processes, autoencoder, optimizer, parts, losses, values)
+    shown = [(loss, {"loss": loss, **losses}) for loss, losses in found]
+    return update(fabric, processes, autoencoder, optimizer, parts, shown)

@@ -1,6 +1,6 @@
 """A network that continues frames without latents: its loss and its step."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from rsvp.data.pixels import to_float
 from rsvp.training.ema import WeightAverage
-from rsvp.training.processes import Part, Processes, update
+from rsvp.training.processes import Part, Processes, Result, update
 
 
 def regression_loss(network: nn.Module, clips: Tensor, context_frames: int) -> Tensor:
@@ -29,9 +29,13 @@ def regression_step(
     context_frames: int,
 ) -> dict[str, Tensor]:
     """Update a network once on the clips of this process's micro-batches, and its average."""
-    with fabric.autocast():
-        losses = [regression_loss(network, own, context_frames) for own in clips]
-    shown = [{"loss": loss} for loss in losses]
-    found = update(fabric, processes, network, optimizer, parts, losses, shown)
+
+    def results() -> Iterator[Result]:
+        for own in clips:
+            with fabric.autocast():
+                loss = regression_loss(network, own, context_frames)
+            yield loss, {"loss": loss}
+
+    found = update(fabric, processes, network, optimizer, parts, results())
     average.update(network)
     return found

@@ -66,6 +66,25 @@ def lengths(count=12, frames=40):
     return {f"NA/v_g{n:02d}_c01": frames + n for n in range(count)}
 
 
+def test_training_clips_are_there_backwards_too_where_that_is_asked_for(tmp_path):
+    """Those of the other sides are not, and no clip is new to the tables on disk."""
+    frame_cache(tmp_path, lengths())
+    assert split(tmp_path, frame_stride=2)[0] == 0
+    plain = {side: Clips(tmp_path / "index.json", side) for side in ("train", "test")}
+    assert split(tmp_path, frame_stride=2, backwards=True)[0] == 0
+    train, test = (Clips(tmp_path / "index.json", side) for side in ("train", "test"))
+    count = len(plain["train"])
+    assert len(train) == 2 * count and len(test) == len(plain["test"])
+    for i in range(count):
+        frames = plain["train"].frames(i)
+        assert torch.equal(train.frames(i), frames)
+        assert torch.equal(train.frames(count + i), frames.flip(0))
+        assert torch.equal(train.frames(count + i, 0, 3), frames.flip(0)[:3])
+    assert train.table["clip"].is_unique
+    index = json.loads((tmp_path / "index.json").read_text())
+    assert index["clips"]["train"] == count
+
+
 @pytest.mark.parametrize("options", [{}, {"frame_stride": 2}, {"target_fps": 10.0}])
 def test_clips_are_the_frames_that_the_table_names(tmp_path, options):
     truth = frame_cache(tmp_path, lengths())

@@ -78,8 +78,10 @@ def estimate(trial: Trial, job: Job) -> Cost:
         )
         return scaled(cost, times, start)
     if job.stage == "cache_latents":
-        copies = plan.config.autoencoders[job.settings["name"]].latent_copies
-        clips = size.clips["train"] * copies + size.clips["validation"] + size.clips["test"]
+        autoencoder = plan.config.autoencoders[job.settings["name"]]
+        copies = autoencoder.latent_copies
+        ways = 2 if plan.config.datasets[autoencoder.dataset].backwards else 1
+        clips = size.clips["train"] * copies * ways + size.clips["validation"] + size.clips["test"]
         made = tried.clips["train"] * copies + sum(HELD_OUT.values())
         return scaled(cost, clips / made / shares, start)
     if not side_of(job):

@@ -282,6 +282,9 @@ class Dataset(Section):
     # Symmetries under which training clips are as likely as they are. horizontal: mirrored left and
     # right, as natural video. all: the eight symmetries of the square.
     augment: Augment = "horizontal"
+    # Training clips are played backwards, too: where that is as natural, and motion has no sign of
+    # its direction.
+    backwards: bool | None = None
     # Jobs that decode in parallel; each video belongs to one by its name.
     decode_jobs: Annotated[Int, Gt(0), Le(1000)] = 4
     # Shares of a job's videos. Where videos are added or replaced, their shares alone are decoded.

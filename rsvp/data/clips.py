@@ -17,14 +17,15 @@ from rsvp.data.timeline import COLUMNS, Timeline
 from rsvp.runtime.errors import UserError
 from rsvp.runtime.files import read_json, sha256_of_file
 
+BACKWARDS = "~"  # ends the name of a clip that is played backwards
 logger = logging.getLogger(__name__)
 
 
 class Clips:
     """The clips of one split: "train", "validation" or "test".
 
-    `table`: their rows of clips.csv. `frames(i)`: their images. Frames and truth stay
-    on disk. With `horizon`, clips go on to so many future frames; those
+    `table`: their rows of clips.csv; where the dataset says so, each of training is there once
+    more, backwards. `frames(i)`: their images. Frames and truth stay on disk. With `horizon`, clips go on to so many future frames; those
     whose videos end before are in the table still, and not in `fitting`.
     """
 
@@ -46,6 +47,10 @@ class Clips:
         self.augment = self.index["augment"]
         table = read_clips(self.folder / "clips.csv", self.index["files"]["clips.csv"])
         self.table = table[table["split"] == split].reset_index(drop=True)
+        self.forward = len(self.table)  # clips from this number on are those before, backwards
+        if split == "train" and self.index.get("backwards"):
+            again = self.table.assign(clip=self.table["clip"] + BACKWARDS)
+            self.table = pd.concat([self.table, again], ignore_index=True)
         # Plain lists: a lookup in a table takes longer than reading a clip.
         self.places = list(
             zip(self.table["share"], self.table["offset"] + self.table["start"],
@@ -69,10 +74,12 @@ class Clips:
     def fits(self, i: int) -> bool:
         """Check whether clip `i` has all its frames before its stop."""
         rows, row = self.rows(i), self.table.iloc[i]
-        return len(rows) == self.clip_frames and row["start"] + rows[-1] < row["stop"]
+        return len(rows) == self.clip_frames and row["start"] + rows.max() < row["stop"]
 
     def rows(self, i: int) -> np.ndarray:
         """Return the offsets of clip `i`'s frames from its first, in stored frames: int (T,)."""
+        if i >= self.forward:
+            return self.rows(i - self.forward)[::-1]
         share, first, stride = self.places[i]
         if stride:
             return clip_rows(self.clip_frames, stride)

@@ -131,6 +131,7 @@ def dataset_index(
         },
         "cut_shots": bool(dataset.cut_shots),
         "augment": dataset.augment,
+        "backwards": bool(dataset.backwards),
         "split": dataset.split.kind,
         **({"test_clips": dataset.split.test_clips} if dataset.split.test_clips else {}),
         "files": {os.path.relpath(path, folder): sha256_of_file(path) for path in tables},

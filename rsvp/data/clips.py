@@ -25,8 +25,9 @@ class Clips:
     """The clips of one split: "train", "validation" or "test".
 
     `table`: their rows of clips.csv; where the dataset says so, each of training is there once
-    more, backwards. `frames(i)`: their images. Frames and truth stay on disk. With `horizon`, clips go on to so many future frames; those
-    whose videos end before are in the table still, and not in `fitting`.
+    more, backwards. `frames(i)`: their images. Frames and truth stay on disk. With `horizon`, clips
+    go on to so many future frames; those whose videos end before are in the table still, and not in
+    `fitting`.
     """
 
     def __init__(self, index_path: str | Path, split: str, horizon: int | None = None) -> None:

@@ -37,7 +37,7 @@ docs-test: environment
 soak: environment
 	$(BIN)/python -m pytest -m soak -n 0 -s
 
-# Packages are unpacked into a scratch folder, and daemons stopped at the end; about eight minutes.
+# Packages are unpacked into a scratch folder, and daemons stopped at the end; about ten minutes.
 test-slurm: environment
 	$(BIN)/python -m pytest -m slurm -n 0 tests/slurm
 

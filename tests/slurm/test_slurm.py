@@ -1,10 +1,11 @@
 """The tiny pipeline as jobs of a real SLURM that interrupts them; the bits of a local run.
 
-`make test-slurm`. Needs root and Debian's packages; about eight minutes.
+`make test-slurm`. Needs root and Debian's packages; about ten minutes.
 """
 
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -21,7 +22,7 @@ from tiny import CONFIG, tiny_project
 
 pytestmark = pytest.mark.slurm
 STAGE = "train_diffusion"
-STEPS = 3000  # so that there is a middle to be interrupted in
+STEPS = 6000  # so that there is a middle to be interrupted in
 # Keys of a site, and less patience, since all is on one disk.
 SITE = {"latency-wait": 5}
 SITES = {
@@ -116,10 +117,18 @@ class Training:
         self.node.ask("scontrol", "update", f"JobId={job}", "StartTime=now", "TimeLimit=60")
 
 
-def preempt(training: Training) -> None:
-    """SLURM puts a job back as it does for another one that goes before."""
+def requeue(training: Training) -> None:
+    """A person puts a job back."""
     job = training.advance()
     training.node.ask("scontrol", "requeue", job)
+    training.restart(job)
+
+
+def preempt(training: Training) -> None:
+    """A job that goes before takes the whole node."""
+    job = training.advance()
+    urgent = ["--partition=urgent", "--exclusive", f"--chdir={training.node.folder}"]
+    training.node.ask("sbatch", *urgent, "--wrap=true")
     training.restart(job)
 
 
@@ -146,18 +155,37 @@ def cancel(training: Training) -> None:
     training.wait_for(lambda: int(training.job) > int(job))
 
 
+def interrupt(training: Training) -> None:
+    """Ctrl-C ends the call and its jobs; another call goes on."""
+    job = training.advance()
+    training.call.process.send_signal(signal.SIGINT)
+    answer = training.call.wait()
+    assert answer.code != 0 and "Traceback" not in answer.text, answer.text
+    training.node.wait_for(lambda: training.node.state(job) == "CANCELLED", PATIENCE)
+    training.call = Call(training.node, training.project, "slurm")
+
+
+def kill_the_call(training: Training) -> None:
+    """The call dies, and its job works on; another call goes on."""
+    job = training.advance()
+    training.call.process.kill()
+    training.call = Call(training.node, training.project, "slurm")
+    training.wait_for(lambda: training.node.state(job) in ("FAILED", "COMPLETED"))
+
+
+INTERRUPTIONS = (
+    requeue, preempt, meet_the_limit, lose_the_node, cancel, interrupt, kill_the_call,
+)  # fmt: skip
+
+
 def test_pipeline_that_slurm_interrupts_ends_with_the_bits_of_a_local_run(slurm, local):
     project = Project(local.folder.with_name("untouched"))
-    call = Call(slurm, project, "slurm")
-    training = Training(slurm, project, call)
-    for interrupt in (preempt, meet_the_limit, lose_the_node, cancel):
-        interrupt(training)
-    job = training.advance()
-    call.process.kill()
-    answer = Call(slurm, project, "slurm").wait()
+    training = Training(slurm, project, Call(slurm, project, "slurm"))
+    for play in INTERRUPTIONS:
+        play(training)
+    answer = training.call.wait()
     assert answer.code == 0, answer.text
     assert "Traceback" not in answer.text
-    assert slurm.state(job) in ("FAILED", "COMPLETED"), "ended by itself"
     assert compare(project.folder / "results", local.folder / "results") > 50
     logs = [path.read_text() for path in project.folder.glob("results/**/log.txt")]
     assert set(re.findall(r"rsvp\.runtime\.gpus: GPU (\S+)", "".join(logs))) == {"0", "1"}

@@ -493,7 +493,7 @@ def sampling(setup: Setup) -> Work:
     def step(number: int, frames: Tensor) -> object:
         context = to_float(frames.permute(0, 1, 4, 2, 3).to(device))
         with setup.fabric.autocast():
-            return list(predict(network, context[:, None], noise, fresh))
+            return torch.stack([*predict(network, context[:, None], noise, fresh)], 1)
 
     observed = clips.context_frames
     ahead = (torch.stack([clips.frames(i, 0, observed) for i in numbers]) for _ in repeat(None))

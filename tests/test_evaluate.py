@@ -130,7 +130,7 @@ def test_compare_gives_a_row_the_numbers_of_its_evaluation(dataset: Path) -> Non
             real=dataset, predicted=[[f"mine={predictions.parent}"]], protocol="prediction",
             out=out, config=None, context=None, future_only=False, unpaired=False,
             group_pattern=r"_g(\d+)", baselines=[], floor=None, range=None, device="cpu",
-            self_test=False,
+            self_test=False, autoencoder=None, examples=0,
         )
     )  # fmt: skip
     pd.testing.assert_frame_equal(pd.read_parquet(out / "mine" / "scores.parquet"), scores)

@@ -72,13 +72,16 @@ def video(parts):
 
 
 def assert_close(found, expected):
-    """Compare losses, and vectors by their norms."""
+    """Compare losses, and vectors by their norms.
+
+    Rounding, which depends on the processor, turns the sign of some of L1's gradients.
+    """
     (losses, *vectors), (others, *expected_vectors) = found, expected
     assert losses.keys() == others.keys()
     for name, value in losses.items():
         torch.testing.assert_close(value, others[name], rtol=1e-4, atol=1e-6)
     for vector, other in zip(vectors, expected_vectors, strict=True):
-        assert other.norm() > 0 and (vector - other).norm() < 1e-4 * other.norm()
+        assert other.norm() > 0 and (vector - other).norm() < 1e-3 * other.norm()
 
 
 def gradient(module):

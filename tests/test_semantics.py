@@ -305,7 +305,7 @@ def test_views_show_the_layers(tmp_path):
     index, _ = measured(tmp_path, Oracle)
     assert [view["clip"] for view in index["views"]] == [f"v{n}@000000" for n in range(1, 7)]
     folder = tmp_path / "semantics"
-    assert read_picture(folder / index["legend"]).shape == (64, 64, 3)
+    assert read_picture(folder / index["legend"]).shape == (65, 65, 3)
     view = index["views"][1]
     shown = {name: read_picture(folder / view[name]) for name in ("scene", "mask", "motion")}
     video = generate_video(SETTINGS, (SIZE, SIZE), 2, CONTEXT + FUTURE)

@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -89,10 +88,15 @@ def value_of(text: str) -> Any:
     if not text:
         return None
     truths = {"True": True, "False": False}
-    for parse in (int, float, truths.__getitem__, partial(yaml.load, Loader=yaml.BaseLoader)):
+    for parse in (int, float, truths.__getitem__, plain_yaml):
         with suppress(ValueError, KeyError, yaml.YAMLError):
             return parse(text)
     return text
+
+
+def plain_yaml(text: str) -> Any:
+    """Return lists, mappings and texts of YAML."""
+    return yaml.BaseLoader(text).get_single_data()
 
 
 def merge(config: dict[str, Any], more: Mapping[str, Any]) -> None:

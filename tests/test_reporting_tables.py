@@ -485,6 +485,12 @@ def test_a_floor_of_fewer_clips_is_labelled(tmp_path):
     table = results(tables).frame.query("metric == 'motion_frechet'").set_index("row")
     training = table["protocol"].str.endswith("training clips in place of predictions")
     assert training.to_dict() == {"p": False, "d.real": True}
+    # A protocol of more clips than there are has a floor all the same, which stands for nothing.
+    strict = make_tables(
+        read_rows(paths, ["p"]), RESAMPLES, CHOSEN | {"fvd256_16f": PROTOCOLS["fvd256_16f"]}
+    )
+    key = next(key for key in headline(strict) if key.measure is MOTION)
+    assert key.protocol == "distribution" and strict.cell(row(strict, "p"), key).known
 
 
 @pytest.mark.parametrize("groups", [1, 2, 3])

@@ -311,12 +311,13 @@ class Tables:
     def protocol_of(self, measure: Measure) -> str:
         """The protocol that stands for a measure: the last named one with a value, else the first.
 
-        So a number under a strict protocol goes before one that is labelled.
+        So a number under a strict protocol goes before one that is labelled. A floor alone, which
+        may have fewer clips than a protocol asks for, stands for none.
         """
         having = [name for name, item in self.protocols.items() if measure in measured_by(item)]
         having = [name for name in having if self.protocols[name].own] or having  # before others'
-        known = {key.protocol for _, key, estimate in self.numbers
-                 if key.measure is measure and estimate.known}  # fmt: skip
+        known = {key.protocol for row, key, estimate in self.numbers
+                 if key.measure is measure and estimate.known and row.kind != "floor"}  # fmt: skip
         return next((name for name in reversed(having) if name in known), [*having, ""][0])
 
     def quantity(

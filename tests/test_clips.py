@@ -81,6 +81,7 @@ def test_training_clips_are_there_backwards_too_where_that_is_asked_for(tmp_path
         assert torch.equal(train.frames(count + i), frames.flip(0))
         assert torch.equal(train.frames(count + i, 0, 3), frames.flip(0)[:3])
     assert train.table["clip"].is_unique
+    assert evaluation_clips(train, None) == list(range(count)), "those of the floor"
     index = json.loads((tmp_path / "index.json").read_text())
     assert index["clips"]["train"] == count
 

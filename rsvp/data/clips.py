@@ -62,7 +62,7 @@ class Clips:
         self.fitting = list(range(len(self.table)))  # numbers of the clips that can be read
         if self.clip_frames > self.index["clip_frames"]:
             # Frames after a clip's stop are another side's, or another video's.
-            self.fitting = [i for i in self.fitting if self.fits(i)]
+            self.fitting = [i for i in self.fitting[: self.forward] if self.fits(i)]
 
     def __len__(self) -> int:
         return len(self.table)
@@ -154,16 +154,16 @@ def check_hash(path: Path, sha256: str) -> None:
 
 def evaluation_clips(clips: Clips, max_clips: int | None) -> list[int]:
     """Return the clips that are predicted and scored: of videos long enough, all or `max_clips`
-    spread evenly over the split. UserError where there are none."""
-    if clips.table.empty or len(clips.fitting) == len(clips):
-        return spread(len(clips), max_clips)
+    spread evenly over the split; none backwards. UserError where there are none."""
+    if clips.table.empty or len(clips.fitting) in (clips.forward, len(clips)):
+        return spread(clips.forward, max_clips)
     future = clips.clip_frames - clips.context_frames
     if not clips.fitting:
         raise UserError(
             f"config: evaluation.horizon: no {clips.split} clip of {clips.index['dataset']} can"
             f" go on to {future} future frames; take fewer, or longer videos"
         )
-    short = len(clips) - len(clips.fitting)
+    short = clips.forward - len(clips.fitting)
     logger.info("%d of %d %s clips left out: their videos end before %d future frames",
                 short, len(clips), clips.split, future)  # fmt: skip
     return [clips.fitting[place] for place in spread(len(clips.fitting), max_clips)]

@@ -108,7 +108,7 @@ class DatasetClips:
 
     def __init__(self, index: Path, future: int | None = None, split: str = "test") -> None:
         self.path, self.clips = index, Clips(index, split, future)
-        if not (fitting := self.clips.fitting):
+        if not (fitting := self.clips.fitting[: self.clips.forward]):
             raise UserError(f"{index}: no {split} clip with {future} future frames")
         table = self.clips.table.iloc[fitting]
         self.places = dict(zip(table["clip"], fitting, strict=True))

@@ -63,25 +63,23 @@ def autoencoder(kind):
     return make_autoencoder(width=16, **KINDS[kind])
 
 
-def video(parts):
-    """Bytes of the same clips, in parts."""
+def video(parts, cell=4):
+    """Bytes of the same clips, in cells of so many equal pixels per side, in parts."""
     random = torch.Generator().manual_seed(3)
-    small = 2 * torch.rand(CLIPS, FRAMES, 3, 8, 8, generator=random) - 1
-    clips = to_bytes(small.repeat_interleave(4, -1).repeat_interleave(4, -2))
+    count = SIZE // cell
+    small = 2 * torch.rand(CLIPS, FRAMES, 3, count, count, generator=random) - 1
+    clips = to_bytes(small.repeat_interleave(cell, -1).repeat_interleave(cell, -2))
     return [part.rows(clips) for part in parts]
 
 
 def assert_close(found, expected):
-    """Compare losses, and vectors by their norms.
-
-    Rounding, which depends on the processor, turns the sign of some of L1's gradients.
-    """
+    """Compare losses, and vectors by their norms."""
     (losses, *vectors), (others, *expected_vectors) = found, expected
     assert losses.keys() == others.keys()
     for name, value in losses.items():
         torch.testing.assert_close(value, others[name], rtol=1e-4, atol=1e-6)
     for vector, other in zip(vectors, expected_vectors, strict=True):
-        assert other.norm() > 0 and (vector - other).norm() < 1e-3 * other.norm()
+        assert other.norm() > 0 and (vector - other).norm() < 1e-4 * other.norm()
 
 
 def gradient(module):
@@ -116,7 +114,9 @@ def finetuned(kind, count):
     discriminators = Discriminators(8, augmentation)
     random, shape = generator(0, 0, "x"), (CLIPS, FRAMES, 3, SIZE, SIZE)
     drawn = draw_consecutive(made, shape, CONTEXT, 2, random)
-    own, processes = clip_parts(parts, video(parts), 2, drawn), Processes(count)
+    # Rounding would sort equal patches, and so move the gradients of their distance.
+    clips, processes = video(parts, cell=1), Processes(count)
+    own = clip_parts(parts, clips, 2, drawn)
     fakes, reals, losses = generator_step(
         fabric(), processes, made, discriminators, kept(made.parameters()), own, 0, 1, l1=1.0,
         l2=2.0, lpips=0.0, perceptual=None, patches=1.0, adversarial=0.8, adaptive=True,

@@ -75,7 +75,7 @@ def test_mcvd_ssim_is_scikit_image_on_grey(frames) -> None:
         expected = structural_similarity(
             *images, data_range=255, gaussian_weights=True, use_sample_covariance=False
         )
-        assert found[place] == pytest.approx(expected, abs=1e-6)
+        assert found[place] == pytest.approx(expected, abs=1e-9)
 
 
 def test_extdm_ssim_is_scikit_image_on_rgb(frames) -> None:
@@ -88,7 +88,7 @@ def test_extdm_ssim_is_scikit_image_on_rgb(frames) -> None:
         for place in range(FRAMES)
     ]  # fmt: skip
     assert column == "ssim"
-    np.testing.assert_allclose(definitions.frame.ssim(*frames), expected, atol=1e-6)
+    np.testing.assert_allclose(definitions.frame.ssim(*frames), expected, atol=1e-9)
 
 
 def test_far_ssim_is_torchmetrics(frames) -> None:
@@ -282,7 +282,7 @@ def test_compare_scores_as_far(scored) -> None:
         ).mean()
         for k in range(K) for clip in range(CLIPS)
     ]  # fmt: skip
-    assert found["ssim"] == pytest.approx(best(np.array(ssims).reshape(K, CLIPS)), abs=1e-6)
+    assert found["ssim"] == pytest.approx(best(np.array(ssims).reshape(K, CLIPS)), abs=1e-9)
 
 
 def test_the_fields_protocols_take_their_counts() -> None:

@@ -78,7 +78,7 @@ def test_trajectories_share_a_truth() -> None:
 def test_known_answers_black_against_white() -> None:
     black = torch.zeros(1, 32, 32, 3, dtype=torch.uint8)
     white = torch.full_like(black, 255)
-    assert frame.ssim(white, black).item() == pytest.approx(9.999e-05, abs=1e-6)
+    assert frame.ssim(white, black).item() == pytest.approx(9.999e-05, rel=1e-4)
     assert frame.psnr(white, black).item() == 0
     assert frame.mse(white, black).item() == 255**2
 

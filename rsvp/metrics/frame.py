@@ -58,10 +58,8 @@ def ssim(predicted: Tensor, real: Tensor) -> Tensor:
     cross the border are left out, as scikit-image does. Frames need 11 pixels per side or more.
     (torchmetrics 1.9 is 40 times slower, and 1.5e-4 away from scikit-image at 64 pixels.)
 
-    Windows are computed in float32 (on a GPU, where products may be of TF32, in float64), and their
-    mean in float64. With the difference d = x - y and s² for variances, both factors are 1 less a
-    share: (1 - mean(d)² / (mean(x)² + mean(y)² + c1)) (1 - s²(d) / (s²(x) + s²(y) + c2)). That
-    keeps the score within 1e-5 of float64 where frames are hardest: half black, half white.
+    All in float64. With the difference d = x - y and s² for variances, both factors are 1 less a
+    share: (1 - mean(d)² / (mean(x)² + mean(y)² + c1)) (1 - s²(d) / (s²(x) + s²(y) + c2)).
     """
     _check(predicted, real)
     if min(predicted.shape[-3:-1]) < SSIM_KERNEL:
@@ -91,7 +89,7 @@ def ssim(predicted: Tensor, real: Tensor) -> Tensor:
 def _centred(frames: Tensor) -> tuple[Tensor, Tensor]:
     """Frames (..., H, W, C) as planes (H, N, C, W) around their means, and these."""
     planes = frames.flatten(0, -4).permute(1, 0, 3, 2)
-    planes = planes.to(_precision(frames.device), memory_format=torch.contiguous_format)
+    planes = planes.to(torch.float64, memory_format=torch.contiguous_format)
     means = planes.mean(dim=(0, 3), keepdim=True)
     return planes.sub_(means), means
 
@@ -128,13 +126,8 @@ def _windows(size: int, device: torch.device) -> list[Tensor]:
         offset = places[:, None] - places[:count] - SSIM_KERNEL // 2
         weights = torch.exp(-0.5 * (offset.double() / SSIM_SIGMA) ** 2)
         weights = weights * (offset.abs() <= SSIM_KERNEL // 2)
-        tiles.append((weights / weights.sum(dim=0)).to(_precision(device)))
+        tiles.append((weights / weights.sum(dim=0)).to(torch.float64))
     return tiles
-
-
-def _precision(device: torch.device) -> torch.dtype:
-    """The type of the windows' values."""
-    return torch.float32 if device.type == "cpu" else torch.float64
 
 
 def _squared_error(predicted: Tensor, real: Tensor) -> Tensor:

@@ -1,13 +1,15 @@
 """Device, precision and threads of a stage."""
 
 import os
+import subprocess
+import sys
 from types import SimpleNamespace
 
+import lightning_fabric
 import pytest
 import torch
 
 from rsvp.config.schema import Compute
-from rsvp.runtime import device
 from rsvp.runtime.device import device_name, full_precision, make_fabric
 from rsvp.runtime.errors import UserError
 
@@ -69,7 +71,7 @@ def test_bf16_is_for_gpus_that_compute_in_it(generation, expected, monkeypatch):
     monkeypatch.setattr(torch.cuda, "_check_bf16_tensor_supported", lambda *_: True)
     made = []
     fabric = SimpleNamespace(launch=lambda: None)
-    monkeypatch.setattr(device, "Fabric", lambda **given: made.append(given) or fabric)
+    monkeypatch.setattr(lightning_fabric, "Fabric", lambda **given: made.append(given) or fabric)
     make_fabric(Compute(threads=1))
     assert (made[0]["accelerator"], made[0]["precision"]) == ("cuda", expected)
 
@@ -80,3 +82,11 @@ def test_full_precision_leaves_cudnn_on():
     with full_precision():
         assert cudnn.enabled and not cudnn.allow_tf32
     assert (cudnn.enabled, cudnn.allow_tf32) == before == (True, True)
+
+
+@pytest.mark.parametrize("stage", ["evaluate", "predict_baseline", "report"])
+def test_stages_without_a_network_of_ours_start_fast(stage):
+    """Fabric takes as long to import as torch, and torchvision longer."""
+    code = f"import sys, rsvp.stages.{stage}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"lightning_fabric", "torchvision", "torch._dynamo"} & set(done.stdout.split())

@@ -4,16 +4,17 @@ import logging
 import os
 from contextlib import AbstractContextManager
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments import LightningEnvironment
-from lightning_fabric.strategies import DDPStrategy
 
 from rsvp.config.schema import Compute
 from rsvp.runtime.errors import UserError
 from rsvp.runtime.followers import lead
 from rsvp.runtime.gpus import VISIBLE
+
+if TYPE_CHECKING:  # it takes as long to import as torch, and most stages need none
+    from lightning_fabric import Fabric
 
 # Of a process for the first one, which may validate meanwhile; that it has ended shows at once.
 LONGEST_WAIT = timedelta(days=30)
@@ -47,12 +48,16 @@ def has_bfloat16() -> bool:
     return torch.cuda.is_bf16_supported(including_emulation=False)
 
 
-def make_fabric(compute: Compute, seed: int = 0, processes: int = 1) -> Fabric:
+def make_fabric(compute: Compute, seed: int = 0, processes: int = 1) -> "Fabric":
     """Return a launched Fabric: the GPU when there is one, else the CPU.
 
     Automatic precision is bfloat16 mixed on GPUs that have it, else 32 bit. Of several processes,
     each has a GPU of its own; the first one starts the others.
     """
+    from lightning_fabric import Fabric
+    from lightning_fabric.plugins.environments import LightningEnvironment
+    from lightning_fabric.strategies import DDPStrategy
+
     if compute.deterministic:
         # cuBLAS reads it when CUDA starts; without it PyTorch refuses matrix products.
         # https://docs.nvidia.com/cuda/cublas/#results-reproducibility
@@ -95,7 +100,7 @@ def full_precision() -> AbstractContextManager[None]:
     return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
 
 
-def device_name(fabric: Fabric) -> str:
+def device_name(fabric: "Fabric") -> str:
     """Return the device's name as people know it."""
     if fabric.device.type == "cuda":
         return torch.cuda.get_device_name(fabric.device)

@@ -50,7 +50,7 @@ def main() -> None:
                     call = f"{jobs} jobs of {shares} shares"
                     calls[call] = partial(planned, root, count, jobs, shares)
             for call, take in calls.items():
-                line = {"files": count, "call": call, **take()}
+                line = {"files": count, "bytes": arguments.bytes, "call": call, **take()}
                 print(line, flush=True)
                 table = pd.concat([table, pd.DataFrame([line])])
                 if arguments.csv:

@@ -413,6 +413,27 @@ def test_episodes_of_lerobot(tmp_path, version, codec):
     assert {source.side for source in found.values()} == {"train"}
 
 
+def test_dataset_that_lerobot_itself_writes(tmp_path, monkeypatch):
+    """v3.0 in AV1. The library shares no environment with rsvp (it asks for PyAV below 16)."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    library = pytest.importorskip("lerobot.datasets.lerobot_dataset")
+    camera = {"dtype": "video", "shape": (SIDE, SIDE, 3), "names": ["height", "width", "channels"]}
+    made = library.LeRobotDataset.create(
+        "me/toy", fps=10, root=tmp_path / "set", features={"observation.images.top": camera}
+    )
+    for length in (9, 7, 12):
+        for frame in numbered(length):
+            made.add_frame({"observation.images.top": frame, "task": "push"})
+        made.save_episode()
+    made.finalize()
+    found = read(tmp_path / "set", "lerobot")
+    lengths = {"episode_000000": 9, "episode_000001": 7, "episode_000002": 12}
+    assert {name: numbers_of(source) for name, source in found.items()} == {
+        name: list(range(length)) for name, length in lengths.items()
+    }
+    assert {source.side for source in found.values()} == {"train"}
+
+
 def test_cameras_of_lerobot(tmp_path):
     root = lerobot(tmp_path, "v3.0", ("top", "wrist"))
     with pytest.raises(UserError, match=r"camera: missing.*top, wrist"):

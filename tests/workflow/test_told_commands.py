@@ -110,7 +110,7 @@ def trained(world) -> Path:
     sh(world, "rsvp export results/videos/datasets/videos/index.json --out real")
     sh(world, "rsvp export results/videos/predictions/rsvp-m/seed0 --out mine")
     for path in world.glob("mine/trajectory*/**/*.npy"):  # with the frames that were observed
-        real = world / "real" / path.relative_to(world / "mine").relative_to(path.parts[-3])
+        real = world.joinpath("real", *path.relative_to(world / "mine").parts[1:])
         np.save(path, np.concatenate([np.load(real)[:4], np.load(path)]))
     sh(world, "cp -r mine futures && cp -r mine/trajectory0 a && cp -r mine/trajectory1 b")
     for letter, number in (("a", 0), ("b", 1)):  # both trajectories of each clip in one folder

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from operator import itemgetter
 from pathlib import Path
+from types import EllipsisType
 from typing import Any, Protocol
 
 import numpy as np
@@ -239,8 +240,11 @@ def readers(path: Path, limits: Limits | None) -> Iterator[tuple[str, Reader]]:
 
 
 def array_readers(path: Path, prefix: str, limits: Limits | None) -> Iterator[tuple[str, Reader]]:
-    """Yield the clips in a file of arrays; they are mapped into memory."""
-    arrays = {"": npy_array(path)} if path.suffix == ".npy" else map_arrays(path)
+    """Yield the clips in a file of arrays, which is mapped into memory.
+
+    A file of one clip is mapped when the clip is read: a process may map some 65,000 files.
+    """
+    arrays = arrays_in(path)
     for key, array in sorted(arrays.items()):
         own = key if len(arrays) > 1 or array.ndim == 4 else ""
         called = "/".join(filter(None, (prefix, own)))
@@ -249,19 +253,32 @@ def array_readers(path: Path, prefix: str, limits: Limits | None) -> Iterator[tu
                 f"{path}: {key or 'its array'} is {list(array.shape)}; clips are (T, H, W, 3), or "
                 "(N, T, H, W, 3) of N clips; 1 in place of 3 is grey"
             )
-        if array.ndim == 4:
-            yield called or path.stem, partial(read_array, array, limits)
-            continue
-        for number, clip in enumerate(array):
-            yield (
-                "/".join(filter(None, (called, f"{number:05d}"))),
-                partial(read_array, clip, limits),
-            )
+        if array.ndim == 4 and len(arrays) == 1:
+            yield called or path.stem, partial(read_file, str(path), limits)
+        elif array.ndim == 4:
+            yield called, partial(read_array, array, ..., limits)
+        else:
+            for number in range(len(array)):
+                clip = "/".join(filter(None, (called, f"{number:05d}")))
+                yield clip, partial(read_array, array, number, limits)
 
 
-def read_array(array: np.ndarray, limits: Limits | None, most: int | None) -> np.ndarray:
-    """Return frames of a clip that is an array (T, H, W, 3), floats between `limits`."""
-    frames = np.array(array[:most])
+def arrays_in(path: Path) -> dict[str, np.ndarray]:
+    """Map the arrays in a file, by their keys; that of an npy file has none."""
+    return {"": npy_array(path)} if path.suffix == ".npy" else map_arrays(path)
+
+
+def read_file(path: str, limits: Limits | None, most: int | None) -> np.ndarray:
+    """Return frames of the only clip in a file of arrays."""
+    (array,) = arrays_in(Path(path)).values()
+    return read_array(array, ..., limits, most)
+
+
+def read_array(
+    array: np.ndarray, place: int | EllipsisType, limits: Limits | None, most: int | None
+) -> np.ndarray:
+    """Return frames of a clip (T, H, W, 3) at a place of an array, floats between `limits`."""
+    frames = np.array(array[place][:most])
     if frames.dtype == np.uint8:
         return frames
     if frames.dtype.kind != "f":

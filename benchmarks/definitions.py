@@ -23,13 +23,16 @@ from tqdm import tqdm
 from rsvp.data.clips import Clips, clip_places
 from rsvp.data.predictions import Predictions
 from rsvp.metrics import definitions
-from rsvp.metrics.definitions import DEFINITIONS, OWN, defined
+from rsvp.metrics.definitions import DEFINITIONS, OWN
 from rsvp.metrics.perceptual import PerceptualDistance
 from rsvp.metrics.scoring import score_frames
+from rsvp.report.estimates import clip_values
+from rsvp.report.measures import LPIPS, PSNR, SSIM
+from rsvp.report.scores import frame_scores
 from rsvp.runtime.files import INDEX, atomic_path
 from rsvp.runtime.main import tune_malloc
 
-MEASURES = {"psnr": True, "ssim": True, "lpips": False}  # and whether more is better
+MEASURES = (PSNR, SSIM, LPIPS)
 
 
 def main() -> None:
@@ -125,15 +128,13 @@ def clip_scores(
 
 def table_of(scores: pd.DataFrame, count: int) -> Sequence[dict[str, object]]:
     """Return a line per definition: means over clips of the first `count` trajectories."""
-    scores = scores[scores["trajectory"] < count]
-    lines = []
+    own, lines = frame_scores(scores.assign(group="")).of_trajectories(range(count)), []
     for name, definition in DEFINITIONS.items():
-        values = defined(scores, definition).groupby(["clip", "trajectory"])[[*MEASURES]].mean()
-        clips = values.groupby("clip")
-        best = {key: (clips[key].max() if more else clips[key].min())
-                for key, more in MEASURES.items()}  # fmt: skip
-        taken = clips.mean() if definition is OWN else pd.DataFrame(best)
-        lines.append({"K": count, "definition": name, "clips": len(taken), **taken.mean()})
+        way = "single" if definition is OWN else "best"
+        taken = {measure.key: clip_values(own.defined(definition), measure, way)
+                 for measure in MEASURES}  # fmt: skip
+        means = {key: values.mean() for key, values in taken.items()}
+        lines.append({"K": count, "definition": name, "clips": len(own.clips), **means})
     return lines
 
 

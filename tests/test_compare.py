@@ -1,9 +1,11 @@
 """Directory against directory: the numbers are those of peers, and misfits are one line."""
 
+import gc
 import json
 import shutil
 import subprocess
 import sys
+import tracemalloc
 from argparse import Namespace
 from base64 import b64decode
 from collections import Counter
@@ -73,8 +75,8 @@ def run(folder: Path, protocol: str = "prediction", **changed: object) -> pd.Dat
     }
     arguments |= changed
     arguments["predicted"] = [list(map(str, words)) for words in arguments["predicted"]]
-    page = nullcontext() if changed.get("examples") else patch.object(compare, "render", str)
-    with page:
+    no_page = patch.object(compare, "render", lambda page: page.title)
+    with nullcontext() if changed.get("examples") else no_page:
         compare.run(Namespace(**arguments))
     return pd.read_csv(folder / "out" / "results.csv")
 
@@ -285,6 +287,31 @@ def test_a_clip_is_decoded_once(folders: Path, monkeypatch: pytest.MonkeyPatch) 
     assert len(decoded) == 2 * CLIPS
     assert {decoded[path] for path in decoded if "/mine/" in path} == {1}
     assert {decoded[path] for path in decoded if "/real/" in path} == {2}  # once as a method's
+
+
+def most_bytes(folder: Path, clips: int) -> int:
+    """The most bytes of Python and NumPy that scoring so many small clips takes at once."""
+    random = np.random.default_rng(0)
+    for side in ("real", "mine/0", "mine/1"):
+        (folder / side).mkdir(parents=True)
+        for number in range(clips):
+            frames = random.integers(0, 256, (16, 12, 12, 3), np.uint8)
+            np.save(folder / side / f"v_g{number % 4}_c{number}.npy", frames)
+    gc.collect()
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    run(folder)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return most - before
+
+
+def test_memory_hardly_grows_with_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compare, "PART_BYTES", 2**15)
+    most_bytes(tmp_path / "first", 8)  # what a first call imports and caches
+    few, many = (most_bytes(tmp_path / str(clips), clips) for clips in (10, 50))
+    # The scores of a clip have 11 kB, its frames 21 kB. What stays are names and means.
+    assert (many - few) / 40 < 5000
 
 
 def test_a_set_against_itself_has_no_distance(folders: Path) -> None:

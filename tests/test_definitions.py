@@ -1,5 +1,6 @@
 """The field's definitions, switch by switch, against the libraries that its code bases call."""
 
+from itertools import product
 from pathlib import Path
 
 import lpips
@@ -17,8 +18,9 @@ from torchvision import transforms
 from rsvp.commands import compare
 from rsvp.config.schema import DEFINITION_NAMES, PROTOCOLS
 from rsvp.metrics import definitions
-from rsvp.metrics.definitions import DEFINITIONS, columns_of, defined
+from rsvp.metrics.definitions import DEFINITIONS, columns_of
 from rsvp.metrics.perceptual import PerceptualDistance
+from rsvp.report.scores import frame_scores
 
 FRAMES, SIZE = 3, 48
 
@@ -156,6 +158,7 @@ def table() -> pd.DataFrame:
     lines = pd.MultiIndex.from_product(
         [["a", "b"], [0, 1, -1], [1, 2]], names=["clip", "trajectory", "frame"]
     ).to_frame(index=False)
+    lines["group"] = "g"
     random = np.random.default_rng(1)
     for name in ("mse", "psnr", "ssim", "lpips", *definitions.COLUMNS):
         lines[name] = random.uniform(1, 900, len(lines))
@@ -164,22 +167,22 @@ def table() -> pd.DataFrame:
 
 def test_mcvd_takes_the_logarithm_of_a_clips_mean_error() -> None:
     scores = table()
-    found = defined(scores, DEFINITIONS["mcvd"]).groupby(["clip", "trajectory"])["psnr"].mean()
-    for (clip, trajectory), value in found.items():
+    found = frame_scores(scores).defined(DEFINITIONS["mcvd"]).values("psnr").mean(axis=2)
+    for (clip, trajectory), value in zip(product("ab", (0, 1)), found.ravel(), strict=True):
         lines = scores[(scores["clip"] == clip) & (scores["trajectory"] == trajectory)]
         assert value == pytest.approx(10 * np.log10(255**2 / lines["mse"].mean()))
-    assert len(found) == 4
+    assert found.size == 4
 
 
 @pytest.mark.parametrize("name", ["mcvd", "extdm", "far"])
 def test_a_definition_replaces_columns_and_drops_the_mean_of_trajectories(name: str) -> None:
     scores, definition = table(), DEFINITIONS[name]
-    found = defined(scores, definition)
+    found = frame_scores(scores).defined(definition)
     kept = scores[scores["trajectory"] >= 0]
-    assert found["ssim"].tolist() == kept[definition.ssim].tolist()
-    assert found["lpips"].tolist() == kept[definition.lpips].tolist()
+    assert found.values("ssim").ravel().tolist() == kept[definition.ssim].tolist()
+    assert found.values("lpips").ravel().tolist() == kept[definition.lpips].tolist()
     if name != "mcvd":
-        assert found["psnr"].tolist() == kept["psnr"].tolist()
+        assert found.values("psnr").ravel().tolist() == kept["psnr"].tolist()
 
 
 def test_names_and_columns_are_those_of_the_config() -> None:

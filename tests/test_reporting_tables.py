@@ -52,7 +52,8 @@ def evaluation(
         for (clip, group, trajectory), values in psnr.items()
         for frame, value in enumerate(values, start=1)
     ]  # fmt: skip
-    pd.DataFrame(lines).to_parquet(home / "scores.parquet")
+    table = pd.DataFrame(lines).sort_values("clip", kind="stable")  # a clip after the other
+    table.to_parquet(home / "scores.parquet")
     trajectories = 1 + max(trajectory for _, _, trajectory in psnr)
     write_json(home / "index.json", {
         "row": row, "kind": kind, "seed": seed, "dataset": dataset, "paired": True,

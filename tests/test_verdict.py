@@ -1,6 +1,7 @@
 """The verdict on a predictor, on cases that are made for each cause."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ from fake_results import FUTURE, make_results
 from rsvp.config.schema import PROTOCOLS
 from rsvp.report.records import StageHistory, read_histories
 from rsvp.report.rows import read_rows
+from rsvp.report.scores import frame_scores
 from rsvp.report.tables import by_context
 from rsvp.report.verdict import BETTER, CANNOT, NOT_YET, UNKNOWN, fall, verdict
 
@@ -30,6 +32,13 @@ def made(tmp_path_factory):
     return make_results(tmp_path_factory.mktemp("results"), clips=16, groups=8)
 
 
+def changed(run, change):
+    """The run with another score table."""
+    table = pd.read_parquet(run.folder / "scores.parquet")
+    change(table)
+    return replace(run, scores=frame_scores(table))
+
+
 @pytest.fixture
 def judged(made, tmp_path):
     """Judge invented results, whose scores may be changed before: {row: function of its table}."""
@@ -37,11 +46,10 @@ def judged(made, tmp_path):
     def judge(histories, **changes):
         paths = list(made.glob("evaluation/*/seed0/index.json"))
         rows = read_rows(paths, ["rsvp-m"])
-        for row in rows:
-            for run in row.runs:
-                name = row.name.replace(".", "_").replace("-", "_")
-                if run.scores is not None and name in changes:
-                    changes[name](run.scores)
+        for place, row in enumerate(rows):
+            change = changes.get(row.name.replace(".", "_").replace("-", "_"))
+            if change and row.runs[0].scores:
+                rows[place] = replace(row, runs=tuple(changed(run, change) for run in row.runs))
         (tables,) = by_context(rows, {"prediction": PROTOCOLS["prediction"]}, 200, "")
         return verdict(tables, histories, RECORDS)
 

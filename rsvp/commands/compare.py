@@ -82,6 +82,7 @@ from rsvp.runtime.parts import PartWriter
 
 HEADLINE = tuple((measure, measure.sampling) for measure in (PSNR, MSE, SSIM, LPIPS, CRPS))
 PAGE = "report.html"
+PART_BYTES = 2 * 2**20  # of measured scores: what a row keeps in memory
 NO_FLOOR = (
     "No floor: how far other real clips are from these, more than 0 in a Fréchet distance. These "
     "are of one group, which has no halves; --floor names a folder of other ones."
@@ -336,7 +337,7 @@ def score(
             folder = out / row.index["row"]
             folder.mkdir(parents=True, exist_ok=True)
             temporary = Path(stack.enter_context(TemporaryDirectory(dir=folder)))
-            writers.append(PartWriter(temporary, temporary, StateKey(None, ""), "row"))
+            writers.append(PartWriter(temporary, temporary, StateKey(None, ""), "row", PART_BYTES))
         count = len(real.table)
         places = [{i: n for n, i in enumerate(spread(count, len(row)))} for row in rows]
         for i in tqdm(range(count), desc="compare", unit="clip", disable=None):

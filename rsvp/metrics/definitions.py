@@ -5,12 +5,11 @@ sources and what is not imitated. Frames are uint8 (N, H, W, C), as in `frame`; 
 per frame, float64 (N,). `scoring` keeps them in columns of the score table beside rsvp's own.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import pandas as pd
 import torch
 from PIL import Image
 from torch import Tensor
@@ -81,20 +80,19 @@ def score(
     return scores
 
 
-def defined(scores: pd.DataFrame, definition: Definition) -> pd.DataFrame:
-    """Return a score table whose columns psnr, ssim and lpips are those of a definition.
+def defined_values(
+    column: str, definition: Definition, read: Callable[[str], np.ndarray]
+) -> np.ndarray:
+    """Return a column of the score table (clips, trajectories, frames) as a definition has it.
 
-    Lines of all trajectories together go where a definition has none. PSNR of a clip stands on all
-    lines of the clip's trajectory, so that their mean is it; it is capped as that of frames.
+    read: the table's own columns. PSNR of a clip stands at all frames of the clip's trajectory, so
+    that their mean is it; it is capped as that of frames.
     """
-    if definition == OWN:
-        return scores
-    scores = scores[scores["trajectory"] >= 0]
-    columns = {"ssim": scores[definition.ssim], "lpips": scores[definition.lpips]}
-    if definition.psnr == "clip":
-        error = scores.groupby(["clip", "trajectory"])["mse"].transform("mean")
-        columns["psnr"] = frame.psnr_from_mse(torch.tensor(error.to_numpy())).numpy()
-    return scores.assign(**columns)
+    if column == "psnr" and definition.psnr == "clip":
+        error = read("mse")
+        of_clip = frame.psnr_from_mse(torch.from_numpy(error.mean(axis=2, keepdims=True)))
+        return np.broadcast_to(of_clip.numpy(), error.shape)
+    return read({"ssim": definition.ssim, "lpips": definition.lpips}.get(column, column))
 
 
 def ssim_grey(predicted: Tensor, real: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from rsvp.metrics.intervals import (
 )
 from rsvp.report.measures import ENSEMBLE, OBJECT_PSNR, OF_LPIPS, SAMPLINGS, SPREAD_SKILL, Measure
 from rsvp.report.rows import ResultRow
+from rsvp.report.scores import Scores, known_mean
 
 NAN = float("nan")
 ONE_GROUP = "one group: no interval can be given"
@@ -96,33 +97,33 @@ def samplings(row: ResultRow, measure: Measure) -> list[str]:
     return ["single", "mean", "best"] if row.index["trajectories"] > 1 else ["single"]
 
 
-def score_lines(scores: pd.DataFrame, sampling: str) -> pd.DataFrame:
-    """The lines of the trajectories, or of all of them together."""
-    together = scores["trajectory"] < 0
-    return scores[together if sampling in ("mean", "all") else ~together]
+def line_values(scores: Scores, column: str, sampling: str) -> np.ndarray:
+    """A column (clips, trajectories, frames): of each trajectory, or of all of them together."""
+    return scores.values(column, together=sampling in ("mean", "all"))
 
 
-def clip_values(scores: pd.DataFrame, measure: Measure, sampling: str) -> pd.Series:
+def clip_values(scores: Scores, measure: Measure, sampling: str) -> pd.Series:
     """One value per clip: averaged over frames first, then over (or best of) trajectories.
 
     Frames without a value (no object in view) are left out; a clip without any is NaN.
     """
-    lines = score_lines(scores, sampling)
-    groups = lines.groupby(["clip", "trajectory"])[measure.key].mean().groupby("clip")
+    values = known_mean(line_values(scores, measure.key, sampling), axis=2)
     if sampling == "best":
-        return groups.max() if measure.higher_is_better else groups.min()
-    return groups.mean()
+        best = (np.fmax if measure.higher_is_better else np.fmin).reduce(values, axis=1)
+        return pd.Series(best, scores.clips)
+    return pd.Series(known_mean(values, axis=1), scores.clips)
 
 
-def frame_values(scores: pd.DataFrame, measure: Measure, sampling: str) -> pd.DataFrame:
+def frame_values(scores: Scores, measure: Measure, sampling: str) -> pd.DataFrame:
     """(clips, future frames): one value each, averaged over trajectories."""
-    lines = score_lines(scores, sampling)
-    return lines.groupby(["clip", "frame"])[measure.key].mean().unstack("frame")
+    values = known_mean(line_values(scores, measure.key, sampling), axis=1)
+    return pd.DataFrame(values, scores.clips, scores.frames)
 
 
 def clip_groups(row: ResultRow) -> pd.Series:
     """The group of each clip."""
-    return row.runs[0].scores.drop_duplicates("clip").set_index("clip")["group"].astype(str)
+    scores = row.runs[0].scores
+    return pd.Series(scores.groups, scores.clips)
 
 
 def clip_estimate(row: ResultRow, measure: Measure, sampling: str, resamples: int) -> Estimate:
@@ -138,7 +139,7 @@ def frame_estimates(
     row: ResultRow, measure: Measure, sampling: str, resamples: int
 ) -> list[Estimate]:
     """One estimate per future frame."""
-    frames = sorted(row.runs[0].scores["frame"].unique())
+    frames = row.runs[0].scores.frames
     if measure is SPREAD_SKILL:
         return [spread_skill(row, resamples, frame) for frame in frames]
     by_seed = {run.index["seed"]: frame_values(run.scores, measure, sampling) for run in row.runs}
@@ -208,12 +209,13 @@ def spread_skill(row: ResultRow, resamples: int, frame: int | None = None) -> Es
     count = row.index["trajectories"]
     spreads, errors = [], []
     for run in row.runs:
-        lines = score_lines(run.scores, "all")
-        lines = lines if frame is None else lines[lines["frame"] == frame]
+        at = slice(None) if frame is None else [run.scores.frames.index(frame)]
+        diversity, error = (line_values(run.scores, column, "all")[..., at]
+                            for column in ("diversity", "mean_error"))  # fmt: skip
         # Half the mean squared difference of two trajectories is their unbiased variance.
-        expected = (count + 1) / count * lines["diversity"] ** 2 / 2
-        spreads.append(expected.groupby(lines["clip"]).mean())
-        errors.append(lines["mean_error"].groupby(lines["clip"]).mean())
+        expected = (count + 1) / count * diversity**2 / 2
+        for values, found in ((expected, spreads), (error, errors)):
+            found.append(pd.Series(known_mean(values, axis=(1, 2)), run.scores.clips))
     groups = clip_groups(row)
     spread, error = (pd.concat(side, axis=1).mean(axis=1).reindex(groups.index)
                      for side in (spreads, errors))  # fmt: skip

@@ -16,6 +16,7 @@ from rsvp.report.estimates import (
     samplings,
 )
 from rsvp.report.rows import ResultRow
+from rsvp.report.scores import known_mean
 from rsvp.report.tables import OF_FRAMES, Comparison, Quantity, Tables
 
 QUARTERS = ("least motion", "less than half", "more than half", "most motion")
@@ -42,7 +43,7 @@ def quarters(scored: ResultRow) -> list[Quarter]:
     frame before. Equal ones go by their clips' names.
     """
     scores = scored.runs[0].scores
-    motion = scores.groupby("clip")[MOTION].mean().dropna()
+    motion = pd.Series(known_mean(scores.values(MOTION), axis=(1, 2)), scores.clips).dropna()
     if len(motion) < LEAST_CLIPS:
         return []
     places = pd.qcut(motion.rank(method="first"), len(QUARTERS), labels=False)
@@ -71,14 +72,15 @@ def compared(tables: Tables, row: ResultRow, key: Quantity) -> list[tuple[Quarte
     groups, found = clip_groups(scored), []
     for quarter in quarters(scored):
         sides = [estimate(each, key, quarter.clips, tables.resamples) for each in (scored, other)]
-        between = difference(*sides, groups, tables.resamples)
+        between = replace(difference(*sides, groups, tables.resamples), clip_values=None)
         found.append((quarter, Comparison(row, yardstick, key, between, best_baseline=False)))
     return found
 
 
 def estimate(scored: ResultRow, key: Quantity, clips: pd.Index, resamples: int) -> Estimate:
     """The mean of a row over these clips alone."""
-    runs = (replace(run, scores=run.scores[run.scores["clip"].isin(clips)]) for run in scored.runs)
+    runs = (replace(run, scores=run.scores.of_clips(run.scores.clips.isin(clips)))
+            for run in scored.runs)  # fmt: skip
     ways = samplings(scored, key.measure)
     sampling = key.sampling if key.sampling in ways else ways[0]
     return clip_estimate(replace(scored, runs=tuple(runs)), key.measure, sampling, resamples)

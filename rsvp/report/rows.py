@@ -5,12 +5,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from rsvp.config.schema import Protocol
-from rsvp.data.splits import spread
-from rsvp.metrics.definitions import DEFINITIONS, defined
-from rsvp.metrics.scoring import COLUMNS
+from rsvp.metrics.definitions import DEFINITIONS
+from rsvp.report.scores import Scores, read_scores
 from rsvp.runtime.errors import UserError
 from rsvp.runtime.files import read_json
 
@@ -29,7 +26,7 @@ class Run:
 
     index: dict[str, Any]
     folder: Path
-    scores: pd.DataFrame | None  # one line per clip, trajectory and future frame; None if unpaired
+    scores: Scores | None  # None if unpaired
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,14 +114,7 @@ def read_run(path: Path) -> Run:
         raise UserError(f"{path}: lacks {', '.join(lacking)}; run the stage evaluate again")
     if not index["paired"]:
         return Run(index, path.parent, None)
-    table = path.parent / "scores.parquet"
-    try:
-        scores = pd.read_parquet(table)
-    except FileNotFoundError:
-        raise UserError(f"{table}: no such file; run the stage evaluate again") from None
-    if scores.empty or not set(COLUMNS) <= set(scores):
-        raise UserError(f"{table}: lacks lines or columns; run the stage evaluate again")
-    return Run(index, path.parent, scores)
+    return Run(index, path.parent, read_scores(path.parent / "scores.parquet"))
 
 
 def check_rows(rows: list[ResultRow]) -> None:
@@ -140,7 +130,7 @@ def check_rows(rows: list[ResultRow]) -> None:
         for run in row.runs:
             if run.scores is None:
                 continue
-            clips = set(run.scores["clip"].unique())
+            clips = set(run.scores.clips)
             first = seen.setdefault(row.context, (row.name, clips))
             if clips != first[1]:
                 raise UserError(
@@ -169,11 +159,10 @@ def under_protocol(row: ResultRow, protocol: Protocol) -> ResultRow | str:
     if wanted is not None and sampled and had < wanted:
         return too_few_trajectories(wanted, had)
     last, wanted = (frames or whole) - context, wanted if sampled else None
-    counts = [counted(run.scores, protocol.clips, last, wanted) for run in row.runs]
-    runs = [
-        replace(run, scores=defined(scores, DEFINITIONS[protocol.definition]))
-        for run, scores in zip(row.runs, counts, strict=True)
-    ]
+    definition = DEFINITIONS[protocol.definition]
+    counts = (run.scores.counted(protocol.clips, last, wanted) for run in row.runs)
+    runs = [replace(run, scores=scores.defined(definition))
+            for run, scores in zip(row.runs, counts, strict=True)]  # fmt: skip
     return replace(row, runs=tuple(runs))
 
 
@@ -187,21 +176,3 @@ def too_few_clips(protocol: Protocol, clips: int) -> str:
 def too_few_trajectories(wanted: int, had: int) -> str:
     """Return the reason why a protocol of more trajectories has no number."""
     return f"the protocol takes {wanted} trajectories per clip, and {had} are sampled"
-
-
-def counted(
-    scores: pd.DataFrame, clips: int | None, frames: int, trajectories: int | None
-) -> pd.DataFrame:
-    """The lines of the first frames and trajectories of evenly spread clips.
-
-    With fewer trajectories than there are, the lines of all together have no meaning and go.
-    """
-    names = scores["clip"].unique()
-    if clips is not None:
-        chosen = names[spread(len(names), clips)]
-        scores = scores[scores["clip"].isin(chosen)]
-    if scores["frame"].max() > frames:  # else the table, which may be large, would be copied
-        scores = scores[scores["frame"] <= frames]
-    if trajectories is not None and trajectories <= scores["trajectory"].max():
-        scores = scores[scores["trajectory"].between(0, trajectories - 1)]
-    return scores

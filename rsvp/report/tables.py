@@ -244,18 +244,26 @@ class Tables:
 
     @cached_property
     def horizon(self) -> dict[tuple[ResultRow, Quantity], list[Estimate]]:
-        """The known numbers at each future frame, under the first protocol of frames."""
+        """The known numbers at each future frame, under the first protocol of frames.
+
+        Without the clips' values, which would be many.
+        """
         known = [
             (row, key) for row in self.rows for key in self.keys(row)
             if key.protocol in self.own_protocols[:1] and key.measure in OF_FRAMES
             and key.sampling != "best" and self.cell(row, key).known
         ]  # fmt: skip
         return {
-            (row, key): frame_estimates(
-                self.scored[row, key.protocol], key.measure, key.sampling, self.resamples
-            )
+            (row, key): [
+                replace(estimate, clip_values=None) for estimate in self.at_frames(row, key)
+            ]
             for row, key in Bar(known, desc="future frames", unit="number", delay=2, disable=None)
         }
+
+    def at_frames(self, row: ResultRow, key: Quantity) -> list[Estimate]:
+        """A number of a row at each future frame."""
+        scored = self.scored[row, key.protocol]
+        return frame_estimates(scored, key.measure, key.sampling, self.resamples)
 
     def over_frames(self, measures: Iterable[Measure]) -> list[Quantity]:
         """The quantities of these measures that have numbers at each future frame."""

@@ -128,9 +128,9 @@ def repeated_frames(tables: Tables, dataset: str) -> list[str]:
 def foretold(tables: Tables, first: ResultRow, baseline: ResultRow) -> list[str]:
     """Say up to which future frame a predictor is better than a baseline."""
     key = Quantity(CRPS, "all", tables.own_protocols[0])
-    both = [tables.horizon.get((row, key), []) for row in (first, baseline)]
-    if not all(both):
+    if not all(tables.horizon.get((row, key)) for row in (first, baseline)):
         return []
+    both = [tables.at_frames(row, key) for row in (first, baseline)]
     groups = clip_groups(tables.scored[first, key.protocol])
     differences = [difference(*pair, groups, tables.resamples) for pair in zip(*both, strict=False)]
     ahead = [estimate.has_interval and estimate.high < 0 for estimate in differences]

@@ -30,15 +30,18 @@ logger = logging.getLogger(__name__)
 class PartWriter:
     """Items of named arrays, below each other in files `<stem>-00000.safetensors`, …
 
-    A file holds at most `PART_BYTES`, or what was appended at once. It appears whole, and the last
+    A file holds at most `part_bytes`, or what was appended at once. It appears whole, and the last
     one is replaced by a longer one until it is full: so neither kills nor the times of saving
     change any file. `state` holds a journal of what `save` saved last: the items, and `note`, JSON
     of the caller. A later writer with the same key goes on from there; the journal of another key
     is removed. `items` counts those of all runs.
     """
 
-    def __init__(self, folder: Path, state: Path, key: StateKey, stem: str) -> None:
+    def __init__(
+        self, folder: Path, state: Path, key: StateKey, stem: str, part_bytes: int | None = None
+    ) -> None:
         self.folder, self.state, self.key = folder, state, asdict(key)
+        self.part_bytes = part_bytes or PART_BYTES
         self.stem, self.journal = stem, state / f"{stem}{JOURNAL}"
         self.note: dict[str, Any] = {}
         self.items = 0
@@ -87,7 +90,7 @@ class PartWriter:
         The names, types and shapes of rows are the same each time; memory may be used again.
         """
         size = sum(array.nbytes for array in arrays.values())
-        if self.pending and self.pending_bytes + size > PART_BYTES:
+        if self.pending and self.pending_bytes + size > self.part_bytes:
             self.end_part()
         # In C order: safetensors writes the bytes as they lie in memory.
         self.pending.append({n: np.array(array, order="C") for n, array in arrays.items()})

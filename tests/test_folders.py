@@ -13,6 +13,7 @@ from safetensors.numpy import save_file
 from rsvp.data.folders import ClipFolder, trajectories_in
 from rsvp.runtime.errors import UserError
 
+MAPS = Path("/proc/self/maps")
 FRAMES = np.random.default_rng(0).integers(0, 256, (2, 5, 24, 32, 3), dtype=np.uint8)
 
 
@@ -64,6 +65,18 @@ def test_every_format_gives_the_same_frames(kind: str, tmp_path: Path) -> None:
         assert found.dtype == np.uint8
         np.testing.assert_array_equal(found, frames)
         np.testing.assert_array_equal(folder.frames(name, 3), frames[:3])
+
+
+@pytest.mark.skipif(not MAPS.exists(), reason="maps are listed on Linux alone")
+@pytest.mark.parametrize("suffix", [".npy", ".safetensors"])
+def test_files_of_one_clip_do_not_stay_mapped(suffix: str, tmp_path: Path) -> None:
+    for name, frames in zip("ab", FRAMES, strict=True):
+        path = tmp_path / f"{name}{suffix}"
+        np.save(path, frames) if suffix == ".npy" else save_file({"frames": frames}, path)
+    clips = ClipFolder(tmp_path)
+    found = [clips.frames(name) for name in clips.names]
+    assert str(tmp_path) not in MAPS.read_text()
+    assert np.array_equal(found, FRAMES)
 
 
 def test_names_are_paths_below_the_folder(tmp_path: Path) -> None:

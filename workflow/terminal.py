@@ -47,6 +47,7 @@ class JobLines(logging.StreamHandler):
         self.running: dict[int, tuple[str, float]] = {}  # name and start of jobs
         self.ended: list[str] = []  # until Snakemake says how many are done
         self.targets = 0  # of the jobs that Snakemake counts
+        self.last = ""  # line; after SIGTERM Snakemake says the same one each second
         self.set_name(DEFAULT)
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -55,7 +56,9 @@ class JobLines(logging.StreamHandler):
         erase = "\r\033[K" if self.stream.isatty() else ""
         try:
             for line in self.lines(record):
-                self.stream.write(f"{erase}{line}\n")
+                if line != self.last:
+                    self.stream.write(f"{erase}{line}\n")
+                self.last = line
             self.flush()
         except Exception:
             self.handleError(record)

@@ -63,6 +63,11 @@ def test_a_failed_job_and_what_else_snakemake_says_are_shown():
     ]  # fmt: skip
 
 
+def test_a_message_that_comes_again_and_again_is_shown_once():
+    ending, other = {"msg": "Will exit after finishing currently running jobs."}, {"msg": "Bye."}
+    assert shown(*[ending] * 9, other) == [ending["msg"], other["msg"]]
+
+
 def test_a_reason_is_shortened():
     (line,) = shown(TRAIN, why="; ".join(f"setting a.b.c{n}: 1 -> 2" for n in range(100)))
     assert 200 < len(line) < 260 and line.endswith("[...]")

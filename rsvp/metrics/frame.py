@@ -58,64 +58,60 @@ def ssim(predicted: Tensor, real: Tensor) -> Tensor:
     cross the border are left out, as scikit-image does. Frames need 11 pixels per side or more.
     (torchmetrics 1.9 is 40 times slower, and 1.5e-4 away from scikit-image at 64 pixels.)
 
-    All in float64. With the difference d = x - y and s² for variances, both factors are 1 less a
-    share: (1 - mean(d)² / (mean(x)² + mean(y)² + c1)) (1 - s²(d) / (s²(x) + s²(y) + c2)).
+    All in float64, in which the rounding of squares is 1e-12 of the constants. Three means
+    over windows are taken of a prediction: of x, x² + y² and 2xy, the latter with the constants.
     """
     _check(predicted, real)
     if min(predicted.shape[-3:-1]) < SSIM_KERNEL:
         raise ValueError(f"SSIM needs frames of {SSIM_KERNEL} pixels per side or more")
     rows, columns = (_windows(size, real.device) for size in real.shape[-3:-1])
-    y, centre_y = _centred(real)  # of the truth, what all predictions share
+    y = _planes(real).double()  # h w p; of the truth, what all predictions share
     c1, c2 = (y.new_tensor((k * DATA_RANGE) ** 2) for k in (SSIM_K1, SSIM_K2))
-    y_squared, mean_y = torch.addcmul(c2, y, y), _window_mean(y, rows, columns)
-    mean_squared, luminance_y = mean_y.square(), (mean_y + centre_y).square_().add_(c1)
+    twice_y, y_squared = 2 * y, torch.addcmul(c1 + c2, y, y)
+    mean_y = _window_mean(y, rows, columns)
+    twice_mean, mean_squared = 2 * mean_y, torch.addcmul(c1, mean_y, mean_y)
+    maps = y.new_empty(*y.shape[:2], 3, y.shape[2])
     values = []
-    for part in predicted.reshape(-1, *real.shape):  # one after the other in the processor's cache
-        x, centre_x = _centred(part)
-        difference = x - y
-        mean_d = _window_mean(difference, rows, columns)
-        variances = _window_mean(x.square_().add_(y_squared), rows, columns)  # of x, y, and c2
-        mean_x = mean_y + mean_d
-        variances.sub_(mean_squared).addcmul_(mean_x, mean_x, value=-1)
-        other = _window_mean(difference.square_(), rows, columns)
-        other.addcmul_(mean_d, mean_d, value=-1).div_(variances)
-        luminance = torch.addcmul(luminance_y, mean_x.add_(centre_x), mean_x)
-        shift = mean_d.add_(centre_x - centre_y).square_().div_(luminance)
-        scores = shift.neg_().add_(1).mul_(other.neg_().add_(1))  # h n c w
-        values.append(scores.mean(dim=(0, 2, 3), dtype=torch.float64))
+    for part in predicted.reshape(-1, *real.shape):
+        x = maps[:, :, 0].copy_(_planes(part))
+        torch.addcmul(y_squared, x, x, out=maps[:, :, 1])
+        torch.addcmul(c1 + c2, x, twice_y, out=maps[:, :, 2])
+        mean_x, squares, products = _window_mean(maps, rows, columns).unbind(2)
+        like = torch.addcmul(c1, mean_x, twice_mean)  # 2 mean(x) mean(y) + c1
+        like.mul_(products.sub_(like))  # times 2 covariance + c2
+        most = torch.addcmul(mean_squared, mean_x, mean_x)  # mean(x)² + mean(y)² + c1
+        most.mul_(squares.sub_(most))  # times both variances + c2
+        values.append(like.div_(most).mean(dim=(0, 1)).view(-1, real.shape[-1]).mean(dim=1))
     return torch.cat(values).reshape(predicted.shape[:-3])
 
 
-def _centred(frames: Tensor) -> tuple[Tensor, Tensor]:
-    """Frames (..., H, W, C) as planes (H, N, C, W) around their means, and these."""
-    planes = frames.flatten(0, -4).permute(1, 0, 3, 2)
-    planes = planes.to(torch.float64, memory_format=torch.contiguous_format)
-    means = planes.mean(dim=(0, 3), keepdim=True)
-    return planes.sub_(means), means
+def _planes(frames: Tensor) -> Tensor:
+    """Frames (..., H, W, C) side by side, (H, W, P): P frames and channels."""
+    return frames.flatten(0, -4).permute(1, 2, 0, 3).flatten(2).contiguous()
 
 
 def _window_mean(values: Tensor, rows: Sequence[Tensor], columns: Sequence[Tensor]) -> Tensor:
-    """Gaussian-weighted mean over each whole window of (H, N, C, W): (H - 10, N, C, W - 10).
+    """Gaussian-weighted mean over each whole window of (H, W, ...): (H - 10, W - 10, ...).
 
-    rows, columns: `_windows` of H and W. Products of matrices that read and write in place, several
-    times as fast as a convolution.
+    rows, columns: `_windows` of H and W. Products of matrices, to the right of which many values
+    lie side by side: so they are several times as fast as a convolution.
     """
-    height, *planes, width = values.shape
-    count = width - SSIM_KERNEL + 1
-    along = values.new_empty(values.numel() // width, count)
-    for start, tile in zip(range(0, count, SSIM_TILE), columns, strict=True):
-        part = values.view(-1, width)[:, start : start + len(tile)]
-        torch.mm(part, tile, out=along[:, start : start + tile.shape[1]])
-    along = along.view(height, -1)
-    means = along.new_empty(height - SSIM_KERNEL + 1, along.shape[1])
-    for start, tile in zip(range(0, len(means), SSIM_TILE), rows, strict=True):
-        part = along[start : start + len(tile)]
-        torch.mm(tile.T, part, out=means[start : start + tile.shape[1]])
-    return means.view(-1, *planes, count)
+    height, width, *planes = values.shape
+    down = values.new_empty(height - SSIM_KERNEL + 1, values[0].numel())
+    for start, tile in zip(range(0, len(down), SSIM_TILE), rows, strict=True):
+        part = values.view(height, -1)[start : start + tile.shape[1]]
+        torch.mm(tile, part, out=down[start : start + len(tile)])
+    down = down.view(len(down), width, -1)
+    means = down.new_empty(len(down), width - SSIM_KERNEL + 1, down.shape[2])
+    for start, tile in zip(range(0, means.shape[1], SSIM_TILE), columns, strict=True):
+        part = down[:, start : start + tile.shape[1]]
+        each = tile.expand(len(down), -1, -1)
+        torch.bmm(each, part, out=means[:, start : start + len(tile)])
+    return means.view(*means.shape[:2], *planes)
 
 
 def _windows(size: int, device: torch.device) -> list[Tensor]:
-    """Gaussian windows side by side over so many pixels, in tiles (count + 10, count).
+    """Gaussian windows below each other over so many pixels, in tiles (count, count + 10).
 
     A product of matrices is the mean over each window of a tile.
     """
@@ -126,7 +122,7 @@ def _windows(size: int, device: torch.device) -> list[Tensor]:
         offset = places[:, None] - places[:count] - SSIM_KERNEL // 2
         weights = torch.exp(-0.5 * (offset.double() / SSIM_SIGMA) ** 2)
         weights = weights * (offset.abs() <= SSIM_KERNEL // 2)
-        tiles.append((weights / weights.sum(dim=0)).to(torch.float64))
+        tiles.append((weights / weights.sum(dim=0)).T.contiguous())
     return tiles
 
 

@@ -1,6 +1,7 @@
 """Presets of configs/, planned on tiny imitations of what their heads say that they look for."""
 
 import gzip
+import itertools
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from plan import Plan
 from projects import ROOT
 from session import plan_of
 
+from rsvp.config.load import read_yaml
+from rsvp.config.schema import DEFINITION_NAMES
 from rsvp.data.splits import SIDES, describe, split_videos
 from rsvp.runtime.code import short_digests
 from tests.test_formats import bair_record, moving, numbered, write_records
@@ -128,3 +131,14 @@ def test_published_numbers_of_presets_are_those_of_the_reference(shared):
                 assert any(number.lstrip("0") in row for row in rows), (path.name, method, number)
                 checked += 1
     assert checked > 60
+
+
+def test_presets_score_as_the_codes_of_their_published_numbers():
+    found = {}
+    for path in (ROOT / "configs").glob("*.yaml"):
+        text = path.read_text(encoding="utf-8")
+        head = "".join(itertools.takewhile(lambda line: line[0] == "#", text.splitlines(True)))
+        if named := {name for name in DEFINITION_NAMES if f"`{name}`" in head}:
+            found[path.stem] = named
+            assert named <= set(read_yaml(path)["evaluation"]["protocols"]), path.name
+    assert found.keys() == {"bair-64", "kth-64", "ucf101-64"}

@@ -14,7 +14,7 @@ from jobs import Job
 from orphans import human
 from plan import TRAININGS, Plan
 from session import plan_of, stop_in_one_line
-from trial import HELD_OUT, Cost, Size, Trial, side_of, size_of_dataset
+from trial import HELD_OUT, SAMPLE, Cost, Size, Trial, side_of, size_of_dataset
 
 from rsvp.runtime.durations import duration
 
@@ -69,7 +69,8 @@ def estimate(trial: Trial, job: Job) -> Cost:
     if job.stage == "decode" and own:
         videos, frames = (n / plan.config.datasets[job.settings["name"]].decode_jobs
                           for n in (size.videos, size.frames))  # fmt: skip
-        return Cost(start + own.seconds * videos, own.disk * frames, own.memory)
+        each = max(0.0, own.seconds - start / min(SAMPLE, size.videos))  # the sample's job started
+        return Cost(start + each * videos, own.disk * frames, own.memory)
     cost = trial.cost(job)
     if job.stage in ("generate_videos", "decode"):
         times = size.frames / tried.frames

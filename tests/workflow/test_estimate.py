@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from types import SimpleNamespace
 
+import estimate
 import jobs
 import numpy as np
 import pytest
@@ -62,6 +63,18 @@ def test_seconds_of_trainings_are_those_of_their_steps_and_validations():
     assert trained("finetune_autoencoder", section) == pytest.approx(6 + 50 + watched * 2 * 2)
     section = {"predictor": {"seconds": 100.0}}  # of which each is two of processors
     assert trained("train_diffusion", section) == pytest.approx(6 + 200)
+
+
+def test_decoding_starts_once_in_a_job_and_once_in_the_sample(tmp_path, monkeypatch):
+    plan = array_plan(tmp_path, decode_jobs=2)
+    sampled = Cost(10.0 / 8, 3.0, 5.0)  # of eight videos, in a job that starts in 2 s
+    size = Size(40, 640.0, SIZE.clips)
+    monkeypatch.setattr(estimate, "size_of_dataset", lambda *_: (size, sampled))
+    trial = SimpleNamespace(plan=plan, starts={False: 2.0}, values={"datasets": {"tiny": {
+        "generated": dict.fromkeys(("train_videos", "validation_videos", "test_videos", "frames",
+                                    "held_out_frames"), 1)}}})  # fmt: skip
+    cost = estimate.estimate(trial, plan.job("decode", dataset="tiny", share="0"))
+    assert cost == pytest.approx((2 + 20 * 1.0, 320 * 3.0, 5.0))
 
 
 def test_sizes_of_a_generated_set_are_counted():

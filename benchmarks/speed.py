@@ -218,6 +218,9 @@ def config_at(arguments: argparse.Namespace, size: Size) -> Config:
         if isinstance(size, str):
             dataset |= {"resolution": [*map(int, size.split("x"))], "augment": "horizontal"}
         dataset["clip_frames"] = getattr(arguments, "frames", dataset["clip_frames"])
+        if dataset.get("source") == "generated":  # its videos hold a clip, though none is made
+            lengths = dict.fromkeys(("frames", "held_out_frames"), dataset["clip_frames"])
+            dataset["generated"] |= lengths
     return load(values)
 
 

@@ -36,6 +36,12 @@ def test_operations_at_256_pixels_stay_within_the_limits(configs, row):
     assert counted["network_evaluations"] <= 25
 
 
+@pytest.mark.parametrize("frames", [8, 16, 32, 64, 128])
+def test_clips_of_any_length_have_a_config(frames):
+    datasets = config_at(command(GPU[:1], frames=frames), 64).datasets.values()
+    assert {dataset.clip_frames for dataset in datasets} == {frames}
+
+
 @pytest.mark.parametrize("phase", PHASES)
 def test_each_phase_is_timed(phase, tmp_path):
     small = tmp_path / "small.yaml"

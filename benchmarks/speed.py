@@ -79,6 +79,7 @@ from rsvp.training.batches import ClipBatches, LatentBatches, read_ahead
 from rsvp.training.cost import autoencoder_flops, forward_flops
 from rsvp.training.denoising import DiffusionPart, diffusion_step, divided, draw_noise
 from rsvp.training.ema import WeightAverage
+from rsvp.training.muon import Muon
 from rsvp.training.processes import Processes
 from rsvp.training.reconstruction import (
     ClipPart,
@@ -358,7 +359,7 @@ def pretraining(setup: Setup) -> Work:
     config = setup.config.autoencoders[setup.predictor.autoencoder].pretrain
     clips, fabric, autoencoder = setup.clips, setup.fabric, setup.autoencoder()
     observed = clips.context_frames
-    optimizer = fabric.setup_optimizers(torch.optim.AdamW(autoencoder.parameters()))
+    optimizer = fabric.setup_optimizers(Muon(autoencoder.parameters()))
     setup.compiled(autoencoder)
     parts = setup.processes.own(config.batch_size)
     batches = ClipBatches(clips, SEED, parts, clips.augment, "pretrain")

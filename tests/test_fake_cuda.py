@@ -51,6 +51,7 @@ from rsvp.training.adversarial import (
 )
 from rsvp.training.augmentation import Transformation
 from rsvp.training.denoising import diffusion_loss, draw_noise
+from rsvp.training.muon import Muon
 from rsvp.training.processes import Processes
 from rsvp.training.reconstruction import (
     ClipPart,
@@ -122,7 +123,7 @@ def test_autoencoders_train(kind, size, monkeypatch):
         codes = type(network.regulariser.codebook._codebook)
         monkeypatch.setattr(codes, "init_embed_", lambda *given, **named: None)
         network.eval()
-    torch.optim.AdamW(network.parameters(), lr=1e-3)
+    optimizer = Muon(network.parameters(), lr=1e-3)
     with unset_fake_temporarily():  # with values, as on the CPU
         targets = torch.tensor([4, 1, 5])
         drawn = draw_reconstruction(network, (2, FRAMES, 3, size, size), CONTEXT, targets, random())
@@ -131,6 +132,11 @@ def test_autoencoders_train(kind, size, monkeypatch):
         (result,) = reconstruct_batch(Processes(), network, [part(size, drawn)])
         loss, losses = reconstruction_loss(result)
     check(loss, *losses.values())
+    matrices = optimizer.param_groups[0]["params"]
+    for matrix in matrices:  # backward needs a driver
+        matrix.grad = torch.zeros_like(matrix)
+    optimizer.step()
+    check(*matrices, *(optimizer.state[matrix]["exp_avg"] for matrix in matrices))
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -133,7 +133,6 @@ def test_motion_that_is_foretold_for_some_frames(judged):
     assert any(f"only up to frame 5 of {FUTURE}" in cause for cause in found.causes)
     never = judged([FLAT], **ALL_AT_10, rsvp_m=with_crps(12.0))
     assert any("in no future frame" in cause for cause in never.causes)
-    assert any("in none is its CRPS provably below that of" in cause for cause in never.causes)
 
 
 def test_without_intervals_nothing_is_said(tmp_path):

@@ -369,7 +369,9 @@ class Pretrain(Section):
     learning_rate: Positive = 2.0e-3
     # Steps in which the learning rate rises.
     warmup_steps: CountOrZero = 50
-    # Of AdamW.
+    # Of the steps of convolutions: less for trainings of a few hundred steps, 0.95 for long ones.
+    momentum: ShareBelowOne = 0.9
+    # Of all weights.
     weight_decay: Weight = 0.01
     # Weight of the frames' mean absolute difference; of fine-tuning, too.
     l1: Weight = 1.0

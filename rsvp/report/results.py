@@ -390,9 +390,7 @@ def absent(tables: Tables) -> list[tuple[str, str]]:
             if reason in (UNKNOWN_OUTLINES, ONE_TRAJECTORY):
                 continue
             if FETCH in reason:  # of several files, one command
-                reason = (
-                    "their weights are not there yet; rsvp weights --config FILE downloads them"
-                )
+                reason = "their weights are not there yet; make weights downloads them"
             reasons.setdefault(reason, []).append(measure.label)
     for name in tables.protocols:
         cells = [cell for _, key, cell in tables.numbers if key.protocol == name]

@@ -137,12 +137,10 @@ def foretold(tables: Tables, first: ResultRow, baseline: ResultRow) -> list[str]
     count = ahead.index(False) if False in ahead else len(ahead)
     if count == len(ahead):
         return []
-    frames = f"only up to frame {count} of {len(ahead)}: there its CRPS is"
-    if not count:
-        frames = "in no future frame: in none is its CRPS"
+    upto = f"only up to frame {count} of {len(ahead)}" if count else "in no future frame"
     return [
-        f"motion is foretold {frames} provably below that of {baseline.label}. More observed"
-        " frames (context_frames), a shorter clip (clip_frames) or more videos may help"
+        f"motion is foretold {upto}: there its CRPS is below that of {baseline.label}. More"
+        " observed frames (context_frames), a shorter clip (clip_frames) or more videos may help"
     ]
 
 

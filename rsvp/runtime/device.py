@@ -19,7 +19,6 @@ if TYPE_CHECKING:  # it takes as long to import as torch, and most stages need n
 # Of a process for the first one, which may validate meanwhile; that it has ended shows at once.
 LONGEST_WAIT = timedelta(days=30)
 logger = logging.getLogger(__name__)
-logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 
 
 def device_of(compute: Compute) -> torch.device:
@@ -58,6 +57,7 @@ def make_fabric(compute: Compute, seed: int = 0, processes: int = 1) -> "Fabric"
     from lightning_fabric.plugins.environments import LightningEnvironment
     from lightning_fabric.strategies import DDPStrategy
 
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # importing it sets INFO
     if compute.deterministic:
         # cuBLAS reads it when CUDA starts; without it PyTorch refuses matrix products.
         # https://docs.nvidia.com/cuda/cublas/#results-reproducibility

@@ -19,6 +19,7 @@ from rsvp.training.batches import ClipBatches, in_context, read_ahead
 from rsvp.training.calibration import planned_steps
 from rsvp.training.cost import autoencoder_flops
 from rsvp.training.ema import WeightAverage
+from rsvp.training.muon import Muon
 from rsvp.training.processes import launch
 from rsvp.training.reconstruction import (
     ClipPart,
@@ -51,9 +52,8 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         key = f"autoencoders.{settings.name}.init_from"
         start_from(autoencoder, constructor, settings.autoencoder.init_from, key)
     autoencoder = autoencoder.to(fabric.device)
-    # Not fused: it wants moments laid out as channels-last weights are; restored ones are not.
-    optimizer = torch.optim.AdamW(
-        autoencoder.parameters(), betas=(0.9, 0.98), weight_decay=config.weight_decay
+    optimizer = Muon(
+        autoencoder.parameters(), momentum=config.momentum, weight_decay=config.weight_decay
     )
     # The module is not wrapped: Fabric would round what goes in, places too, to bfloat16.
     optimizer = fabric.setup_optimizers(optimizer)

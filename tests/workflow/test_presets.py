@@ -142,3 +142,11 @@ def test_presets_score_as_the_codes_of_their_published_numbers():
             found[path.stem] = named
             assert named <= set(read_yaml(path)["evaluation"]["protocols"]), path.name
     assert found.keys() == {"bair-64", "kth-64", "ucf101-64"}
+
+
+def test_the_demo_with_more_clips_trains_what_the_demo_trains():
+    """Its second file sets the number of clips and of trajectories, and no more."""
+    more = read_yaml(ROOT / "configs/demo-256.yaml")
+    assert more == {"evaluation": {"max_clips": 256, "trajectories": 8}}
+    demo = read_yaml(ROOT / "config.yaml")
+    assert demo["datasets"]["shapes"]["generated"]["test_videos"] == 256

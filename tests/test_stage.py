@@ -161,7 +161,7 @@ STAGE = """
             print("taken apart")
 
     def who_works_here():
-        try_it = "from rsvp.runtime.lock import *; lock_folder(Path('.'))"
+        try_it = "from rsvp.runtime.lock import *; lock_folder(Path('.'), 1.0)"
         other = subprocess.run([sys.executable, "-c", try_it], stderr=subprocess.PIPE, text=True)
         print("cleaned up,", "held" if "another run works here" in other.stderr else other)
 

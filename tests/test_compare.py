@@ -310,8 +310,9 @@ def test_memory_hardly_grows_with_clips(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(compare, "PART_BYTES", 2**15)
     most_bytes(tmp_path / "first", 8)  # what a first call imports and caches
     few, many = (most_bytes(tmp_path / str(clips), clips) for clips in (10, 50))
-    # The scores of a clip have 11 kB, its frames 21 kB. What stays are names and means.
-    assert (many - few) / 40 < 5000
+    # The scores of a clip have 11 kB, its frames 21 kB. What stays are means and the names of its
+    # files, 5 kB where the folder's name is short.
+    assert (many - few) / 40 < 8000
 
 
 def test_a_set_against_itself_has_no_distance(folders: Path) -> None:

@@ -316,6 +316,28 @@ def test_memory_hardly_grows_with_clips(open_folder: Path, monkeypatch: pytest.M
     assert found < 5000, f"{found:.0f} bytes"
 
 
+def test_scores_are_written_as_they_are_measured(
+    open_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is still held once all clips are scored does not grow by their scores."""
+    monkeypatch.setattr(compare, "PART_BYTES", 2**15)
+    held, finish = [], compare.PartWriter.finish
+
+    def counted(writer: compare.PartWriter) -> object:
+        held.append(tracemalloc.get_traced_memory()[0])
+        return finish(writer)
+
+    monkeypatch.setattr(compare.PartWriter, "finish", counted)
+    firsts = []
+    for clips in (8, 10, 50):
+        held.clear()
+        most_bytes(open_folder / str(clips), clips)
+        firsts.append(held[0])
+    found = (firsts[2] - firsts[1]) / 40
+    # 5.6 kB, of which a part's room is a half; 15 kB where all scores are held.
+    assert found < 8000, f"{found:.0f} bytes"
+
+
 def test_a_set_against_itself_has_no_distance(folders: Path) -> None:
     table = run(folders, "distribution", predicted=[[folders / "real"]], context=0)
     assert value(table, "real", "motion_frechet") == pytest.approx(0, abs=1e-6)

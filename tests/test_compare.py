@@ -334,7 +334,7 @@ def test_scores_are_written_as_they_are_measured(
         most_bytes(open_folder / str(clips), clips)
         firsts.append(held[0])
     found = (firsts[2] - firsts[1]) / 40
-    # 5.6 kB, of which a part's room is a half; 15 kB where all scores are held.
+    # Measured: 5.6 kB, and 15 kB where all scores are held.
     assert found < 8000, f"{found:.0f} bytes"
 
 

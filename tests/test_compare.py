@@ -319,7 +319,7 @@ def test_memory_hardly_grows_with_clips(open_folder: Path, monkeypatch: pytest.M
 def test_scores_are_written_as_they_are_measured(
     open_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is still held once all clips are scored does not grow by their scores."""
+    """Memory still held once all clips are scored does not grow by their scores."""
     monkeypatch.setattr(compare, "PART_BYTES", 2**15)
     held, finish = [], compare.PartWriter.finish
 

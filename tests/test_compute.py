@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from rsvp.config.schema import Compute
-from rsvp.runtime.device import device_name, full_precision, make_fabric
+from rsvp.runtime.device import device_name, full_precision, make_fabric, start_inference
 from rsvp.runtime.errors import UserError
 
 
@@ -34,7 +34,31 @@ def test_cpu_when_asked_for():
     assert torch.equal(torch.rand(3), drawn)
 
 
-def test_deterministic_is_set_before_cuda_starts(monkeypatch):
+def test_inference_is_set_up_as_training():
+    inference = start_inference(Compute(device="cpu", threads=1), seed=5)
+    assert (inference.device, device_name(inference)) == (torch.device("cpu"), "cpu")
+    assert torch.get_num_threads() == 1
+    drawn = torch.rand(3)
+    fabric = make_fabric(Compute(device="cpu", threads=1), seed=5)
+    assert torch.equal(torch.rand(3), drawn)
+    assert fabric._precision.precision == inference.precision
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_inference_rounds_as_training(precision):
+    compute = Compute(device="cpu", threads=1, precision=precision)
+    one, other = torch.rand(2, 3, 3)
+    products = []
+    for started in (make_fabric(compute), start_inference(compute)):
+        with started.autocast():
+            products.append(one @ other)
+    assert products[0].dtype == products[1].dtype
+    assert (products[1].dtype == torch.float32) == (precision == "32-true")
+    assert torch.equal(*products)
+
+
+@pytest.mark.parametrize("start", [make_fabric, start_inference])
+def test_deterministic_is_set_before_cuda_starts(start, monkeypatch):
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
     seen = []
@@ -45,7 +69,7 @@ def test_deterministic_is_set_before_cuda_starts(monkeypatch):
 
     monkeypatch.setattr(torch.cuda, "is_available", is_available)
     try:
-        make_fabric(Compute(threads=1, deterministic=True))
+        start(Compute(threads=1, deterministic=True))
         assert torch.are_deterministic_algorithms_enabled()
     finally:
         torch.use_deterministic_algorithms(False)
@@ -74,6 +98,11 @@ def test_bf16_is_for_gpus_that_compute_in_it(generation, expected, monkeypatch):
     monkeypatch.setattr(lightning_fabric, "Fabric", lambda **given: made.append(given) or fabric)
     make_fabric(Compute(threads=1))
     assert (made[0]["accelerator"], made[0]["precision"]) == ("cuda", expected)
+    used: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "set_device", used.append)
+    inference = start_inference(Compute(threads=1))
+    assert inference.device == torch.device("cuda", 0) and used == [inference.device]
+    assert inference.precision == expected
 
 
 def test_full_precision_leaves_cudnn_on():
@@ -84,9 +113,17 @@ def test_full_precision_leaves_cudnn_on():
     assert (cudnn.enabled, cudnn.allow_tf32) == before == (True, True)
 
 
-@pytest.mark.parametrize("stage", ["evaluate", "predict_baseline", "report"])
-def test_stages_without_a_network_of_ours_start_fast(stage):
+def test_stages_that_train_nothing_start_fast():
     """Fabric takes as long to import as torch, and torchvision longer."""
-    code = f"import sys, rsvp.stages.{stage}; print(*sys.modules)"
+    stages = ("evaluate", "predict_baseline", "report", "predict", "reconstruct", "cache_latents",
+              "measure_semantics", "predict_simvp")  # fmt: skip
+    code = f"""
+import sys
+from rsvp.config.schema import Compute
+from rsvp.runtime.device import start_inference
+from rsvp.stages import {", ".join(stages)}
+start_inference(Compute(device="cpu", threads=1))
+print(*sys.modules)
+"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"lightning_fabric", "torchvision", "torch._dynamo"} & set(done.stdout.split())

@@ -2,7 +2,8 @@
 
 import logging
 import os
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from rsvp.runtime.errors import UserError
 from rsvp.runtime.followers import lead
 from rsvp.runtime.gpus import VISIBLE
 
-if TYPE_CHECKING:  # it takes as long to import as torch, and most stages need none
+if TYPE_CHECKING:  # it takes as long to import as torch, and trainings alone need it
     from lightning_fabric import Fabric
 
 # Of a process for the first one, which may validate meanwhile; that it has ended shows at once.
@@ -47,33 +48,67 @@ def has_bfloat16() -> bool:
     return torch.cuda.is_bf16_supported(including_emulation=False)
 
 
-def make_fabric(compute: Compute, seed: int = 0, processes: int = 1) -> "Fabric":
-    """Return a launched Fabric: the GPU when there is one, else the CPU.
+@dataclass(frozen=True)
+class Inference:
+    """The device and the precision of a stage that runs networks and trains none."""
 
-    Automatic precision is bfloat16 mixed on GPUs that have it, else 32 bit. Of several processes,
-    each has a GPU of its own; the first one starts the others.
+    device: torch.device
+    precision: str
+
+    def autocast(self) -> AbstractContextManager[None]:
+        """Compute in the precision, as Fabric does in training."""
+        if self.precision == "32-true":
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+
+
+def start_inference(compute: Compute, seed: int = 0) -> Inference:
+    """Set PyTorch up as `make_fabric` does, in one process and without Fabric."""
+    device, precision = set_up_torch(compute)
+    if device.type == "cuda":
+        device = torch.device("cuda", 0)
+        torch.cuda.set_device(device)
+    torch.set_num_threads(compute.threads)
+    torch.manual_seed(seed)
+    return Inference(device, precision)
+
+
+def set_up_torch(compute: Compute) -> tuple[torch.device, str]:
+    """Set what makes results deterministic, and TF32; return the device and the precision.
+
+    Automatic precision is bfloat16 mixed on GPUs that have it, else 32 bit.
     """
-    from lightning_fabric import Fabric
-    from lightning_fabric.plugins.environments import LightningEnvironment
-    from lightning_fabric.strategies import DDPStrategy
-
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # importing it sets INFO
     if compute.deterministic:
         # cuBLAS reads it when CUDA starts; without it PyTorch refuses matrix products.
         # https://docs.nvidia.com/cuda/cublas/#results-reproducibility
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
         torch.backends.cudnn.benchmark = False
-    on_gpu = device_of(compute).type == "cuda"
-    precision = compute.precision
+    device = device_of(compute)
+    precision: str = compute.precision
     if precision == "auto":
-        precision = "bf16-mixed" if on_gpu and has_bfloat16() else "32-true"
-    if on_gpu:
+        precision = "bf16-mixed" if device.type == "cuda" and has_bfloat16() else "32-true"
+    if device.type == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = True
         torch.backends.cudnn.allow_tf32 = True
-        if processes > 1 and torch.cuda.device_count() < processes:
-            found = torch.cuda.device_count()
-            raise UserError(f"{processes} processes need a GPU each, and PyTorch finds {found}")
+    return device, precision
+
+
+def make_fabric(compute: Compute, seed: int = 0, processes: int = 1) -> "Fabric":
+    """Return a launched Fabric: the GPU when there is one, else the CPU.
+
+    Of several processes, each has a GPU of its own; the first one starts the others.
+    """
+    from lightning_fabric import Fabric
+    from lightning_fabric.plugins.environments import LightningEnvironment
+    from lightning_fabric.strategies import DDPStrategy
+
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # importing it sets INFO
+    device, precision = set_up_torch(compute)
+    on_gpu = device.type == "cuda"
+    if on_gpu and processes > 1 and torch.cuda.device_count() < processes:
+        found = torch.cuda.device_count()
+        raise UserError(f"{processes} processes need a GPU each, and PyTorch finds {found}")
     # CPU tensors travel, too: what the first process decides.
     backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
     shared = DDPStrategy(process_group_backend=backend, timeout=LONGEST_WAIT)
@@ -100,7 +135,7 @@ def full_precision() -> AbstractContextManager[None]:
     return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
 
 
-def device_name(fabric: "Fabric") -> str:
+def device_name(fabric: "Fabric | Inference") -> str:
     """Return the device's name as people know it."""
     if fabric.device.type == "cuda":
         return torch.cuda.get_device_name(fabric.device)

@@ -16,7 +16,7 @@ from rsvp.data.pixels import to_float
 from rsvp.data.symmetries import turned
 from rsvp.models.autoencoders.base import ClipAutoencoder
 from rsvp.models.autoencoders.kinds import load_autoencoder
-from rsvp.runtime.device import device_name, make_fabric
+from rsvp.runtime.device import device_name, start_inference
 from rsvp.runtime.files import sha256_of_file, write_json
 from rsvp.runtime.journal import state_key
 from rsvp.runtime.main import run_stage, shared_parser
@@ -33,8 +33,8 @@ def main() -> None:
 @torch.no_grad()
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     """Write the latents of all splits, or a share of them, and their index."""
-    fabric = make_fabric(settings.compute, settings.seed)
-    autoencoder = load_autoencoder(arguments.autoencoder).to(fabric.device)
+    inference = start_inference(settings.compute, settings.seed)
+    autoencoder = load_autoencoder(arguments.autoencoder).to(inference.device)
     inputs = (arguments.dataset, arguments.autoencoder, *arguments.shares)
     key = state_key(arguments.code, settings.handed, *inputs)
     entries: dict[str, Any] = {}
@@ -52,9 +52,9 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         jobs = jobs[slice(*share_bounds(len(jobs), BATCH, settings.share))]
         for first in batches(len(writer.clips), len(jobs), BATCH, f"cache {split} latents"):
             batch = jobs[first : first + BATCH]
-            clip = to_float(turned_clips(clips, batch, augment).to(fabric.device))
+            clip = to_float(turned_clips(clips, batch, augment).to(inference.device))
             contexts = contexts_of(clips.context_frames, settings.contexts)
-            with fabric.autocast():  # as when predicting, so that latents are the same
+            with inference.autocast():  # as when predicting, so that latents are the same
                 latents = encode(autoencoder, clip, contexts)
             writer.add([clips.table["clip"].iloc[i] for i, _ in batch], latents)
             parts.checkpoint()
@@ -76,7 +76,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         "splits": entries,
     }
     write_json(arguments.index, index)
-    return {"clips": total, "device": device_name(fabric)}
+    return {"clips": total, "device": device_name(inference)}
 
 
 def turned_clips(clips: Clips, batch: Sequence[tuple[int, int]], augment: Augment) -> Tensor:

@@ -30,7 +30,7 @@ from rsvp.metrics.networks import Loaded, load_perceptual
 from rsvp.metrics.perceptual import PerceptualDistance
 from rsvp.models.autoencoders.kinds import load_autoencoder
 from rsvp.models.autoencoders.rsvp import Context, DecodedFrames, RsvpAutoencoder
-from rsvp.runtime.device import device_name, full_precision, make_fabric
+from rsvp.runtime.device import device_name, full_precision, start_inference
 from rsvp.runtime.errors import UserError
 from rsvp.runtime.files import atomic_path, fresh_folder, read_json, sha256_of_file, write_json
 from rsvp.runtime.main import run_stage, stage_parser
@@ -48,18 +48,18 @@ def main() -> None:
 @torch.no_grad()
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     """Write scores, views and the index of one autoencoder."""
-    fabric = make_fabric(settings.compute, settings.seed)
+    inference = start_inference(settings.compute, settings.seed)
     torch.backends.cuda.matmul.allow_tf32 = False  # training allows it
     clips = Clips(arguments.dataset, settings.evaluation.split)
-    autoencoder = load_autoencoder(arguments.autoencoder).to(fabric.device)
+    autoencoder = load_autoencoder(arguments.autoencoder).to(inference.device)
     if not set(semantics.LATENTS) <= set(autoencoder.scopes):
         raise UserError(
             f"{arguments.autoencoder}: its latents are {', '.join(autoencoder.scopes)}; only an "
             "autoencoder of scene, object and motion is measured"
         )
-    loaded = load_perceptual(settings.weights, clips.shape[:2], fabric.device)
+    loaded = load_perceptual(settings.weights, clips.shape[:2], inference.device)
     means = {
-        kind: torch.tensor(values["mean"], device=fabric.device).view(-1, 1, 1)
+        kind: torch.tensor(values["mean"], device=inference.device).view(-1, 1, 1)
         for kind, values in read_json(arguments.latents)["statistics"].items()
     }
     indices = evaluation_clips(clips, MEASURED_CLIPS)
@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     folder = fresh_folder(arguments.index.parent / "views")
     with full_precision():
         table = measure(autoencoder, clips, indices, means, loaded.network)
-        views = write_views(autoencoder, clips, shown, folder, fabric.device)
+        views = write_views(autoencoder, clips, shown, folder, inference.device)
     with atomic_path(arguments.scores) as path:
         table.to_parquet(path, index=False)
     index = {
@@ -86,7 +86,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         "files": {arguments.scores.name: sha256_of_file(arguments.scores)},
     }
     write_json(arguments.index, index)
-    return {"clips": len(indices), "device": device_name(fabric)}
+    return {"clips": len(indices), "device": device_name(inference)}
 
 
 def measure(

@@ -17,7 +17,7 @@ from rsvp.data.predictions import STEM, RowWriter
 from rsvp.diffusion.predictor import load_predictor, predict_block
 from rsvp.diffusion.samplers import sampling_of
 from rsvp.models.rolling import blocks_of, roll
-from rsvp.runtime.device import device_name, make_fabric
+from rsvp.runtime.device import device_name, start_inference
 from rsvp.runtime.files import RECORD, read_json
 from rsvp.runtime.journal import state_key
 from rsvp.runtime.main import run_stage, shared_parser
@@ -36,7 +36,7 @@ def main() -> None:
 @torch.no_grad()
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     """Write the predictions of one predictor, or a share of them."""
-    fabric = make_fabric(settings.compute, settings.seed)
+    inference = start_inference(settings.compute, settings.seed)
     clips = Clips(arguments.dataset, settings.evaluation.split, settings.evaluation.horizon)
     indices = evaluation_clips(clips, settings.evaluation.max_clips)
     begin, end = share_bounds(len(indices), BATCH, settings.share)
@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         arguments.autoencoder,
         sampling_of(settings.predictor.sampler, settings.predictor.guidance),
         settings.predictor.context or PREFIX,
-        fabric.device,
+        inference.device,
     )
     if settings.compute.compile:
         network.denoiser.compile()
@@ -73,9 +73,9 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         started = time.perf_counter()
         batch = indices[first : first + BATCH]
         frames = torch.stack([clips.frames_at(i, task.observed) for i in batch])
-        context = frames.permute(0, 1, 4, 2, 3).to(fabric.device)
+        context = frames.permute(0, 1, 4, 2, 3).to(inference.device)
         block = partial(predict_block, network, settings.seed, batch)
-        with fabric.autocast():
+        with inference.autocast():
             predicted = roll(block, context, trajectories, horizon)
         predicted = predicted.permute(0, 1, 2, 4, 5, 3).cpu()
         # Of sampling in all processes, without writing.
@@ -88,14 +88,14 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     seconds += sum(
         read_json(share.with_name(RECORD))["sampling_seconds"] for share in arguments.shares
     )
-    blank = torch.zeros(1, observed, *clips.shape, dtype=torch.uint8, device=fabric.device)
+    blank = torch.zeros(1, observed, *clips.shape, dtype=torch.uint8, device=inference.device)
     context = blank.permute(0, 1, 4, 2, 3)
     flops = forward_flops(
         lambda: roll(partial(predict_block, network, 0, [0]), context, 1, horizon)
     )
     return {
         "clips": 0 if arguments.shares else len(indices),  # that were predicted here
-        "device": device_name(fabric),
+        "device": device_name(inference),
         "network_evaluations": network.sampling.network_evaluations(network.objective)
         * blocks_of(horizon, layout.frames - observed),
         "parameters": sum(p.numel() for p in network.denoiser.parameters()),

@@ -14,7 +14,7 @@ from rsvp.data.clips import Clips, evaluation_clips
 from rsvp.data.predictions import STEM, RowWriter
 from rsvp.models.autoencoders.kinds import load_autoencoder
 from rsvp.models.ceiling import reconstruct_rolling
-from rsvp.runtime.device import device_name, make_fabric
+from rsvp.runtime.device import device_name, start_inference
 from rsvp.runtime.journal import state_key
 from rsvp.runtime.main import run_stage, stage_parser
 from rsvp.runtime.parts import PartWriter, batches
@@ -30,10 +30,10 @@ def main() -> None:
 @torch.no_grad()
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     """Write the reconstructions of one autoencoder."""
-    fabric = make_fabric(settings.compute, settings.seed)
+    inference = start_inference(settings.compute, settings.seed)
     clips = Clips(arguments.dataset, settings.evaluation.split, settings.evaluation.horizon)
     indices = evaluation_clips(clips, settings.evaluation.max_clips)
-    autoencoder = load_autoencoder(arguments.autoencoder).to(fabric.device)
+    autoencoder = load_autoencoder(arguments.autoencoder).to(inference.device)
     key = state_key(arguments.code, settings.handed, arguments.dataset, arguments.autoencoder)
     parts = PartWriter(arguments.predictions.parent, arguments.state, key, STEM)
     row = f"{settings.name}.reconstruction"
@@ -43,14 +43,14 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     block_frames = clips.index["clip_frames"] - clips.context_frames
     for first in batches(writer.done, len(indices), BATCH, "reconstruct"):
         batch = indices[first : first + BATCH]
-        frames = torch.stack([clips.frames(i) for i in batch]).to(fabric.device)
-        with fabric.autocast():
+        frames = torch.stack([clips.frames(i) for i in batch]).to(inference.device)
+        with inference.autocast():
             made = reconstruct_rolling(autoencoder, frames, clips.context_frames, block_frames)
         for index, future in zip(batch, made.cpu(), strict=True):
             writer.add(index, future[None])
         parts.checkpoint()
     writer.finish()
-    return {"clips": len(indices), "device": device_name(fabric)}
+    return {"clips": len(indices), "device": device_name(inference)}
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """Adversarial losses with 2-D and 3-D patch discriminators, and the step of fine-tuning."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
@@ -23,6 +23,9 @@ from rsvp.training.reconstruction import (
     reconstruct_batch,
     reconstruction_loss,
 )
+
+if TYPE_CHECKING:  # it takes as long to import as torch
+    from lightning_fabric import Fabric
 
 Answer = list[tuple[Tensor, list[Tensor]]]  # logits and features of each discriminator
 MOST_WEIGHT = 1e4  # of the adaptive weight: a gradient that vanishes must not make it infinite
@@ -76,7 +79,7 @@ def draw_consecutive(
 
 
 def generator_step(
-    fabric: Fabric,
+    fabric: "Fabric",
     processes: Processes,
     autoencoder: ClipAutoencoder,
     discriminators: Discriminators,
@@ -146,7 +149,7 @@ def generator_step(
 
 
 def discriminator_step(
-    fabric: Fabric,
+    fabric: "Fabric",
     processes: Processes,
     discriminators: Discriminators,
     optimizer: torch.optim.Optimizer,

@@ -11,11 +11,10 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 
 from rsvp.runtime.device import device_name
@@ -25,6 +24,9 @@ from rsvp.runtime.progress import Bar
 from rsvp.training.batches import read_ahead
 from rsvp.training.processes import Processes
 from rsvp.training.state import Stateful, load_part, save_part
+
+if TYPE_CHECKING:  # it takes as long to import as torch
+    from lightning_fabric import Fabric
 
 WARM_UP = 3  # steps that are not timed: networks are compiled, memory is allocated
 LEAST, MOST = 5, 40  # steps that are timed
@@ -125,7 +127,7 @@ def planned_steps(
     batch: Callable[[int], Batch],
     validate: Callable[[], object],
     validate_every: int | None,
-    fabric: Fabric,
+    fabric: "Fabric",
     processes: Processes,
 ) -> tuple[int, dict[str, Any]]:
     """Return the steps of a training, and the entry of a calibration for its run record.

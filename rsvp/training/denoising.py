@@ -1,10 +1,9 @@
 """Stage two: random draws and loss of a denoiser's training step."""
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from rsvp.data.layout import LatentBatch
@@ -15,6 +14,9 @@ from rsvp.diffusion.objectives import DiffusionObjective, denoising_loss, traini
 from rsvp.diffusion.packing import Packing
 from rsvp.training.ema import WeightAverage
 from rsvp.training.processes import Processes, Result, update
+
+if TYPE_CHECKING:  # it takes as long to import as torch
+    from lightning_fabric import Fabric
 
 
 class NoiseDraw(NamedTuple):
@@ -106,7 +108,7 @@ def divided(
 
 
 def diffusion_step(
-    fabric: Fabric,
+    fabric: "Fabric",
     processes: Processes,
     denoiser: nn.Module,
     average: WeightAverage,

@@ -8,11 +8,10 @@ clipping, optimiser and averages then run alike in all processes.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import reduce
 from itertools import pairwise
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import torch
 import torch.nn.functional as F
-from lightning_fabric import Fabric
 from torch import Tensor, distributed, nn
 
 from rsvp.config.schema import Compute
@@ -20,6 +19,9 @@ from rsvp.data.micro_batches import MicroBatch, cut
 from rsvp.runtime.device import make_fabric
 from rsvp.runtime.errors import UserError
 from rsvp.runtime.followers import PROCESSES, process_count
+
+if TYPE_CHECKING:  # it takes as long to import as torch
+    from lightning_fabric import Fabric
 
 CPU = torch.device("cpu")
 Decision = TypeVar("Decision")
@@ -129,7 +131,7 @@ class Processes:
 
 
 def update(
-    fabric: Fabric,
+    fabric: "Fabric",
     processes: Processes,
     module: nn.Module,
     optimizer: torch.optim.Optimizer,
@@ -144,7 +146,7 @@ def update(
     return found
 
 
-def launch(compute: Compute, seed: int) -> tuple[Fabric, Processes]:
+def launch(compute: Compute, seed: int) -> "tuple[Fabric, Processes]":
     """Start the processes of a training; return Fabric and the processes, in each of them."""
     count, micro_batches = process_count(), compute.micro_batches or 1
     if not 1 <= count <= micro_batches:

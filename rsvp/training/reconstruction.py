@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 import torch.nn.functional as F
 from einops import repeat
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from rsvp.data.micro_batches import MicroBatch
@@ -18,6 +17,8 @@ from rsvp.models.warping import sample
 from rsvp.training.processes import Processes, update
 
 if TYPE_CHECKING:  # a kind that is not trained is no part of a training's code
+    from lightning_fabric import Fabric
+
     from rsvp.models.autoencoders.rsvp import Context, DecodedFrames, RsvpAutoencoder
 
 # Of the losses that only some kinds have.
@@ -234,7 +235,7 @@ def reconstruction_loss(
 
 
 def reconstruction_step(
-    fabric: Fabric,
+    fabric: "Fabric",
     processes: Processes,
     autoencoder: ClipAutoencoder,
     optimizer: torch.optim.Optimizer,

@@ -1,15 +1,18 @@
 """A network that continues frames without latents: its loss and its step."""
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from rsvp.data.pixels import to_float
 from rsvp.training.ema import WeightAverage
 from rsvp.training.processes import Part, Processes, Result, update
+
+if TYPE_CHECKING:  # it takes as long to import as torch
+    from lightning_fabric import Fabric
 
 
 def regression_loss(network: nn.Module, clips: Tensor, context_frames: int) -> Tensor:
@@ -19,7 +22,7 @@ def regression_loss(network: nn.Module, clips: Tensor, context_frames: int) -> T
 
 
 def regression_step(
-    fabric: Fabric,
+    fabric: "Fabric",
     processes: Processes,
     network: nn.Module,
     average: WeightAverage,

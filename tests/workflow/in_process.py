@@ -1,13 +1,19 @@
-"""Trainings of the tiny project by their `run`, without Snakemake and without a process."""
+"""Stages of the tiny project in this process: jobs by their command lines, trainings by `run`.
+
+A process of their own imports torch, which takes most of their time.
+"""
 
 import argparse
 import json
+import re
+import shlex
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
+from here import run_here
 from projects import Project
 
 from rsvp.config.stages import read_settings
@@ -58,3 +64,21 @@ def train(
         return run(arguments, read_settings(record["settings"]))
     finally:
         torch.set_num_threads(threads)
+
+
+def run_jobs(project: Project, monkeypatch: Any, *flags: str) -> list[str]:
+    """Run what a dry run of snakemake plans, each job by its own command line and in its order.
+
+    Returns the jobs' messages, sorted. The project's code is that of the tests.
+    """
+    answer = project.snakemake("-n", "--verbose", "--printshellcmds", *flags)
+    assert answer.code == 0, answer.text
+    told = re.findall(r"^Job \d+: (.*)$", answer.text, re.MULTILINE)
+    commands = re.findall(r'^Shell command: exec "\$PYTHON" -m (.*)$', answer.text, re.MULTILINE)
+    assert len(commands) == len(told) > 0, answer.text
+    monkeypatch.chdir(project.folder / "results")
+    for command in commands:
+        stage, *flags = shlex.split(command)
+        code, terminal = run_here(import_module(stage), *flags)
+        assert code == 0, terminal
+    return sorted(told)

@@ -7,6 +7,7 @@ import time
 
 import pytest
 import yaml
+from in_process import run_jobs
 from projects import Project
 from tiny import CONFIG, moving_squares, write_config, write_lossless
 
@@ -72,21 +73,20 @@ def test_why_names_settings_videos_and_stages(moved):
     assert len(kept) == len(list(moved.folder.glob("videos/*/*")))
 
 
-def test_a_finished_stage_keeps_its_journal_until_the_call_of_snakemake_ends(moved):
+def test_a_finished_stage_keeps_its_journal_until_the_call_of_snakemake_ends(moved, monkeypatch):
     """A Snakemake that dies before finds the work done; --forcerun later does it again."""
     index = f"{PREDICTED}/index.json"
+    force = ["--forcerun", index, "--", index]
     journal = moved.folder / "results" / PREDICTED / "state/frames.journal.json"
     frames = moved.folder / "results" / PREDICTED / "frames-00000.safetensors"
-    moved.edit("Snakefile", "onsuccess:\n    forget_journals(PLAN)", "onsuccess:\n    pass")
-    assert moved.snakemake("--forcerun", index, "--", index).code == 0
+    run_jobs(moved, monkeypatch, *force)
     assert journal.exists()
     written = frames.stat().st_mtime_ns
-    moved.edit("Snakefile", "onsuccess:\n    pass", "onsuccess:\n    forget_journals(PLAN)")
-    answer = moved.snakemake("--forcerun", index, "--", index)
+    answer = moved.snakemake(*force)
     assert (answer.code, answer.rules) == (0, {"predict": 1}), answer.text
     assert frames.stat().st_mtime_ns == written
     assert not journal.exists()
-    assert moved.snakemake("--forcerun", index, "--", index).code == 0
+    run_jobs(moved, monkeypatch, *force)
     assert frames.stat().st_mtime_ns > written
 
 

@@ -1,16 +1,18 @@
 """The installed package: the workflow runs from it in a folder that holds a config alone."""
 
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
+from projects import PARTS, ROOT
 from tiny import CONFIG, moving_squares, write_lossless
 
-ROOT = Path(__file__).parents[2]
 SHAPES = {
     "source": "generated",
     "generated": {"train_videos": 4, "validation_videos": 2, "test_videos": 2, "frames": 8,
@@ -20,30 +22,29 @@ SHAPES = {
 }  # fmt: skip
 
 
-@pytest.fixture
-def site(tmp_path) -> Path:
-    """A folder that holds what pip would install."""
+@pytest.fixture(scope="module")
+def site(tmp_path_factory) -> Path:
+    """A folder that holds what pip would install; nothing is written there."""
+    folder = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "pip", "wheel", str(ROOT), "--no-deps",
-               "--no-build-isolation", "--quiet", "--wheel-dir", str(tmp_path)]  # fmt: skip
+               "--no-build-isolation", "--quiet", "--wheel-dir", str(folder)]  # fmt: skip
     subprocess.run(command, check=True, timeout=300)
-    (wheel,) = tmp_path.glob("*.whl")
+    (wheel,) = folder.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(tmp_path / "site")
-    return tmp_path / "site"
+        archive.extractall(folder / "site")
+    return folder / "site"
 
 
-def test_a_wheel_runs_the_pipeline_in_a_folder_with_a_config(site, tmp_path):
-    folder = tmp_path / "mine"
-    folder.mkdir()
-    tiny = CONFIG["datasets"]["tiny"]
-    config = CONFIG | {"schema": 2, "datasets": {"tiny": tiny | SHAPES}}
-    (folder / "mine.yaml").write_text(yaml.safe_dump(config))
-    before = sorted(site.rglob("*"))
+@pytest.fixture
+def rsvp(site, tmp_path) -> Callable[..., str]:
+    """Runs the installed command in the folder `mine`, and returns what it prints."""
+    (tmp_path / "mine").mkdir()
+    before = files_of(site)
 
-    def rsvp(*arguments: str) -> str:
+    def call(*arguments: str) -> str:
         answer = subprocess.run(
             [sys.executable, "-m", "rsvp.commands.main", *arguments],
-            cwd=folder,
+            cwd=tmp_path / "mine",
             env=os.environ | {"PYTHONPATH": str(site), "PYTHONDONTWRITEBYTECODE": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -53,12 +54,68 @@ def test_a_wheel_runs_the_pipeline_in_a_folder_with_a_config(site, tmp_path):
         assert answer.returncode == 0, answer.stdout
         return answer.stdout
 
-    rsvp("run", "--configfile", "mine.yaml")
-    assert (folder / "results/report/report.html").exists()
+    yield call
+    assert files_of(site) == before
+
+
+def files_of(folder: Path) -> set[str]:
+    """The paths of all files below a folder, without compiled modules."""
+    return {
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_file() and path.parent.name != "__pycache__"
+    }
+
+
+def test_the_wheel_holds_the_package_and_the_workflow(site):
+    expected = {f"rsvp/{name}" for name in files_of(ROOT / "rsvp")}
+    for part in set(PARTS) - {"rsvp"}:
+        names = {f"{part}/{name}" for name in files_of(ROOT / part)} or {part}
+        expected |= {f"rsvp/pipeline/{name}" for name in names}
+    found = files_of(site)
+    assert {name for name in found if ".dist-info/" not in name} == expected
+    for name in expected:
+        source = ROOT / (name.removeprefix("rsvp/pipeline/") if "/pipeline/" in name else name)
+        assert (site / name).read_bytes() == source.read_bytes(), name
+
+
+def generated() -> dict:
+    """The tiny config on generated videos."""
+    tiny = CONFIG["datasets"]["tiny"]
+    return CONFIG | {"schema": 2, "datasets": {"tiny": tiny | SHAPES}}
+
+
+def test_a_wheel_makes_a_dataset_in_a_folder_with_a_config(rsvp, tmp_path):
+    folder = tmp_path / "mine"
+    (folder / "mine.yaml").write_text(yaml.safe_dump(generated()))
+    rsvp("run", "datasets/tiny/index.json", "--configfile", "mine.yaml")
+    assert (folder / "results/datasets/tiny/index.json").exists()
+    assert "train_diffusion rsvp-m seed 0: never run" in rsvp("why", "--configfile", "mine.yaml")
+
+
+def test_a_wheel_goes_on_with_the_results_of_a_checkout(rsvp, finished, tmp_path):
+    """Its code is the same, so all is current; its templates and networks are there."""
+    folder = tmp_path / "mine"
+    shutil.copy(finished.folder / "config.yaml", folder)
+    for part in ("videos", "results"):
+        shutil.copytree(finished.folder / part, folder / part)
+    assert "Nothing to be done" in rsvp("why")
+    assert "Nothing is orphaned" in rsvp("orphans")
+    said = rsvp("run", "--forcerun", "bundle", "report")
+    assert "jobs to do: 2 (1 bundle, 1 report)" in said
+    table = "results/report/tables/results.csv"
+    assert (folder / table).read_bytes() == (finished.folder / table).read_bytes()
     bundle = folder / "results/predictors/rsvp-m/seed0/bundle"
     write_lossless(folder / "a.avi", moving_squares(1))
     made = rsvp("predict", "a.avi", "--predictor", str(bundle), "--out", "out")
     assert "out/a.mp4" in made and (folder / "out/a.mp4").exists()
+
+
+@pytest.mark.soak
+def test_a_wheel_runs_the_pipeline_in_a_folder_with_a_config(rsvp, tmp_path):
+    folder = tmp_path / "mine"
+    (folder / "mine.yaml").write_text(yaml.safe_dump(generated()))
+    rsvp("run", "--configfile", "mine.yaml")
+    assert (folder / "results/report/report.html").exists()
     assert "Nothing to be done" in rsvp("why", "--configfile", "mine.yaml")
     assert "Nothing is orphaned" in rsvp("orphans", "--configfile", "mine.yaml")
-    assert sorted(site.rglob("*")) == before

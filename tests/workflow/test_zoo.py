@@ -582,7 +582,7 @@ def test_config_files(tmp_path, monkeypatch, kind):
 READ_BY_SNAKEMAKE = {
     "JSON with tabs": None,
     "a key twice": "rsvp: config.yaml: line ",
-    "Latin-1": "rsvp: config.yaml: not a text file in UTF-8",
+    "an open bracket": "rsvp: config.yaml: line 2: not valid JSON or YAML: expected ',' or ']'",
     "a bomb": "rsvp: config: report.title: expected text or a number, got [['x'], ",
 }
 

@@ -2,18 +2,40 @@
 
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 # Networks in tests are tiny: their threads would only wait for each other, at four times the cost.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Copies of the project keep their compiled modules, which each process of a stage would make anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def unsynced() -> Iterator[None]:
+    """Files are not synced in the tests' own process: no machine loses its power here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The files that run the workflow come first: short ones at the end let both processes end
-    together."""
-    items.sort(key=lambda item: "workflow" not in item.path.parts)
+    together.
+
+    One process makes the finished project by the first file. Those that need none come next, so
+    that the other process does not wait for it.
+    """
+    needing = {item.path for item in items if "finished" in getattr(item, "fixturenames", ())}
+
+    def rank(item: pytest.Item) -> int:
+        if "workflow" not in item.path.parts:
+            return 3
+        return 0 if item.path.stem == "test_pipeline" else 2 if item.path in needing else 1
+
+    items.sort(key=rank)
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from here import run_here
 from safetensors.numpy import save_file
 from stored import write_frames
 
@@ -52,14 +53,13 @@ def split(folder, *more, shares=2, **values):
     """Run the stage; returns (exit code, lines on the terminal)."""
     values = {"resolution": R, "path": "x", "decode_jobs": shares, **values}
     (folder / "settings.json").write_text(json.dumps({"name": "d", "dataset": values}))
-    command = [sys.executable, "-m", "rsvp.stages.split", "--settings", folder / "settings.json"]
-    command += ["--frames", folder / "frames"]
-    command += ["--index", folder / "index.json", "--log", folder / "log.txt", *more]
-    command += ["--record", folder / "run.json"]
+    flags = ["--settings", folder / "settings.json", "--frames", folder / "frames"]
+    flags += ["--index", folder / "index.json", "--log", folder / "log.txt", *more]
+    flags += ["--record", folder / "run.json"]
     for name in ("clips", "videos", "rejected"):
-        command += [f"--{name}", folder / f"{name}.csv"]
-    ran = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=60)
-    return ran.returncode, ran.stderr.splitlines()
+        flags += [f"--{name}", folder / f"{name}.csv"]
+    code, terminal = run_here(split_stage, *flags)
+    return code, terminal.splitlines()
 
 
 def lengths(count=12, frames=40):

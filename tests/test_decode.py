@@ -7,12 +7,12 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import imageio_ffmpeg
 import numpy as np
 import pytest
-from dying import DEAD
+from dying import stage_dies_at
+from here import run_here
 from PIL import Image
 from safetensors.numpy import load_file
 
@@ -51,20 +51,18 @@ def settings(folder, path, **values):
     return file
 
 
+def command(folder, videos, share, *more, **values):
+    """The flags of the stage."""
+    index = folder / "frames" / str(share) / "index.json"
+    flags = ["--settings", settings(folder, videos, **values), "--share", share, "--index", index]
+    flags += ["--state", index.parent / "state", "--record", folder / "run.json"]
+    return [*map(str, [*flags, "--log", folder / "log.txt", *more])]
+
+
 def decode(folder, videos, share, *more, **values):
     """Run the stage; returns (exit code, what it wrote to the terminal, where its index is)."""
-    index = folder / "frames" / str(share) / "index.json"
-    command = [
-        sys.executable,
-        "-m",
-        "rsvp.stages.decode",
-        "--settings",
-        settings(folder, videos, **values),
-    ]
-    command += ["--share", share, "--index", index, "--log", folder / "log.txt", *more]
-    command += ["--state", index.parent / "state", "--record", folder / "run.json"]
-    ran = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=120)
-    return ran.returncode, ran.stderr, index
+    code, terminal = run_here(stage, *command(folder, videos, share, *more, **values))
+    return code, terminal, folder / "frames" / str(share) / "index.json"
 
 
 def lines(terminal):
@@ -100,36 +98,23 @@ def test_same_bytes_again(tmp_path, videos):
     assert indices[0] == indices[1]
 
 
-# Python imports this by itself.
-DYING = """
-import os
-from dying import break_disk
-if "DIE_AT" in os.environ:
-    break_disk(int(os.environ["DIE_AT"]))
-"""
-
-
 def test_share_that_dies_while_it_finishes_ends_as_an_undisturbed_one(
     tmp_path, videos, monkeypatch
 ):
-    """Killed between changes of the disk, from the last video to the run record."""
-    (tmp_path / "sitecustomize.py").write_text(DYING)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(Path(__file__).parent)]))
+    """Killed at each change of the disk, from the first video to the run record."""
     monkeypatch.setenv(SAVE_SECONDS, "0")
     for name in ("whole", "run"):
         (tmp_path / name).mkdir()
     whole = decode(tmp_path / "whole", videos, 0)[2].parent
     expected = {path.name: path.read_bytes() for path in whole.glob("[!.]*.*")}
-    for call in itertools.count(3, 2):
-        monkeypatch.setenv("DIE_AT", str(call))
-        died = decode(tmp_path / "run", videos, 0)[0]
-        monkeypatch.delenv("DIE_AT")
+    flags = command(tmp_path / "run", videos, 0)
+    for call in itertools.count():
+        died = stage_dies_at(call, stage.__name__, flags)
         code, terminal, path = decode(tmp_path / "run", videos, 0)
         assert (code, lines(terminal)) == (0, []), call
         assert {path.name: path.read_bytes() for path in path.parent.glob("[!.]*.*")} == expected
         if not died:
             break
-        assert died == DEAD
         shutil.rmtree(path.parent)
     assert call > 12
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from benchmarks import gpu, speed
+from tests.together import forkserver
 
 ROW, SIZE = "frame-ldm", 32
 
@@ -25,6 +26,9 @@ def as_it_was():
 
 @pytest.fixture
 def arguments(monkeypatch, tmp_path):
+    # New processes need not import all anew, as with CUDA, which does not outlive a fork.
+    for module in (gpu, speed):
+        monkeypatch.setattr(module, "get_context", lambda kind: forkserver())
     command = ["gpu", "--toy", "--device", "cpu", "--threads", "1", "--rows", ROW]
     command += ["--json", str(tmp_path / "gpu.json"), "--csv", str(tmp_path / "gpu.csv")]
     monkeypatch.setattr(sys, "argv", command)

@@ -4,6 +4,7 @@ Not from the tests' own process: PyTorch refuses a backward pass in a fork of on
 """
 
 import multiprocessing
+import multiprocessing.context
 import os
 import socket
 from argparse import Namespace
@@ -19,6 +20,7 @@ from rsvp.training import calibration
 from rsvp.training.run import TrainingRun
 
 STAGES = (
+    "decode",
     "pretrain_autoencoder",
     "finetune_autoencoder",
     "cache_latents",
@@ -31,8 +33,7 @@ SECONDS = 120.0
 
 def together(count: int, work: Callable[..., Any], *arguments: Any) -> list[int | None]:
     """Do `work` in `count` processes, each with its rank; return their exit codes."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([f"rsvp.stages.{stage}" for stage in STAGES])
+    context = forkserver()
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         port = listening.getsockname()[1]
@@ -47,6 +48,15 @@ def together(count: int, work: Callable[..., Any], *arguments: Any) -> list[int 
         if process.exitcode is None:
             process.kill()
     return [process.exitcode for process in members]
+
+
+def forkserver() -> multiprocessing.context.ForkServerContext:
+    """Return the context of fresh processes, which have loaded the stages."""
+    context = multiprocessing.get_context("forkserver")
+    modules = [f"rsvp.stages.{stage}" for stage in STAGES]
+    modules += ["lightning_fabric", "benchmarks.speed"]  # the first one is imported by their `run`
+    context.set_forkserver_preload(modules)
+    return context
 
 
 def member(rank: int, count: int, port: int, work: Callable[..., Any], *arguments: Any) -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -133,9 +134,12 @@ for step in run.steps("test"):
 """
 
 
-@pytest.mark.parametrize("end", ["nan", *map(int, STOP_SIGNALS)])
+@pytest.mark.parametrize("end", ["nan", *sorted(map(int, set(STOP_SIGNALS) - {signal.SIGTERM}))])
 def test_a_trainer_that_reads_ahead_ends_by_itself(tmp_path, end):
-    """By Python's own way out, which waits for threads and processes that are still at work."""
+    """By Python's own way out, which waits for threads and processes that are still at work.
+
+    Upon SIGTERM those of `test_processes` end.
+    """
     command = [sys.executable, "-c", ENDING, str(tmp_path), str(end)]
     found = subprocess.run(
         command, timeout=60, capture_output=True, text=True, cwd=ROOT, start_new_session=True

@@ -206,7 +206,8 @@ def part(model, clips, last, seed):
     return ClipPart(cut(len(clips), 1)[0], to_bytes(clips), CONTEXT, drawn)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+# A regulariser does not know which kind of autoencoder it is in; frames are quicker to train.
+@pytest.mark.parametrize("kind", [*ONE_EACH, *(kind for kind in KINDS if "frames, " in kind)])
 def test_learns_to_reconstruct_a_clip(kind):
     """Soon far better than the clip's mean; nothing is lost where training ends."""
     model, clip = autoencoder(kind).train(), smooth()

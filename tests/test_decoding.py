@@ -74,7 +74,7 @@ def test_frame_counts_of_the_real_clips_equal_pyav(shared):
     clips = shared / "data" / "ucf101-mini"
     sources = list_sources(clips, "videos")
     assert len(sources) == 67
-    for source in sources:
+    for source in sources[::4]:
         chunks = []
         with Decoding(source, FrameShape(8, 8, resize="area"), 25.0) as decoding:
             decoded = decoding.read(lambda c, _: chunks.append(len(c)))  # noqa: B023

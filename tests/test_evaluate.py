@@ -190,29 +190,7 @@ def test_lpips_with_its_weights(dataset: Path, shared: Path) -> None:
     assert len(index["protocol"]["weights"]["weights.lpips_backbone"]) == 64
 
 
-def test_i3d_features_of_both_sides(
-    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    weights = tmp_path / "i3d.safetensors"
-    save_file(seeded_variables(), weights)
-    settings = Settings()
-    settings.weights.i3d = str(weights)
-    path = predict(dataset, "copy-last", clips=2)
-    with pytest.raises(UserError, match="not the network of the FVD literature"):
-        score(dataset, path, settings)
-    monkeypatch.setattr(i3d, "check_manifest", lambda *_: None)  # seeded, not pretrained
-    index, _, features = score(dataset, path, settings)
-    assert index["detectors"]["i3d"] == {"computed": True, "reason": "", "minimum_frames": 9}
-    names = {"i3d_predicted", "i3d_real", "i3d_context_predicted", "i3d_context_real"}
-    assert {name: features[name].shape for name in names} == dict.fromkeys(names, (2, 400))
-    network = i3d.I3D(seeded_variables())
-    test = Clips(dataset, "test")
-    real = test.frames(evaluation_clips(test, 2)[1])[None]
-    for name, expected in {"i3d_real": real[:, CONTEXT:], "i3d_context_real": real}.items():
-        np.testing.assert_allclose(features[name][1], network.features(expected)[0], rtol=1e-4)
-
-
-def test_one_thread_and_two_give_equal_scores(
+def test_i3d_features_of_both_sides_and_equal_scores_of_one_thread_and_two(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Distances too, with their intervals, as the report prints them."""
@@ -220,17 +198,27 @@ def test_one_thread_and_two_give_equal_scores(
     dataset = make_dataset(tmp_path / "datasets" / "squares", splits, CONTEXT, FUTURE, SIZE)
     weights = tmp_path / "i3d.safetensors"
     save_file(seeded_variables(), weights)
-    monkeypatch.setattr(i3d, "check_manifest", lambda *_: None)  # seeded, not pretrained
     settings = Settings()
     settings.weights.i3d = str(weights)
     settings.evaluation.max_clips = 3
     path = predict(dataset, "copy-last", clips=3)
+    with pytest.raises(UserError, match="not the network of the FVD literature"):
+        score(dataset, path, settings)
+    monkeypatch.setattr(i3d, "check_manifest", lambda *_: None)  # seeded, not pretrained
     used = []
     for threads in (1, 2):
-        _, scores, features = score(dataset, path, settings, threads)
+        index, scores, features = score(dataset, path, settings, threads)
         assert torch.get_num_threads() == threads, "evaluate takes the threads of the config"
         used.append((scores, features))
     (scores, features), (scores_2, features_2) = used
+    assert index["detectors"]["i3d"] == {"computed": True, "reason": "", "minimum_frames": 9}
+    names = {"i3d_predicted", "i3d_real", "i3d_context_predicted", "i3d_context_real"}
+    assert {name: features[name].shape for name in names} == dict.fromkeys(names, (3, 400))
+    network = i3d.I3D(seeded_variables())
+    test = Clips(dataset, "test")
+    real = test.frames(evaluation_clips(test, 3)[1])[None]
+    for name, expected in {"i3d_real": real[:, CONTEXT:], "i3d_context_real": real}.items():
+        np.testing.assert_allclose(features[name][1], network.features(expected)[0], rtol=1e-4)
     pd.testing.assert_frame_equal(scores, scores_2, check_exact=True)
     for name, values in features.items():
         assert np.linalg.norm(values - features_2[name]) < 1e-5 * np.linalg.norm(values), name

@@ -3,8 +3,6 @@
 import gc
 import json
 import shutil
-import subprocess
-import sys
 import tracemalloc
 from argparse import Namespace
 from base64 import b64decode
@@ -19,6 +17,7 @@ import av
 import numpy as np
 import pandas as pd
 import pytest
+from here import run_here
 from safetensors.numpy import load_file
 from skimage.metrics import peak_signal_noise_ratio
 
@@ -488,24 +487,11 @@ def test_the_page_plays_clips_of_each_method(folders: Path) -> None:
     assert not Page(folders / "out" / "report.html").videos
 
 
-def test_the_command_exits_with_one_line(folders: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "rsvp.commands.compare",
-        "--real",
-        "real",
-        "--predicted",
-        "none",
-    ]
-    done = subprocess.run(
-        [*command, "--protocol", "prediction", "--out", "out"],
-        cwd=folders,
-        capture_output=True,
-        text=True,
-        env={"PYTHONPATH": str(Path(__file__).parents[1])},
-    )
-    assert done.returncode == 2
-    assert done.stderr.splitlines() == [
+def test_the_command_exits_with_one_line(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folders)
+    flags = ["--real", "real", "--predicted", "none", "--protocol", "prediction", "--out", "out"]
+    code, terminal = run_here(compare, *flags)
+    assert code == 2
+    assert terminal.splitlines() == [
         "rsvp compare: none: no such folder, and no npy or safetensors file"
     ]

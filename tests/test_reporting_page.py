@@ -1,17 +1,17 @@
 """The page: alone in the world, honest about gaps, safe with hostile names."""
 
 import re
-import subprocess
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from here import run_here
 
 from rsvp.report.examples import pick
 from rsvp.report.records import result_label
 from rsvp.runtime.files import write_json
+from rsvp.stages import report
 from rsvp.stages.report import TABLES
 from tests.fake_results import make_report, make_results
 
@@ -22,7 +22,7 @@ VOID = {"meta", "link", "br", "img", "input", "hr"}
 
 @pytest.fixture(scope="module")
 def poor(tmp_path_factory) -> Path:
-    """Hostile names, several seeds, no LPIPS, no videos."""
+    """Hostile names, several seeds, no LPIPS, no videos; by code of another commit."""
     results = tmp_path_factory.mktemp("poor")
     make_results(
         results, clips=4, groups=2, seeds=(0, 1), lpips=False, predictions=False,
@@ -30,7 +30,9 @@ def poor(tmp_path_factory) -> Path:
     )  # fmt: skip
     rejected = {"id": [HOSTILE], "path": [HOSTILE], "reason": [HOSTILE]}
     pd.DataFrame(rejected).to_csv(results / "datasets/fake/rejected.csv", index=False)
-    return make_report(results, title=HOSTILE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rsvp.report.records.git_commit", lambda: "fedcba98+")
+        return make_report(results, title=HOSTILE)
 
 
 class Elements(HTMLParser):
@@ -97,11 +99,9 @@ def test_every_section_with_numbers_says_what_they_stand_on(page):
         assert "6 clips in 3 groups, 1 seed." in said, name
 
 
-def test_page_names_the_code_that_made_it_beside_that_of_the_stages(tmp_path, monkeypatch):
+def test_page_names_the_code_that_made_it_beside_that_of_the_stages(poor):
     """A report made again by newer code says so."""
-    monkeypatch.setattr("rsvp.report.records.git_commit", lambda: "fedcba98+")
-    made = make_report(make_results(tmp_path, clips=3, groups=3, predictions=False))
-    (line,) = re.findall(r"<dt>this report</dt><dd>([^<]*)</dd>", made.read_text())
+    (line,) = re.findall(r"<dt>this report</dt><dd>([^<]*)</dd>", poor.read_text())
     assert line.startswith("commit fedcba98+; python ")
     assert f"pandas {pd.__version__}" in line and "matplotlib" in line
 
@@ -189,17 +189,17 @@ def test_same_results_give_the_same_page(page, tmp_path):
     assert again.read_text() == page.read_text()
 
 
-def test_no_evaluations_is_one_clear_line(tmp_path):
+def test_no_evaluations_is_one_clear_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "settings.json").write_text('{"report": {"predictors": ["p"]}}')
     (tmp_path / "inputs.json").write_text("{}")
     flags = {"settings": "settings.json", "inputs": "inputs.json", "folder": "report",
              "record": "run.json"}  # fmt: skip
-    command = [sys.executable, "-m", "rsvp.stages.report"]
-    for flag, value in flags.items():
-        command += [f"--{flag}", value]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert done.stderr.splitlines() == [
+    code, terminal = run_here(
+        report, *(text for flag, value in flags.items() for text in (f"--{flag}", value))
+    )
+    assert code == 2
+    assert terminal.splitlines() == [
         "rsvp report: no evaluations given; name at least one evaluation index"
     ]
     assert not (tmp_path / "report").exists() and not (tmp_path / "run.json").exists()

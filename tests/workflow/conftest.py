@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jobs
 import plan
@@ -49,9 +50,22 @@ def moved(finished: Project, tmp_path: Path) -> Project:
     return Project(shutil.copytree(finished.folder, tmp_path / "elsewhere", symlinks=True))
 
 
+def read_once(path: Path, whole: Callable[..., Any] = code.read_source) -> Any:
+    """Read a source as the plan does, once for all copies of the same bytes."""
+    content = path.read_bytes()
+    if content not in SOURCES:
+        SOURCES[content] = whole(path)
+    return SOURCES[content]
+
+
+SOURCES: dict[bytes, Any] = {}
+
+
 @pytest.fixture
 def planned(monkeypatch) -> Callable[..., dict[Job, list[str]]]:
     """Asks in process what would run in a project, and why; its code and config may be edited."""
+
+    monkeypatch.setattr(code, "read_source", read_once)
 
     def ask(project: Project, *flags: str) -> dict[Job, list[str]]:
         monkeypatch.chdir(project.folder)

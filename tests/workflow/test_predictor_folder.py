@@ -1,33 +1,37 @@
 """The folder of a finished predictor: its card, and the command that continues videos with it."""
 
+import io
 import json
 import shutil
-import subprocess
-import sys
+from collections.abc import Callable
+from contextlib import redirect_stdout
 
 import av
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from here import run_here
 from PIL import Image
-from projects import Project
 from tiny import CONTEXT, FRAMES, moving_squares, write_lossless
 
+from rsvp.commands import predict as command
 from rsvp.data.predictions import Predictions
 
 BUNDLE = "results/predictors/rsvp-m/seed0/bundle"
 
 
-def predict(project: Project, *arguments: str) -> subprocess.CompletedProcess:
-    """Run the command in the project's folder."""
-    return subprocess.run(
-        [sys.executable, "-m", "rsvp.commands.main", "predict", "--predictor", BUNDLE, *arguments],
-        cwd=project.folder,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+@pytest.fixture
+def predict(finished, monkeypatch) -> Callable[..., tuple[int, str, str]]:
+    """Runs the command in the project's folder; returns its exit code and what it printed."""
+    monkeypatch.chdir(finished.folder)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        with redirect_stdout(io.StringIO()) as printed:
+            code, terminal = run_here(command, "--predictor", BUNDLE, *arguments)
+        return code, printed.getvalue(), terminal
+
+    return run
 
 
 def test_the_card_says_what_the_predictor_is(finished):
@@ -68,7 +72,7 @@ def test_the_folder_names_no_place_of_this_machine(finished):
             assert str(finished.folder.parent) not in path.read_text(), path
 
 
-def test_trajectories_are_those_of_the_predict_stage(finished, tmp_path):
+def test_trajectories_are_those_of_the_predict_stage(finished, predict, tmp_path):
     """For the frames of a test clip, whose noise is that of the first clip."""
     predictions = Predictions(finished.folder / "results/predictions/rsvp-m/seed0/index.json")
     clips = pd.read_csv(finished.folder / "results/datasets/tiny/clips.csv")
@@ -79,8 +83,8 @@ def test_trajectories_are_those_of_the_predict_stage(finished, tmp_path):
         rate = float(container.streams.video[0].average_rate)
     at = (clip["start"] + CONTEXT) / rate
     told = ["--out", str(tmp_path), "--at", str(at), "--trajectories", "2"]
-    answer = predict(finished, str(video), *told)
-    assert answer.returncode == 0, answer.stderr
+    code, _, terminal = predict(str(video), *told)
+    assert not code, terminal
     made = [np.load(tmp_path / f"trajectory{k}" / f"{video.stem}.npy") for k in range(2)]
     expected = predictions.frames(0).numpy()
     # Batches of other sizes may round otherwise.
@@ -89,18 +93,18 @@ def test_trajectories_are_those_of_the_predict_stage(finished, tmp_path):
     assert len(np.unique(expected[0] - expected[1])) > 1
 
 
-def test_a_moved_folder_continues_videos_of_no_dataset_in_every_format(finished, tmp_path):
+def test_a_moved_folder_continues_videos_of_no_dataset_in_every_format(finished, predict, tmp_path):
     moved = shutil.copytree(finished.folder / BUNDLE, tmp_path / "a copy")
     video = tmp_path / "of $(mine) 'x'.avi"
     write_lossless(video, moving_squares(1)[: CONTEXT + 2])
     out = tmp_path / "out"
-    answer = predict(
-        finished, str(video), "--predictor", str(moved), "--out", str(out), "--trajectories", "3",
+    code, printed, terminal = predict(
+        str(video), "--predictor", str(moved), "--out", str(out), "--trajectories", "3",
         "--frames", str(2 * FRAMES), "--format", "mp4", "gif", "webp", "npy", "frames",
     )  # fmt: skip
-    assert answer.returncode == 0, answer.stderr
+    assert not code, terminal
     shown = [out / f"{video.stem}.{suffix}" for suffix in ("mp4", "gif", "webp")]
-    assert answer.stdout.splitlines() == list(map(str, shown))
+    assert printed.splitlines() == list(map(str, shown))
     for path in shown:
         with av.open(str(path)) as container:
             assert path.suffix == ".webp" or (
@@ -114,8 +118,8 @@ def test_a_moved_folder_continues_videos_of_no_dataset_in_every_format(finished,
 
 
 @pytest.mark.parametrize("name", ["missing.mp4", "short.avi"])
-def test_bad_videos_are_refused_in_one_line(finished, tmp_path, name):
+def test_bad_videos_are_refused_in_one_line(predict, tmp_path, name):
     write_lossless(tmp_path / "short.avi", moving_squares(1)[: CONTEXT - 1])
-    answer = predict(finished, str(tmp_path / name), "--out", str(tmp_path / "out"))
-    assert answer.returncode == 2
-    assert name in answer.stderr and len(answer.stderr.strip().splitlines()) == 1
+    code, _, terminal = predict(str(tmp_path / name), "--out", str(tmp_path / "out"))
+    assert code == 2
+    assert name in terminal and len(terminal.strip().splitlines()) == 1

@@ -17,6 +17,7 @@ from rsvp.runtime.parts import PartWriter
 
 KEY = StateKey("code", "work")
 ITEMS = 8
+FEW = 5  # of two files
 BYTES = 24  # of "features/b" of one item
 
 
@@ -91,11 +92,11 @@ def test_killed_run_ends_as_an_undisturbed_one(tmp_path, monkeypatch, interval):
 def test_runs_that_die_anywhere_end_as_an_undisturbed_one(tmp_path, monkeypatch, interval, full):
     """Killed, or the disk full, at each change of the disk."""
     monkeypatch.setenv(SAVE_SECONDS, str(interval))
-    write(tmp_path / "whole")
+    write(tmp_path / "whole", count=FEW)
     for call in itertools.count():
-        if not dies_at(call, lambda: write(tmp_path / "run"), full):
+        if not dies_at(call, lambda: write(tmp_path / "run", count=FEW), full):
             break
-        write(tmp_path / "run")
+        write(tmp_path / "run", count=FEW)
         assert content(tmp_path / "run") == content(tmp_path / "whole"), call
         shutil.rmtree(tmp_path / "run")
     assert call > 8

@@ -192,7 +192,7 @@ def test_no_clip_spans_a_cut(tmp_path):
     spread = [int(np.ptp(clips.frames(i).numpy())) for i in range(len(clips))]
     assert len(spread) > 20 and max(spread) < 4
     assert read_dataset(tmp_path / "index.json")["remarks"] == [
-        "deinterlaced: 1 videos.", "taken for BT.709: 1 videos.",
+        "deinterlaced: 1 video.", "taken for BT.709: 1 video.",
         "Cuts from shot to shot: 3; no clip spans one.",
     ]  # fmt: skip
     plain, _ = one_video(tmp_path, times, frames, found, **options)

@@ -58,9 +58,9 @@ def test_faults_that_were_made_are_found(films, capsys):
         "not used: .txt (2), .csv (1)", "9 videos, ",
         "64x64        7", "96x96        1", "  25        7", "  15        1",
         "cannot be used: 1", "broken: cannot be opened as a video",
-        "equal files: 2 videos in 1 groups", "  copy = plain0",
-        "nearly equal: 2 videos in 1 groups", "  plain1 = smaller",
-        "in 1 videos", "cuts from shot to shot: 1, in 1 videos",
+        "equal files: 2 videos in 1 group", "  copy = plain0",
+        "nearly equal: 2 videos in 1 group", "  plain1 = smaller",
+        "in 1 video", "cuts from shot to shot: 1, in 1 video",
         "too short for a clip of 16 frames: 1", "  short: 7 frames",
         "skip_repeated: true", "cut_shots: true",
     ):  # fmt: skip
@@ -243,4 +243,4 @@ def test_folders_of_images_are_compared_by_content(tmp_path, capsys):
             )
     inspect(tmp_path)
     said = capsys.readouterr().out
-    assert "equal files: 2 videos in 1 groups" in said and "  a = b" in said
+    assert "equal files: 2 videos in 1 group" in said and "  a = b" in said

@@ -16,7 +16,7 @@ from plan import TRAININGS, Plan
 from session import plan_of, stop_in_one_line
 from trial import HELD_OUT, SAMPLE, Cost, Size, Trial, side_of, size_of_dataset
 
-from rsvp.runtime.durations import duration
+from rsvp.runtime.words import duration
 
 # As the stages have them.
 WARM_UP = 3

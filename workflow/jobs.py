@@ -17,6 +17,7 @@ from typing import Any
 from rsvp.runtime.code import code_digest, short_digests
 from rsvp.runtime.files import INDEX, RECORD, sha256_of_file, write_json, write_text
 from rsvp.runtime.record import version_changes
+from rsvp.runtime.words import counted
 
 JOBS = ".snakemake/rsvp"  # below the results folder: what is handed to stages
 ASIDE = ".snakemake/rsvp-aside"  # what a plan would hand them while another run works
@@ -220,7 +221,7 @@ def other_versions(
         for change in version_changes(record.get("versions") or {}, running):
             found.setdefault(change, []).append(folder)
     return [
-        f"{counted(folders)} ran with {name} {version}, now it is {now}; kept"
+        f"{stages(folders)} ran with {name} {version}, now it is {now}; kept"
         for (name, version, now), folders in found.items()
     ]
 
@@ -267,10 +268,9 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def counted(folders: Sequence[str]) -> str:
+def stages(folders: Sequence[str]) -> str:
     """The number of stages, and the first of them."""
-    stages = "1 stage" if len(folders) == 1 else f"{len(folders)} stages"
-    return f"{stages} ({listing(folders)})"
+    return f"{counted(len(folders), 'stage')} ({listing(folders)})"
 
 
 def listing(items: Iterable[str]) -> str:

@@ -16,7 +16,7 @@ from typing import Any, TextIO
 
 import yaml
 from config_file import read_config_file
-from jobs import JOBS, counted, other_versions
+from jobs import JOBS, other_versions, stages
 from plan import TRAININGS, Plan
 
 from rsvp.config.messages import shorten
@@ -169,7 +169,7 @@ def speak_of(plan: Plan) -> None:
         if job.folder in records or results.without_provenance(job):
             for reason in results.reasons(job):
                 groups.setdefault(reason, []).append(job.folder)
-    lines = [f"{counted(folders)}: {reason}" for reason, folders in groups.items()]
+    lines = [f"{stages(folders)}: {reason}" for reason, folders in groups.items()]
     if len(lines) > MOST_LINES:
         lines = [*lines[:MOST_LINES], f"{len(lines) - MOST_LINES} more reasons: make why"]
     found = [f"datasets.{name}: found {words}" for name, words in plan.found.items()]

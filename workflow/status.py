@@ -12,9 +12,9 @@ from jobs import Job, listing
 from plan import Plan
 from session import is_held, plan_of, stop_in_one_line
 
-from rsvp.runtime.durations import duration
 from rsvp.runtime.lock import working_run, works_here
 from rsvp.runtime.progress import read_progress
+from rsvp.runtime.words import duration
 
 NEVER_SEEN = float("inf")
 

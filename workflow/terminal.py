@@ -9,7 +9,7 @@ from typing import Any
 from snakemake.logging import logger
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from rsvp.runtime.durations import duration
+from rsvp.runtime.words import duration
 
 DEFAULT = "DefaultStreamHandler"  # what Snakemake shows on the terminal where no plugin does
 CHATTER = (  # that says nothing of this run; each is the beginning of a message

@@ -41,10 +41,10 @@ from rsvp.data.survey import (
     read_headers,
     value_range,
 )
-from rsvp.runtime.durations import duration
 from rsvp.runtime.errors import UserError, one_line
 from rsvp.runtime.files import write_text
 from rsvp.runtime.main import run_command
+from rsvp.runtime.words import counted, duration
 
 TEMPLATE = "configs/ucf101-mini.yaml"  # a start for real videos
 SAMPLE = 32  # videos that are decoded
@@ -155,7 +155,10 @@ def others_looked(
     others = [header for header in usable if header.source.id not in known]
     rate = sum(look.seconds for look in looks) / max(1, sum(map(pixels, chosen)))
     seconds = rate * sum(map(pixels, others)) / (os.cpu_count() or 1)
-    print(f"\ndecoding the other {len(others)} videos takes about {duration(seconds)}", flush=True)
+    print(
+        f"\ndecoding the other {counted(len(others), 'video')} takes about {duration(seconds)}",
+        flush=True,
+    )
     return decode_all([header.source for header in others], limits)
 
 
@@ -170,7 +173,8 @@ def header_lines(headers: Sequence[Header]) -> Iterator[Line]:
     frames = sum(header.frames for header in usable)
     seconds = sum(header.frames / header.fps for header in usable)
     yield ""
-    yield f"{len(headers)} videos, {frames} frames, {duration(seconds)} (by their headers)"
+    counts = f"{counted(len(headers), 'video')}, {counted(frames, 'frame')}"
+    yield f"{counts}, {duration(seconds)} (by their headers)"
     yield from histogram("sizes", (f"{header.width}x{header.height}" for header in usable))
     yield from histogram("frames per second", (f"{header.fps:.4g}" for header in usable))
     yield from length_histogram([header.frames for header in usable])
@@ -183,15 +187,15 @@ def look_lines(looks: Sequence[Look], total: int) -> Iterator[Line]:
     good = [look for look in looks if not look.reason]
     frames, repeated = sum(look.frames for look in good), sum(look.repeated for look in good)
     yield ""
-    yield f"{len(looks)} of {total} videos decoded, {frames} frames"
+    yield f"{len(looks)} of {total} videos decoded, {counted(frames, 'frame')}"
     if frames:
-        twice = sum(look.repeated > 0 for look in good)
-        cut = sum(look.cuts > 0 for look in good)
-        yield f"  frames equal to the one before: {repeated / frames:.1%}, in {twice} videos"
-        yield f"  cuts from shot to shot: {sum(look.cuts for look in good)}, in {cut} videos"
+        twice = counted(sum(look.repeated > 0 for look in good), "video")
+        cut = counted(sum(look.cuts > 0 for look in good), "video")
+        yield f"  frames equal to the one before: {repeated / frames:.1%}, in {twice}"
+        yield f"  cuts from shot to shot: {sum(look.cuts for look in good)}, in {cut}"
     uneven = sum(not look.regular for look in good)
     if uneven:
-        yield f"  frames at irregular times: {uneven} videos"
+        yield f"  frames at irregular times: {counted(uneven, 'video')}"
     if good and all(look.grey for look in good):
         yield "  no colours: all are grey"
     yield from reasons("cannot be decoded", [(x.source, x.reason) for x in looks if x.reason])
@@ -283,7 +287,7 @@ def reasons(name: str, found: Sequence[tuple[Source, str]]) -> Iterator[Line]:
 def group_lines(name: str, groups: Sequence[Sequence[Source]]) -> Iterator[Line]:
     """Show groups of videos that are the same."""
     if groups:
-        yield f"{name}: {sum(map(len, groups))} videos in {len(groups)} groups"
+        yield f"{name}: {sum(map(len, groups))} videos in {counted(len(groups), 'group')}"
     for group in groups[:LISTED]:
         names = [source.id for source in group[:LISTED]]
         yield f"  {' = '.join(names)}{' = …' if len(group) > LISTED else ''}"

@@ -15,6 +15,7 @@ from rsvp.data.splits import spread
 from rsvp.data.videos import draw_panels, upscale, write_animation
 from rsvp.report.printing import Table, markdown_table
 from rsvp.runtime.files import read_json
+from rsvp.runtime.words import counted
 
 SHOWN_CLIPS = 3  # of the animation, spread evenly over the test clips
 SCALE = 2  # of its pixels
@@ -46,7 +47,7 @@ def card(
     )
     places = ", ".join(str(place + 1) for place in sorted(observed))
     counts = [
-        f"{dataset['videos'][split]} videos and {clips} clips ({split})"
+        f"{counted(dataset['videos'][split], 'video')} and {counted(clips, 'clip')} ({split})"
         for split, clips in dataset["clips"].items()
     ]
     return environment.get_template("card.md.jinja").render(

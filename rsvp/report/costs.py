@@ -6,7 +6,7 @@ import pandas as pd
 
 from rsvp.report.printing import UNKNOWN, Cell, TableFile, frame_of, table_of
 from rsvp.report.records import Record, count
-from rsvp.runtime.durations import duration
+from rsvp.runtime.words import duration
 
 SMALL_JOBS = ("evaluate", "predict_baseline", "decode")  # too many to list one by one
 MAGNITUDES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"))

@@ -14,6 +14,7 @@ from rsvp.config.schema import size_of
 from rsvp.runtime.errors import UserError
 from rsvp.runtime.files import read_json
 from rsvp.runtime.record import git_commit, running_versions
+from rsvp.runtime.words import counted
 
 Record = dict[str, Any]
 # By folder of the results, the kind of thing in it.
@@ -199,10 +200,10 @@ def remarks(index: Mapping[str, Any], videos: pd.DataFrame) -> list[str]:
     irregular = int((videos["regular"] == "False").sum())
     skipped, cut = index["by_time"]["skip_repeated"], index["cut_shots"]
     pictures = videos["picture"].str.split("; ").explode().value_counts()
-    said = [f"{name}: {count} videos." for name, count in pictures.items() if name]
+    said = [f"{name}: {counted(count, 'video')}." for name, count in pictures.items() if name]
     said += quantised(videos, index.get("range"))
     if irregular:
-        said.append(f"Frames at irregular times: {irregular} videos.")
+        said.append(f"Frames at irregular times: {counted(irregular, 'video')}.")
     if counts["repeated"]:
         what = "left out of clips" if skipped else "in clips, too (skip_repeated leaves them out)"
         said.append(
@@ -223,7 +224,7 @@ def quantised(videos: pd.DataFrame, limits: Mapping[str, Any] | None) -> list[st
     share = (frames * clipped).sum() / frames.sum()
     root = ((frames * error**2).sum() / frames.sum()) ** 0.5
     return [
-        f"Numbers became bytes: {len(rows)} videos; {limits['low']:.4g} is black and"
+        f"Numbers became bytes: {counted(len(rows), 'video')}; {limits['low']:.4g} is black and"
         f" {limits['high']:.4g} white{measured_in(limits)}. {share:.2%} of the values lay outside"
         f" and were clipped, and the root mean square error is {root:.3g}."
     ]

@@ -1,8 +1,8 @@
-"""Durations in words."""
+"""Durations and counts in words."""
 
 import pytest
 
-from rsvp.runtime.durations import duration
+from rsvp.runtime.words import counted, duration
 
 
 @pytest.mark.parametrize(
@@ -22,3 +22,7 @@ from rsvp.runtime.durations import duration
 )
 def test_durations_read_as_people_say_them(seconds, text):
     assert duration(seconds) == text
+
+
+def test_one_of_a_thing_has_no_s():
+    assert [counted(n, "video") for n in (0, 1, 2)] == ["0 videos", "1 video", "2 videos"]

@@ -1,4 +1,4 @@
-"""Durations in words, for lines on the terminal and for the report."""
+"""Durations and counts in words, for lines on the terminal and for the report."""
 
 
 def duration(seconds: float) -> str:
@@ -9,3 +9,8 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"
     return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun, which takes an s: 1 video, 0 videos, 12 videos."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

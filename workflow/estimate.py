@@ -82,8 +82,9 @@ def estimate(trial: Trial, job: Job) -> Cost:
         autoencoder = plan.config.autoencoders[job.settings["name"]]
         copies = autoencoder.latent_copies
         ways = 2 if plan.config.datasets[autoencoder.dataset].backwards else 1
-        clips = size.clips["train"] * copies * ways + size.clips["validation"] + size.clips["test"]
-        made = tried.clips["train"] * copies + sum(HELD_OUT.values())
+        held_out = min(size.clips["validation"], VALIDATED["train_diffusion"])
+        clips = size.clips["train"] * copies * ways + held_out
+        made = tried.clips["train"] * copies + HELD_OUT["validation"]
         return scaled(cost, clips / made / shares, start)
     if not side_of(job):
         return cost

@@ -20,6 +20,7 @@ from rsvp.data.symmetries import turned_latents
 from rsvp.runtime.files import read_json
 from rsvp.runtime.parts import PartWriter
 
+VALIDATION_CLIPS = 64  # at most, whose latents are cached: those that the loss is watched on
 CONSTANT = 1e-6  # least standard deviation that a channel is divided by
 
 

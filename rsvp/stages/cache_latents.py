@@ -1,4 +1,7 @@
-"""Encode every clip once in each context, with statistics of the training split."""
+"""Encode the clips of training once in each context, with their statistics.
+
+Of validation, as many as its loss is watched on. Test clips are encoded when they are predicted.
+"""
 
 import argparse
 from collections.abc import Mapping, Sequence
@@ -9,9 +12,9 @@ from torch import Tensor
 
 from rsvp.config.schema import Augment, ObservedFrames, to_plain
 from rsvp.config.stages import Settings
-from rsvp.data.clips import Clips
+from rsvp.data.clips import Clips, evaluation_clips
 from rsvp.data.contexts import PREFIX, clip_order, contexts_of
-from rsvp.data.latents import LatentWriter
+from rsvp.data.latents import VALIDATION_CLIPS, LatentWriter
 from rsvp.data.pixels import to_float
 from rsvp.data.symmetries import turned
 from rsvp.models.autoencoders.base import ClipAutoencoder
@@ -32,7 +35,7 @@ def main() -> None:
 
 @torch.no_grad()
 def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
-    """Write the latents of all splits, or a share of them, and their index."""
+    """Write the latents of both splits, or a share of them, and their index."""
     inference = start_inference(settings.compute, settings.seed)
     autoencoder = load_autoencoder(arguments.autoencoder).to(inference.device)
     inputs = (arguments.dataset, arguments.autoencoder, *arguments.shares)
@@ -40,7 +43,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     entries: dict[str, Any] = {}
     statistics = {}
     total = 0
-    for split in ("train", "validation", "test"):
+    for split in ("train", "validation"):
         clips = Clips(arguments.dataset, split)
         parts = PartWriter(arguments.index.parent, arguments.state, key, split)
         writer = LatentWriter(parts, keeps_sums=settings.share is not None)
@@ -48,7 +51,10 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
             writer.take(share, split)
         copies = settings.autoencoder.latent_copies if split == "train" else 1
         augment = clips.augment if split == "train" else "none"
-        jobs = [(i, copy) for copy in range(copies) for i in range(len(clips))]
+        numbers: Sequence[int] = range(len(clips))
+        if split == "validation":
+            numbers = evaluation_clips(clips, VALIDATION_CLIPS)
+        jobs = [(i, copy) for copy in range(copies) for i in numbers]
         jobs = jobs[slice(*share_bounds(len(jobs), BATCH, settings.share))]
         for first in batches(len(writer.clips), len(jobs), BATCH, f"cache {split} latents"):
             batch = jobs[first : first + BATCH]

@@ -36,7 +36,6 @@ from rsvp.training.run import TrainingRun, learning_rate, set_learning_rate
 from rsvp.training.watching import continuations
 
 VALIDATE_EVERY = 100  # steps
-VALIDATION_CLIPS = 64
 MOMENTS_CLIPS = 512  # of training, at most, whose correlations noise takes
 
 
@@ -106,7 +105,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         return diffusion_loss(average.module, chosen.to(fabric.device), objective, drawn)
 
     # The same clips, noise and times at every validation, so that losses can be compared.
-    numbers = range(min(len(held_out), VALIDATION_CLIPS))
+    numbers = range(len(held_out))
     held_out_batch = LatentBatches(held_out, seed, config.batch_size).batch(
         numbers, [number % contexts for number in numbers]
     )

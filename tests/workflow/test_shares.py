@@ -10,6 +10,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from rsvp.config.stages import read_settings
+from rsvp.data.clips import Clips, evaluation_clips
 from rsvp.data.predictions import Predictions
 from rsvp.runtime.files import INDEX, RECORD, read_json, write_json
 from rsvp.stages import cache_latents, evaluate, predict
@@ -69,7 +70,7 @@ def arrays(index: Path, parts: list[dict]) -> dict[str, np.ndarray]:
 def test_latents_and_their_statistics(made):
     one, whole = made(cache_latents)
     indexes = [read_json(path) for path in (one, whole)]
-    for split in ("train", "validation", "test"):
+    for split in ("train", "validation"):
         entries = [index["splits"][split] for index in indexes]
         assert entries[0]["clips"] == entries[1]["clips"]
         found = [arrays(path, e["parts"]) for path, e in zip((one, whole), entries, strict=True)]
@@ -100,3 +101,16 @@ def test_scores_and_features(made):
     for index in indexes:
         del index["files"]
     assert indexes[0] == indexes[1]
+
+
+def test_latents_of_validation_are_those_that_are_watched_and_test_has_none(
+    finished, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(finished.folder / "results")
+    monkeypatch.setattr(cache_latents, "VALIDATION_CLIPS", 2)
+    index = read_json(run(cache_latents, finished.folder / "results", tmp_path))
+    clips = Clips(finished.folder / "results/datasets/tiny/index.json", "validation")
+    places = evaluation_clips(clips, 2)
+    assert len(places) == 2 < len(clips)
+    assert index["splits"].keys() == {"train", "validation"}
+    assert index["splits"]["validation"]["clips"] == clips.table["clip"].iloc[places].tolist()

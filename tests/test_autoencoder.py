@@ -10,6 +10,7 @@ from rsvp.data.generated import generate_video
 from rsvp.models.autoencoders.kinds import load_autoencoder
 from rsvp.models.autoencoders.rsvp import Context, RsvpAutoencoder
 from rsvp.models.bundle import save_bundle
+from rsvp.models.warping import compressed
 
 SHAPE = {"width": 16, "scene_channels": 3, "object_channels": 4, "motion_channels": 5}
 
@@ -168,7 +169,7 @@ def test_object_layer_moves_the_object_image_and_its_mask():
     reference, mask = noise(1, 3, 32, 32), torch.zeros(1, 1, 32, 32)
     mask[..., 8:24, 8:24] = 1.0
     no, depth = torch.zeros(1, 1), torch.zeros(1, 1, 16, 16)
-    context = Context(reference[:, None], no, no, no, no, mask * reference, mask, depth)
+    context = Context(no, mask * reference, mask, reference[:, None], no, no, no, depth)
     displacement = torch.tensor([4.0, -2.0]).view(1, 2, 1, 1).expand(1, 2, 16, 16)
     layer, moved = autoencoder().decoder.object_layer(displacement, context, 1)
     there = (..., slice(8, 20), slice(14, 26))
@@ -271,7 +272,7 @@ def test_what_moves_away_leaves_the_scene_behind():
     reference = scene + share * (thing - scene)
     image = reference - (1.0 - share) * scene
     no, depth = torch.zeros(1, 1), torch.full((1, 1, 16, 16), 2.0)
-    context = Context(reference[:, None], no, no, no, scene, image, share, depth)
+    context = Context(scene, image, share, reference[:, None], no, no, no, depth)
     displacement = torch.tensor([12.0, 8.0]).view(1, 2, 1, 1).expand(1, 2, 16, 16)
     layer, moved = model.decoder.object_layer(displacement, context, 1)
     frame = (1.0 - moved) * scene + layer
@@ -299,15 +300,59 @@ def test_comes_back_from_its_bundle(tmp_path):
 
 @torch.no_grad()
 def test_given_latents_replace_their_own():
-    """Nothing else changes: what the frames give directly stays."""
+    """Their layers change by what they hold; what the frames give directly stays."""
     model, clips = autoencoder(), noise(2, 3, 3, 32, 32)
     own = model.encode_context(clips)
     again = model.encode_context(clips, own.scene, own.object)
     for name, value in vars(own).items():
         assert torch.equal(value, getattr(again, name)), name
-    for name, given in (("scene", "scene"), ("object", "object_")):
+    held = model.decode_layers(own.scene, own.object)
+    for name, given, layer in (("scene", "scene", "background"),
+                               ("object", "object_", "object_image")):  # fmt: skip
         latent = torch.ones_like(getattr(own, name))
         other = model.encode_context(clips, **{given: latent})
         assert torch.equal(getattr(other, name), latent)
         assert torch.equal(other.skip, own.skip)
-        assert not torch.equal(other.background, own.background)
+        scene, object_ = (latent, own.object) if name == "scene" else (own.scene, latent)
+        there = getattr(model.decode_layers(scene, object_), layer)
+        torch.testing.assert_close(
+            getattr(other, layer) - getattr(own, layer), there - getattr(held, layer)
+        )
+        assert not torch.equal(there, getattr(held, layer))
+        kept = "object_image" if name == "scene" else "background"
+        assert torch.equal(getattr(other, kept), getattr(own, kept))
+
+
+@torch.no_grad()
+def test_latents_alone_decode_to_the_scene_where_they_hold_no_object():
+    model = autoencoder()
+    for parameter in model.context.latents.decode_object.parameters():
+        parameter.zero_()
+    scene, object_ = noise(2, 3, 4, 4), noise(2, 4, 4, 4, seed=1)
+    motion = 0.1 * noise(2, 5, 5, 4, 4, seed=2)
+    frames = model.decode_alone(scene, object_, motion)
+    expected = model.decode_layers(scene, object_).background
+    torch.testing.assert_close(frames, expected[:, None].expand_as(frames))
+
+
+@torch.no_grad()
+def test_latents_alone_move_their_object():
+    """An object that the latent holds, as wide as a cell: two cells to the right."""
+    model = autoencoder()
+    decoder = model.context.latents.decode_object
+    for parameter in decoder.parameters():
+        parameter.zero_()
+    decoder.linear.weight[:, 0] = 1.0  # of the first channel: colours and mask are 1
+    scene, object_ = torch.zeros(1, 3, 4, 4), torch.zeros(1, 4, 4, 4)
+    object_[0, 0, 1, 1] = 1.0
+    held = model.decode_layers(scene, object_).frame
+    scale = model.decoder.scale
+    way = compressed(torch.tensor([2.0, 0.0]).view(1, 2, 1, 1), scale).expand(1, 2, 4, 4)
+    motion = torch.cat([way, torch.zeros(1, 3, 4, 4)], 1)[:, None]
+    moved = model.decode_alone(scene, object_, motion)[0, 0]
+    expected = torch.roll(held[0], 16, dims=-1)
+    inside = (..., slice(10, 14), slice(26, 30))
+    torch.testing.assert_close(moved[inside], expected[inside], atol=0.05, rtol=0)
+    left = model.decode_layers(scene, object_).background[0]
+    there = (..., slice(10, 14), slice(10, 14))
+    torch.testing.assert_close(moved[there], left[there], atol=0.05, rtol=0)

@@ -124,7 +124,11 @@ def test_a_prediction_depends_on_seed_clip_and_trajectory_alone(predictor):
     clips = np.stack([smooth(4, 32, 32, seed) for seed in range(10)])
     all_of_them = predictor.predict(clips, trajectories=3)
     assert all_of_them.shape == (10, 3, 4, SIDE, SIDE, 3)
-    assert np.array_equal(predictor.predict(clips[0], trajectories=1), all_of_them[0, :1])
+    # Convolutions of another number of clips may sum in another order: a value in thousands then
+    # rounds to the next grey level.
+    alone = predictor.predict(clips[0], trajectories=1).astype(int)
+    away = np.abs(alone - all_of_them[0, :1])
+    assert away.max() <= 1 and (away > 0).mean() < 1e-3
     assert not np.array_equal(predictor.predict(clips, trajectories=3, seed=1), all_of_them)
     assert not np.array_equal(all_of_them[0, 0], all_of_them[0, 1])
 

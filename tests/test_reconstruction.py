@@ -4,10 +4,13 @@ import pytest
 import torch
 
 from rsvp.data.micro_batches import cut
+from rsvp.models.autoencoders.layer_latents import Layers
 from rsvp.models.autoencoders.rsvp import Context, DecodedFrames, RsvpAutoencoder
 from rsvp.training.reconstruction import (
+    OBJECTS,
     Reconstruction,
     draw_reconstruction,
+    latent_loss,
     layer_losses,
     reconstruct,
     reconstruction_loss,
@@ -32,7 +35,10 @@ def layers_of(frames=0.0, layers=0.0, mask=0.0):
         displacement=full(0, 3, 2, 8, 8),
     )
     nothing = torch.zeros(1)
-    return decoded, Context(GRAY, *5 * [nothing], full(mask, 1, 16, 16), nothing)
+    return decoded, Context(
+        background=nothing, object_image=nothing, mask=full(mask, 1, 16, 16), frames=GRAY,
+        scene=nothing, object=nothing, skip=nothing, depth=nothing,
+    )  # fmt: skip
 
 
 def result(frames=0.0, layers=0.0, mask=0.0, motion=0.0):
@@ -157,3 +163,18 @@ def test_reconstructs_the_named_frames_with_noise_of_the_step():
     assert not torch.equal(first.predicted, run(1).predicted)
     for name in ("content", "mask"):  # of latents, before the noise
         assert torch.equal(first.own_losses[name], run(1).own_losses[name])
+
+
+def test_what_latents_hold_is_compared_with_the_layers_which_do_not_follow():
+    own = [full(0, 3, 16, 16), full(0, 3, 16, 16), full(0.25, 1, 16, 16)]
+    shown = [x.clone().requires_grad_() for x in own]
+    context = Context(*shown, GRAY, *4 * [torch.zeros(1)])
+    assert latent_loss(Layers(*own), context) == 0
+    off = [x + y for x, y in zip(own, (0.5, 0.2, 0.1), strict=True)]
+    for x in off:
+        x.requires_grad_()
+    loss = latent_loss(Layers(*off), context)
+    # Object and mask count in relation to the mask's mean, 0.25 and 0.02.
+    assert loss.item() == pytest.approx(0.5 + OBJECTS * (0.2 + 0.1) / 0.27, rel=1e-5)
+    loss.backward()
+    assert all(x.grad is None for x in shown) and all((x.grad > 0).all() for x in off)

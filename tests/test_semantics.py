@@ -24,7 +24,7 @@ from rsvp.data.pixels import to_float
 from rsvp.metrics import semantics
 from rsvp.metrics.intervals import group_interval, verdict
 from rsvp.models.autoencoders.kinds import autoencoder_arguments, make_autoencoder
-from rsvp.models.autoencoders.rsvp import Context, DecodedFrames
+from rsvp.models.autoencoders.rsvp import Context, DecodedFrames, Layers
 from rsvp.runtime.errors import UserError
 from rsvp.runtime.files import sha256_of_file, write_json
 from rsvp.stages import measure_semantics
@@ -63,7 +63,7 @@ class Oracle:
         masks = [object_mask(self.videos[int(i)].alpha)[LAST] for i in object_.flatten()]
         empty = torch.zeros(len(frames), 1, 1, 1)
         return Context(
-            frames, scene, object_, skip=empty, object_image=empty, depth=empty,
+            frames=frames, scene=scene, object=object_, skip=empty, object_image=empty, depth=empty,
             background=as_clip(np.stack(scenes)),
             mask=torch.from_numpy(np.stack(masks)).float()[:, None],
         )  # fmt: skip
@@ -89,6 +89,18 @@ class Oracle:
         frames = torch.stack(drawn)
         return DecodedFrames(frames, frames, torch.stack(masks), frames, torch.stack(displacements))
 
+    def decode_layers(self, scene, object_) -> Layers:
+        scenes = as_clip(np.stack([self.videos[int(i)].background for i in scene.flatten()]))
+        pairs = zip(object_.flatten(), scenes, strict=True)
+        drawn = [self.draw(self.videos[int(i)], [LAST], shown) for i, shown in pairs]
+        frames, masks = (torch.cat(shown) for shown in list(zip(*drawn, strict=True))[:2])
+        return Layers(scenes, frames - (1.0 - masks) * scenes, masks)
+
+    def decode_alone(self, scene, object_, motion) -> torch.Tensor:
+        frames = torch.zeros(len(scene), CONTEXT, 3, SIZE, SIZE)
+        context = Oracle.encode_context(self, frames, scene, object_)
+        return self.decode(motion, context).frames
+
     def draw(self, video: GeneratedVideo, times: list[int], scene: torch.Tensor):
         """Frames, masks and displacements of a video's objects at `times` over a scene."""
         alpha = torch.from_numpy(video.alpha[times]) / 255.0
@@ -104,6 +116,11 @@ class Oracle:
 
 class Eraser(Oracle):
     """An autoencoder that has learned the background and nothing else."""
+
+    def decode_layers(self, scene, object_) -> Layers:
+        whole = super().decode_layers(scene, object_)
+        empty = torch.zeros_like(whole.object_image)
+        return Layers(whole.background, empty, empty[:, :1])
 
     def encode_context(self, frames, scene=None, object_=None) -> Context:
         context = super().encode_context(frames, scene, object_)
@@ -177,6 +194,8 @@ def test_the_truth_itself_gets_full_marks(tmp_path):
     index, table = measured(tmp_path, Oracle)
     assert (table["scene_psnr"] == 100).all()
     assert (table[["object_iou", "object_iou_future", "swap_right"]] == 1).all(axis=None)
+    assert (table["latent_scene_psnr"] == 100).all() and (table["latent_swap_right"] == 1).all()
+    assert (table["latent_object_psnr"] > 50).all()
     assert (table["motion_error"] < 1e-4).all() and (table["motion_error_still"] > 1).all()
     assert (table["swap_psnr"] > 50).all() and (table["swap_object_psnr"] > 50).all()
     assert (table["swap_margin"] > 20).all() and (table["swap_object_margin"] > 20).all()
@@ -188,11 +207,16 @@ def test_the_truth_itself_gets_full_marks(tmp_path):
 
 def test_one_that_erases_objects_is_found_out(tmp_path):
     index, table = measured(tmp_path, Eraser)
-    assert (table["object_iou"] == 0).all() and (table["swap_right"] == 0).all()
+    assert (table["object_iou"] == 0).all()
+    assert (table[["swap_right", "latent_swap_right"]] == 0).all(axis=None)
+    assert (table["latent_scene_psnr"] == 100).all() and (table["latent_object_psnr"] < 20).all()
     assert verdicts(index, table) == {
         "scene_psnr": "met",
         "object_iou": "missed",
         "swap_margin": "missed",
+        "latent_scene_psnr": "met",
+        "latent_object_psnr": "missed",
+        "latent_swap_right": "missed",
     }
 
 

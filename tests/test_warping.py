@@ -6,6 +6,7 @@ import torch.nn.functional as F
 
 from rsvp.models.warping import (
     backward_displacement,
+    binomial,
     compressed,
     expanded,
     fill,
@@ -310,3 +311,14 @@ def test_half_precision_moves_things_to_the_same_places(dtype):
         strict=True,
     ):
         assert torch.equal(found, expected)
+
+
+def test_binomial_is_the_filter_of_its_name_and_stops_what_alternates():
+    image = noise(2, 3, 8, 10)
+    kernel = torch.tensor([1.0, 2.0, 1.0], dtype=torch.float64) / 4
+    kernel = (kernel[:, None] * kernel).expand(3, 1, 3, 3)
+    expected = F.conv2d(F.pad(image, (1, 1, 1, 1), mode="replicate"), kernel, groups=3)
+    torch.testing.assert_close(binomial(image), expected)
+    board = (-1.0) ** torch.arange(8).view(1, 1, 1, 8).expand(1, 1, 8, 8).double()
+    for pattern in (board, board.mT, board * board.mT):
+        assert binomial(pattern)[..., 1:-1, 1:-1].abs().max() < 1e-12

@@ -468,9 +468,9 @@ class Autoencoder(Section):
     # Channels at a quarter of the resolution; half of them are normalised in groups of 8.
     width: Annotated[Int, Ge(16), Le(16384), MultipleOf(16)] = 32
     # Latent channels of what stays.
-    scene_channels: Annotated[Channels, Only("kind", "rsvp", "joint")] = 4
+    scene_channels: Annotated[Channels, Only("kind", "rsvp", "joint")] = 8
     # Latent channels of what moves.
-    object_channels: Annotated[Channels, Only("kind", "rsvp", "joint")] = 8
+    object_channels: Annotated[Channels, Only("kind", "rsvp", "joint")] = 24
     # Latent channels of how it moves: two of displacement, the others of content.
     motion_channels: Annotated[Int, Ge(2), Le(4096), Only("kind", "rsvp", "joint")] = 4
     # Pixels; shorter displacements are told apart best.

@@ -41,6 +41,9 @@ GOALS = {  # of a decomposition
     "scene_psnr": 28.0,  # dB
     "object_iou": 0.6,
     "swap_margin": 0.0,  # dB over every untruthful alternative
+    "latent_scene_psnr": 26.0,  # dB, as the next: from latents alone
+    "latent_object_psnr": 20.0,
+    "latent_swap_right": 0.9,
 }
 LOSSES = {"psnr": 1, "ssim": 1, "lpips": -1, "motion": -1}  # measure -> sign that makes it a loss
 SWAP = ("scene", "other")  # the ablation whose true outcome is known where backgrounds are
@@ -85,6 +88,12 @@ def measure_clips(
     own = encode(autoencoder, frames.to(device), context_frames, times)
     decoded = autoencoder.decode(own.future, own.context)
     intact = as_bytes(decoded.frames)
+    alone = autoencoder.decode_layers(own.context.scene, own.context.object)
+    scenes, references = as_bytes(alone.background), as_bytes(alone.frame)
+    if mixed is not None:
+        swapped_alone = as_bytes(
+            autoencoder.decode_alone(own.context.scene[mixed], own.context.object, own.future)
+        )
     ablated = {
         name: as_bytes(autoencoder.decode(motion, context).frames)
         for name, (context, motion) in ablations(autoencoder, own, mixed, means).items()
@@ -105,9 +114,14 @@ def measure_clips(
             row |= scene_scores(scene, frames[i, :context_frames].numpy(), truth)
             row |= object_scores(mask.cpu().numpy(), moved.cpu().numpy(), cut)
             row |= motion_scores(decoded.displacement[i].cpu().numpy(), cut)
+            reference = frames[i, context_frames - 1].numpy()
+            row |= latent_scores(scenes[i].numpy(), references[i].numpy(), reference, truth | cut)
             if mixed is not None:
-                swapped, clip = ablated[SWAP][i].numpy(), frames[i, scored].numpy()
-                row |= swap_scores(swapped, clip, truth | cut, truths[mixed[i]]["background"])
+                clip, known = frames[i, scored].numpy(), truth | cut
+                other = truths[mixed[i]]["background"]
+                row |= swap_scores(ablated[SWAP][i].numpy(), clip, known, other)
+                found = swap_scores(swapped_alone[i].numpy(), clip, known, other)
+                row["latent_swap_right"] = found["swap_right"]
         rows.append(row)
     return rows
 
@@ -241,6 +255,20 @@ def object_scores(
     return {
         "object_iou": iou(mask > MASK_THRESHOLD, real[-future - 1]),
         "object_iou_future": float(np.mean(known)) if known else float("nan"),
+    }
+
+
+def latent_scores(
+    scene: np.ndarray, reference: np.ndarray, real: np.ndarray, truth: dict[str, np.ndarray]
+) -> dict[str, float]:
+    """PSNR in dB of what latents alone hold: the scene (H, W, 3) against the true background, and
+    the objects of the last context frame, decoded and `real`, (H, W, 3) each.
+
+    truth["mask"] begins with that frame; NaN where it shows no object.
+    """
+    return {
+        "latent_scene_psnr": clip_psnr(scene[None], truth["background"][None]),
+        "latent_object_psnr": clip_psnr(reference[None], real[None], truth["mask"][:1]),
     }
 
 

@@ -201,6 +201,14 @@ def window_mean(values: Tensor, size: int) -> Tensor:
         return band(height) @ (values @ band(width).T)
 
 
+def binomial(image: Tensor) -> Tensor:
+    """Filter (N, C, H, W) by (1, 2, 1) / 4 along both sides; the border is repeated.
+
+    It passes nothing of a pattern that alternates from pixel to pixel, as pixel shuffle leaves.
+    """
+    return F.avg_pool2d(F.avg_pool2d(F.pad(image, (1, 1, 1, 1), mode="replicate"), 2, 1), 2, 1)
+
+
 def difference(image: Tensor, target: Tensor, displacement: Tensor) -> Tensor:
     """Return the squared difference (N, 1, H, W) of `image` and `target` after `displacement`."""
     return (image - sample(target, displacement)).square().sum(1, keepdim=True)

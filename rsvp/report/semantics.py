@@ -43,6 +43,14 @@ AGAINST_TRUTH = (
             "The same inside the true outlines of the objects."),
     Measure("swap_right", "Swaps right", "", True, 2,
             "Share of the swaps with a margin above zero."),
+    Measure("latent_scene_psnr", "Scene PSNR, latent", "dB", True, 2,
+            "The scene image from the scene latent alone, without the frames, against the true "
+            "background."),
+    Measure("latent_object_psnr", "Object PSNR, latents", "dB", True, 2,
+            "The last observed frame from scene and object latents alone, against the true one, "
+            "inside the true outlines of the objects."),
+    Measure("latent_swap_right", "Swaps right, latents", "", True, 2,
+            "Share of the swaps that are right where frames come from latents alone."),
 )  # fmt: skip
 IDLE_DB = 0.1  # a latent whose loss costs less than this much PSNR carries next to nothing
 ABLATED = (

@@ -19,6 +19,7 @@ from rsvp.training.processes import Processes, update
 if TYPE_CHECKING:  # a kind that is not trained is no part of a training's code
     from lightning_fabric import Fabric
 
+    from rsvp.models.autoencoders.layer_latents import Layers
     from rsvp.models.autoencoders.rsvp import Context, DecodedFrames, RsvpAutoencoder
 
 # Of the losses that only some kinds have.
@@ -26,9 +27,13 @@ OWN_WEIGHTS = {
     "regulariser": 1.0,
     "layers": 0.5,
     "tracks": 0.3,
+    "latents": 0.5,  # scene and object latents hold their layers by themselves
     "mask": 0.02,  # what moves is as small as it can be
     "content": 0.25,  # motion carries content only where that pays
 }
+
+
+OBJECTS = 0.3  # of object and mask in the loss of latents, beside the scene
 
 
 class ReconstructionDraw(NamedTuple):
@@ -162,6 +167,8 @@ def reconstruct_layers(
         seen = autoencoder.with_future(context, {k: noisy(v) for k, v in future.items()})
     decoded = autoencoder.decode(shown, seen)
     losses, size = layer_losses(frames, decoded, context, motion, future)
+    own = autoencoder.decode_layers(context.scene, context.object)
+    losses["latents"] = latent_loss(own, context)
     return Reconstruction(frames, decoded.frames, losses, [size])
 
 
@@ -193,6 +200,19 @@ def layer_losses(
         "content": content,
     }
     return losses, size
+
+
+def latent_loss(own: "Layers", context: "Context") -> Tensor:
+    """Return how far the layers of latents alone are from those that the frames gave.
+
+    L1 of the scene image, and of the object image and its mask in relation to the mask's size. The
+    layers of the frames do not follow.
+    """
+    scene = (own.background - context.background.detach()).abs().mean()
+    mask = context.mask.detach()
+    size = mask.mean((1, 2, 3), keepdim=True) + 0.02  # small objects count as much as large ones
+    image = (own.object_image - context.object_image.detach()).abs().mean(1, keepdim=True)
+    return scene + OBJECTS * ((image + (own.mask - mask).abs()) / size).mean()
 
 
 def track_loss(

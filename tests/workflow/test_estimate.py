@@ -82,9 +82,8 @@ def test_sizes_of_a_generated_set_are_counted():
     plan = Plan(config, str(ROOT), looks=False)
     size, cost = size_of_dataset(plan, "shapes")
     assert cost is None
-    # 600 videos of 24 frames have two clips each, 8 frames apart; held-out ones have 16 frames.
-    assert size.clips == {"train": 1200, "validation": 192, "test": 256}
-    assert (size.videos, size.frames) == (1048, 600 * 24 + 448 * 16)
+    assert size.clips == {"train": 1200, "validation": 96, "test": 256}  # one of each video
+    assert (size.videos, size.frames) == (1552, 1552 * 16)
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "configs/methods.yaml"])

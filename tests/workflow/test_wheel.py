@@ -1,13 +1,13 @@
 """The installed package: the workflow runs from it in a folder that holds a config alone."""
 
 import os
-import shutil
 import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 from projects import PARTS, ROOT
@@ -49,7 +49,7 @@ def rsvp(site, tmp_path) -> Callable[..., str]:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=900,
+            timeout=3600,
         )
         assert answer.returncode == 0, answer.stdout
         return answer.stdout
@@ -85,37 +85,22 @@ def generated() -> dict:
     return CONFIG | {"schema": 2, "datasets": {"tiny": tiny | SHAPES}}
 
 
-def test_a_wheel_makes_a_dataset_in_a_folder_with_a_config(rsvp, tmp_path):
-    folder = tmp_path / "mine"
-    (folder / "mine.yaml").write_text(yaml.safe_dump(generated()))
-    rsvp("run", "datasets/tiny/index.json", "--configfile", "mine.yaml")
-    assert (folder / "results/datasets/tiny/index.json").exists()
-    assert "train_diffusion rsvp-m seed 0: never run" in rsvp("why", "--configfile", "mine.yaml")
-
-
-def test_a_wheel_goes_on_with_the_results_of_a_checkout(rsvp, finished, tmp_path):
-    """Its code is the same, so all is current; its templates and networks are there."""
-    folder = tmp_path / "mine"
-    shutil.copy(finished.folder / "config.yaml", folder)
-    for part in ("videos", "results"):
-        shutil.copytree(finished.folder / part, folder / part)
-    assert "Nothing to be done" in rsvp("why")
-    assert "Nothing is orphaned" in rsvp("orphans")
-    said = rsvp("run", "--forcerun", "bundle", "report")
-    assert "jobs to do: 2 (1 bundle, 1 report)" in said
-    table = "results/report/tables/results.csv"
-    assert (folder / table).read_bytes() == (finished.folder / table).read_bytes()
-    bundle = folder / "results/predictors/rsvp-m/seed0/bundle"
-    write_lossless(folder / "a.avi", moving_squares(1))
-    made = rsvp("predict", "a.avi", "--predictor", str(bundle), "--out", "out")
-    assert "out/a.mp4" in made and (folder / "out/a.mp4").exists()
-
-
-@pytest.mark.soak
 def test_a_wheel_runs_the_pipeline_in_a_folder_with_a_config(rsvp, tmp_path):
     folder = tmp_path / "mine"
     (folder / "mine.yaml").write_text(yaml.safe_dump(generated()))
     rsvp("run", "--configfile", "mine.yaml")
     assert (folder / "results/report/report.html").exists()
+    bundle = folder / "results/predictors/rsvp-m/seed0/bundle"
+    write_lossless(folder / "a.avi", moving_squares(1))
+    made = rsvp("predict", "a.avi", "--predictor", str(bundle), "--out", "out")
+    assert "out/a.mp4" in made and (folder / "out/a.mp4").exists()
     assert "Nothing to be done" in rsvp("why", "--configfile", "mine.yaml")
     assert "Nothing is orphaned" in rsvp("orphans", "--configfile", "mine.yaml")
+
+
+@pytest.mark.soak
+def test_the_demo_runs_from_a_wheel_in_an_empty_folder(rsvp, tmp_path):
+    rsvp("run")
+    table = pd.read_csv(tmp_path / "mine/results/report/tables/results.csv")
+    crps = table[table["metric"] == "crps"].groupby("row")["value"].min()
+    assert crps["rsvp-m"] < crps.drop(["rsvp-m", "rsvp.reconstruction"]).min()

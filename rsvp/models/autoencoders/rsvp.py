@@ -6,11 +6,14 @@ context frame is the reference. Motion is anchored to it: the latent of a cell s
 reference's content of that cell has gone, and what is new there. So the path of a thing is a smooth
 function of time in a fixed cell, which the predictor continues.
 
-The decoder may copy from the context. The scene image is a mixture of the context frames plus a
-correction by the scene latent. The object layer is the reference less its share of the scene,
+The decoder may copy from the context. The scene image is a mixture of the context frames, filled
+and corrected where none shows it. The object layer is the reference less its share of the scene,
 premultiplied by the mask (Porter and Duff, "Compositing digital images", 1984, section 3), and
 moved. Motion also carries content, as a residual image, so that new things can appear. Without
 motion, frames are the reference.
+
+Scene and object latents are encoded from these layers, and hold them by themselves
+(`rsvp.models.autoencoders.layer_latents`): frames can be decoded from latents alone.
 
 Height and width must be multiples of 16. Shapes: B clips, T frames of H by W pixels, h = H / 8,
 w = W / 8.
@@ -26,9 +29,11 @@ from torch import Tensor, nn
 
 from rsvp.data.latents import TemporalScope
 from rsvp.models.autoencoders.base import ClipAutoencoder
+from rsvp.models.autoencoders.layer_latents import LayerLatents, Layers
 from rsvp.models.layers import FACTOR, FrameEncoder, ResidualBlock, head
 from rsvp.models.warping import (
     backward_displacement,
+    binomial,
     compressed,
     expanded,
     fill,
@@ -41,8 +46,8 @@ DEPTH_RANGE = 3.0  # weights of overlapping content in splatting span exp(-3) to
 
 
 @dataclass
-class Context:
-    """Scene and object latents of the context frames, and the layers derived from them.
+class Context(Layers):
+    """Layers of the context frames, and the latents that hold them.
 
     B clips, Tc context frames of H by W pixels, h = H / 8 and w = W / 8 latent cells.
     """
@@ -51,9 +56,6 @@ class Context:
     scene: Tensor  # (B, Cs, h, w)
     object: Tensor  # (B, Co, h, w)
     skip: Tensor  # (B, C, H/4, W/4)
-    background: Tensor  # (B, C, H, W), the scene image
-    object_image: Tensor  # (B, C, H, W), premultiplied: with (1 - mask) background, the reference
-    mask: Tensor  # (B, 1, H, W) in [0, 1], of what moves in the reference
     depth: Tensor  # (B, 1, H/2, W/2), log weight where moved content overlaps
 
     @property
@@ -83,15 +85,7 @@ class ContextEncoder(nn.Module):
         self.frames = FrameEncoder(3 * colours, width)
         self.merge_half = nn.Conv2d(width, half, 1)
         self.merge = nn.Sequential(nn.Conv2d(2 * width, width, 1), ResidualBlock(width))
-        self.down = nn.Sequential(
-            nn.PixelUnshuffle(2),
-            nn.Conv2d(4 * width, 2 * width, 1),
-            ResidualBlock(2 * width),
-            ResidualBlock(2 * width),
-        )
-        self.scene = head(2 * width, scene_channels)
-        self.object = head(2 * width, object_channels)
-        self.up = nn.Conv2d(scene_channels + object_channels, 4 * width, 3, padding=1)
+        self.latents = LayerLatents(width, scene_channels, object_channels, colours)
         self.to_quarter = nn.Sequential(ResidualBlock(width), nn.Conv2d(width, 4 * half, 1))
         self.to_half = ResidualBlock(half)
         self.choice = head(2 * half, 4)
@@ -114,17 +108,22 @@ class ContextEncoder(nn.Module):
         quarters = quarters.unflatten(0, (-1, count))  # b t c H/4 W/4
         skip_half = self.merge_half(torch.cat([halves.mean(1), halves.amax(1)], 1))  # b c/2 H/2 W/2
         skip = self.merge(torch.cat([quarters.mean(1), quarters.amax(1)], 1))  # b c H/4 W/4
-        latent = self.down(skip)  # b 2c H/8 W/8
-        scene = self.scene(latent) if scene is None else scene
-        object_ = self.object(latent) if object_ is None else object_
-        # The latents, with the detail that only the frames hold.
-        detail = skip + F.pixel_shuffle(self.up(torch.cat([scene, object_], 1)), 2)
-        detail = self.to_half(
-            skip_half + F.pixel_shuffle(self.to_quarter(detail), 2)
-        )  # b c/2 H/2 W/2
+        detail = skip_half + F.pixel_shuffle(self.to_quarter(skip), 2)
+        detail = self.to_half(detail)  # b c/2 H/2 W/2
         background, mask, depth = self.reference_layers(context, halves, detail)
-        object_image = context[:, -1] - (1.0 - mask) * background
-        return Context(context, scene, object_, skip, background, object_image, mask, depth)
+        layers = Layers(background, context[:, -1] - (1.0 - mask) * background, mask)
+        own = self.latents.encode(layers)
+        if scene is None and object_ is None:
+            scene, object_ = own
+        else:
+            scene, object_ = (
+                own[0] if scene is None else scene,
+                own[1] if object_ is None else object_,
+            )
+            layers = self.latents.replace(layers, own, (scene, object_))
+        return Context(
+            **vars(layers), frames=context, scene=scene, object=object_, skip=skip, depth=depth
+        )
 
     def reference_layers(
         self, context: Tensor, halves: Tensor, detail: Tensor
@@ -146,7 +145,8 @@ class ContextEncoder(nn.Module):
         # Moving things differ from the scene behind them: the difference draws the mask's outline.
         reference = context[:, -1]
         images = F.pixel_unshuffle(torch.cat([reference - background, reference], 1), 2)
-        mask = torch.sigmoid(F.pixel_shuffle(self.mask(torch.cat([images, detail], 1)), 2) - 1.0)
+        shown = F.pixel_shuffle(self.mask(torch.cat([images, detail], 1)), 2)
+        mask = torch.sigmoid(binomial(shown) - 1.0)
         # Where nothing moves the scene is copied from the reference, which keeps its detail.
         # The mask is widened, since its soft edge would leave a trace of the object behind.
         widened = F.max_pool2d(mask, 3, 1, 1)
@@ -293,10 +293,7 @@ class Decoder(nn.Module):
         features = F.pixel_shuffle(self.up(features), 2)  # bt c H/4 W/4
         features = self.to_quarter(features + each_frame(context.skip, count))
         correction = from_rest(self.move(features))  # bt 2 H/4 W/4
-        displacement = self.displacement(z, correction, each_frame(context.mask, count))
-        camera = F.interpolate(FACTOR * self.camera(z), scale_factor=FACTOR, mode="bilinear")
-        scene = sample(each_frame(context.background, count), camera, "bicubic")  # bt 3 H W
-        layer, mask = self.object_layer(displacement, context, count)
+        scene, layer, mask, displacement = self.moved_layers(z, correction, context, count)
         layers = (1.0 - mask) * scene + layer
         images = F.pixel_unshuffle(torch.cat([layers, scene, layer, mask], 1), 2)  # bt 40 H/2 W/2
         x = self.image(images) + F.pixel_shuffle(self.content(features), 2)  # bt c/2 H/2 W/2
@@ -307,6 +304,27 @@ class Decoder(nn.Module):
             for y in (layers + residual, scene, mask.clamp(0.0, 1.0), layers, displacement)
         )
         return DecodedFrames(frames, scene, mask, layers, displacement)
+
+    def moved_layers(
+        self, motion: Tensor, correction: Tensor, context: Context, count: int
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Move the scene (bt 3 H W) with the camera, the object image and its mask by themselves.
+
+        motion: (bt Cm h w). Also returns the displacement of content, (bt 2 H/2 W/2) in pixels.
+        """
+        displacement = self.displacement(motion, correction, each_frame(context.mask, count))
+        camera = F.interpolate(FACTOR * self.camera(motion), scale_factor=FACTOR, mode="bilinear")
+        scene = sample(each_frame(context.background, count), camera, "bicubic")
+        layer, mask = self.object_layer(displacement, context, count)
+        return scene, layer, mask, displacement
+
+    def decode_alone(self, motion: Tensor, context: Context) -> Tensor:
+        """Decode motion (b t Cm h w) into frames (b t 3 H W): moved layers, and nothing else."""
+        count = motion.shape[1]
+        z = motion.flatten(0, 1)
+        rest = z.new_zeros(len(z), 2, *(2 * side for side in z.shape[-2:]))
+        scene, layer, mask, _ = self.moved_layers(z, rest, context, count)
+        return ((1.0 - mask) * scene + layer).unflatten(0, (-1, count))
 
     def displacement(self, motion: Tensor, correction: Tensor, mask: Tensor) -> Tensor:
         """Return the displacement (bt 2 H/2 W/2), in pixels, of the reference's content.
@@ -375,6 +393,21 @@ class RsvpAutoencoder(ClipAutoencoder):
         A latent that is given, (B, C, h, w), replaces the frames' own; the detail stays theirs.
         """
         return self.context(frames, scene, object_)
+
+    def decode_layers(self, scene: Tensor, object_: Tensor) -> Layers:
+        """Decode the layers of scene and object latents (B, C, h, w), without a frame."""
+        return self.context.latents.decode(scene, object_)
+
+    def decode_alone(self, scene: Tensor, object_: Tensor, motion: Tensor) -> Tensor:
+        """Decode frames (B, T, C, H, W) from latents alone: all skip connections are closed."""
+        layers = self.decode_layers(scene, object_)
+        layers.mask = layers.mask.clamp(0.0, 1.0)
+        none = torch.zeros_like(layers.mask)
+        context = Context(
+            **vars(layers), frames=layers.frame[:, None], scene=scene, object=object_,
+            skip=none, depth=F.avg_pool2d(none, 2),
+        )  # fmt: skip
+        return self.decoder.decode_alone(motion, context)
 
     def encode_motion(self, frames: Tensor, context: Context) -> Tensor:
         """Encode motion (B, T, Cm, h, w) of any frames (B, T, C, H, W), each by itself."""

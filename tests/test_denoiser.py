@@ -193,3 +193,17 @@ def test_what_is_observed_goes_straight_to_the_output():
     torch.testing.assert_close(outputs[1], 3.0 * outputs[0])
     moved = network({"motion": noisy}, torch.rand(2), {"motion": seen.roll(2, -1)})["motion"]
     torch.testing.assert_close(moved, outputs[0].roll(2, -1))
+
+
+def test_latents_of_one_frame_count_less_beside_those_of_several():
+    network, (_, _, observed) = denoiser(), inputs()
+    moved = network.still("motion", {**observed, "scene": 0 * observed["scene"],
+                                     "object": 0 * observed["object"]})  # fmt: skip
+    still = network.still("motion", {**observed, "motion": 0 * observed["motion"]})
+    assert moved.square().sum() == pytest.approx(observed["motion"].square().sum().item())
+    size = sum(observed[name].square().sum().item() for name in ("scene", "object"))
+    assert still.square().sum() == pytest.approx(size / 16)
+    # Alone they count in full.
+    network, (_, _, observed) = denoiser(PLANES), inputs(PLANES)
+    alone = network.still("xy", observed)
+    assert alone.square().sum() == pytest.approx(observed["past_xy"].square().sum().item())

@@ -13,6 +13,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 POSITION_FEATURES = 32  # per axis
+STILL = 0.25  # scene and object have many channels: at full scale they hide the observed motion
 
 
 def sinusoids(values: Tensor, features: int, longest: float = 64.0) -> Tensor:
@@ -159,8 +160,15 @@ class LatentDenoiser(nn.Module):
         return tokens + self.position[name](positions(tokens, cut))
 
     def still(self, name: str, observed: dict[str, Tensor]) -> Tensor:
-        """Return the observed cells (b 1 y x n) of each patch of a latent's grid."""
-        still = torch.cat([observed[other].flatten(1, 2) for other in self.seen[name]], 1)
+        """Return the observed cells (b 1 y x n) of each patch of a latent's grid.
+
+        Beside latents of several frames, those of one frame are scaled by `STILL`.
+        """
+        seen = [observed[other] for other in self.seen[name]]
+        moves = any(latent.shape[1] > 1 for latent in seen)
+        still = torch.cat(
+            [(STILL if moves and x.shape[1] == 1 else 1.0) * x.flatten(1, 2) for x in seen], 1
+        )
         return patches(still[:, None], (1, *self.cuts[name][1:]))
 
 

@@ -110,12 +110,12 @@ def test_a_method_goes_through_all_stages_and_sees_no_future(method, tmp_path, m
     stages.append(run(predict, method, **home, name="p", **trained_denoiser))
     for record in stages:
         assert record["flops_forward"] > record["parameters"] > 0
-    # The test clips once more, with other future frames.
+    # Clips that no training saw once more, with other future frames.
     plain = squares.square
 
     def inverted(number, frames, size):
         clip, mask = plain(number, frames, size)
-        if SPLITS[number] == "test":
+        if SPLITS[number] != "train":
             clip[CONTEXT:] = 255 - clip[CONTEXT:]
         return clip, mask
 
@@ -126,7 +126,9 @@ def test_a_method_goes_through_all_stages_and_sees_no_future(method, tmp_path, m
     frames = [load_file(f / "predict/frames-00000.safetensors")["frames"] for f in (first, other)]
     assert frames[0].shape == (2, 2, FUTURE, SIZE, SIZE, 3)
     assert torch.equal(*frames)
-    before, after = (load_file(f / "cache_latents/test-00000.safetensors") for f in (first, other))
+    before, after = (
+        load_file(f / "cache_latents/validation-00000.safetensors") for f in (first, other)
+    )
     for name, scope in read_json(latents)["scopes"].items():
         if scope == "frames":
             assert torch.equal(before[name][:, :CONTEXT], after[name][:, :CONTEXT]), name
@@ -162,7 +164,7 @@ def test_bfloat16_rounds_nothing_on_its_way_into_a_network(method, tmp_path, mon
     latents = tmp_path / "cache_latents/index.json"
     run(train_diffusion, method, **home, name="p", latents=latents)
     assert seen["denoiser"] == {torch.float32}
-    stored = load_file(tmp_path / "cache_latents/test-00000.safetensors")
+    stored = load_file(tmp_path / "cache_latents/validation-00000.safetensors")
     assert all(value.isfinite().all() and value.dtype == torch.float32 for value in stored.values())
     trained["denoiser"] = tmp_path / "train_diffusion/index.json"
     seen["denoiser"].clear()

@@ -15,6 +15,8 @@ from safetensors.torch import load_file
 from tiny import CONTEXT, moving_squares, write_lossless
 
 from rsvp.data.clips import Clips
+from rsvp.data.pixels import to_float
+from rsvp.models.autoencoders.kinds import load_autoencoder
 from rsvp.report.page import CURVES
 from rsvp.runtime.code import TRAININGS
 from rsvp.runtime.files import read_json
@@ -170,10 +172,12 @@ def test_predictions_do_not_see_the_future(finished, moved, monkeypatch):
 
 
 def stored(results: Path) -> dict[str, torch.Tensor]:
-    """The test clips' frames, latents and predictions as they lie on disk."""
+    """The test clips' frames and predictions as they lie on disk, and the frames' latents."""
     clips = Clips(results / "datasets/tiny/index.json", "test")
     seen = torch.stack([clips.frames(i) for i in range(len(clips))])
-    latents = load_file(results / "autoencoders/rsvp/seed0/latents/test-00000.safetensors")
+    autoencoder = load_autoencoder(results / "autoencoders/rsvp/seed0/finetuned/index.json")
+    with torch.no_grad():
+        latents, _ = autoencoder.encode_clip(to_float(seen.permute(0, 1, 4, 2, 3)), CONTEXT)
     frames = load_file(results / "predictions/rsvp-m/seed0/frames-00000.safetensors")["frames"]
     return {
         "observed frames": seen[:, :CONTEXT],

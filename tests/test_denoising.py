@@ -8,7 +8,7 @@ from rsvp.data.layout import LatentBatch
 from rsvp.data.micro_batches import cut
 from rsvp.diffusion.noise import coloured, noise_roots
 from rsvp.diffusion.objectives import OBJECTIVES
-from rsvp.models.denoiser import LatentDenoiser
+from rsvp.models.denoiser import STILL, LatentDenoiser
 from rsvp.runtime.device import make_fabric
 from rsvp.runtime.random import generator
 from rsvp.training.denoising import diffusion_loss, diffusion_step, divided, draw_noise
@@ -49,8 +49,11 @@ def batch(count=4, frames=7):
 
 def test_training_goes_as_it_went_when_motion_was_all_there_was():
     """Losses of six steps, and the weights then, as the motion denoiser had them before latents
-    were generic; and before what is observed went straight to its output, which is taken out."""
+    were generic; and before what is observed went straight to its output, which is taken out, and
+    scene and object were scaled, which is undone."""
     denoiser, parts = network(depth=2, awake=False), batch()
+    still = {name: parts.observed[name] / STILL for name in ("scene", "object")}
+    parts = parts._replace(observed=parts.observed | still)
     denoiser.skip.clear()
     optimizer = torch.optim.AdamW(denoiser.parameters(), lr=1e-2)
     losses = []

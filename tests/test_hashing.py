@@ -157,7 +157,8 @@ SLOW = """
 import sys, time
 from rsvp.data import hashing
 from rsvp.data.sources import list_sources
-hashing.SAVE_SECONDS, hashing.BATCH_FILES, hashed = 0.05, 4, hashing.hash_file
+hashing.SAVE_SECONDS, hashing.SAVING_SHARE, hashing.BATCH_FILES = 0.0, 0.0, 4  # save each batch
+hashed = hashing.hash_file
 def slowly(path):
     time.sleep(0.01)
     sys.stdout.write(f"{path}\\n")

@@ -60,6 +60,7 @@ CURVES = {  # columns of histories
     "mask": "the mean of the object mask: how much of the picture it takes",
     "content": "mean square of the content that motion and the latents of the future carry",
     "tracks": "how far the motion strays from tracks in the frames",
+    "latents": "how far the layers of scene and object latents alone are from those of the frames",
     "adversarial": "how well the discriminator tells reconstructions from real frames",
     "features": "how far its features of reconstructions are from those of real frames",
     "discriminator": "the discriminator’s own loss",

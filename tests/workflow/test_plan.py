@@ -150,7 +150,8 @@ def test_methods_are_rows_of_one_table_on_real_clips(project, planned, shared):
 
 
 def test_a_kind_of_autoencoder_counts_for_the_stages_that_use_it(project, planned):
-    kinds = {"rsvp": {"rsvp.py"}, "rsvp-joint": {"rsvp.py", "rsvp_joint.py"},
+    kinds = {"rsvp": {"rsvp.py", "layer_latents.py"},
+             "rsvp-joint": {"rsvp.py", "layer_latents.py", "rsvp_joint.py"},
              "planes": {"triplane.py"}, "frames": {"frame.py"}}  # fmt: skip
     for job in planned(project, "--configfile", "configs/methods.yaml"):
         folder = "rsvp/models/autoencoders/"

@@ -130,9 +130,10 @@ def test_clips_that_repeat_frames(judged):
 def test_motion_that_is_foretold_for_some_frames(judged):
     early = with_crps(lambda frame: np.where(frame <= 5, 8.0, 12.0))
     found = judged([FLAT], **ALL_AT_10, rsvp_m=early)
-    assert any(f"only up to frame 5 of {FUTURE}" in cause for cause in found.causes)
+    said = f"only up to frame 5 of {FUTURE}: motion is foretold no further"
+    assert any(said in cause for cause in found.causes)
     never = judged([FLAT], **ALL_AT_10, rsvp_m=with_crps(12.0))
-    assert any("in no future frame" in cause for cause in never.causes)
+    assert any("in no future frame: motion is not foretold" in cause for cause in never.causes)
 
 
 def test_without_intervals_nothing_is_said(tmp_path):

@@ -137,10 +137,14 @@ def foretold(tables: Tables, first: ResultRow, baseline: ResultRow) -> list[str]
     count = ahead.index(False) if False in ahead else len(ahead)
     if count == len(ahead):
         return []
-    upto = f"only up to frame {count} of {len(ahead)}" if count else "in no future frame"
+    upto = (
+        f"only up to frame {count} of {len(ahead)}: motion is foretold no further"
+        if count
+        else "in no future frame: motion is not foretold"
+    )
     return [
-        f"motion is foretold {upto}: there its CRPS is below that of {baseline.label}. More"
-        " observed frames (context_frames), a shorter clip (clip_frames) or more videos may help"
+        f"its CRPS is proven below that of {baseline.label} {upto}. More observed frames"
+        " (context_frames), a shorter clip (clip_frames) or more videos may help"
     ]
 
 

@@ -99,8 +99,8 @@ def test_a_wheel_runs_the_pipeline_in_a_folder_with_a_config(rsvp, tmp_path):
 
 
 @pytest.mark.soak
-def test_the_demo_runs_from_a_wheel_in_an_empty_folder(rsvp, tmp_path):
-    rsvp("run")
+def test_the_demo_runs_from_a_wheel_in_an_empty_folder(rsvp, site, tmp_path):
+    rsvp("run", "--configfile", str(site / "rsvp/pipeline/config.yaml"))
     table = pd.read_csv(tmp_path / "mine/results/report/tables/results.csv")
     crps = table[table["metric"] == "crps"].groupby("row")["value"].min()
     assert crps["rsvp-m"] < crps.drop(["rsvp-m", "rsvp.reconstruction"]).min()

@@ -2,8 +2,7 @@
 
 Each try is an environment of its own, in which all direct dependencies have their oldest allowed
 version, and torch the one that is tried. The tests are those of networks, trainings and metrics,
-and a tiny pipeline that a wheel goes on with. Versions are tried in the order given, until one
-fails:
+and a tiny pipeline from the wheel. Versions are tried in the order given, until one fails:
 
     python -m benchmarks.oldest                         # the bounds as they are (`make soak`)
     python -m benchmarks.oldest --torch 2.8 2.6 2.4     # the oldest that passes

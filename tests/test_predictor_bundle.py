@@ -286,11 +286,12 @@ def test_wrong_frames_and_folders_are_refused_in_one_line(bundle, predictor, tmp
             predictor.predict(**wrong)
     with pytest.raises(UserError, match=r"lacks config\.json"):
         Predictor.from_pretrained(tmp_path)
-    newer = shutil.copytree(bundle, tmp_path / "newer")
-    values = json.loads((newer / "config.json").read_text()) | {"format": 2, "rsvp": "9.0"}
-    (newer / "config.json").write_text(json.dumps(values))
-    with pytest.raises(UserError, match=r"format 2; this rsvp .* reads format 1: .*9\.0"):
-        Predictor.from_pretrained(newer)
+    for number in (1, 9):  # older and newer
+        other = shutil.copytree(bundle, tmp_path / f"format{number}")
+        values = json.loads((other / "config.json").read_text())
+        (other / "config.json").write_text(json.dumps(values | {"format": number, "rsvp": "9.0"}))
+        with pytest.raises(UserError, match=rf"format {number}; .* reads format 2: .*9\.0"):
+            Predictor.from_pretrained(other)
     damaged = shutil.copytree(bundle, tmp_path / "damaged")
     with open(damaged / "denoiser/model.safetensors", "r+b") as stream:
         stream.seek(-4, 2)
@@ -302,7 +303,7 @@ def test_wrong_frames_and_folders_are_refused_in_one_line(bundle, predictor, tmp
         (swapped / one).rename(swapped / other)
     with pytest.raises(UserError, match="swapped: damaged"):
         Predictor.from_pretrained(swapped)
-    (swapped / "config.json").write_text('{"format": 1}')
+    (swapped / "config.json").write_text('{"format": 2}')
     with pytest.raises(UserError, match=r"swapped: damaged \(KeyError: 'sampler'\); copy it again"):
         Predictor.from_pretrained(swapped)
     with pytest.raises(UserError, match="2 frames to observe; 3 are needed"):

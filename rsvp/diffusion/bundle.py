@@ -33,7 +33,7 @@ from rsvp.runtime.device import device_of, has_bfloat16
 from rsvp.runtime.errors import UserError
 from rsvp.runtime.files import atomic_path, read_json, write_json
 
-FORMAT = 1  # of the folder
+FORMAT = 2  # of the folder and of its networks; 1 had scene and object latents without layers
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 NETWORKS = ("autoencoder", "denoiser")
 SHAPE = ("resolution", "fit", "channels", "range", "resize")  # of the dataset's frames
@@ -93,7 +93,7 @@ class Predictor:
         """Load a predictor's folder, or a repository of that name on the Hugging Face Hub.
 
         device: auto (a GPU where there is one), cpu or cuda. revision: of the repository. Raises
-        UserError for what is no predictor's folder, is damaged, or is of a newer format.
+        UserError for what is no predictor's folder, is damaged, or is of another format.
         """
         folder = Path(path).expanduser()
         if not folder.is_dir():

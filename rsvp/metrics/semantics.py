@@ -88,12 +88,11 @@ def measure_clips(
     own = encode(autoencoder, frames.to(device), context_frames, times)
     decoded = autoencoder.decode(own.future, own.context)
     intact = as_bytes(decoded.frames)
-    alone = autoencoder.decode_layers(own.context.scene, own.context.object)
-    scenes, references = as_bytes(alone.background), as_bytes(alone.frame)
+    held = autoencoder.decode_layers(own.context.scene, own.context.object)
+    scenes, references = as_bytes(held.background), as_bytes(held.frame)
     if mixed is not None:
-        swapped_alone = as_bytes(
-            autoencoder.decode_alone(own.context.scene[mixed], own.context.object, own.future)
-        )
+        others = own.context.scene[mixed]
+        swapped = as_bytes(autoencoder.decode_alone(others, own.context.object, own.future))
     ablated = {
         name: as_bytes(autoencoder.decode(motion, context).frames)
         for name, (context, motion) in ablations(autoencoder, own, mixed, means).items()
@@ -108,20 +107,19 @@ def measure_clips(
                     for measure, sign in LOSSES.items()}  # fmt: skip
         if truth is not None:
             scored = [context_frames - 1, *times]
-            cut = {name: truth[name][scored] for name in ("mask", "alpha", "positions")}
+            cut = truth | {name: truth[name][scored] for name in ("mask", "alpha", "positions")}
             scene = as_bytes(own.context.background[i]).numpy()
             mask, moved = own.context.mask[i, 0], decoded.mask[i, :, 0]
             row |= scene_scores(scene, frames[i, :context_frames].numpy(), truth)
             row |= object_scores(mask.cpu().numpy(), moved.cpu().numpy(), cut)
             row |= motion_scores(decoded.displacement[i].cpu().numpy(), cut)
-            reference = frames[i, context_frames - 1].numpy()
-            row |= latent_scores(scenes[i].numpy(), references[i].numpy(), reference, truth | cut)
+            clip = frames[i, scored].numpy()
+            row |= latent_scores(scenes[i].numpy(), references[i].numpy(), clip[0], cut)
             if mixed is not None:
-                clip, known = frames[i, scored].numpy(), truth | cut
                 other = truths[mixed[i]]["background"]
-                row |= swap_scores(ablated[SWAP][i].numpy(), clip, known, other)
-                found = swap_scores(swapped_alone[i].numpy(), clip, known, other)
-                row["latent_swap_right"] = found["swap_right"]
+                row |= swap_scores(ablated[SWAP][i].numpy(), clip, cut, other)
+                alone = swap_scores(swapped[i].numpy(), clip, cut, other)
+                row["latent_swap_right"] = alone["swap_right"]
         rows.append(row)
     return rows
 

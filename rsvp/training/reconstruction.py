@@ -31,9 +31,7 @@ OWN_WEIGHTS = {
     "mask": 0.02,  # what moves is as small as it can be
     "content": 0.25,  # motion carries content only where that pays
 }
-
-
-OBJECTS = 0.3  # of object and mask in the loss of latents, beside the scene
+OBJECTS = 0.3  # weight of object image and mask in the loss of latents, beside the scene
 
 
 class ReconstructionDraw(NamedTuple):
@@ -205,8 +203,8 @@ def layer_losses(
 def latent_loss(own: "Layers", context: "Context") -> Tensor:
     """Return how far the layers of latents alone are from those that the frames gave.
 
-    L1 of the scene image, and of the object image and its mask in relation to the mask's size. The
-    layers of the frames do not follow.
+    L1 of the scene image, and of the object image and its mask in relation to the mask's size. No
+    gradient reaches the layers of the frames.
     """
     scene = (own.background - context.background.detach()).abs().mean()
     mask = context.mask.detach()

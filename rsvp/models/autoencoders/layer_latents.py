@@ -74,14 +74,14 @@ class LayerLatents(nn.Module):
         self.decode_object = LayerDecoder(object_channels, width, colours + 1)
 
     def encode(self, layers: Layers) -> tuple[Tensor, Tensor]:
-        """Return scene and object latents (B, Cl, h, w) of layers, which do not follow them."""
+        """Return scene and object latents (B, Cl, h, w) of layers, which no gradient reaches."""
         shown = torch.cat([layers.object_image, layers.mask], 1)
         return self.encode_scene(layers.background.detach()), self.encode_object(shown.detach())
 
     def replace(
         self, layers: Layers, own: tuple[Tensor, Tensor], given: tuple[Tensor, Tensor]
     ) -> Layers:
-        """Change layers by what other latents hold than their own; what no latent holds stays."""
+        """Change layers by what `given` latents hold and their `own` do not; other detail stays."""
         before, after = self.decode(*own), self.decode(*given)
         background, image, mask = (
             getattr(layers, name) + (getattr(after, name) - getattr(before, name))
@@ -90,6 +90,6 @@ class LayerLatents(nn.Module):
         return Layers(background, image, mask.clamp(0.0, 1.0))
 
     def decode(self, scene: Tensor, object_: Tensor) -> Layers:
-        """Return the layers that latents (B, Cl, h, w) hold."""
+        """Return the layers that latents (B, Cl, h, w) hold; the mask is not cut to [0, 1]."""
         image, mask = self.decode_object(object_).tensor_split([-1], 1)
         return Layers(self.decode_scene(scene), image, mask)

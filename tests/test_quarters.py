@@ -59,6 +59,13 @@ def test_each_quarter_has_its_own_difference(tables: Tables) -> None:
     assert signs(tables, tables.rows[1], key) == ""
 
 
+def test_equal_scores_are_no_difference() -> None:
+    rows = [row("mine", "predictor", 20 + GAIN[:1].repeat(16)),
+            row("d.copy-last", "baseline", 20 + GAIN[:1].repeat(16))]  # fmt: skip
+    tables = Tables(rows, {"prediction": PROTOCOLS["prediction"]}, resamples=500)
+    assert signs(tables, rows[0], Quantity(PSNR, "single", "prediction")) == "= = = ="
+
+
 def test_tables_show_them(tables: Tables) -> None:
     top = results(tables).tables[0]
     assert [line[-1].value for line in top.lines] == ["− = + +", "–"]

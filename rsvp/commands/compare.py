@@ -8,6 +8,7 @@ clips, report.html, are written.
 """
 
 import argparse
+import itertools
 import re
 import sys
 from collections import Counter
@@ -110,9 +111,9 @@ def main() -> None:
         nargs="+",
         action="append",
         metavar="[NAME=]FOLDER",
-        help="a method's predicted clips; may come several times. Trajectories of each clip are "
-        "sub-folders of all clips, or NAME=FOLDER,FOLDER, or called clip_s0, clip_s1, … or clip/0, "
-        "clip/1, …. A row's folder of the pipeline's (predictions/<row>/seed<n>) has its "
+        help="a method's predicted clips; several are several methods. Trajectories of each clip "
+        "are sub-folders of all clips, or NAME=FOLDER,FOLDER, or called clip_s0, clip_s1, … or "
+        "clip/0, clip/1, …. A row's folder of the pipeline's (predictions/<row>/seed<n>) has its "
         "trajectories",
     )
     parser.add_argument("--protocol", required=needed, help="prediction, fvd256_16f, … or yours")
@@ -274,30 +275,22 @@ def methods_of(
 ) -> list[Method]:
     """Return the methods that --predicted names, each time with one or more words.
 
-    A word with a name is a method; plain folders beside each other are trajectories of one.
     names: of the real clips; None where names mean nothing.
     """
     methods = []
-    for words in given:
-        named = [word for word in words if "=" in word and not Path(word).exists()]
-        if named and len(named) < len(words):
-            raise UserError(
-                f"--predicted: '{named[0]}' beside folders without name; a method's trajectories "
-                "are NAME=FOLDER,FOLDER"
-            )
-        if not named:
-            methods.append(method_of("", list(map(Path, words)), names, limits))
-        for word in named:
-            name, _, rest = word.partition("=")
-            if not name or "/" in name or name in (".", ".."):
-                raise UserError(f"--predicted: '{word}': its name is no folder's name")
-            paths = [rest] if Path(rest).exists() else rest.split(",")
-            methods.append(method_of(name, list(map(Path, paths)), names, limits))
+    for word in itertools.chain.from_iterable(given):
+        name, named, rest = word.partition("=")
+        if not named or Path(word).exists():
+            name, rest = None, word
+        elif not name or "/" in name or name in (".", ".."):
+            raise UserError(f"--predicted: '{word}': its name is no folder's name")
+        paths = [rest] if Path(rest).exists() else rest.split(",")
+        methods.append(method_of(name, list(map(Path, paths)), names, limits))
     return methods
 
 
 def method_of(
-    name: str, paths: Sequence[Path], names: Collection[str] | None, limits: Limits | None
+    name: str | None, paths: Sequence[Path], names: Collection[str] | None, limits: Limits | None
 ) -> Method:
     """Return a method of these folders, called like the first one where it has no name."""
     row = row_index(paths[0])

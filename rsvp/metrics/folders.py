@@ -111,10 +111,11 @@ def real_side(
     for source in (own, *(method.trajectories[0] for method in methods)):
         had = len(source.names)
         if had < wanted or (clips is None and had != wanted):
-            origin = "the protocol takes" if clips else f"{first.path} has"
-            raise UserError(
-                f"{source.path}: {had} clips, and {wanted} are needed: {origin} as many"
-            )
+            origin = (
+                "the protocol takes as many; `protocols` of --config may name one of fewer clips"
+                if clips else f"{first.path} has as many"
+            )  # fmt: skip
+            raise UserError(f"{source.path}: {had} clips, and {wanted} are needed: {origin}")
     return FolderClips(truth, chosen(own, wanted), group_pattern, frames)
 
 

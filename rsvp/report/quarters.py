@@ -87,8 +87,14 @@ def estimate(scored: ResultRow, key: Quantity, clips: pd.Index, resamples: int) 
 
 
 def signs(tables: Tables, row: ResultRow, key: Quantity) -> str:
-    """Say in four signs where a row is better than copy-last; empty where it is not known."""
-    return " ".join(SIGNS.get(item.side, UNKNOWN) for _, item in by_quarter(tables, row, key))
+    """Say in four signs where a row is better than copy-last; empty where it is not known.
+
+    Equal scores are no difference, though they have no interval.
+    """
+    return " ".join(
+        SIGNS.get(item.side, UNKNOWN) if item.estimate.value else "="
+        for _, item in by_quarter(tables, row, key)
+    )
 
 
 def yardstick_of(tables: Tables) -> ResultRow | None:

@@ -109,20 +109,20 @@ def column(tables: Tables, key: Quantity, protocol: bool = False) -> Column:
 
 
 def cells_of(tables: Tables, keys: Sequence[Quantity]) -> dict[ResultRow, list[Cell]]:
-    """The cells of each row that has any number; the best predictor or baseline stands out.
+    """The cells of each row that has any number; the best predictors or baselines stand out.
 
     One that stands alone, or beside equal ones alone, is better than none.
     """
-    ranked = tables.of_kind("predictor", "baseline")
-    winners = [
-        tables.best(key, "predictor", "baseline")
-        if len({cell.value for row in ranked if (cell := tables.shown(row, key)).known}) > 1
-        else None
-        for key in keys
-    ]
+    kinds = ("predictor", "baseline")
+    ranked, best = tables.of_kind(*kinds), []
+    for key in keys:
+        known = {cell.value for row in ranked if (cell := tables.shown(row, key)).known}
+        winner = tables.best(key, *kinds)
+        best.append(tables.shown(winner, key).value if winner and len(known) > 1 else None)
     cells = {
-        row: [number(key.measure, tables.shown(row, key), best=row is winner)
-              for key, winner in zip(keys, winners, strict=True)]
+        row: [number(key.measure, cell, best=row in ranked and cell.value == value)
+              for key, value in zip(keys, best, strict=True)
+              for cell in [tables.shown(row, key)]]
         for row in tables.rows
     }  # fmt: skip
     return {row: line for row, line in cells.items() if any(cell.known for cell in line)}
@@ -169,7 +169,8 @@ def judged_by_motion(tables: Tables, key: Quantity) -> str:
     """The meaning of the four signs of `quarters.signs`."""
     return (
         f"{column(tables, key).label} against {YARDSTICK} in each quarter of the clips, from the "
-        f"least motion of the truth to the most; + better, {MINUS} worse, = no difference found."
+        f"least motion of the truth to the most; + better, {MINUS} worse, = no difference found, "
+        "? no interval."
     )
 
 

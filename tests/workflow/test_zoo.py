@@ -23,11 +23,14 @@ import numpy as np
 import pytest
 import yaml
 from config_file import read_config_file
-from PIL import Image
+from PIL import Image, ImageOps
 from plan import Plan
 from projects import ROOT, Answer, Project, copy_project
 
+from rsvp.data.folders import ClipFolder
+from rsvp.data.frames import KEY, read_column
 from rsvp.runtime.errors import UserError
+from rsvp.runtime.files import read_json
 from tests.another_user import said_to_another_user
 
 HOSTILE = "it's $(touch PWNED);`touch PWNED` \"&|"
@@ -367,6 +370,7 @@ class Zoo:
     after: dict[str, str]
     called: bool  # the server was
     names: set[str]  # what the folder of odd names holds
+    folder: Path  # of the project
 
     @property
     def told(self) -> list[tuple[str, str]]:
@@ -459,7 +463,7 @@ def zoo(request, tmp_path_factory) -> Zoo:
     rejected = {path: row for path, row in refused.items() if not row["id"].startswith("*")}
     assert refused.keys() - rejected.keys() == {"kinds/notes.txt", "odd/notes/notes.txt"}
     names = set(os.listdir(project.folder / VIDEOS / "names"))
-    return Zoo(answer, videos, rejected, before, tree(folder), called, names)
+    return Zoo(answer, videos, rejected, before, tree(folder), called, names, project.folder)
 
 
 def check(zoo: Zoo, path: str, expected: Works | str | None) -> None:
@@ -496,6 +500,64 @@ def test_names_of_files(zoo):
 @pytest.mark.parametrize("name", FRAME_FOLDERS)
 def test_frame_folders(zoo, name):
     check(zoo, name, FRAME_FOLDERS[name][1])
+
+
+def truth(path: Path, most: int) -> np.ndarray:
+    """The first frames of a video by the ffmpeg binary, or of a folder by Pillow, from outside."""
+    if path.is_dir():
+        files = sorted(path.glob("[!.]*[!.txt]"), key=lambda file: file.name)[:most]
+        images = [ImageOps.exif_transpose(Image.open(file)) for file in files]
+        return np.stack([np.asarray(image.convert("RGB")) for image in images])
+    fields = "bwdif=send_frame," if path.stem == "interlaced" else ""
+    flags = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-v", "quiet", "-i", f"file:{path}",
+               "-map", "0:V:0", "-fps_mode", "passthrough", "-frames:v", str(most), "-vf",
+               f"{fields}scale=iw*sar:ih:flags={flags}",
+               "-f", "image2pipe", "-c:v", "ppm", "-pix_fmt", "rgb24", "-"]  # fmt: skip
+    found, frames = subprocess.run(command, stdout=subprocess.PIPE, timeout=60).stdout, []
+    while found:
+        width, height = map(int, found.split(b"\n", 2)[1].split())
+        start = len(b"P6\n%d %d\n255\n" % (width, height))
+        pixels = np.frombuffer(found, np.uint8, 3 * width * height, start)
+        frames.append(pixels.reshape(height, width, 3))
+        found = found[start + pixels.size :]
+    return np.stack(frames)
+
+
+def as_stored(frame: np.ndarray, side: int = 32) -> np.ndarray:
+    """A frame whose shorter side became `side`, and its middle, by Pillow."""
+    height, width = frame.shape[:2]
+    wide = [round(length * side / min(height, width)) for length in (width, height)]
+    image = Image.fromarray(frame).resize(wide, Image.Resampling.BICUBIC)
+    left, top = ((length - side) // 2 for length in wide)
+    return np.asarray(image.crop((left, top, left + side, top + side)), float)
+
+
+@pytest.mark.parametrize("dataset", CONFIG["datasets"])
+def test_both_entrances_give_the_truth(zoo, dataset):
+    """What works is read by `rsvp compare` and decoded by the pipeline as others show it."""
+    home = zoo.folder / (VIDEOS if dataset == "zoo" else FOLDERS)
+    frames = zoo.folder / RESULTS / "datasets" / dataset / "frames"
+    stored = [
+        read_column(index.parent, read_json(index)["parts"], KEY)
+        for index in sorted(frames.glob("*/index.json"))
+    ]
+    names = [f"kinds/{name}" for name in KINDS] if dataset == "zoo" else FRAME_FOLDERS
+    read, checked = ClipFolder(home).frames, 0
+    for name in names:
+        if not (row := zoo.videos.get(name)):
+            continue
+        expected = truth(home / name, 4)
+        found = read(row["id"], 4)
+        assert found.shape == expected.shape, name
+        assert np.abs(found.astype(float) - expected).mean() < 1, name
+        cached = stored[int(row["share"])][int(row["offset"]) :]
+        for shown, frame in zip(expected, cached, strict=False):
+            assert np.abs(as_stored(shown) - frame).mean() < 4, name
+        checked += 1
+    assert checked == sum(
+        isinstance(e, Works) for _, e in (KINDS if dataset == "zoo" else FRAME_FOLDERS).values()
+    )
 
 
 def test_nothing_else_is_in_the_tables_or_on_the_terminal(zoo):

@@ -11,6 +11,7 @@ from rsvp.config.schema import PROTOCOLS
 from rsvp.metrics.frame import motion as frame_motion
 from rsvp.metrics.scoring import COLUMNS
 from rsvp.report.measures import PSNR
+from rsvp.report.page import difference_text
 from rsvp.report.quarters import by_quarter, signs
 from rsvp.report.results import motion, results
 from rsvp.report.rows import ResultRow, Run
@@ -64,6 +65,8 @@ def test_equal_scores_are_no_difference() -> None:
             row("d.copy-last", "baseline", 20 + GAIN[:1].repeat(16))]  # fmt: skip
     tables = Tables(rows, {"prediction": PROTOCOLS["prediction"]}, resamples=500)
     assert signs(tables, rows[0], Quantity(PSNR, "single", "prediction")) == "= = = ="
+    compared = next(item for item in tables.comparisons if item.quantity.measure is PSNR)
+    assert difference_text(compared) == "mine scores as the best baseline, copy-last, on all clips."
 
 
 def test_tables_show_them(tables: Tables) -> None:

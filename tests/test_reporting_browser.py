@@ -81,7 +81,8 @@ SCROLLERS = """(() => {
   const boxes = [...document.querySelectorAll(".scroll, .drawing, pre")];
   const wide = boxes.filter((box) => box.scrollWidth > box.clientWidth + 1);
   return [wide.length, boxes.filter((box) => box.tabIndex === 0).length,
-    document.querySelectorAll(".wide-hint").length];
+    document.querySelectorAll(".wide-hint").length,
+    boxes.filter((box) => box.scrollWidth === box.clientWidth + 1).length];
 })()"""
 
 
@@ -89,7 +90,8 @@ SCROLLERS = """(() => {
 def test_what_scrolls_is_reached_by_keyboard_and_says_so(browser, page, width):
     browser.resize(width, 800)
     browser.open(page)
-    wide, reached, hints = browser.run(SCROLLERS)
+    wide, reached, hints, bars_for_a_pixel = browser.run(SCROLLERS)
+    assert not bars_for_a_pixel
     assert reached == wide and (wide > 3) == (width == 360)
     assert (width == 360) <= hints <= wide
 

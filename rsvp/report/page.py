@@ -244,6 +244,9 @@ def difference_text(item: Comparison) -> str:
     measure, mine, other = item.quantity.measure, item.predictor.label, item.other.label
     if item.quantity.sampling == "mean":
         mine = f"The mean of the trajectories of {mine}"
+    clips = item.estimate.clip_values
+    if clips is not None and not clips.any():
+        return f"{mine} scores as the best baseline, {other}, on all clips."
     unit = f" {measure.unit}" if measure.unit else ""
     amount = measure.text(abs(item.estimate.value)) + unit
     side = "above" if item.estimate.value > 0 else "below"

@@ -535,7 +535,7 @@ def as_stored(frame: np.ndarray, side: int = 32) -> np.ndarray:
 
 @pytest.mark.parametrize("dataset", CONFIG["datasets"])
 def test_both_entrances_give_the_truth(zoo, dataset):
-    """What works is read by `rsvp compare` and decoded by the pipeline as others show it."""
+    """Each file that works is read by `rsvp compare`, and decoded, as other programs show it."""
     home = zoo.folder / (VIDEOS if dataset == "zoo" else FOLDERS)
     frames = zoo.folder / RESULTS / "datasets" / dataset / "frames"
     stored = [

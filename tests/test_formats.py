@@ -442,6 +442,32 @@ def test_cameras_of_lerobot(tmp_path):
     assert {Path(source.path).parts[-3] for source in found.values()} == {"wrist"}
 
 
+def test_episodes_whose_place_is_not_known_are_rejected(tmp_path):
+    """The others are used."""
+    root = lerobot(tmp_path, "v3.0", lengths=(4, 3, 5, 4))
+    (path,) = root.rglob("*.parquet")
+    rows = pd.read_parquet(path)
+    of = "videos/observation.images.top"
+    rows.loc[1, f"{of}/to_timestamp"] = None
+    rows.loc[2, f"{of}/to_timestamp"] = 0.2
+    rows[f"{of}/file_index"] = [0, 0, 0, None]
+    rows.to_parquet(path)
+    assert rejections(root, "lerobot") == {
+        "episode_000001": "meta/episodes has it from 0.4 to None s of file 0-0.0",
+        "episode_000002": "meta/episodes has it from 0.7 to 0.2 s of file 0-0.0",
+        "episode_000003": "meta/episodes has it from 1.2 to 1.6 s of file 0-None",
+    }
+    assert numbers_of(list_sources(root, "lerobot")[0]) == [0, 1, 2, 3]
+
+
+def test_a_folder_of_datasets_of_lerobot_is_no_folder_of_videos(tmp_path):
+    """Each file of v3.0 holds many episodes."""
+    for name in "ab":
+        lerobot(tmp_path / "hub" / name, "v3.0")
+    with pytest.raises(UserError, match=r"hub/a: a dataset of LeRobot within .*; name its own"):
+        detect(str(tmp_path))
+
+
 def test_damaged_lerobot(tmp_path):
     old, new = lerobot(tmp_path / "old", "v2.1"), lerobot(tmp_path / "new", "v3.0")
     write_mp4(new / "videos/observation.images.top/chunk-000/file-000.mp4", numbered(10))
@@ -708,16 +734,38 @@ def test_sequences_of_kth(tmp_path, film):
     assert {(s.class_name, s.group) for s in found.values()} == {("boxing", "person02")}
 
 
+def test_rows_that_name_a_video_again(tmp_path, film, caplog):
+    """As tables of captions do; each video is taken once."""
+    (tmp_path / "film.mp4").write_bytes(film.read_bytes())
+    rows = [{"path": "film.mp4", "caption": word, "split": "test"} for word in ("a", "b", "c")]
+    write_table(tmp_path / "rows.csv", rows)
+    assert [source.side for source in list_sources(tmp_path / "rows.csv", "table")] == ["test"]
+    assert "2 videos are named again; each is taken once" in caplog.text
+    write_table(tmp_path / "two.csv", [rows[0], rows[1] | {"split": "train"}])
+    with pytest.raises(UserError, match="two videos have the id 'film'"):
+        list_sources(tmp_path / "two.csv", "table")
+
+
+def test_metadata_that_is_no_table_of_videos_is_told(tmp_path, film, caplog):
+    """Its splits would be lost without a word."""
+    (tmp_path / "film.mp4").write_bytes(film.read_bytes())
+    (tmp_path / "metadata.jsonl").write_text('{"file_name": "film.mp4"}\n{"file_na')
+    assert detect(str(tmp_path))[0] == "videos"
+    assert "metadata.jsonl: cannot be read as a table" in caplog.text
+
+
 def test_damaged_tables(tmp_path, film):
     (tmp_path / "film.mp4").write_bytes(film.read_bytes())
     rows = [{"path": "film.mp4", "start": 1, "end": 0.5}, {"path": None}, {"path": "film.mp4"},
-            {"path": "film.mp4", "start": [1]}, {"path": "film.mp4", "end": 10**400}]  # fmt: skip
+            {"path": "film.mp4", "start": [1]}, {"path": "film.mp4", "end": 10**400},
+            {"path": {"bytes": "AA==", "path": "film.mp4"}}]  # fmt: skip
     write_table(tmp_path / "rows.jsonl", rows)
     reasons = rejections(tmp_path / "rows.jsonl", "table")
     assert "row 4: " in reasons.pop("rows@row4") and "row 5: " in reasons.pop("rows@row5")
     assert reasons == {
         "rows@row1": "row 1: from 1 to 0.5 is no part of a video",
         "rows@row2": "row 2 names no file",
+        "rows@row6": "row 6: holds dict, not the name of a file",
     }
     for line in ("5", "null", '["x"]', "[" * 100000):
         (tmp_path / "lines.jsonl").write_text(f'{{"path": "film.mp4"}}\n{line}\n')
@@ -858,6 +906,30 @@ def test_gaps_split_a_folder(tmp_path, caplog):
     assert "1 of the folders of images have gaps, the first is" in caplog.text
 
 
+def test_gaps_split_sequences_of_one_folder(tmp_path):
+    """Cityscapes' names are <city>_<sequence>_<frame>: each sequence is a group."""
+    names = {n: f"bonn_{n // 10:06d}_{n % 10:06d}_leftImg8bit" for n in (3, 4, 5, 13, 14, 15, 18)}
+    for number, name in names.items():
+        (tmp_path / "bonn").mkdir(exist_ok=True)
+        Image.fromarray(numbered(1, number)[0]).save(tmp_path / f"bonn/{name}.png")
+    assert [numbers_of(s) for s in read(tmp_path, "frames").values()] == [list(names)]
+    found = read(tmp_path, "frames", gaps="split")
+    assert {name: numbers_of(source) for name, source in found.items()} == {
+        "bonn@0_3": [3, 4, 5], "bonn@1_3": [13, 14, 15], "bonn@1_8": [18],
+    }  # fmt: skip
+    assert [source.group for source in found.values()] == ["bonn@0", "bonn@1", "bonn@1"]
+
+
+@pytest.mark.parametrize("name", ["{:03d}_{:d}77", "{1}.{0:02d}"])
+def test_gaps_split_no_frames_with_time_stamps(tmp_path, name):
+    """A number that changes with each frame names no sequence, nor do seconds."""
+    (tmp_path / "v").mkdir()
+    for number in range(8):
+        file = tmp_path / "v" / f"{name.format(number, 7 + number // 4)}.png"
+        Image.fromarray(numbered(1, number)[0]).save(file)
+    assert list(read(tmp_path, "frames", gaps="split")) == ["v"]
+
+
 # ----------------------------------------------------------------------- through the stages of data
 
 
@@ -907,5 +979,8 @@ def test_a_folder_of_several_kinds_has_the_kind_of_most_files(tmp_path, film):
     assert kind == "videos"
     assert words == "video files (3), beside folders of images (1), files of arrays (1)"
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match=r"no video in it; looked for \.avi"):
+    with pytest.raises(UserError, match=r"no video in it, nor any other file; looked for \.avi"):
+        detect(str(tmp_path / "empty"))
+    (tmp_path / "empty" / "cells.tif").touch()
+    with pytest.raises(UserError, match=r"no video in it, but \.tif \(1\); looked for \.avi"):
         detect(str(tmp_path / "empty"))

@@ -406,7 +406,7 @@ def test_order_of_names(tmp_path, kind):
     ("names", "words"),
     [
         (["x_1_leftImg8bit", "x_2_leftImg8bit", "x_4_leftImg8bit"], "number 3 is missing"),
-        (["1_cam2", "01_cam2", "2_cam2"], "number 1 comes twice"),
+        (["1_cam2", "01_cam2", "2_cam2"], "number 1 comes twice: 01_cam2.png, 1_cam2.png"),
         (["10", "20", "30", "50", "60"], "number 40 is missing"),
     ],
 )

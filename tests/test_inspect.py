@@ -121,6 +121,19 @@ def test_files_that_are_taken_out_of_an_archive_are_looked_at(tmp_path, capsys):
     assert "3 of 3 videos decoded, 60 frames" in said and "split: {kind: groups}" in said
 
 
+def test_folders_with_gaps_are_split_by_the_config(tmp_path, monkeypatch, capsys):
+    for video in range(6):
+        (tmp_path / f"cars/{video}").mkdir(parents=True)
+        frames = generate_video(Generated(), (64, 64), video, 60).frames
+        for number, frame in enumerate(frames):
+            if number != 30:
+                Image.fromarray(frame).save(tmp_path / f"cars/{video}/{number}.png")
+    inspect(tmp_path / "cars", config=tmp_path / "mine.yaml")
+    said = capsys.readouterr().out
+    assert "frame numbers are missing in 6 folders; gaps: split" in said and "12 videos" in said
+    assert planned(tmp_path / "mine.yaml", monkeypatch).gaps == "split"
+
+
 SETS = {"arrays": grey_arrays, "videos": phone_films, "lerobot": robot}
 
 

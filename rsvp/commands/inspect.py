@@ -20,6 +20,7 @@ from rsvp.commands.main import workflow_home
 from rsvp.config.load import load, read_yaml, structured
 from rsvp.config.schema import Dataset, SourceKind, pick
 from rsvp.data.formats.detect import detect
+from rsvp.data.headers import SPLIT_GAPS
 from rsvp.data.sources import (
     Options,
     Source,
@@ -99,9 +100,16 @@ def run(arguments: argparse.Namespace) -> None:
         raise UserError(str(error).replace("config: ", "--", 1)) from None
     kind, words = (source.source, source.source) if source.source else detect(str(arguments.path))
     print(f"{plain(str(arguments.path))}: {words}")
-    sources = list_sources(arguments.path, kind, None, Options(**pick(source, Options._fields)))
+    options = Options(**pick(source, Options._fields))
+    sources = list_sources(arguments.path, kind, None, options)
     show(unused_lines(unused_files(arguments.path, kind, sources)))
     headers = read_headers(sources)
+    if broken := sum(header.reason.endswith(SPLIT_GAPS) for header in headers):
+        print(f"frame numbers are missing in {counted(broken, 'folder')}; {SPLIT_GAPS}")
+        given["gaps"] = "split"
+        headers = read_headers(
+            list_sources(arguments.path, kind, None, options._replace(gaps="split"))
+        )
     show(header_lines(headers))
     show(group_lines("equal files", equal_files([header.source for header in headers])))
     usable = [header for header in headers if not header.reason]

@@ -22,6 +22,7 @@ MAX_PIXELS = 2**26
 PLAYLISTS = {"concat", "hls", "dash", "imf", "applehttp"}
 # Files of phones and drones that hold a second picture (MPO) are JPEG files to a decoder.
 IMAGE_FORMATS = {"PNG": "png", "JPEG": "jpg", "MPO": "jpg"}
+SPLIT_GAPS = "gaps: split makes a video of each run"  # the way out where a number is missing
 # Encoders round: 401:400 stands in many files whose pixels are square.
 NEARLY_SQUARE = 0.01
 # Values of AVColorSpace, AVColorTransferCharacteristic and AVFieldOrder.
@@ -276,12 +277,13 @@ def check_numbers(source: Source) -> None:
     if None in numbers:
         name = one_line(stem(source.files[numbers.index(None)]))
         raise Rejected(f"{name} has no number, other images have")
-    for before, after in itertools.pairwise(numbers):
+    for place, (before, after) in enumerate(itertools.pairwise(numbers)):
         if after == before:
-            raise Rejected(f"frame number {'_'.join(map(str, after))} comes twice")
+            twice = (one_line(os.path.basename(file)) for file in source.files[place : place + 2])
+            raise Rejected(
+                f"frame number {'_'.join(map(str, after))} comes twice: {', '.join(twice)}"
+            )
     if gaps := gaps_in(numbers):
         (before,), (after,) = numbers[gaps[0] - 1 : gaps[0] + 1]
         step = min(b - a for (a,), (b,) in itertools.pairwise(numbers))
-        raise Rejected(
-            f"frame number {before + step} is missing; gaps: split makes a video of each run"
-        )
+        raise Rejected(f"frame number {before + step} is missing; {SPLIT_GAPS}")

@@ -160,7 +160,10 @@ def list_sources(
         what = "is a file; name the folder that holds it"
         raise UserError(f"{root}: {what}; see 'path' of the dataset in the config")
     unreadable: list[str] = []
-    found = sources_by_id(find_sources(root, kind, unreadable, options))
+    named = find_sources(root, kind, unreadable, options)
+    found = sources_by_id(named)
+    if again := len(named) - len(found):
+        logger.warning("%s: %d videos are named again; each is taken once", root, again)
     if not found:
         what = "no folder of images" if kind == "frames" else "no video"
         what = "; ".join((f"{what} in it", *unreadable[:3]))
@@ -251,11 +254,11 @@ def format_module(kind: str) -> str:
 
 
 def sources_by_id(sources: Iterable[Source]) -> dict[str, Source]:
-    """Return sources by their ids; UserError where two have one."""
+    """Return sources by their ids, one that is named twice once; UserError where two have one."""
     found: dict[str, Source] = {}
     for source in sources:
         other = found.setdefault(source.id, source)
-        if other is not source:
+        if other != source:
             raise UserError(
                 f"{other.path} and {source.path}: two videos have the id '{source.id}';"
                 " rename or remove one"
@@ -376,16 +379,40 @@ def frame_folder(root: str, path: str, files: Sequence[str]) -> Source:
 
 
 def frame_folders(root: str, path: str, files: Sequence[str], options: Options) -> Iterator[Source]:
-    """Yield the source of a folder of images; of each of its runs, where it is split at gaps."""
+    """Yield the source of a folder of images; of each of its runs, where it is split at gaps.
+
+    Runs of one sequence are a group.
+    """
     whole = frame_folder(root, path, files)
     numbers = frame_numbers(whole.files)
-    starts = [0, *gaps_in(numbers)] if options.gaps == "split" else [0]
+    starts = starts_of_runs(numbers) if options.gaps == "split" else [0]
     if len(starts) == 1:
         yield whole
         return
     for start, stop in itertools.pairwise([*starts, len(whole.files)]):
-        name = f"{whole.id}@{numbers[start][0]}"
-        yield replace(whole, id=name, files=whole.files[start:stop], group=whole.group or whole.id)
+        *sequence, _ = map(str, numbers[start])
+        group = "@".join(filter(None, (whole.id, "_".join(sequence))))
+        name = f"{whole.id}@{'_'.join(map(str, numbers[start]))}"
+        yield replace(whole, id=name, files=whole.files[start:stop], group=whole.group or group)
+
+
+def starts_of_runs(numbers: Sequence[tuple[int | Fraction, ...] | None]) -> list[int]:
+    """Return the places where runs of images begin: behind gaps, and where a sequence begins.
+
+    Numbers before a frame's own, as in <sequence>_<frame>, name its sequence; not where they change
+    with most frames, nor where they are seconds.
+    """
+    if None in numbers or any(isinstance(part, Fraction) for part in numbers[0]):
+        return [0]
+    sequences = [0, *(place for place in range(1, len(numbers))
+                      if numbers[place][:-1] != numbers[place - 1][:-1])]  # fmt: skip
+    if 2 * len(sequences) > len(numbers):
+        return [0]
+    return [
+        start + place
+        for start, stop in itertools.pairwise([*sequences, len(numbers)])
+        for place in (0, *gaps_in([number[-1:] for number in numbers[start:stop]]))
+    ]
 
 
 def gaps_in(numbers: Sequence[tuple[int | Fraction, ...] | None]) -> list[int]:

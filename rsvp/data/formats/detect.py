@@ -13,6 +13,7 @@ from rsvp.runtime.errors import UserError
 
 # Of equally many, the first one.
 KINDS: tuple[SourceKind, ...] = ("videos", "frames", "arrays", "tar", "tfrecord")
+NAMED = 5  # suffixes of files that are no videos
 NAMES = {
     "videos": "video files", "frames": "folders of images", "arrays": "files of arrays",
     "tar": "tar files of WebDataset", "tfrecord": "TFRecord files",
@@ -51,13 +52,24 @@ def detect(path: str) -> tuple[SourceKind, str]:
             counts[kind_in_zip(file)] += 1
     if not counts:
         looked = ", ".join((*dict.fromkeys(every), ZIP, *table.METADATA))
-        raise UserError(f"{root}: no video in it; looked for {looked}")
+        raise UserError(f"{root}: no video in it, {held_in(root)}; looked for {looked}")
+    robots = [path.partition(f"{os.sep}videos{os.sep}")[0] for path in first.values()]
+    if robots := [robot for robot in robots if os.path.isfile(os.path.join(robot, INFO))]:
+        raise UserError(f"{robots[0]}: a dataset of LeRobot within {root}; name its own folder")
     kind = max(KINDS, key=lambda kind: counts[kind])
     others = [f"{NAMES[k]} ({counts[k]})" for k in KINDS if counts[k] and k != kind]
     words = f"{NAMES[kind]} ({counts[kind]})" + (f", beside {', '.join(others)}" if others else "")
     if kind == "arrays" and is_hdf5_of_videos(first["arrays"]):
         return "hdf5", words.replace(NAMES["arrays"], "HDF5 files of videos")
     return kind, words
+
+
+def held_in(root: str) -> str:
+    """Say what files lie below a folder, by suffix."""
+    paths = [path for _, files in walk(root, ("",)) for path in files]
+    counts = Counter(os.path.splitext(path)[1].lower() or "no suffix" for path in paths)
+    named = ", ".join(f"{suffix} ({count})" for suffix, count in counts.most_common(NAMED))
+    return f"but {named}" if named else "nor any other file"
 
 
 def kind_in_zip(path: str) -> SourceKind:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rsvp.data.formats.table import read_rows
-from rsvp.data.sources import Options, Source, Span
+from rsvp.data.sources import DAMAGED, Options, Rejected, Source, Span
 from rsvp.runtime.errors import UserError
 from rsvp.runtime.files import read_json
 
@@ -36,9 +36,14 @@ def find(root: str, options: Options) -> Iterable[Source]:
                  for episode in range(*map(int, span.split(":")))}  # fmt: skip
         for row in episodes(root, version):
             number = int(row["episode_index"])
-            path, span = place(row, version, camera, info)
+            name = f"episode_{number:06d}"
+            try:
+                path, span = place(row, version, camera, info)
+            except Rejected as reason:
+                yield Source(name, str(Path(root, INFO)), kind="lerobot", part=f"{DAMAGED}{reason}")
+                continue
             yield Source(
-                f"episode_{number:06d}", os.path.join(root, path), span=span,
+                name, os.path.join(root, path), span=span,
                 side=sides.get(number, ""), frames=int(row["length"]),
             )  # fmt: skip
     except (AttributeError, LookupError, TypeError, ValueError) as error:
@@ -73,13 +78,19 @@ def episodes(root: str, version: str) -> Iterator[dict[str, Any]]:
 def place(
     row: dict[str, Any], version: str, camera: str, info: dict[str, Any]
 ) -> tuple[str, Span | None]:
-    """Return the file that an episode lies in, below the dataset's folder, and its part of it."""
+    """Return the file that an episode lies in, below the dataset's folder, and its part of it.
+
+    Rejected where the table does not say which.
+    """
     if version != "v3.0":
         number = int(row["episode_index"])
         chunk = number // int(info["chunks_size"])
         names = {"episode_chunk": chunk, "episode_index": number, "video_key": camera}
         return info["video_path"].format(**names), None
     of = f"videos/{camera}"
-    names = {key: int(row[f"{of}/{key}"]) for key in ("chunk_index", "file_index")}
-    start, stop = (float(row[f"{of}/{key}"]) for key in ("from_timestamp", "to_timestamp"))
-    return info["video_path"].format(video_key=camera, **names), Span(start, stop, "seconds")
+    keys = ("chunk_index", "file_index", "from_timestamp", "to_timestamp")
+    chunk, file, start, stop = (row[f"{of}/{key}"] for key in keys)
+    if chunk is None or file is None or start is None or stop is None or not 0 <= start < stop:
+        raise Rejected(f"meta/episodes has it from {start} to {stop} s of file {chunk}-{file}")
+    names = {"video_key": camera, "chunk_index": int(chunk), "file_index": int(file)}
+    return info["video_path"].format(**names), Span(float(start), float(stop), "seconds")

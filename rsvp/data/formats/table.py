@@ -7,12 +7,12 @@ from `start` to `end` in seconds, or from `start_frame` to before `end_frame`.
 
 import csv
 import json
+import logging
 import math
 import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -46,6 +46,7 @@ COLUMNS = {  # by what they hold, the first one that a table has
 }
 KTH = re.compile(r"(person\d+_(\w+)_d\d)\s+frames\s+([\d,\s-]+)")
 Row = Mapping[str, Any]
+logger = logging.getLogger(__name__)
 
 
 def find(root: str, options: Options) -> Iterable[Source]:
@@ -67,10 +68,12 @@ def tables(root: str) -> list[str]:
 
 
 def names_videos(table: str) -> bool:
-    """Check whether the rows of a table name files."""
-    with suppress(UserError):
+    """Check whether the rows of a table name files; a warning says why they do not."""
+    try:
         return table.endswith(".txt") or bool(known_columns(table, list(read_rows(table))))
-    return False
+    except UserError as error:
+        logger.warning("%s; left out", error)
+        return False
 
 
 def named_videos(table: str, root: str) -> Iterator[Source]:
@@ -88,7 +91,9 @@ def named_videos(table: str, root: str) -> Iterator[Source]:
         try:
             span = span_of(cells)
             if "path" in cells:
-                name = path = os.path.join(folder, str(cells["path"]))
+                if not isinstance(cells["path"], str):
+                    raise TypeError(f"holds {type(cells['path']).__name__}, not the name of a file")
+                name = path = os.path.join(folder, cells["path"])
             else:
                 here = files_by_stem(folder) if here is None else here
                 name, path, span = kinetics_file(cells, folder, here, span)

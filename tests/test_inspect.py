@@ -134,6 +134,24 @@ def test_folders_with_gaps_are_split_by_the_config(tmp_path, monkeypatch, capsys
     assert planned(tmp_path / "mine.yaml", monkeypatch).gaps == "split"
 
 
+def test_videos_that_a_crop_cuts_apart_are_counted(tmp_path, capsys):
+    """Those that players turn, too."""
+    inspect(phone_films(tmp_path))
+    said = capsys.readouterr().out
+    assert "crop leaves less than half of the picture of 1 of the decoded videos" in said
+
+
+def test_shape_is_that_of_videos_as_players_turn_them(tmp_path, monkeypatch):
+    """Upright films of a phone are stored lying, and headers do not tell."""
+    (tmp_path / "phone").mkdir()
+    film = picture(tmp_path / "film.mov", size="320x180", rate=30, seconds=3)
+    for number in range(8):
+        ffmpeg("-display_rotation", "90", "-i", film, "-c", "copy", "-metadata",
+               f"title={number}", "-f", "mov", tmp_path / f"phone/IMG_{number}.MOV")  # fmt: skip
+    inspect(tmp_path / "phone", config=tmp_path / "mine.yaml", sample=2)
+    assert planned(tmp_path / "mine.yaml", monkeypatch).resolution == [80, 48]
+
+
 SETS = {"arrays": grey_arrays, "videos": phone_films, "lerobot": robot}
 
 

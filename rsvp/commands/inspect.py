@@ -31,7 +31,7 @@ from rsvp.data.sources import (
     unused_files,
 )
 from rsvp.data.splits import why_no_clip
-from rsvp.data.suggestion import as_dataset, suggested, videos_of
+from rsvp.data.suggestion import as_dataset, shares_left, suggested, videos_of
 from rsvp.data.survey import (
     Header,
     Look,
@@ -228,6 +228,12 @@ def clip_lines(
     for key, value in keys.items():
         yield f"  {key}: {yaml.safe_dump(value, default_flow_style=True).splitlines()[0]}"
     yield from reasons(f"too short for a clip of {dataset.clip_frames} frames", short)
+    seen = [look for look in looks if not look.reason]
+    if cropped := int((shares_left(usable, seen, keys["resolution"]) < 0.5).sum()):
+        yield (
+            f"crop leaves less than half of the picture of {cropped} of the decoded videos;"
+            " fit: pad keeps all of it"
+        )
     clips, twice, last = repeats_in_clips(looks, dataset)
     if twice:
         yield (

@@ -23,6 +23,7 @@ from rsvp.data.splits import (
 )
 from rsvp.data.survey import Header, Look
 from rsvp.runtime.errors import UserError
+from rsvp.runtime.words import counted
 
 # Frames as large as this in all: 64 by 64, or a rectangle.
 PIXELS = 64 * 64
@@ -80,19 +81,32 @@ def suggested(
 
 def frame_keys(usable: Sequence[Header], seen: Sequence[Look]) -> dict[str, Any]:
     """Return the size of frames, and whether they have colours."""
-    turned = {look.source.id for look in seen if look.turned}
-    shapes = [
-        (header.height, header.width) if header.source.id in turned else
-        (header.width, header.height)
-        for header in usable
-    ]  # fmt: skip
-    upright = sum(width < height for width, height in shapes) > len(shapes) / 2
-    aspects = [width / height for width, height in shapes if (width < height) == upright]
-    height, width = best_shape(float(np.median(aspects)))
+    aspects = shown_aspects(usable, seen)
+    upright = np.mean(aspects < 1) > 0.5
+    height, width = best_shape(float(np.median(aspects[(aspects < 1) == upright])))
     keys: dict[str, Any] = {"resolution": height if height == width else [height, width]}
     if all(look.grey for look in seen):
         keys["channels"] = "gray"
     return keys
+
+
+def shown_aspects(usable: Sequence[Header], seen: Sequence[Look]) -> np.ndarray:
+    """Return (n,): width over height of the videos that were looked at, as players turn them.
+
+    Headers of the others do not say whether they are turned, as those of phones are.
+    """
+    turned = {look.source.id: look.turned for look in seen}
+    stored = {x.source.id: x.width / x.height for x in usable if x.source.id in turned}
+    return np.array([1 / a if turned[name] else a for name, a in stored.items()])
+
+
+def shares_left(
+    usable: Sequence[Header], seen: Sequence[Look], resolution: int | Sequence[int]
+) -> np.ndarray:
+    """Return (n,): the share that a crop leaves of the picture of each video that was looked at."""
+    height, width = [resolution] * 2 if isinstance(resolution, int) else resolution
+    ratios = shown_aspects(usable, seen) * height / width
+    return np.minimum(ratios, 1 / ratios)
 
 
 def best_shape(aspect: float) -> tuple[int, int]:
@@ -176,8 +190,8 @@ def split_keys(usable: Sequence[Header], keys: Mapping[str, Any]) -> dict[str, A
         if has_clips(usable, dataset):
             return way
     raise UserError(
-        f"{len(usable)} videos are too few or too short to be divided into train, validation and"
-        f" test with a clip of {dataset.clip_frames} frames each; add videos"
+        f"{counted(len(usable), 'video')}: too few or too short to be divided into train,"
+        f" validation and test with a clip of {dataset.clip_frames} frames each; add videos"
     )
 
 

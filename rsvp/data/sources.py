@@ -161,7 +161,7 @@ def list_sources(
         raise UserError(f"{root}: {what}; see 'path' of the dataset in the config")
     unreadable: list[str] = []
     named = find_sources(root, kind, unreadable, options)
-    found = sources_by_id(named)
+    found = sources_by_id(dict.fromkeys(named))  # rows of a table may be equal
     if again := len(named) - len(found):
         logger.warning("%s: %d videos are named again; each is taken once", root, again)
     if not found:
@@ -254,11 +254,11 @@ def format_module(kind: str) -> str:
 
 
 def sources_by_id(sources: Iterable[Source]) -> dict[str, Source]:
-    """Return sources by their ids, one that is named twice once; UserError where two have one."""
+    """Return sources by their ids; UserError where two have one."""
     found: dict[str, Source] = {}
     for source in sources:
         other = found.setdefault(source.id, source)
-        if other != source:
+        if other is not source:
             raise UserError(
                 f"{other.path} and {source.path}: two videos have the id '{source.id}';"
                 " rename or remove one"

@@ -8,6 +8,7 @@ import argparse
 import gzip
 import io
 import json
+import tarfile
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -186,6 +187,8 @@ def test_arrays_that_are_no_videos(tmp_path):
     np.save(tmp_path / "labels.npy", np.arange(9))
     np.save(tmp_path / "deep.npy", np.zeros((2, 2, 2, 2, 8, 8), np.uint8))
     np.save(tmp_path / "words.npy", np.full((2, 8, 8), "a"))
+    np.save(tmp_path / "flow.npy", np.zeros((5, SIDE, SIDE, 2), np.float32))
+    np.save(tmp_path / "alpha.npy", np.zeros((5, SIDE, SIDE, 4), np.uint8))
     whole = (tmp_path / "good.npy").read_bytes()
     (tmp_path / "cut.npy").write_bytes(whole[:-50])
     (tmp_path / "packed.npz").write_bytes(b"PK\3\4" + whole[:70])
@@ -199,7 +202,8 @@ def test_arrays_that_are_no_videos(tmp_path):
     content[2000:2050] = bytes(50)
     (tmp_path / "flipped.npz").write_bytes(content)
     reasons = rejections(tmp_path, "arrays")
-    words = {"objects": "plain arrays", "deep": "its shape is", "words": "not numbers"}
+    words = {"objects": "plain arrays", "words": "not numbers"}
+    words |= dict.fromkeys(("deep", "flow", "alpha"), "its shape is")
     damaged = ("cut", "packed", "tree", "none", "bracket", "huge", "flipped")
     words |= dict.fromkeys(damaged, "not a whole file")
     assert set(reasons) == set(words)  # labels are left out, as text files are
@@ -346,10 +350,15 @@ def test_damaged_shards(tmp_path):
     whole = (tmp_path / "a.tar").read_bytes()
     (tmp_path / "cut.tar").write_bytes(whole[:2200])
     (tmp_path / "noise.tar").write_bytes(b"noise" * 300)
+    with tarfile.open(tmp_path / "a.tar") as archive:
+        second = archive.getmembers()[1].offset
+    (tmp_path / "header.tar").write_bytes(whole[:second] + bytes([1]) * 200 + whole[second + 200 :])
     (tmp_path / "packed.tar.gz").write_bytes(b"\x1f\x8b")
     (tmp_path / "gone.tar").symlink_to("nowhere")
     reasons = rejections(tmp_path, "tar")
-    assert set(reasons) == {"a/text", "cut", "noise", "packed.tar", "gone"}
+    assert set(reasons) == {"a/text", "cut", "noise", "packed.tar", "gone", "header"}
+    assert reasons["header"] == f"damaged at byte {second}"
+    assert "header/0" in {source.id for source in list_sources(tmp_path, "tar")}
     assert "ends within" in reasons["cut"] and "unpack" in reasons["packed.tar"]
 
 
@@ -758,7 +767,7 @@ def test_damaged_tables(tmp_path, film):
     (tmp_path / "film.mp4").write_bytes(film.read_bytes())
     rows = [{"path": "film.mp4", "start": 1, "end": 0.5}, {"path": None}, {"path": "film.mp4"},
             {"path": "film.mp4", "start": [1]}, {"path": "film.mp4", "end": 10**400},
-            {"path": {"bytes": "AA==", "path": "film.mp4"}}]  # fmt: skip
+            {"path": {"bytes": "AA==", "path": "film.mp4"}}, {"path": "fi\0lm.mp4"}]  # fmt: skip
     write_table(tmp_path / "rows.jsonl", rows)
     reasons = rejections(tmp_path / "rows.jsonl", "table")
     assert "row 4: " in reasons.pop("rows@row4") and "row 5: " in reasons.pop("rows@row5")
@@ -766,6 +775,7 @@ def test_damaged_tables(tmp_path, film):
         "rows@row1": "row 1: from 1 to 0.5 is no part of a video",
         "rows@row2": "row 2 names no file",
         "rows@row6": "row 6: holds dict, not the name of a file",
+        "rows@row7": "row 7: a name with a zero byte",
     }
     for line in ("5", "null", '["x"]', "[" * 100000):
         (tmp_path / "lines.jsonl").write_text(f'{{"path": "film.mp4"}}\n{line}\n')

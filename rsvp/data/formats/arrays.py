@@ -26,6 +26,7 @@ DAMAGE = (
     OSError, ValueError, EOFError, KeyError, MemoryError, OverflowError, RuntimeError, TypeError,
     SyntaxError, tokenize.TokenError, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
+SMALLEST = 8  # pixels of a side, where axes are inferred: fewer are channels
 COMPARED = 8  # places along each of two axes at which neighbours are compared
 
 
@@ -110,18 +111,18 @@ def infer_axes(array: Any) -> str:
     The last axis counts colours where it has 1 or 3, else one before height and width does.
     """
     shape = list(array.shape)
-    leading, colours = len(shape) - 2, ""
+    leading, picture, sides = len(shape) - 2, "HW", shape[-2:]
     if shape[-1] in COLOURS:
-        leading, colours = leading - 1, "HWC"
+        leading, picture, sides = leading - 1, "HWC", shape[-3:-1]
     elif len(shape) > 3 and shape[-3] in COLOURS:
-        leading, colours = leading - 1, "CHW"
+        leading, picture = leading - 1, "CHW"
     elif len(shape) == 5 and shape[1] in COLOURS:
         return "NCTHW"
-    if leading == 1:
-        return f"T{colours or 'HW'}"
-    if leading == 2:
-        return f"{'TN' if is_time_first(array) else 'NT'}{colours or 'HW'}"
-    raise Rejected(f"its shape is {shape}; videos are (T, H, W[, C]) or (N, T, H, W[, C])")
+    if leading not in (1, 2) or min(sides) < SMALLEST:
+        known = f"(T, H, W[, C]) or (N, T, H, W[, C]), H and W of {SMALLEST} or more"
+        raise Rejected(f"its shape is {shape}; videos are {known}")
+    first = "T" if leading == 1 else "TN" if is_time_first(array) else "NT"
+    return first + picture
 
 
 def is_time_first(array: Any) -> bool:

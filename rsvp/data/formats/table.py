@@ -164,8 +164,10 @@ def span_of(cells: Row) -> Span | None:
 def video_at(name: str, path: str, base: str, span: Span | None) -> Source:
     """Return a video file or a folder of images, called as it lies below `base`.
 
-    ValueError where the part is none of the images.
+    ValueError where the part is none of the images, and for a name that no file can have.
     """
+    if "\0" in path:
+        raise ValueError("a name with a zero byte")
     if os.path.isdir(path):
         images = [file for folder, files in walk(path, IMAGE_SUFFIXES) for file in files
                   if folder == path]  # fmt: skip

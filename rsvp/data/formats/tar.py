@@ -50,6 +50,8 @@ def parts(whole: Source) -> Iterator[Source]:
                     videos.append(member)
                 elif member.isfile() and name.endswith(".json"):
                     metadata[key_of(member)] = described(archive.extractfile(member).read())
+            else:
+                reason = why_it_ended(whole.path, archive.offset)
     except (OSError, tarfile.TarError) as error:
         reason = f"not a whole tar file ({one_line(str(error))})"
     counts = Counter(map(key_of, videos))
@@ -66,6 +68,16 @@ def parts(whole: Source) -> Iterator[Source]:
         )  # fmt: skip
     if reason or not videos:
         raise Rejected(reason or "no video in it")
+
+
+def why_it_ended(path: str, place: int) -> str:
+    """Return why no member is read at a place behind others; "" at the end of an archive.
+
+    tarfile takes a damaged header for the end, which is a block of zeros.
+    """
+    with open(path, "rb") as stream:
+        stream.seek(place)
+        return f"damaged at byte {place}" if any(stream.read(tarfile.BLOCKSIZE)) else ""
 
 
 def key_of(member: tarfile.TarInfo) -> str:

@@ -4,6 +4,7 @@ import gc
 import json
 import shutil
 import tracemalloc
+import warnings
 from argparse import Namespace
 from base64 import b64decode
 from collections import Counter
@@ -116,6 +117,24 @@ def test_predictions_may_lack_the_observed_frames(folders: Path) -> None:
     with pytest.raises(UserError, match=r"is 12 frames .*, and 16 frames .* are needed") as caught:
         run(folders)
     assert "\n" not in str(caught.value)
+
+
+def test_observed_frames_are_not_scored_unasked(folders: Path) -> None:
+    for path in (folders / "mine").iterdir():
+        real = np.load(folders / "real" / path.name)
+        np.save(path, np.concatenate([real[:CONTEXT], np.load(path)[CONTEXT:]]))
+    with pytest.raises(UserError, match=r"begins with 4 frames of the real 'v_.*: --context 4, or"):
+        run(folders, context=None)
+    table = run(folders, context=0)
+    assert value(table, "mine", "psnr") > value(run(folders), "mine", "psnr")
+
+
+def test_trajectories_without_an_error_have_no_spread_over_skill(folders: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run(folders, predicted=[[f"same={folders / 'real'},{folders / 'real'}"]])
+    printed = (folders / "out" / "results.md").read_text()
+    assert "Not computed: Spread / skill: the trajectories are the truth, without an" in printed
 
 
 def test_floats_with_their_range_score_as_their_bytes(folders: Path) -> None:

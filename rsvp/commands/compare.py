@@ -203,6 +203,8 @@ def rows_of(
         context = truth.clips.context_frames if arguments.context is None else context
     index = real_index(real, label, context, paired)
     rows = [predicted_row(item, real, index, arguments.future_only, pattern) for item in methods]
+    if paired and not context and arguments.context is None:
+        check_observed(rows[0], real)
     if paired and context:
         rows += [baseline_row(name, real, index) for name in arguments.baselines]
     if arguments.autoencoder:
@@ -214,6 +216,19 @@ def rows_of(
         folder = arguments.out / row.index["row"]
         check_out(folder, [arguments.real, *sources, *filter(None, [arguments.floor])])
     return methods, real, rows
+
+
+def check_observed(row: RowScorer, real: FolderClips) -> None:
+    """UserError where a row's first clip begins as the real one: it holds observed frames."""
+    predicted, truth = row.predictions.frames(0)[0], real.frames(row.numbers[0])
+    equal = (predicted == truth).flatten(1).all(dim=1)
+    count = int(equal.long().cumprod(dim=0).sum())
+    if 0 < count < len(truth):
+        raise UserError(
+            f"--context is not given, and {row.index['row']} begins with {count} frames of the "
+            f"real '{row.index['clips'][0]}'; observed frames are not scored: --context {count}, "
+            "or --context 0 where these are predicted"
+        )
 
 
 def ceiling(

@@ -25,6 +25,7 @@ NAN = float("nan")
 ONE_GROUP = "one group: no interval can be given"
 ONE_TRAJECTORY = "one trajectory per clip"
 UNKNOWN_OUTLINES = "true object outlines are known for generated videos only"
+NO_ERROR = "the trajectories are the truth, without an error"
 NO_SPREAD = "the same value in all groups: no interval can be given"
 
 
@@ -221,6 +222,8 @@ def spread_skill(row: ResultRow, resamples: int, frame: int | None = None) -> Es
                      for side in (spreads, errors))  # fmt: skip
     if count < 2 or spread.isna().all():
         return missing(missing_reason(row, SPREAD_SKILL, "all"))
+    if not error.any():
+        return missing(NO_ERROR)
     interval = ratio_interval(spread.to_numpy(), error.to_numpy(), groups.to_numpy(), resamples)
     value, low, high = np.sqrt([interval.mean, interval.low, interval.high]).tolist()
     by_seed = {

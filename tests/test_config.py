@@ -523,6 +523,11 @@ REFUSED = {
         2,
         "compute.processes: 2 is not possible; allowed: 1 (compute.micro_batches, which trains",
     ),
+    "nodes that cannot be alike": (
+        "compute.nodes",
+        2,
+        "compute.nodes: 2 is not possible; allowed: 1, or what divides compute.processes (1)",
+    ),
     "parts without a clip": (
         "compute.micro_batches",
         5,
@@ -736,6 +741,7 @@ def test_the_number_of_processes_is_no_setting():
     alone = changed("compute.micro_batches", 2)
     shared = copy.deepcopy(alone)
     set_value(shared, "compute.processes", 2)
+    set_value(shared, "compute.nodes", 2)
     alone, shared = load(alone), load(shared)
     for stage, name in STAGES.items():
         assert stage_settings(alone, stage, name) == stage_settings(shared, stage, name)

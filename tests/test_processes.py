@@ -13,10 +13,12 @@ from safetensors.torch import load_file
 
 from rsvp.config.load import load
 from rsvp.config.stages import read_settings, stage_settings
+from rsvp.runtime import followers
 from rsvp.runtime.errors import UserError
 from rsvp.runtime.files import read_json, write_json
-from rsvp.runtime.followers import PROCESSES
+from rsvp.runtime.followers import CALLED_ON, NODES, PROCESSES
 from rsvp.runtime.journal import SAVE_SECONDS
+from rsvp.runtime.lock import STARTER
 from rsvp.training.processes import Processes, launch
 from tests import squares
 from tests.together import KILLED, run_calibrated, run_killed, run_stages, together
@@ -234,3 +236,54 @@ def test_processes_end_with_the_first(started):
     os.kill(started.pid, signal.SIGKILL)
     started.wait()
     wait_for(lambda: not session(started.pid), 30)
+
+
+def program(folder, name, text):
+    """Put a program into a folder of programs; return the path to look in."""
+    path = folder / "bin" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return f"{path.parent}:{os.environ['PATH']}"
+
+
+@pytest.mark.parametrize(
+    ("given", "code"),
+    [({"SLURM_JOB_ID": "5"}, 0), ({"SLURM_JOB_ID": ""}, 2)],
+    ids=["a job", "none"],
+)
+def test_a_training_over_nodes_becomes_a_call_of_srun(tmp_path, given, code):
+    """In a job of SLURM alone; elsewhere it says what it needs."""
+    path = program(tmp_path, "srun", 'echo "$RSVP_CALLED_ON"; printf "%s\\n" "$@"')
+    own = [sys.executable, "-m", "rsvp.stages.train_diffusion"]
+    names = ("settings", "latents", "state", "weights", "index", "history", "record")
+    own += [text for name in names for text in (f"--{name}", f"a {name}")]
+    nodes = {PROCESSES: "4", NODES: "2", "PATH": path, "PYTHONPATH": os.getcwd()}
+    environment = os.environ | nodes | {"SLURM_JOB_ID": job}
+    done = subprocess.run(own, env=environment, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == code, done.stderr
+    if code:
+        (line,) = done.stderr.splitlines()
+        assert "compute.nodes: 2 needs a job of SLURM" in line
+        return
+    machine, *arguments = done.stdout.splitlines()
+    assert machine == os.uname().nodename
+    assert {"--nodes=2", "--ntasks=4", "--ntasks-per-node=2", "--kill-on-bad-exit=1"} < {*arguments}
+    assert arguments[-len(own) :] == own
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_task_takes_its_place(tmp_path, monkeypatch, rank):
+    """The node of the first one is found by its address; a starter of another machine is none."""
+    asked = (
+        'case "$*" in *hostnames*) echo b; echo c;; *) echo "NodeName=b NodeAddr=10.0.0.7";; esac'
+    )
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    os.environ |= {"PATH": program(tmp_path, "scontrol", asked), CALLED_ON: "elsewhere"}
+    os.environ |= {STARTER: "1", "SLURM_JOB_ID": "70", "SLURM_STEP_NODELIST": "[b-c]"}
+    os.environ |= {"SLURM_PROCID": str(rank), "SLURM_NODEID": str(rank), "SLURM_LOCALID": "0"}
+    followers.join()
+    assert os.environ["MASTER_ADDR"] == "10.0.0.7"
+    assert (os.environ["NODE_RANK"], os.environ["LOCAL_RANK"]) == (str(rank), "0")
+    assert followers.is_follower() == bool(rank)
+    assert STARTER not in os.environ

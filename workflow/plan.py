@@ -17,6 +17,7 @@ from rsvp.config.schema import (
     FETCH,
     LPIPS_KEYS,
     NETWORK_KEYS,
+    Compute,
     Config,
     Dataset,
     is_url,
@@ -131,7 +132,7 @@ class Plan:
         self.gpu = 0 if config.compute.device == "cpu" else 1
         # Of a training, for all processes that share it.
         self.training_threads = config.compute.processes * self.threads
-        self.training_gpu = config.compute.processes * self.gpu
+        self.training_resources = training_resources(config.compute, self.gpu)
         self.looks = looks
         self.known: dict[str, Job] = {}
         self.found: dict[str, str] = {}  # the kind of source that a dataset does not name, in words
@@ -582,6 +583,17 @@ class Plan:
         if name and not kind:
             return self.config.dataset_of(name)
         return self.config.autoencoders[name or names["autoencoder"]].dataset
+
+
+def training_resources(compute: Compute, gpu: int) -> dict[str, Any]:
+    """Return what a training asks of a scheduler: GPUs for all processes, and nodes if several."""
+    asked: dict[str, Any] = {"gpu": compute.processes * gpu}
+    if compute.nodes > 1:
+        # By `mpi` the job starts its tasks itself (`rsvp.runtime.followers.spread`).
+        asked |= {"nodes": compute.nodes, "tasks": compute.processes, "mpi": "srun"}
+        # Else `tasks` and the threads of all processes would be those of each GPU and each task.
+        asked |= {"tasks_per_gpu": 0, "cpus_per_task": compute.threads}
+    return asked
 
 
 def scratch_of(config: Config, base: str, results: str) -> Path | None:

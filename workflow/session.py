@@ -23,7 +23,7 @@ from rsvp.config.messages import shorten
 from rsvp.runtime.code import KEPT, ROOT
 from rsvp.runtime.errors import BAD_INPUT, UserError
 from rsvp.runtime.files import RECORD
-from rsvp.runtime.followers import PROCESSES
+from rsvp.runtime.followers import NODES, PROCESSES
 from rsvp.runtime.gpus import visible_gpus
 from rsvp.runtime.journal import JOURNAL, SAVE_SECONDS, WATCH, forget
 from rsvp.runtime.lock import (
@@ -154,6 +154,7 @@ def run_own_code(plan: Plan, is_main: bool) -> None:
     os.environ[SAVE_SECONDS] = str(plan.config.compute.save_seconds)
     os.environ[WATCH] = str(plan.config.compute.watch)
     os.environ[PROCESSES] = str(plan.config.compute.processes)
+    os.environ[NODES] = str(plan.config.compute.nodes)
     os.environ[KEPT] = f"{plan.results}/{JOBS}/code.json"
     # How often all bars are drawn: in a log file they should not drown the rest.
     if not is_main or "TQDM_MININTERVAL" not in os.environ:

@@ -36,6 +36,9 @@ def check(config: Config) -> None:
     micro_batches, processes = config.compute.micro_batches or 1, config.compute.processes
     allowed = f"{micro_batches} (compute.micro_batches, which trains anew) or fewer"
     check_that(processes <= micro_batches, "compute.processes", processes, allowed)
+    nodes = config.compute.nodes
+    divisors = f"1, or what divides compute.processes ({processes})"
+    check_that(processes % nodes == 0, "compute.nodes", nodes, divisors)
     for path, section in sections(config):
         check_own_keys(path, section)
         check_budget(path, section)

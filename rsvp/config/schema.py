@@ -344,6 +344,8 @@ class Compute(Section):
     # Processes that share a training, each with a GPU of its own; micro_batches at most. They
     # change no result (docs/training.md).
     processes: Count = 1
+    # Nodes of SLURM over which these processes are spread, as many on each (docs/cluster.md).
+    nodes: Count = 1
     # Jobs that share caching, predicting, or evaluating of a row between them; by default one. They
     # change no result.
     shares: Annotated[Int, Gt(0), Le(1000)] | None = None

@@ -224,7 +224,7 @@ def names(kind: type[Section], *others: str) -> tuple[str, ...]:
     return tuple(key for key in kind.model_fields if key not in others)
 
 
-UNHANDED = ("save_seconds", "watch", "processes", "micro_batches", "shares")
+UNHANDED = ("save_seconds", "watch", "processes", "nodes", "micro_batches", "shares")
 NETWORKS = names(Compute, *UNHANDED)
 DEVICE = names(Compute, *UNHANDED, "compile")
 CLIPS = ("split", "max_clips", "horizon")

@@ -11,7 +11,7 @@ import torch
 
 from rsvp.config.schema import Compute
 from rsvp.runtime.errors import UserError
-from rsvp.runtime.followers import lead
+from rsvp.runtime.followers import lead, node_count
 from rsvp.runtime.gpus import VISIBLE
 
 if TYPE_CHECKING:  # it takes as long to import as torch, and trainings alone need it
@@ -97,7 +97,8 @@ def set_up_torch(compute: Compute) -> tuple[torch.device, str]:
 def make_fabric(compute: Compute, seed: int = 0, processes: int = 1) -> "Fabric":
     """Return a launched Fabric: the GPU when there is one, else the CPU.
 
-    Of several processes, each has a GPU of its own; the first one starts the others.
+    Of several processes, each has a GPU of its own; the first one starts the others, but on
+    several nodes (`rsvp.runtime.followers`).
     """
     from lightning_fabric import Fabric
     from lightning_fabric.plugins.environments import LightningEnvironment
@@ -106,15 +107,18 @@ def make_fabric(compute: Compute, seed: int = 0, processes: int = 1) -> "Fabric"
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # importing it sets INFO
     device, precision = set_up_torch(compute)
     on_gpu = device.type == "cuda"
-    if on_gpu and processes > 1 and torch.cuda.device_count() < processes:
+    nodes = node_count() if processes > 1 else 1
+    local = processes // nodes
+    if on_gpu and processes > 1 and torch.cuda.device_count() < local:
         found = torch.cuda.device_count()
-        raise UserError(f"{processes} processes need a GPU each, and PyTorch finds {found}")
+        raise UserError(f"{local} processes need a GPU each, and PyTorch finds {found}")
     # CPU tensors travel, too: what the first process decides.
     backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
     shared = DDPStrategy(process_group_backend=backend, timeout=LONGEST_WAIT)
     fabric = Fabric(
         accelerator="cuda" if on_gpu else "cpu",
-        devices=processes,
+        devices=local,
+        num_nodes=nodes,
         strategy="auto" if processes == 1 else shared,
         precision=precision,  # type: ignore[arg-type]
         # In a job of a scheduler Fabric would take the job's tasks for the processes.

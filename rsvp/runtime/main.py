@@ -20,7 +20,16 @@ from rsvp.config.stages import Settings, read_settings
 from rsvp.runtime.code import TRAININGS, code_digest
 from rsvp.runtime.errors import BAD_INPUT, FAILED, UserError, one_line
 from rsvp.runtime.files import read_json, sha256_of_file, write_json
-from rsvp.runtime.followers import PATIENCE, follow, is_follower, process_count
+from rsvp.runtime.followers import (
+    PATIENCE,
+    follow,
+    is_follower,
+    is_task,
+    join,
+    local_count,
+    node_count,
+    spread,
+)
 from rsvp.runtime.gpus import hold_gpus
 from rsvp.runtime.lock import lock_folder, put_back, watch_the_time
 from rsvp.runtime.progress import PROGRESS, Bar
@@ -89,9 +98,14 @@ def run_stage(
     `run` gets the parsed arguments and the settings; what it returns goes into the run record.
     """
     parsed = parser.parse_args()
+    module = parser.prog if parser.prog.startswith("rsvp.") else f"rsvp.stages.{stage_name()}"
+    if is_task():
+        join()
+    elif module in TRAININGS and node_count() > 1:
+        with clean_exit():
+            spread()
     if is_follower():
         follow_stage(parsed, run)
-    module = parser.prog if parser.prog.startswith("rsvp.") else f"rsvp.stages.{stage_name()}"
     state = getattr(parsed, "state", None)
     tune_malloc()
     watch_the_time()
@@ -108,7 +122,7 @@ def run_stage(
             check_code(job["roots"], job["code"])
             # A stage that runs a network is handed its device.
             on_gpu = values.get("compute", {}).get("device", "cpu") != "cpu"
-            count = process_count() if module in TRAININGS else 1
+            count = local_count() if module in TRAININGS else 1
             _gpus = hold_gpus(count) if on_gpu else []
             # A record of before must not stand beside outputs that are about to change.
             parsed.record.unlink(missing_ok=True)

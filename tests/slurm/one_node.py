@@ -1,5 +1,7 @@
 """SLURM on this machine alone, for a test: Debian's packages, unpacked into a folder, on loopback.
 
+It plays two nodes, of which jobs that name no partition get the first.
+
 Nothing is installed: only /etc/slurm is made, where its programs look, and removed again.
 """
 
@@ -16,6 +18,7 @@ from pathlib import Path
 PACKAGES = ("slurmctld", "slurmd", "slurm-client", "munge")
 SYSTEM = Path("/etc/slurm")
 HOST = platform.node().partition(".")[0]
+SECOND = "second"  # a node that this machine plays, too; it has no GPU
 CONFIG = """
 ClusterName=toy
 SlurmctldHost={host}(127.0.0.1)
@@ -29,11 +32,11 @@ AuthType=auth/munge
 AuthInfo=socket={folder}/munge.socket
 PluginDir={root}/usr/lib/{triplet}/slurm-wlm
 StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
+SlurmdSpoolDir={folder}/spool-%n
 SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
+SlurmdPidFile={folder}/slurmd-%n.pid
 SlurmctldLogFile={folder}/slurmctld.log
-SlurmdLogFile={folder}/slurmd.log
+SlurmdLogFile={folder}/slurmd-%n.log
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 MpiDefault=none
@@ -49,16 +52,18 @@ SchedulerParameters=sched_interval=1,batch_sched_delay=0,sched_min_interval=0
 GresTypes=gpu
 SlurmdParameters=config_overrides
 NodeName={host} NodeAddr=127.0.0.1 CPUs=4 RealMemory=64000 Gres=gpu:toy:2 State=UNKNOWN
+NodeName={second} NodeHostname={host} NodeAddr=127.0.0.1 Port=16819 CPUs=2 RealMemory=64000
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
-PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
-PartitionName=urgent Nodes=ALL PriorityTier=2 MaxTime=INFINITE State=UP
+PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP
+PartitionName=urgent Nodes={host} PriorityTier=2 MaxTime=INFINITE State=UP
+PartitionName=both Nodes=ALL MaxTime=INFINITE State=UP
 """
 GPUS = "NodeName={host} Name=gpu Type=toy File={folder}/gpu[0-1]\n"
 
 
 class OneNode:
-    """A running SLURM of one node with two pretended GPUs."""
+    """A running SLURM with two pretended GPUs."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.root = folder, folder / "root"
@@ -71,7 +76,8 @@ class OneNode:
 
     def start(self) -> None:
         """Start munge and the two daemons, and wait until the node takes jobs."""
-        values = {"host": HOST, "folder": self.folder, "root": self.root, "triplet": self.triplet}
+        values = {"host": HOST, "second": SECOND, "folder": self.folder, "root": self.root}
+        values["triplet"] = self.triplet
         for name, text in (("slurm.conf", CONFIG), ("gres.conf", GPUS)):
             (self.folder / "etc" / name).write_text(text.format(**values))
         for number in (0, 1):
@@ -82,8 +88,9 @@ class OneNode:
         flags = [f"--{flag}={self.folder / name}" for flag, name in files.items()]
         self.run("root/usr/sbin/munged", "--force", *flags)
         self.run("root/usr/sbin/slurmctld")
-        self.run("root/usr/sbin/slurmd", "-N", HOST, "-d", f"{self.root}/usr/sbin/slurmstepd")
-        self.wait_for(lambda: "idle" in self.ask("sinfo", "-ho", "%T"), 60)
+        for name in (HOST, SECOND):
+            self.run("root/usr/sbin/slurmd", "-N", name, "-d", f"{self.root}/usr/sbin/slurmstepd")
+        self.wait_for(lambda: {"idle"} == set(self.ask("sinfo", "-Nho", "%T").split()), 60)
 
     def run(self, program: str, *arguments: str) -> str:
         """Run one of the unpacked programs, which must succeed; return its output."""
@@ -114,10 +121,10 @@ class OneNode:
 
     def stop(self) -> None:
         """Stop the daemons by their numbers, and what calls and jobs left behind."""
-        for name in ("slurmd", "slurmctld", "munged"):
+        for name in (f"slurmd-{HOST}", f"slurmd-{SECOND}", "slurmctld", "munged"):
             path = self.folder / f"{name}.pid"
             if path.exists():
-                end(int(path.read_text()), name)
+                end(int(path.read_text()), name.partition("-")[0])
         deadline = time.monotonic() + 30
         while (left := list(processes_of(self.folder))) and time.monotonic() < deadline:
             for number in left:
@@ -179,7 +186,7 @@ def unpack(folder: Path) -> str:
 @contextmanager
 def one_node(folder: Path) -> Iterator[OneNode]:
     """Start SLURM below an empty folder; stop it at the end."""
-    for name in ("etc", "state", "spool"):
+    for name in ("etc", "state"):
         (folder / name).mkdir()
     if SYSTEM.is_symlink() and not SYSTEM.exists():  # a killed test's
         SYSTEM.unlink()

@@ -3,6 +3,7 @@
 `make test-slurm`. Needs root and Debian's packages; about ten minutes.
 """
 
+import json
 import re
 import shutil
 import signal
@@ -208,3 +209,33 @@ def test_reason_of_a_failed_job_stands_at_the_end(slurm, local, tmp_path):
     answer = Call(slurm, project, "slurm", "predictors/rsvp-m/seed0/index.json", *flags).wait()
     assert answer.code != 0
     assert "not finite" in answer.errors[-1] or " is nan at step" in answer.errors[-1], answer.text
+
+
+def test_trainings_over_two_nodes_end_with_the_bits_of_one_process(slurm, local, tmp_path):
+    """All three trainings. The last one's time is nearly up in its middle."""
+    values = yaml.safe_load((local.folder / "config.yaml").read_text())
+    values["compute"] |= {"device": "cpu", "micro_batches": 2}
+    values["predictors"]["rsvp-m"]["steps"] = 1000
+    alone, spread = (Project(shutil.copytree(local.folder, tmp_path / n)) for n in ("one", "two"))
+    shared = values["compute"] | {"processes": 2, "nodes": 2}
+    trained = "predictors/rsvp-m/seed0/index.json"
+    for project, compute in ((alone, values["compute"]), (spread, shared)):
+        shutil.rmtree(project.folder / "results")
+        text = yaml.safe_dump(values | {"compute": compute})
+        (project.folder / "config.yaml").write_text(text)
+    answer = alone.snakemake(trained)
+    assert answer.code == 0, answer.text
+    profile = spread.folder / "profiles/slurm/config.yaml"
+    keys = yaml.safe_load(profile.read_text())
+    keys["default-resources"]["slurm_partition"] = "both"
+    profile.write_text(yaml.safe_dump(keys))
+    training = Training(slurm, spread, Call(slurm, spread, "slurm", trained))
+    meet_the_limit(training)
+    answer = training.call.wait()
+    assert answer.code == 0, answer.text
+    weights = sorted(alone.folder.glob("results/**/weights.safetensors"))
+    assert len(weights) >= 3
+    for path in weights:
+        other = spread.folder / path.relative_to(alone.folder)
+        assert other.read_bytes() == path.read_bytes(), path
+        assert json.loads((other.parent / "run.json").read_text())["training_processes"] == 2

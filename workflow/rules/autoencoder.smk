@@ -25,7 +25,7 @@ rule pretrain_autoencoder:
         ENVIRONMENT
     threads: PLAN.training_threads
     resources:
-        gpu=PLAN.training_gpu,
+        **PLAN.training_resources,
     params:
         state="autoencoders/{autoencoder}/seed{seed}/pretrained/state",
     message:
@@ -60,7 +60,7 @@ rule finetune_autoencoder:
         ENVIRONMENT
     threads: PLAN.training_threads
     resources:
-        gpu=PLAN.training_gpu,
+        **PLAN.training_resources,
     params:
         state="autoencoders/{autoencoder}/seed{seed}/finetuned/state",
     message:

@@ -27,7 +27,7 @@ rule train_diffusion:
         ENVIRONMENT
     threads: PLAN.training_threads
     resources:
-        gpu=PLAN.training_gpu,
+        **PLAN.training_resources,
     params:
         state="predictors/{predictor}/seed{seed}/state",
         watched=PLAN.watched,
@@ -103,7 +103,7 @@ rule train_simvp:
         ENVIRONMENT
     threads: PLAN.training_threads
     resources:
-        gpu=PLAN.training_gpu,
+        **PLAN.training_resources,
     params:
         state="predictors/{predictor}/seed{seed}/state",
     message:

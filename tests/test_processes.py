@@ -247,19 +247,15 @@ def program(folder, name, text):
     return f"{path.parent}:{os.environ['PATH']}"
 
 
-@pytest.mark.parametrize(
-    ("given", "code"),
-    [({"SLURM_JOB_ID": "5"}, 0), ({"SLURM_JOB_ID": ""}, 2)],
-    ids=["a job", "none"],
-)
-def test_a_training_over_nodes_becomes_a_call_of_srun(tmp_path, given, code):
+@pytest.mark.parametrize(("number", "code"), [("5", 0), ("", 2)], ids=["a job", "none"])
+def test_a_training_over_nodes_becomes_a_call_of_srun(tmp_path, number, code):
     """In a job of SLURM alone; elsewhere it says what it needs."""
     path = program(tmp_path, "srun", 'echo "$RSVP_CALLED_ON"; printf "%s\\n" "$@"')
     own = [sys.executable, "-m", "rsvp.stages.train_diffusion"]
     names = ("settings", "latents", "state", "weights", "index", "history", "record")
     own += [text for name in names for text in (f"--{name}", f"a {name}")]
     nodes = {PROCESSES: "4", NODES: "2", "PATH": path, "PYTHONPATH": os.getcwd()}
-    environment = os.environ | nodes | {"SLURM_JOB_ID": job}
+    environment = os.environ | nodes | {"SLURM_JOB_ID": number}
     done = subprocess.run(own, env=environment, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == code, done.stderr
     if code:

@@ -16,7 +16,7 @@ PROFILES = {
 def on_gpu() -> set[str]:
     """The rules that ask for a GPU."""
     rules = re.split(r"^rule ", RULES, flags=re.MULTILINE)[1:]
-    return {rule.split(":")[0] for rule in rules if "gpu=PLAN" in rule}
+    return {rule.split(":")[0] for rule in rules if re.search(r"gpu=PLAN|PLAN\.training_resources", rule)}
 
 
 @pytest.mark.parametrize("name", ["slurm", "cluster-generic"])

@@ -16,7 +16,8 @@ PROFILES = {
 def on_gpu() -> set[str]:
     """The rules that ask for a GPU."""
     rules = re.split(r"^rule ", RULES, flags=re.MULTILINE)[1:]
-    return {rule.split(":")[0] for rule in rules if re.search(r"gpu=PLAN|PLAN\.training_resources", rule)}
+    asking = re.compile(r"gpu=PLAN|PLAN\.training_resources")
+    return {rule.split(":")[0] for rule in rules if asking.search(rule)}
 
 
 @pytest.mark.parametrize("name", ["slurm", "cluster-generic"])

@@ -24,7 +24,7 @@ from rsvp.runtime.lock import STARTER
 # would make stages stale.
 PROCESSES = "RSVP_PROCESSES"
 NODES = "RSVP_NODES"
-FIRST = "RSVP_FIRST_PROCESS"  # its process number
+FIRST = "RSVP_FIRST_PROCESS"  # its process number; in other tasks of SLURM's, that of their step
 CALLED_ON = "RSVP_CALLED_ON"  # the machine where the stage called srun, in the tasks of that step
 FIRST_PORT, PORTS = 20_000, 12_000  # below those that a system gives away by itself
 # Of another launcher; they would be taken for ours.
@@ -76,7 +76,7 @@ def join() -> None:
     os.environ["NODE_RANK"] = os.environ["SLURM_NODEID"]
     os.environ["LOCAL_RANK"] = os.environ["SLURM_LOCALID"]
     first = os.environ["SLURM_PROCID"] == "0"
-    os.environ[FIRST] = str(os.getpid()) if first else "the first task"
+    os.environ[FIRST] = str(os.getpid() if first else os.getppid())
     if os.environ[CALLED_ON] != platform.node():
         os.environ.pop(STARTER, None)  # cannot be looked for from here
 
@@ -109,14 +109,13 @@ def lead() -> None:
 def follow() -> None:
     """Say nothing, hear no signal, and end with the first process, however it ends.
 
-    A task is ended by srun.
+    A task ends with SLURM's process for its step on this node.
     """
     for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     warnings.simplefilter("ignore")
     logging.getLogger().addHandler(logging.NullHandler())
-    if not is_task():
-        threading.Thread(target=end_with_first, daemon=True).start()
+    threading.Thread(target=end_with_first, daemon=True).start()
 
 
 def end_with_first() -> None:

@@ -22,7 +22,7 @@ from rsvp.data.suggestion import best_shape, suggested
 from rsvp.data.survey import Header, Look, read_headers
 from rsvp.runtime.errors import UserError
 from tests.test_decoding import ffmpeg, picture
-from tests.test_formats import lerobot, mp4_bytes
+from tests.test_formats import lerobot, moving, mp4_bytes
 
 
 def inspect(path, **options):
@@ -119,6 +119,18 @@ def test_files_that_are_taken_out_of_an_archive_are_looked_at(tmp_path, capsys):
     inspect(tmp_path / "0.tar")
     said = capsys.readouterr().out
     assert "3 of 3 videos decoded, 60 frames" in said and "split: {kind: groups}" in said
+
+
+def test_moving_mnist_is_looked_at(tmp_path, monkeypatch):
+    """Its training videos are made, by keys of a dataset."""
+    (tmp_path / "digits").mkdir()
+    np.save(tmp_path / "digits/mnist_test_seq.npy", moving(6, 20).swapaxes(0, 1))
+    head = bytes([0, 0, 8, 3]) + np.array([1, 28, 28], ">i4").tobytes()
+    (tmp_path / "digits/train-images-idx3-ubyte").write_bytes(head + bytes(range(196)) * 4)
+    inspect(tmp_path / "digits", config=tmp_path / "mine.yaml")
+    dataset = planned(tmp_path / "mine.yaml", monkeypatch)
+    assert (dataset.source, dataset.channels) == ("moving_mnist", "gray")
+    assert dataset.split.kind == "folders"
 
 
 def test_folders_with_gaps_are_split_by_the_config(tmp_path, monkeypatch, capsys):

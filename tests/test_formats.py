@@ -482,7 +482,8 @@ def test_damaged_lerobot(tmp_path):
     write_mp4(new / "videos/observation.images.top/chunk-000/file-000.mp4", numbered(10))
     with Decoding(list_sources(new, "lerobot")[2], SHAPE, 25.0) as decoding:
         assert decoding.read(lambda *_: None).damage == "its table announces 5"
-    (old / "videos/chunk-000/observation.images.top/episode_000001.mp4").unlink()
+    videos = old / "videos/chunk-000/observation.images.top"
+    (videos / "episode_000001.mp4").unlink()
     assert rejections(old, "lerobot") == {"episode_000001": "no such file"}
     (old / "meta/episodes.jsonl").write_text('{"episode_index": 0, "length": 4}\n{"episode_in')
     with pytest.raises(UserError, match=r"episodes\.jsonl: cannot be read as a table"):
@@ -500,6 +501,9 @@ def test_damaged_lerobot(tmp_path):
         (old / "meta/info.json").write_text(f'{{"codebase_version": "v2.1", {more}}}')
         with pytest.raises(UserError, match=r"episodes lack what v2\.1 has"):
             list_sources(old, "lerobot")
+    (old / "meta/info.json").write_text('{"codebase')
+    with pytest.raises(UserError, match=r"info\.json: cannot be read: Unterminated string"):
+        list_sources(old, "lerobot")
     (old / "meta/info.json").write_text("[]")
     with pytest.raises(UserError, match=r"info\.json: version None; known"):
         list_sources(old, "lerobot")
@@ -971,6 +975,21 @@ def test_arrays_become_a_dataset(tmp_path):
     assert videos.loc["a/00003", "group"] == videos.loc["b/00000", "group"]
     assert videos["group"].nunique() == 23
     assert set(videos["picture"]) == {"array read as NTHW"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [("videos", "v.mp4"), ("frames", "v/1.png"), ("arrays", "v.npy"), ("hdf5", "v.hdf5"),
+     ("tar", "v.tar"), ("tfrecord", "v.tfrecord")],
+)  # fmt: skip
+def test_pointers_of_git_lfs_are_told(tmp_path, kind, name):
+    """A clone without it has them in the place of large files."""
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    assert "a pointer of Git LFS" in rejections(tmp_path, kind)["v"]
+    (tmp_path / "episodes.parquet").write_text("version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(UserError, match=r"episodes\.parquet: a pointer of Git LFS"):
+        list_sources(tmp_path / "episodes.parquet", "table")
 
 
 # --------------------------------------------------------------------------------------- detection

@@ -12,7 +12,7 @@ import av
 import numpy as np
 from PIL import Image
 
-from rsvp.data.sources import Rejected, Source, frame_numbers, gaps_in, stem
+from rsvp.data.sources import Rejected, Source, frame_numbers, gaps_in, stem, why_unread
 from rsvp.data.timeline import rhythm
 from rsvp.runtime.errors import one_line
 
@@ -116,8 +116,8 @@ def probe_video(source: Source, fps: float) -> Probe:
     except (av.FFmpegError, OSError, ValueError) as error:
         if getattr(error, "errno", None) == errno.EPERM:
             raise Rejected("names other files or addresses, as a playlist does") from None
-        reason = getattr(error, "strerror", None) or str(error)
-        raise Rejected(f"cannot be opened as a video: {one_line(reason)}") from None
+        reason = one_line(getattr(error, "strerror", None) or str(error))
+        raise Rejected(why_unread(path, f"cannot be opened as a video: {reason}")) from None
 
 
 def opened(path: str) -> av.container.InputContainer:
@@ -262,8 +262,8 @@ def probe_image(path: str, name: str) -> tuple[tuple[int, int], str, bool]:
         raise Rejected(f"{name} has too many pixels, {MAX_PIXELS} is the most") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None)
-        what = f"cannot be read: {reason}" if reason else "is not an image"
-        raise Rejected(f"{name} {what}") from None
+        what = f"{name} cannot be read: {reason}" if reason else f"{name} is not an image"
+        raise Rejected(why_unread(path, what)) from None
 
 
 def check_numbers(source: Source) -> None:

@@ -8,6 +8,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from importlib import import_module
@@ -39,6 +40,7 @@ FORMATS = (  # modules of rsvp.data.formats
 EXTRAS = {"h5py": "hdf5"}  # of pyproject.toml, by the module that they bring
 DIGITS = ("train-images-idx3-ubyte.gz", "train-images-idx3-ubyte", "train-images.idx3-ubyte")
 DAMAGED = "damaged: "  # begins the part of a file that cannot be listed; the reason follows
+LFS_POINTER = b"version https://git-lfs"
 # Low copies, stills, sound and halves beside the videos of cameras and downloads.
 COMPANIONS = (".lrv", ".thm", ".m4a", ".part", ".crdownload", ".download", ".tmp", *IMAGE_SUFFIXES)
 VIDEO_BEGINNING = re.compile(
@@ -442,9 +444,18 @@ def parts_of_files(
             try:
                 yield from list_parts(whole)
             except (Rejected, OSError) as reason:
-                yield replace(whole, part=f"{DAMAGED}{one_line(str(reason))}")
+                why = why_unread(file, one_line(str(reason)))
+                yield replace(whole, part=f"{DAMAGED}{why}")
     for reason in unreadable:
         logger.warning("%s; left out", one_line(reason))
+
+
+def why_unread(path: str, reason: str) -> str:
+    """Return why a file cannot be read: a reason, unless a clone without Git LFS lacks the file."""
+    with suppress(OSError), open(path, "rb", opener=without_waiting) as stream:
+        if stream.read(len(LFS_POINTER)) == LFS_POINTER:
+            return "a pointer of Git LFS, not the file itself; git lfs pull"
+    return reason
 
 
 def needed(module: str, path: str) -> ModuleType:

@@ -5,6 +5,7 @@ meta/episodes.jsonl; v3.0 has many episodes in an mp4, cut by `from_timestamp` a
 meta/episodes/**/*.parquet (lerobot/datasets/utils.py and lerobot_dataset.py, get_video_file_path).
 """
 
+import json
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -13,8 +14,7 @@ from typing import Any
 
 from rsvp.data.formats.table import read_rows
 from rsvp.data.sources import DAMAGED, Options, Rejected, Source, Span
-from rsvp.runtime.errors import UserError
-from rsvp.runtime.files import read_json
+from rsvp.runtime.errors import UserError, one_line
 
 INFO = "meta/info.json"
 COLUMNS = re.compile(r"episode_index|length|videos/.*/(chunk_index|file_index|\w+_timestamp)")
@@ -26,7 +26,10 @@ def find(root: str, options: Options) -> Iterable[Source]:
 
     UserError for another version, another camera, and metadata that is missing or broken.
     """
-    info = read_json(Path(root, INFO))
+    try:
+        info = json.loads(Path(root, INFO).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{root}/{INFO}: cannot be read: {one_line(str(error))}") from None
     version = info.get("codebase_version") if isinstance(info, dict) else None
     if version not in VERSIONS:
         raise UserError(f"{root}/{INFO}: version {version}; known: {', '.join(VERSIONS)}")

@@ -28,6 +28,7 @@ from rsvp.data.sources import (
     plain,
     stem,
     walk,
+    why_unread,
 )
 from rsvp.runtime.errors import UserError, one_line
 
@@ -133,7 +134,8 @@ def read_rows(table: str, wanted: re.Pattern = re.compile(".*")) -> Iterator[dic
                 yield row
     except (OSError, ValueError, RecursionError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or one_line(str(error))
-        raise UserError(f"{table}: cannot be read as a table: {reason}") from None
+        why = why_unread(table, f"cannot be read as a table: {reason}")
+        raise UserError(f"{table}: {why}") from None
 
 
 def known_columns(table: str, rows: list[dict[str, Any]]) -> dict[str, str]:

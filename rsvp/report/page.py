@@ -58,6 +58,7 @@ CURVES = {  # columns of histories
     "l2": "mean squared error of the reconstructed pixels",
     "layers": "mean absolute error of the composed layers alone, also at a quarter of the size",
     "mask": "the mean of the object mask: how much of the picture it takes",
+    "undecided": "how far the object mask is from 0 and 1: 1 where it is 0.5 everywhere",
     "content": "mean square of the content that motion and the latents of the future carry",
     "tracks": "how far the motion strays from tracks in the frames",
     "latents": "how far the layers of scene and object latents alone are from those of the frames",

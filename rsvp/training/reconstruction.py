@@ -29,6 +29,7 @@ OWN_WEIGHTS = {
     "tracks": 0.3,
     "latents": 0.5,  # scene and object latents hold their layers by themselves
     "mask": 0.02,  # what moves is as small as it can be
+    "undecided": 0.03,  # each pixel is of the object or of the scene
     "content": 0.25,  # motion carries content only where that pays
 }
 OBJECTS = 0.3  # weight of object image and mask in the loss of latents, beside the scene
@@ -180,9 +181,9 @@ def layer_losses(
     """Return the losses of scene, object and motion beside those of the frames.
 
     L1 of the layers without the residual, also at a quarter of the resolution, where what moved too
-    far still overlaps; tracks; the sizes of the mask and of latents: motion (B, T, Cm, h, h), and
-    those of the future (B, C, h, w) by name. Tracks are left to be divided by the batch's sum of
-    what is also returned: see `track_loss`.
+    far still overlaps; tracks; the size of the mask, and how far it is from 0 and 1; the sizes of
+    latents: motion (B, T, Cm, h, h), and those of the future (B, C, h, w) by name. Tracks are left
+    to be divided by the batch's sum of what is also returned: see `track_loss`.
     """
     layers = decoded.layers - frames
     coarse = F.avg_pool2d(layers.flatten(0, 1), 4)
@@ -195,6 +196,7 @@ def layer_losses(
         "layers": layers.abs().mean() + coarse.abs().mean(),
         "tracks": tracks,
         "mask": context.mask.mean(),
+        "undecided": (4.0 * context.mask * (1.0 - context.mask)).mean(),
         "content": content,
     }
     return losses, size

@@ -266,7 +266,7 @@ class Decoder(nn.Module):
         self.up = nn.Conv2d(channels + object_channels, 4 * width, 3, padding=1)
         self.to_quarter = ResidualBlock(width)
         self.move = head(width, 2, gain=0.1)
-        self.camera = nn.Conv2d(channels, 2, 3, padding=1, bias=False)
+        self.camera = nn.Linear(channels, 2, bias=False)
         nn.init.zeros_(self.camera.weight)  # the camera starts at rest
         self.content = nn.Conv2d(width, 4 * half, 1)
         self.image = nn.Conv2d(4 * (3 * colours + 1), half, 3, padding=1)
@@ -311,10 +311,12 @@ class Decoder(nn.Module):
         """Move the scene (bt 3 H W) with the camera, the object image and its mask by themselves.
 
         motion: (bt Cm h w). Also returns the displacement of content, (bt 2 H/2 W/2) in pixels.
+        The camera moves the whole scene alike: a field of displacements would bend it.
         """
         displacement = self.displacement(motion, correction, each_frame(context.mask, count))
-        camera = F.interpolate(FACTOR * self.camera(motion), scale_factor=FACTOR, mode="bilinear")
-        scene = sample(each_frame(context.background, count), camera, "bicubic")
+        background = each_frame(context.background, count)
+        camera = FACTOR * self.camera(motion.mean((2, 3)))[:, :, None, None]  # bt 2 1 1
+        scene = sample(background, camera.expand(-1, -1, *background.shape[2:]), "bicubic")
         layer, mask = self.object_layer(displacement, context, count)
         return scene, layer, mask, displacement
 

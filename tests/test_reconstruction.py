@@ -57,6 +57,7 @@ def test_parts_in_closed_form():
     # Content is two of four channels, each 2.
     _, parts = reconstruction_loss(result(0.5, -0.25, 0.1, 2.0))
     expected = {"l1": 0.5, "l2": 0.25, "layers": 0.5, "mask": 0.1, "content": 2.0, "tracks": 0.0}
+    expected |= {"undecided": 4 * 0.1 * 0.9}
     assert {name: value.item() for name, value in parts.items()} == pytest.approx(expected)
 
 

@@ -101,7 +101,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         set_learning_rate(optimizer, rate)
         fakes, reals, losses = generator_step(
             fabric, processes, autoencoder, discriminators, optimizer, made, seed, step,
-            l1=frame_losses.l1, l2=frame_losses.l2,
+            l1=frame_losses.l1, l2=frame_losses.l2, decided=frame_losses.decided,
             lpips=config.lpips, perceptual=perceptual, patches=config.sliced_wasserstein,
             adversarial=config.adversarial, adaptive=config.adaptive_weight,
             feature_matching=config.feature_matching,

@@ -82,6 +82,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         losses = reconstruction_step(
             fabric, processes, autoencoder, optimizer, made,
             l1=config.l1, l2=config.l2, lpips=config.lpips, perceptual=perceptual,
+            decided=config.decided,
         )  # fmt: skip
         if average is not None:
             average.update(autoencoder)

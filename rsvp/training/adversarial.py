@@ -96,6 +96,7 @@ def generator_step(
     adversarial: float,
     adaptive: bool,
     feature_matching: float,
+    decided: float = 0.0,
 ) -> tuple[list[Tensor], list[Tensor], dict[str, Tensor]]:
     """Update an autoencoder once on this process's micro-batches, drawn by `draw_consecutive`.
 
@@ -106,7 +107,8 @@ def generator_step(
     discriminators.requires_grad_(False)
     with fabric.autocast():
         results = reconstruct_batch(processes, autoencoder, parts)
-        found = [reconstruction_loss(result, l1, l2, lpips, perceptual) for result in results]
+        weights = (l1, l2, lpips, perceptual, decided)
+        found = [reconstruction_loss(result, *weights) for result in results]
         pairs = [
             discriminators.augment(
                 result.predicted, result.frames, generator(seed, step, "augment"), part.part

@@ -29,7 +29,6 @@ OWN_WEIGHTS = {
     "tracks": 0.3,
     "latents": 0.5,  # scene and object latents hold their layers by themselves
     "mask": 0.02,  # what moves is as small as it can be
-    "undecided": 0.03,  # each pixel is of the object or of the scene
     "content": 0.25,  # motion carries content only where that pays
 }
 OBJECTS = 0.3  # weight of object image and mask in the loss of latents, beside the scene
@@ -239,13 +238,18 @@ def reconstruction_loss(
     l2: float = 2.0,
     lpips: float = 0.0,
     perceptual: nn.Module | None = None,
+    decided: float = 0.0,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return the weighted sum of stage one's losses, LPIPS by `perceptual` included, and each."""
+    """Return the weighted sum of stage one's losses, LPIPS by `perceptual` included, and each.
+
+    decided: the weight of the loss of an undecided mask.
+    """
     difference = result.predicted - result.frames
     losses = {"l1": difference.abs().mean(), "l2": difference.square().mean()}
     loss = l1 * losses["l1"] + l2 * losses["l2"]
+    weights = OWN_WEIGHTS | {"undecided": decided}
     for name, value in result.own_losses.items():
-        loss = loss + OWN_WEIGHTS[name] * value
+        loss = loss + weights[name] * value
     losses |= result.own_losses
     if perceptual is not None and lpips:
         predicted, frames = (x.flatten(0, 1) for x in (result.predicted, result.frames))
@@ -265,10 +269,12 @@ def reconstruction_step(
     l2: float,
     lpips: float,
     perceptual: nn.Module | None,
+    decided: float = 0.0,
 ) -> dict[str, Tensor]:
     """Update an autoencoder once on this process's micro-batches; return the batch's losses."""
     with fabric.autocast():
         results = reconstruct_batch(processes, autoencoder, parts)
-        found = [reconstruction_loss(result, l1, l2, lpips, perceptual) for result in results]
+        weights = (l1, l2, lpips, perceptual, decided)
+        found = [reconstruction_loss(result, *weights) for result in results]
     shown = [(loss, {"loss": loss, **losses}) for loss, losses in found]
     return update(fabric, processes, autoencoder, optimizer, parts, shown)

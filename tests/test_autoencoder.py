@@ -1,5 +1,7 @@
 """The scene/object/motion autoencoder: what each latent may depend on, and that it learns."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -213,6 +215,21 @@ def test_what_stands_still_has_no_motion():
     assert motion[:, -2:].abs().max() < 1e-5
     for kind in (slice(0, 2), slice(2, None)):
         assert motion[:, 0, kind].abs().mean() > 1e-2
+
+
+@torch.no_grad()
+def test_the_camera_moves_the_whole_scene_alike():
+    """A ramp that moves stays a ramp: it is higher or lower by the same everywhere."""
+    model, clips = autoencoder(), noise(2, 3, 3, 32, 32)
+    model.decoder.camera.weight.normal_()
+    seen = model.encode_context(clips)
+    ramp = torch.linspace(-1.0, 1.0, 32).expand_as(seen.background)
+    moved = model.decode(
+        noise(2, 5, SHAPE["motion_channels"], 4, 4), replace(seen, background=ramp)
+    )
+    inside = (moved.scene - ramp[:, None])[..., 8:-8, 8:-8]
+    assert inside.abs().amax((2, 3, 4)).min() > 1e-3
+    assert (inside - inside.mean((2, 3, 4), keepdim=True)).abs().max() < 1e-5
 
 
 @torch.no_grad()

@@ -76,6 +76,13 @@ def test_every_part_counts(part, change):
     assert costly[0] > plain[0] + 1e-3
 
 
+def test_an_undecided_mask_costs_where_that_is_asked_for():
+    """4 m (1 - m): 1 at a half, 0 where each pixel is of the object or of the scene."""
+    for mask, penalty in ((0.5, 1.0), (0.1, 0.36), (0.0, 0.0), (1.0, 0.0)):
+        costs = [reconstruction_loss(result(mask=mask), decided=d)[0].item() for d in (0.0, 0.5)]
+        assert costs[1] - costs[0] == pytest.approx(0.5 * penalty, abs=1e-6)
+
+
 def test_large_errors_count_more_than_their_size():
     small, large = (reconstruction_loss(result(e))[0] for e in (0.25, 0.5))
     assert large > 2.2 * small

@@ -38,7 +38,7 @@ STAND_INS = [  # pattern of a command, and what is run in its place; the first t
     (r"pip install rsvp-(\S+)-py3-none-any.whl", r"""grep 'version = "\1"' pyproject.toml"""),
     (r"pip install (.*)", r"python -m pip install --dry-run --quiet --no-deps \1"),
     (r"snakemake --workflow-profile slurm.*", r"snakemake -n --configfile mine.yaml"),
-    (r"snakemake .*-lpips.yaml .*", r"(\g<0> -n || true) 2>&1 | grep 'make weights CONFIG'"),
+    (r"snakemake .*(-lpips|ucf101-three)\.yaml .*", r"(\g<0> -n || true) 2>&1 | grep 'make weights CONFIG'"),
     (r"(snakemake .*(configs/|cool.yaml|--forcerun).*)", r"\1 -n"),
     (r"rsvp weights --convert (\S+) .*", r"rsvp weights --help | grep -q convert"),
     (r"RSVP_I3D=\S+ (.*)", r"\1 --collect-only -q"),

@@ -1,4 +1,4 @@
-"""Whether what stands still stays still in samples, on validation clips.
+"""Displacement, in samples, of what stands still, on validation clips.
 
 For a row on an autoencoder of kind rsvp. A pixel of the last observed frame stands still in a
 future frame where optical flow finds less than half a pixel between the two true frames, and moves

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rsvp.runtime.words import counted, duration
+from rsvp.runtime.words import counted, duration, listed
 
 
 @pytest.mark.parametrize(
@@ -26,3 +26,7 @@ def test_durations_read_as_people_say_them(seconds, text):
 
 def test_one_of_a_thing_has_no_s():
     assert [counted(n, "video") for n in (0, 1, 2)] == ["0 videos", "1 video", "2 videos"]
+
+
+def test_names_are_listed_as_people_do():
+    assert [listed([*"abc"][:n]) for n in range(4)] == ["", "a", "a and b", "a, b and c"]

@@ -45,6 +45,7 @@ from rsvp.report.tables import (
     scored_cells,
 )
 from rsvp.report.verdict import Verdict
+from rsvp.runtime.words import listed
 
 SECTIONS = ("results", "comparisons", "motion", "decomposition", "memorisation", "budgets", "cost")
 CURVES = {  # columns of histories
@@ -149,7 +150,7 @@ def introduction(tables: Tables, playing: bool) -> str:
     """The subject of the page and the meaning of its words, in a few sentences."""
     predictors = tables.of_kind("predictor")
     index, kinds = tables.index, {row.kind for row in tables.rows}
-    subject = " and ".join(row.label for row in predictors) or "Every method"
+    subject = listed([row.label for row in predictors]) or "Every method"
     sampled = [row for row in predictors if not row.index.get("point_forecast")]
     made = []
     if sampled:

@@ -1,4 +1,6 @@
-"""Durations and counts in words, for lines on the terminal and for the report."""
+"""Durations, counts and lists in words, for lines on the terminal and for the report."""
+
+from collections.abc import Sequence
 
 
 def duration(seconds: float) -> str:
@@ -9,6 +11,11 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"
     return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names as people list them: a; a and b; a, b and c."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
 def counted(count: int, noun: str) -> str:

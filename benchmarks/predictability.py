@@ -9,15 +9,13 @@ the predicted and with the true. Needs the results of a finished run; trains not
     python -m benchmarks.predictability results/ucf101-mini --dataset ucf101-mini
 """
 
-import argparse
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import pandas as pd
 import torch
 
-from benchmarks.sampling import Setup, add_run
+from benchmarks.sampling import Setup, print_table
 from rsvp.data.pixels import to_bytes, to_float
 from rsvp.diffusion.predictor import draw_futures, future_noise, observe, step_noise
 from rsvp.metrics.frame import psnr
@@ -28,14 +26,7 @@ MOTIONS = ("still", "predicted", "true")
 
 def main() -> None:
     """Print, and keep, one line per future frame and one of all."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    add_run(parser)
-    parser.add_argument("--csv", type=Path, help="where to keep the table")
-    arguments = parser.parse_args()
-    table = measure(Setup(arguments))
-    print(table.round(3).to_string(index=False))
-    if arguments.csv:
-        table.to_csv(arguments.csv, index=False)
+    print_table(__doc__, measure)
 
 
 @torch.no_grad()

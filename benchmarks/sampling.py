@@ -12,6 +12,7 @@ LPIPS is measured where its two weight files are named.
 """
 
 import argparse
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -69,6 +70,18 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--temperature", type=float, help="by default that of the run")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--threads", type=int, default=2, help="of a CPU")
+
+
+def print_table(description: str | None, measure: Callable[["Setup"], pd.DataFrame]) -> None:
+    """Read the command line of a script that measures a run; print its table, and keep it."""
+    parser = argparse.ArgumentParser(description=description)
+    add_run(parser)
+    parser.add_argument("--csv", type=Path, help="where to keep the table")
+    arguments = parser.parse_args()
+    table = measure(Setup(arguments))
+    print(table.round(3).to_string(index=False))
+    if arguments.csv:
+        table.to_csv(arguments.csv, index=False)
 
 
 class Setup:

@@ -11,9 +11,7 @@ run; trains nothing.
     python -m benchmarks.stillness results/ucf101-three --dataset ucf101-three
 """
 
-import argparse
 from collections.abc import Iterator
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -22,7 +20,7 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.predictability import motions
-from benchmarks.sampling import Setup, add_run
+from benchmarks.sampling import Setup, print_table
 from rsvp.metrics.intervals import group_interval
 from rsvp.models.layers import FACTOR
 from rsvp.stages.predict import BATCH
@@ -34,14 +32,7 @@ LEAST = 50  # pixels of a kind, below which a frame does not count for it
 
 def main() -> None:
     """Print, and keep, one line per measure."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    add_run(parser)
-    parser.add_argument("--csv", type=Path, help="where to keep the table")
-    arguments = parser.parse_args()
-    table = measure(Setup(arguments))
-    print(table.round(3).to_string(index=False))
-    if arguments.csv:
-        table.to_csv(arguments.csv, index=False)
+    print_table(__doc__, measure)
 
 
 @torch.no_grad()

@@ -101,7 +101,7 @@ class Reconstruction:
 
     frames: Tensor  # (B, T, C, H, W) in [-1, 1]
     predicted: Tensor  # the same shape
-    own_losses: dict[str, Tensor]  # of the kind, by their names in `OWN_WEIGHTS`
+    own_losses: dict[str, Tensor]  # of the kind, by their names in `OWN_WEIGHTS`; undecided
     sums: list[Tensor]  # whose sums over the batch are needed
 
 

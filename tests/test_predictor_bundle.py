@@ -286,11 +286,11 @@ def test_wrong_frames_and_folders_are_refused_in_one_line(bundle, predictor, tmp
             predictor.predict(**wrong)
     with pytest.raises(UserError, match=r"lacks config\.json"):
         Predictor.from_pretrained(tmp_path)
-    for number in (1, 9):  # older and newer
+    for number in (1, 2, 9):  # older and newer
         other = shutil.copytree(bundle, tmp_path / f"format{number}")
         values = json.loads((other / "config.json").read_text())
         (other / "config.json").write_text(json.dumps(values | {"format": number, "rsvp": "9.0"}))
-        with pytest.raises(UserError, match=rf"format {number}; .* reads format 2: .*9\.0"):
+        with pytest.raises(UserError, match=rf"format {number}; .* reads format 3: .*9\.0"):
             Predictor.from_pretrained(other)
     damaged = shutil.copytree(bundle, tmp_path / "damaged")
     with open(damaged / "denoiser/model.safetensors", "r+b") as stream:

@@ -33,7 +33,7 @@ from rsvp.runtime.device import device_of, has_bfloat16
 from rsvp.runtime.errors import UserError
 from rsvp.runtime.files import atomic_path, read_json, write_json
 
-FORMAT = 2  # of the folder and of its networks; 1 had scene and object latents without layers
+FORMAT = 3  # of the folder and of its networks; 2 had a camera that bent the scene
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 NETWORKS = ("autoencoder", "denoiser")
 SHAPE = ("resolution", "fit", "channels", "range", "resize")  # of the dataset's frames

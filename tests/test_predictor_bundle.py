@@ -303,7 +303,7 @@ def test_wrong_frames_and_folders_are_refused_in_one_line(bundle, predictor, tmp
         (swapped / one).rename(swapped / other)
     with pytest.raises(UserError, match="swapped: damaged"):
         Predictor.from_pretrained(swapped)
-    (swapped / "config.json").write_text('{"format": 2}')
+    (swapped / "config.json").write_text('{"format": 3}')
     with pytest.raises(UserError, match=r"swapped: damaged \(KeyError: 'sampler'\); copy it again"):
         Predictor.from_pretrained(swapped)
     with pytest.raises(UserError, match="2 frames to observe; 3 are needed"):

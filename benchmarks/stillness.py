@@ -21,6 +21,7 @@ import torch.nn.functional as F
 
 from benchmarks.predictability import motions
 from benchmarks.sampling import Setup, print_table
+from rsvp.data.fitting import in_colours
 from rsvp.metrics.intervals import group_interval
 from rsvp.models.layers import FACTOR
 from rsvp.stages.predict import BATCH
@@ -96,8 +97,7 @@ def true_speeds(last: np.ndarray, future: np.ndarray) -> Iterator[tuple[int, np.
     large = (4 * width, 4 * height)  # the flow's patches are wide for small frames
 
     def grey(frame: np.ndarray) -> np.ndarray:
-        shades = frame[..., 0] if frame.shape[-1] == 1 else cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
-        return cv2.resize(shades, large, interpolation=cv2.INTER_CUBIC)
+        return cv2.resize(in_colours(frame, 1)[..., 0], large, interpolation=cv2.INTER_CUBIC)
 
     for frame in FRAMES:
         if frame < len(future):

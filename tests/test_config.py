@@ -737,6 +737,20 @@ def test_a_change_reaches_the_stages_that_depend_on_it(change):
     assert stages == DEPENDS[change]
 
 
+@pytest.mark.parametrize("kind", ["triplane", "frames"])
+def test_a_mask_is_decided_where_there_is_one(kind):
+    values = {
+        "datasets": {"d": {"path": "videos"}},
+        "autoencoders": {"a": {"dataset": "d", "kind": kind, "pretrain": {"decided": 0.03}}},
+        "predictors": {"p": {"autoencoder": "a"}},
+        "report": {"predictors": ["p"]},
+    }
+    with pytest.raises(UserError, match=rf"decided: 0\.03 .* allowed: 0 for kind {kind}"):
+        load(values)
+    values["autoencoders"]["a"]["kind"] = "rsvp"
+    assert load(values).autoencoders["a"].pretrain.decided == 0.03
+
+
 def test_the_number_of_processes_is_no_setting():
     alone = changed("compute.micro_batches", 2)
     shared = copy.deepcopy(alone)

@@ -146,6 +146,11 @@ def check_autoencoder(path: str, autoencoder: Autoencoder, config: Config) -> No
         check_that(fits, f"{path}.regulariser.levels", levels, allowed)
     allowed = "above 0, or l2 above 0"
     check_that(pretrain.l1 + pretrain.l2 > 0, f"{path}.pretrain.l1", pretrain.l1, allowed)
+    masked = autoencoder.kind in ("rsvp", "joint")
+    allowed = f"0 for kind {autoencoder.kind}, which has no mask"
+    check_that(
+        masked or not pretrain.decided, f"{path}.pretrain.decided", pretrain.decided, allowed
+    )
     if finetune.lpips > 0 and autoencoder.perceptual != "lpips":
         reason = f"{finetune.lpips} needs {path}.perceptual: lpips; or set it to 0"
         refuse(f"{path}.finetune.lpips", reason)

@@ -56,5 +56,6 @@ def test_stillness_measures_a_shifted_picture():
     mask[32:] = 1.0
     found = stillness.measures({"sampled": field}, mask, last, future)
     assert found["sampled, still"] < 0.1 < 2.5 < found["sampled, moving"] < 3.1
+    assert found["true, still"] < 0.1 < 2.7 < found["true, moving"] < 3.3
     assert found["mask, still"] < 0.05 < 0.9 < found["mask, moving"]
     assert found["roughness, sampled"] == pytest.approx((3.0**2 / 63 / 4) ** 0.5)

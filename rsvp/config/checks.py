@@ -146,7 +146,7 @@ def check_autoencoder(path: str, autoencoder: Autoencoder, config: Config) -> No
         check_that(fits, f"{path}.regulariser.levels", levels, allowed)
     allowed = "above 0, or l2 above 0"
     check_that(pretrain.l1 + pretrain.l2 > 0, f"{path}.pretrain.l1", pretrain.l1, allowed)
-    masked = autoencoder.kind in ("rsvp", "joint")
+    masked = autoencoder.kind in COPYING
     allowed = f"0 for kind {autoencoder.kind}, which has no mask"
     check_that(
         masked or not pretrain.decided, f"{path}.pretrain.decided", pretrain.decided, allowed
@@ -190,6 +190,10 @@ def check_predictor(path: str, predictor: Predictor, config: Config) -> None:
         reason = "the dataset's augment is none, so nothing is turned; remove it, or set"
         where = f"datasets.{autoencoder.dataset}.augment to horizontal or all"
         refuse(f"{path}.augment_latents", f"{reason} {where}")
+    if predictor.hidden:
+        check_once(f"{path}.hidden", predictor.hidden)
+        allowed = f"nothing for kind {autoencoder.kind}, which has no such latents"
+        check_that(autoencoder.kind in COPYING, f"{path}.hidden", predictor.hidden, allowed)
     contexts = ["prefix", *(autoencoder.contexts or ())]
     check_reference(f"{path}.context", predictor.context or "prefix", contexts)
     guidance = predictor.guidance

@@ -479,6 +479,9 @@ class Autoencoder(Section):
     motion_channels: Annotated[Int, Ge(2), Le(4096), Only("kind", "rsvp", "joint")] = 4
     # Pixels; shorter displacements are told apart best.
     displacement_scale: Annotated[Positive, Only("kind", "rsvp", "joint")] = 1.0
+    # What is taken away, to compare with (docs/methods.md). one_layer: all of the reference moves in
+    # one layer, without a mask. random_mask: the mask's network keeps its first, random weights.
+    ablation: Annotated[Literal["one_layer", "random_mask"] | None, Only("kind", "rsvp")] = None
     # Latent channels.
     channels: Annotated[Channels, Only("kind", "triplane", "frames")] = 4
     regulariser: Annotated[Regulariser, Only("kind", "triplane", "frames")] = Regulariser()
@@ -586,6 +589,8 @@ class Predictor(Section):
     time_std: Annotated[Positive, Only("times", "logit_normal")] = 1.0
     # Share of clips trained without context, which guidance needs; 0.1 is usual.
     drop_context: Annotated[ShareBelowOne, Only("kind", "diffusion")] = 0.0
+    # Latents of the context that the denoiser does not see (rsvp, joint), to compare with.
+    hidden: Annotated[list[Literal["scene", "object"]] | None, Only("kind", "diffusion")] = None
     # Mirror and turn latents in training, as the dataset's augment says.
     augment_latents: Annotated[bool, Only("kind", "diffusion")] = False
     # The folder of a finished predictor that training starts from.

@@ -58,7 +58,8 @@ class Layout:
     """The places of each context's latents. All arguments are JSON values but for the contexts'.
 
     scopes: by name. over_time: the latents of context or future that have a frame for each of
-    its frames. frames: of a clip. cells: shapes (C, h, w) by name.
+    its frames. frames: of a clip. cells: shapes (C, h, w) by name. hidden: latents of the context
+    that are not observed.
     """
 
     def __init__(
@@ -68,14 +69,17 @@ class Layout:
         contexts: Mapping[str, Mapping[str, int]],
         frames: int,
         cells: Mapping[str, Sequence[int]],
+        hidden: Sequence[str] = (),
     ) -> None:
         self.metadata: dict[str, Any] = {
             "scopes": dict(scopes), "over_time": list(over_time), "frames": frames,
             "contexts": {name: dict(value) for name, value in contexts.items()},
             "cells": {name: list(shape) for name, shape in cells.items()},
+            "hidden": list(hidden),
         }  # fmt: skip
         self.scopes = {name: TemporalScope(value) for name, value in scopes.items()}
         self.over_time, self.frames, self.cells = set(over_time), frames, cells
+        self.hidden = set(hidden)
         self.contexts = {name: ObservedFrames(**value) for name, value in contexts.items()}
         self.observed = {n: observed_frames(c, frames) for n, c in self.contexts.items()}
         self.predicted = {n: predicted_frames(c, frames) for n, c in self.contexts.items()}
@@ -88,6 +92,7 @@ class Layout:
         Without future frames there are no targets.
         """
         observed, future = split_latents(latents, self.scopes, len(self.observed[context]))
+        observed = {name: value for name, value in observed.items() if name not in self.hidden}
         if len(self.contexts) == 1:
             return LatentBatch(observed, future, None)
         blank = next(iter(latents.values()), torch.empty(0)).new_zeros(count, dtype=torch.float32)
@@ -95,7 +100,7 @@ class Layout:
         shown = {
             name: self.spread(name, observed.get(name), frames, places, blank)
             for name, scope in self.scopes.items()
-            if scope is not TemporalScope.future
+            if scope is not TemporalScope.future and name not in self.hidden
         }
         frames, places = self.predicted[context], self.predicted_places
         targets = {

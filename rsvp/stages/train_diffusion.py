@@ -53,7 +53,8 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     fabric, processes = launch(settings.compute, seed)
     latents, held_out = (Latents(arguments.latents, split) for split in ("train", "validation"))
     parts = processes.own(config.batch_size)
-    batches = LatentBatches(latents, seed, config.batch_size, config.augment_latents)
+    hidden = config.hidden or ()
+    batches = LatentBatches(latents, seed, config.batch_size, config.augment_latents, hidden)
     contexts = len(batches.layout.contexts)
 
     # The denoiser, its average and its optimiser.
@@ -106,7 +107,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
 
     # The same clips, noise and times at every validation, so that losses can be compared.
     numbers = range(len(held_out))
-    held_out_batch = LatentBatches(held_out, seed, config.batch_size).batch(
+    held_out_batch = LatentBatches(held_out, seed, config.batch_size, hidden=hidden).batch(
         numbers, [number % contexts for number in numbers]
     )
 

@@ -76,13 +76,20 @@ class LatentBatches:
     """Normalised latents of training clips, drawn with replacement, each in a random context.
 
     Item `step` is the batch of that step. augment: under random symmetries, those of the dataset's
-    `augment`.
+    `augment`. hidden: latents of the context that are left out.
     """
 
-    def __init__(self, latents: Latents, seed: int, batch_size: int, augment: bool = False) -> None:
+    def __init__(
+        self,
+        latents: Latents,
+        seed: int,
+        batch_size: int,
+        augment: bool = False,
+        hidden: Sequence[str] = (),
+    ) -> None:
         self.latents, self.seed, self.batch_size = latents, seed, batch_size
         self.augment = augment
-        self.layout = layout_of(latents)
+        self.layout = layout_of(latents, hidden)
 
     def __getitem__(self, step: int) -> LatentBatch:
         random = generator(self.seed, step, "latents")
@@ -105,13 +112,18 @@ class LatentBatches:
         ])  # fmt: skip
 
 
-def layout_of(latents: Latents) -> Layout:
-    """Return the layout of a cache's latents."""
+def layout_of(latents: Latents, hidden: Sequence[str]) -> Layout:
+    """Return the layout of a cache's latents, some of the context's hidden."""
     metadata = latents.metadata
     contexts = {PREFIX: {"first": latents.context_frames}} | metadata.get("contexts", {})
     cells = {name: value.shape[-3:] for name, value in latents.batch([0]).items()}
     return Layout(
-        metadata["scopes"], metadata.get("over_time", ()), contexts, metadata["clip_frames"], cells
+        metadata["scopes"],
+        metadata.get("over_time", ()),
+        contexts,
+        metadata["clip_frames"],
+        cells,
+        hidden,
     )
 
 

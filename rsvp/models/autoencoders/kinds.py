@@ -33,7 +33,9 @@ def autoencoder_arguments(settings: Settings, colours: int = 3) -> dict[str, Any
         arguments["regulariser"] = pick(
             settings.regulariser, ("kind", *own_keys(settings.regulariser))
         )
-    # RGB goes without saying: autoencoders of earlier versions start others, too.
+    # What goes without saying is left out: autoencoders of earlier versions start others, too.
+    if arguments.get("ablation") is None:
+        arguments.pop("ablation", None)
     return arguments if colours == 3 else arguments | {"colours": colours}
 
 

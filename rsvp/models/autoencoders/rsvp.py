@@ -78,10 +78,18 @@ class DecodedFrames:
 class ContextEncoder(nn.Module):
     """Scene and object latents, and the layers of the reference, from the context frames."""
 
-    def __init__(self, width: int, scene_channels: int, object_channels: int, colours: int) -> None:
+    def __init__(
+        self,
+        width: int,
+        scene_channels: int,
+        object_channels: int,
+        colours: int,
+        ablation: str | None = None,
+    ) -> None:
         super().__init__()
         half = width // 2
         self.colours = colours  # channels of frames
+        self.ablation = ablation
         self.frames = FrameEncoder(3 * colours, width)
         self.merge_half = nn.Conv2d(width, half, 1)
         self.merge = nn.Sequential(nn.Conv2d(2 * width, width, 1), ResidualBlock(width))
@@ -142,10 +150,14 @@ class ContextEncoder(nn.Module):
         seen = 1.0 - torch.sigmoid(unseen - 2.0)
         background = fill((choice * context).sum(1), seen) + (1.0 - seen) * correction
         depth = DEPTH_RANGE * torch.tanh(F.avg_pool2d(depth, 2))
-        # Moving things differ from the scene behind them: the difference draws the mask's outline.
         reference = context[:, -1]
+        if self.ablation == "one_layer":
+            return reference, torch.ones_like(reference[:, :1]), depth
+        # Moving things differ from the scene behind them: the difference draws the mask's outline.
         images = F.pixel_unshuffle(torch.cat([reference - background, reference], 1), 2)
         shown = F.pixel_shuffle(self.mask(torch.cat([images, detail], 1)), 2)
+        if self.ablation == "random_mask":  # its network is not trained, nor what it reads for it
+            shown = shown.detach()
         mask = torch.sigmoid(binomial(shown) - 1.0)
         # Where nothing moves the scene is copied from the reference, which keeps its detail.
         # The mask is widened, since its soft edge would leave a trace of the object behind.
@@ -373,6 +385,7 @@ class RsvpAutoencoder(ClipAutoencoder):
         motion_channels: int,
         displacement_scale: float = 1.0,
         colours: int = 3,
+        ablation: str | None = None,
     ) -> None:
         super().__init__()
         scale = displacement_scale / FACTOR
@@ -383,7 +396,7 @@ class RsvpAutoencoder(ClipAutoencoder):
         }
         self.motion_channels = motion_channels
         still = (scene_channels, object_channels)
-        self.context = ContextEncoder(width, *still, colours)
+        self.context = ContextEncoder(width, *still, colours, ablation)
         self.motion = MotionEncoder(width, *still, motion_channels, scale, colours)
         self.decoder = Decoder(width, object_channels, motion_channels, scale, colours)
 

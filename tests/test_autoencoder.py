@@ -17,9 +17,9 @@ from rsvp.models.warping import compressed
 SHAPE = {"width": 16, "scene_channels": 3, "object_channels": 4, "motion_channels": 5}
 
 
-def autoencoder():
+def autoencoder(ablation=None):
     torch.manual_seed(0)
-    return RsvpAutoencoder(**SHAPE)
+    return RsvpAutoencoder(**SHAPE, ablation=ablation)
 
 
 def noise(*shape, seed=0):
@@ -298,6 +298,30 @@ def test_what_moves_away_leaves_the_scene_behind():
 
 
 @torch.no_grad()
+@torch.no_grad()
+def test_one_layer_is_the_whole_reference_and_moves_as_a_whole():
+    model, clips = autoencoder("one_layer"), noise(1, 4, 3, 32, 32)
+    context = model.encode_context(clips)
+    assert torch.equal(context.mask, torch.ones_like(context.mask))
+    assert torch.equal(context.object_image, clips[:, -1])
+    shifted = torch.zeros(1, 2, 16, 16)
+    shifted[:, 0] = 3.0  # pixels to the right
+    image, mask = model.decoder.object_layer(shifted, context, 1)
+    torch.testing.assert_close(image[..., 5:-4], clips[:, -1][..., 2:-7])
+    assert mask[..., 5:-4].eq(1.0).all()
+
+
+@pytest.mark.parametrize("ablation", [None, "random_mask"])
+def test_a_random_mask_is_not_learnt_and_all_else_is(ablation):
+    """Nor does what the mask's network reads learn for the mask's sake."""
+    model, clips = autoencoder(ablation), noise(2, 6, 3, 32, 32)
+    assert model.encode_context(clips[:, :4]).mask.requires_grad is (ablation is None)
+    model.reconstruct_future(clips, 4).square().mean().backward()
+    learnt = {n for n, weight in model.named_parameters() if weight.grad is not None}
+    assert any(name.startswith("context.mask.") for name in learnt) is (ablation is None)
+    assert {"context.choice.2.weight", "context.layers.2.weight", "motion.match.weight"} <= learnt
+
+
 def test_comes_back_from_its_bundle(tmp_path):
     model, clips = autoencoder(), noise(1, 4, 3, 32, 32)
     model = model.to(memory_format=torch.channels_last)  # as in training

@@ -20,6 +20,7 @@ from rsvp.config.schema import (
     Config,
     ObservedFrames,
     limits,
+    to_plain,
 )
 from rsvp.config.stages import read_settings, stage_settings
 from rsvp.runtime.errors import UserError
@@ -66,6 +67,37 @@ def test_methods_are_of_four_kinds_and_a_regression(after):
     assert config.predictors["simvp"].kind == "simvp"
     for row, kind in rows.items():
         assert config.autoencoders[config.predictors[row].autoencoder].kind == kind
+
+
+@pytest.mark.parametrize("after", ["", "ablations-ucf101-three"])
+def test_ablations_differ_from_the_method_in_one_part(after):
+    """All else is equal: data, budgets, networks."""
+    values: dict = {}
+    for name in filter(None, ("ablations", after)):
+        text = (ROOT / f"configs/{name}.yaml").read_text(encoding="utf-8")
+        update_config(values, yaml.safe_load(text))
+    config = load(values)
+
+    def parts(row):
+        predictor = to_plain(config.predictors[row])
+        autoencoder = to_plain(config.autoencoders[predictor.pop("autoencoder")])
+        return {("predictor", *item) for item in flat(predictor)} | set(flat(autoencoder))
+
+    def flat(section, path=()):
+        for key, value in section.items():
+            if isinstance(value, dict):
+                yield from flat(value, (*path, key))
+            else:
+                yield (*path, key), str(value)
+
+    whole = parts("rsvp-m")
+    differing = {row: {item[-2][-1] for item in parts(row) - whole}
+               for row in config.report.predictors}  # fmt: skip
+    assert differing == {
+        "rsvp-m": set(), "motion-only": {"hidden"}, "one-layer": {"ablation"},
+        "random-mask": {"ablation"}, "rsvp-s": {"kind", "scene_channels", "object_channels"},
+    }  # fmt: skip
+    assert len(config.report.seeds) == 3
 
 
 def test_the_page_of_keys_is_current():
@@ -749,6 +781,18 @@ def test_a_mask_is_decided_where_there_is_one(kind):
         load(values)
     values["autoencoders"]["a"]["kind"] = "rsvp"
     assert load(values).autoencoders["a"].pretrain.decided == 0.03
+
+
+@pytest.mark.parametrize("kind", ["triplane", "frames"])
+def test_latents_are_hidden_where_there_are_such(kind):
+    values = changed("predictors.rsvp-m.hidden", ["object"])
+    assert load(values).predictors["rsvp-m"].hidden == ["object"]
+    values["autoencoders"]["rsvp"] = {"dataset": "shapes", "kind": kind}
+    with pytest.raises(UserError, match=rf"hidden: .*object.* allowed: nothing for kind {kind}"):
+        load(values)
+    set_value(values, "predictors.rsvp-m.hidden", ["motion"])
+    with pytest.raises(UserError, match="hidden"):
+        load(values)
 
 
 def test_the_number_of_processes_is_no_setting():

@@ -54,11 +54,11 @@ def encoded(autoencoder, clips, name):
     return autoencoder.encode_clip(clips[:, order], CONTEXTS[name].first + CONTEXTS[name].last)
 
 
-def layout(autoencoder, names, clips):
+def layout(autoencoder, names, clips, hidden=()):
     latents, _ = encoded(autoencoder, clips, "prefix")
     cells = {name: list(value.shape[-3:]) for name, value in latents.items()}
     scopes = {name: scope.value for name, scope in autoencoder.scopes.items()}
-    return Layout(scopes, autoencoder.over_time, plain(names), FRAMES, cells)
+    return Layout(scopes, autoencoder.over_time, plain(names), FRAMES, cells, hidden)
 
 
 def clips(count=2):
@@ -262,3 +262,17 @@ def test_stage_one_draws_a_context_by_seed_and_step():
         assert in_context([frames], contexts, 0, step, "pretrain")[1] == context
     alone = in_context([frames], contexts_of(3, None), 0, 0, "pretrain")
     assert alone[0][0] is frames and alone[1] == Context(first=3)
+
+
+@pytest.mark.parametrize("names", [["prefix"], ["prefix", "ends"]])
+def test_hidden_latents_are_not_observed_and_are_predicted_as_before(names):
+    autoencoder, shown = made("joint"), clips()
+    latents, _ = encoded(autoencoder, shown, names[-1])
+    whole, blind = (layout(autoencoder, names, shown, hidden) for hidden in ((), ["scene"]))
+    before, after = (each.arrange(latents, names[-1], 2) for each in (whole, blind))
+    assert before.observed.keys() - after.observed.keys() == {"scene"}
+    assert after.targets.keys() == before.targets.keys() == {
+        "motion", "future_scene", "future_object"
+    }  # fmt: skip
+    again = Layout(**blind.metadata)  # as a trained predictor's index holds it
+    assert again.arrange(latents, names[-1], 2).observed.keys() == after.observed.keys()

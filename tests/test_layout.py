@@ -93,7 +93,10 @@ def test_stages_do_not_import_each_other():
 
 def test_packages_export_nothing():
     packages = [path for path in TREES if path.endswith("/__init__.py") and package_of(path)]
-    assert packages and not [path for path in packages if TREES[path].body]
+    exports = [
+        path for path in packages for line in TREES[path].body if line.__class__ is not ast.Expr
+    ]  # a docstring
+    assert packages and not exports
 
 
 def test_library_functions_take_plain_values():

@@ -30,6 +30,8 @@ SPLITS = ["train"] * 6 + ["validation"] * 2 + ["test"] * 2
 TRAINING = {"steps": 2, "batch_size": 2, "target_frames": 3}
 METHODS = {
     "rsvp-m": {},
+    "rsvp-m, one layer": {"ablation": "one_layer"},
+    "rsvp-m, random mask": {"ablation": "random_mask"},
     "rsvp-s": {"kind": "joint"},
     "pvdm": {"kind": "triplane"},
     "frame-ldm": {"kind": "frames", "regulariser": {"kind": "kl"}},
@@ -90,7 +92,7 @@ def test_a_method_goes_through_all_stages_and_sees_no_future(method, tmp_path, m
     run(cache_latents, method, **home, **trained)
     run(reconstruct, method, **home, **trained)
     latents = first / "cache_latents/index.json"
-    moving = ["motion"] if method in ("rsvp-m", "rsvp-s") else []
+    moving = ["motion"] if method.startswith("rsvp") else []
     facts = read_json(latents)
     assert facts["augment"] == "all" and facts["displacements"] == moving
     read, turned = Latents.batch, set()

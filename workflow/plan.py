@@ -1,4 +1,4 @@
-"""The plan: the checked config, and every job that it needs.
+"""The plan: the checked config, and every job that it needs, with its inputs and resources.
 
 Loads without torch, so that `snakemake -n` answers at once.
 """

@@ -479,7 +479,7 @@ class Autoencoder(Section):
     motion_channels: Annotated[Int, Ge(2), Le(4096), Only("kind", "rsvp", "joint")] = 4
     # Pixels; shorter displacements are told apart best.
     displacement_scale: Annotated[Positive, Only("kind", "rsvp", "joint")] = 1.0
-    # What is taken away, to compare with (docs/methods.md). one_layer: all of the reference moves in
+    # What is taken away, to compare with (docs/methods.md). one_layer: the whole reference moves in
     # one layer, without a mask. random_mask: the mask's network keeps its first, random weights.
     ablation: Annotated[Literal["one_layer", "random_mask"] | None, Only("kind", "rsvp")] = None
     # Latent channels.

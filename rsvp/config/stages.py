@@ -1,4 +1,8 @@
-"""The part of the config that each stage is handed, and `Settings`, its typed form."""
+"""The part of the config that each stage is handed, and `Settings`, its typed form.
+
+`HANDED` names the sections and keys of each stage. A new key in a section that is handed whole goes
+to the stage by itself.
+"""
 
 from collections.abc import Mapping
 from typing import Any

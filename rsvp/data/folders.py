@@ -1,4 +1,4 @@
-"""Anybody's clips in a folder: videos, folders of frames, npy or safetensors arrays.
+"""Anybody's clips in a folder, for `rsvp compare`: videos, folders of frames, arrays.
 
 Nothing is resized or cut out: frames are scored as they are. What is read is one clip at a time.
 """

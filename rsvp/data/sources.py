@@ -1,4 +1,7 @@
-"""The videos of a source folder: their ids and their shares. Loads without torch."""
+"""The videos of a source folder: their ids and their shares. Loads without torch.
+
+Trees of video files and of folders of images are found here, other kinds by `rsvp.data.formats`.
+"""
 
 import hashlib
 import itertools

@@ -4,6 +4,9 @@ Each takes `velocity(x, t)`, with x (B, …) and t (), the noise to start from, 
 the first time, and the times of its steps, which rise to 1. The straight path changes none of them
 but Heun's: the others treat x / (alpha + sigma) as they treat x. Times are on the CPU, so that no
 step waits for a GPU to tell the time.
+
+`sampling_of` makes one from the config's sections `sampler` and `guidance`; its names are those of
+`rsvp.config.schema.SAMPLERS`.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,7 @@
-"""One row's scores and features, clip by clip, and the files that hold them."""
+"""One row's scores and features, clip by clip, and the files that hold them.
+
+`scoring.py` computes the scores of a clip, `features.py` its features.
+"""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path

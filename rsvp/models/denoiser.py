@@ -3,6 +3,9 @@
 Diffusion time modulates every block (adaLN-Zero: Peebles and Xie, "Scalable diffusion models with
 transformers", 2023, section 3.2); queries and keys are normalised (Dehghani et al., "Scaling
 vision transformers to 22 billion parameters", 2023, section 2).
+
+Its options are the fields of `rsvp.config.schema.Denoiser`, which `rsvp.stages.train_diffusion`
+hands to the constructor as they are and keeps beside the weights.
 """
 
 import math

@@ -1,4 +1,7 @@
-"""Patch discriminators of images and of clips (Isola et al., "pix2pix", 2017, section 3.2.2)."""
+"""Patch discriminators of images and of clips (Isola et al., "pix2pix", 2017, section 3.2.2).
+
+`rsvp.training.adversarial.Discriminators` holds one of each; the config sets their width.
+"""
 
 from itertools import pairwise
 

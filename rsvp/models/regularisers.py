@@ -3,6 +3,9 @@
 Each turns an encoder's output (…, C, h, w) into latents, and latents into a decoder's input. The
 quantised ones leave the rounding to the decoder's side, as latent diffusion does (Rombach et al.,
 2022, section 3.1): cached and predicted latents are continuous.
+
+`make_regulariser` makes one by its kind in the config; a loss that it returns is added to those of
+the frames.
 """
 
 from abc import ABC, abstractmethod

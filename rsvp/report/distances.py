@@ -1,4 +1,7 @@
-"""Distances between a row's videos and the real ones, from the features that evaluate kept."""
+"""Distances between a row's videos and the real ones, from the features that evaluate kept.
+
+The formulas are in `rsvp.metrics`; here their clips, protocols and intervals are chosen.
+"""
 
 import itertools
 from collections.abc import Callable, Hashable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Numbers with their intervals: means over clips from the score tables, and differences."""
+"""One number with its interval: the mean of a row's scores, or the difference of two rows."""
 
 import math
 from collections.abc import Hashable, Mapping

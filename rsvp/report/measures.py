@@ -1,4 +1,8 @@
-"""Measures and rows in words: names, units, directions, and what each baseline does."""
+"""Measures and rows in words: names, units, directions, and what each baseline does.
+
+A column of the report begins here: its key is a column of the score table (`rsvp.metrics.scoring`)
+or a distance of `rsvp.report.distances`, and `rsvp.report.results` puts it in a table.
+"""
 
 import math
 from dataclasses import dataclass

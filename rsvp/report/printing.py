@@ -1,4 +1,4 @@
-r"""Tables and their printers: CSV and Parquet for machines, Markdown and LaTeX for people.
+r"""The type of a table, and its printers: CSV, Parquet, Markdown and LaTeX.
 
 The page prints the same tables (`page.html.jinja`). LaTeX needs only `\usepackage{booktabs}` and
 UTF-8 input.

@@ -1,4 +1,4 @@
-"""The results as tables: the headline, what stands below it, comparisons, horizon and curves."""
+"""The layout of results: which numbers stand in which table and column, from the headline down."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace

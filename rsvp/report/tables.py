@@ -1,4 +1,7 @@
-"""The numbers of the report: estimates with intervals, and comparisons of rows."""
+"""All rows and all their numbers, computed once: what the report's other modules ask for values.
+
+`estimates.py` and `distances.py` compute each; `results.py` lays them out.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace

@@ -1,4 +1,4 @@
-"""Score one row: frame by frame against the truth, and as a distribution of videos.
+"""Score one row: frame by frame against the truth; keep the features that sets are compared by.
 
 Works clip by clip; what is measured goes to disk on a time interval, where a killed run goes on.
 All that memory holds of all clips at once are their features, at the end: 4 kB a clip and side.

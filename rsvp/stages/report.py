@@ -1,7 +1,8 @@
 """Make the report: tables, plots, and one HTML page that works offline.
 
-Reads the scores of every row and the records of every stage. Nothing is computed again: what the
-page says follows from files, and a number that is missing says why.
+Reads the scores and features of every row and the records of every stage. Means, intervals and
+distances between sets are taken here, and nothing is scored again; a number that is missing says
+why.
 """
 
 import argparse

@@ -1,6 +1,7 @@
 """Early stopping of adversarial training, and the choice of the weights that are kept.
 
-The table of budgets names the reasons to stop (rsvp/report/costs.py).
+Its state is saved with the training's. The table of budgets names the reasons to stop
+(rsvp/report/costs.py).
 """
 
 from dataclasses import dataclass

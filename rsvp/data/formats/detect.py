@@ -1,4 +1,4 @@
-"""The kind of a source, found by looking at it. Loads without torch."""
+"""The kind of a source, found by looking at it; nothing is read with it. Loads without torch."""
 
 import os
 import zipfile

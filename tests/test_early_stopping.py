@@ -4,8 +4,9 @@ import json
 import math
 
 import pytest
+import torch
 
-from rsvp.training.early_stopping import EarlyStopping
+from rsvp.training.early_stopping import BestWeights, EarlyStopping
 
 
 def watch(*scores, psnr=30.0, patience=2):
@@ -81,3 +82,33 @@ def test_goes_on_from_its_state():
             second.observe(10 * number, score, 30.0)
         assert second == watch(*scores)[0]
     assert second.outcome == "patience" and second.best_step == 30
+
+
+def best_of(*losses, patience=None):
+    """Weights that are the number of the validation, as training moves them on."""
+    network = torch.nn.Linear(1, 1)
+    best = BestWeights(network, patience)
+    for number, loss in enumerate(losses, start=1):
+        torch.nn.init.constant_(network.weight, number)
+        best.observe(100 * number, loss)
+        if best.stopped:
+            break
+    return best, best.network.weight.item(), number
+
+
+@pytest.mark.parametrize(
+    ("losses", "patience", "kept", "end"),
+    [
+        ((3.0, 2.0, 1.0), None, 3, 3),
+        ((3.0, 1.0, 2.0, 1.5, 1.2), None, 2, 5),
+        ((3.0, 1.0, 2.0, 1.5, 0.5), 2, 2, 4),
+        ((3.0, 1.0, 2.0, 0.9, 2.0, 2.0, 0.1), 2, 4, 6),
+        ((1.0, 1.0), 1, 1, 2),  # an equal loss is no lower one
+    ],
+)
+def test_the_weights_of_the_lowest_loss_are_kept(losses, patience, kept, end):
+    best, weight, number = best_of(*losses, patience=patience)
+    assert (weight, number) == (kept, end)
+    stopped_by = "patience" if end < len(losses) or patience == 1 else "steps"
+    assert best.record == {"best_step": 100 * kept, "stopped_by": stopped_by}
+    assert json.loads(json.dumps(best.noted)) == best.noted

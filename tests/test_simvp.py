@@ -144,6 +144,36 @@ def test_a_training_that_was_asked_to_end_goes_on_where_it_ended(
         assert torch.equal(load_file(tmp_path / "weights.safetensors")[name], value), name
 
 
+@pytest.mark.parametrize("killed_at", [None, 20])
+def test_the_best_weights_are_kept_and_training_stops(tmp_path, dataset, monkeypatch, killed_at):
+    """Also where the training was killed between the best validation and the stop."""
+    losses = dict(zip(range(8, 48, 8), (3.0, 1.0, 2.0, 1.5, 0.5), strict=True))
+    run, seen = train_simvp.TrainingRun, {}
+    validated, after_step = run.validated, run.after_step
+
+    def scripted(self, step, loss, best):
+        seen[step] = {k: v.clone() for k, v in self.stateful["average"].module.state_dict().items()}
+        validated(self, step, losses[step], best)
+
+    def end(self):
+        if self.done == killed_at and self.resumed_at == 0:
+            self.stop_signal = 15
+        after_step(self)
+
+    monkeypatch.setattr(train_simvp, "VALIDATE_EVERY", 8)
+    monkeypatch.setattr(run, "validated", scripted)
+    monkeypatch.setattr(run, "after_step", end)
+    if killed_at:
+        with pytest.raises(SystemExit):
+            train(tmp_path, dataset, patience=2)
+    record = train(tmp_path, dataset, patience=2)
+    assert (record["steps"], record["best_step"], record["stopped_by"]) == (32, 16, "patience")
+    assert json.loads((tmp_path / "index.json").read_text())["step"] == 16
+    kept = load_file(tmp_path / "weights.safetensors")
+    assert all(torch.equal(kept[name], value) for name, value in seen[16].items())
+    assert not all(torch.equal(kept[name], value) for name, value in seen[32].items())
+
+
 def test_predictions_are_one_forecast_that_rolls_forward(tmp_path, network, dataset):
     """The second block continues the first one's frames as they are stored."""
     arguments = Namespace(

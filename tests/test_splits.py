@@ -1,6 +1,7 @@
 """Sides of videos, and cuts of clips: against plain statements about the result."""
 
 from collections import Counter, defaultdict
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -337,6 +338,15 @@ def test_time_with_a_video_shorter_than_the_gaps():
 
 def segment(frames, fps=25.0, start=0):
     return Segment(Video("v", "", "v", start + frames, fps), "train", start, start + frames)
+
+
+def test_training_clips_may_have_a_stride_of_their_own():
+    """All of them are taken; other sides keep theirs, and their number."""
+    dataset = Dataset(clip_stride=16, max_clips_per_video=1, training_stride=8)
+    train = segment(48)
+    assert splits.clip_starts(train, dataset) == [0, 8, 16, 24, 32]
+    for side in ("validation", "test"):
+        assert splits.clip_starts(replace(train, side=side), dataset) == [16]
 
 
 def test_clip_starts():

@@ -99,8 +99,10 @@ def test_training_and_validation_that_part(judged):
     losses = 1.0 + np.abs(STEPS - 800) / 4000.0
     found = judged([history(losses)], **ALL_AT_10, rsvp_m=with_crps(12.0))
     (cause,) = [cause for cause in found.causes if "by heart" in cause]
-    assert "lowest at step 800 of 2000" in cause and "28.8% higher" in cause
-    assert "augment_latents" in cause
+    assert "lowest at step 800 of 2000" in cause and "rose by 28.8% after it" in cause
+    assert "augment_latents" in cause and "training_stride" in cause
+    better = judged([history(losses)], **ALL_AT_10, rsvp_m=with_crps(8.0))
+    assert better.word == BETTER and better.causes == (cause,)
 
 
 def test_an_autoencoder_that_shows_less_than_a_baseline(judged):

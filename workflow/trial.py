@@ -169,21 +169,22 @@ def size_of_dataset(plan: Plan, name: str) -> tuple[Size, Cost | None]:
         lengths = {"train": made.frames, "validation": made.held_out_frames,
                    "test": made.held_out_frames}  # fmt: skip
         counts = {side: getattr(made, f"{side}_videos") for side in lengths}
+        strides = dict.fromkeys(lengths, dataset.clip_stride)
+        strides["train"] = dataset.training_stride or dataset.clip_stride
         clips = {
-            side: count * clips_of(lengths[side], dataset.clip_frames, dataset.clip_stride)
+            side: count * clips_of(lengths[side], dataset.clip_frames, strides[side])
             for side, count in counts.items()
         }
         frames = sum(counts[side] * lengths[side] for side in counts)
         return Size(sum(counts.values()), frames, clips), None
     rows, cost = sample(plan, name)
     listed = [source.id for share in plan.videos[name] for source in share]
-    segments = [
-        Segment(video, "train", 0, video.frames) for video in usable_videos(rows, dataset, [])
-    ]
-    per_video = sum(len(clip_starts(segment, dataset)) for segment in segments) / len(rows)
+    videos = usable_videos(rows, dataset, [])
     frames = len(listed) * sum(row["frames"] for row in rows.values()) / len(rows)
-    shares = side_shares(plan, name, listed)
-    clips = {side: share * per_video * len(listed) for side, share in shares.items()}
+    clips = {}
+    for side, share in side_shares(plan, name, listed).items():
+        cut = sum(len(clip_starts(Segment(v, side, 0, v.frames), dataset)) for v in videos)
+        clips[side] = share * len(listed) * cut / len(rows)
     split = plan.job("split", dataset=name)
     if split not in plan.stale:
         clips = read_json(plan.state.folder / split.result)["clips"]

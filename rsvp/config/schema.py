@@ -277,6 +277,9 @@ class Dataset(Section):
     clip_stride: Count = 16
     # Clips of a video, at most, spread evenly over it; by default all.
     max_clips_per_video: Count | None = None
+    # Frames between the starts of training clips, of which all are taken; by default they are cut
+    # as the others are.
+    training_stride: Count | None = None
     # Videos, at most: the first by hash of their id; by default all.
     max_videos: Count | None = None
     # Symmetries under which training clips are as likely as they are. horizontal: mirrored left and
@@ -599,6 +602,9 @@ class Predictor(Section):
     steps: Count = 1500
     # Seconds of training in place of steps; the training times steps and finds their number.
     seconds: Positive | None = None
+    # Validations, one each 100 steps, without improvement before the stop; by default all steps are
+    # made. The best weights are kept in any case.
+    patience: Count | None = None
     # Clips of a step.
     batch_size: Count = 32
     # At its peak.

@@ -404,8 +404,11 @@ def clip_starts(segment: Segment, dataset: Dataset) -> list[int]:
     def fits(start: int) -> bool:
         return len(clip_offsets(segment.video, start, stop, frames, dataset)) == frames
 
-    starts = list(itertools.takewhile(fits, range(segment.start, stop, dataset.clip_stride)))
-    return [starts[place] for place in spread(len(starts), dataset.max_clips_per_video)]
+    stride, most = dataset.clip_stride, dataset.max_clips_per_video
+    if segment.side == "train" and dataset.training_stride is not None:
+        stride, most = dataset.training_stride, None
+    starts = list(itertools.takewhile(fits, range(segment.start, stop, stride)))
+    return [starts[place] for place in spread(len(starts), most)]
 
 
 def spread(count: int, most: int | None) -> list[int]:

@@ -116,7 +116,7 @@ def budgets(records: Sequence[Record]) -> TableFile:
         "pretraining": lambda line: training(line, "pretraining"),
         "fine-tuning": lambda line: training(line, "finetuning") + early(line["stopped_by"]),
         "stage one": lambda line: time(line["stage_one_seconds"]),
-        "stage two": lambda line: training(line, "diffusion"),
+        "stage two": lambda line: training(line, "diffusion") + early(line["two_stopped_by"]),
         "sum": lambda line: time(line["seconds"]),
     }
     caption = (
@@ -144,7 +144,8 @@ def budget(stage: str, name: str, seed: int | None, made: Mapping[tuple, Record]
     two = line["diffusion_seconds"]
     stopped_by = made.get((TRAININGS["finetuning"], autoencoder, seed), {}).get("stopped_by")
     return line | {"stage_one_seconds": one, "stage_two_seconds": two, "seconds": total(one, two),
-                   "stopped_by": stopped_by or ""}  # fmt: skip
+                   "stopped_by": stopped_by or "",
+                   "two_stopped_by": own.get("stopped_by") or ""}  # fmt: skip
 
 
 def total(*values: float | None) -> float | None:
@@ -167,7 +168,7 @@ def training(line: Record, part: str) -> str:
 
 
 def early(stopped_by: str) -> str:
-    """A remark where fine-tuning ended before its steps were made."""
+    """A remark where a training ended before its steps were made."""
     return f" (stopped early: {stopped_by})" if stopped_by in EARLY else ""
 
 

@@ -55,19 +55,16 @@ def verdict(
             UNKNOWN, f"{first.label} has no interval against a baseline: score more clips"
         )
     hardest = max(against, key=lambda item: item.estimate.value)
-    text = compared(hardest)
+    text, trained = compared(hardest), trained_as(first.name, records)
+    by_heart = parted(histories, trained, tables.index["dataset"])
     if all(item.side == "better" for item in against):
         subject = hardest.scope or f"the method, trained with {hardest.estimate.seeds} seeds,"
-        return Verdict(BETTER, f"{subject} is better than every baseline: {text}")
-    trained = trained_as(first.name, records)
+        return Verdict(BETTER, f"{subject} is better than every baseline: {text}", tuple(by_heart))
     limits = [
         *beyond_the_ceiling(tables, autoencoder_of(first.name, records)),
         *repeated_frames(tables, tables.index["dataset"]),
     ]
-    hints = [
-        *foretold(tables, first, hardest.other),
-        *parted(histories, trained),
-    ]
+    hints = [*foretold(tables, first, hardest.other), *by_heart]
     falling = still_falling(histories, trained)
     word = CANNOT if limits and not falling else NOT_YET
     return Verdict(word, text, (*falling, *limits, *hints))
@@ -179,17 +176,20 @@ def fall(steps: np.ndarray, losses: np.ndarray) -> Estimate:
     return Estimate(float(value), float(low), float(high))
 
 
-def parted(histories: Iterable[StageHistory], predictor: str) -> list[str]:
+def parted(histories: Iterable[StageHistory], predictor: str, dataset: str) -> list[str]:
     """Say where the validation loss rose from its lowest value: training and validation part."""
     for steps, losses in validations(histories, predictor):
         place = int(losses.argmin())
         last = float(losses[-2:].mean())
-        if place < 0.75 * len(losses) and last > PARTED * losses[place]:
+        # One validation may be low by chance: its neighbours have to be, too.
+        around = float(losses[max(0, place - 1) : place + 2].mean())
+        if place < 0.75 * len(losses) and last > PARTED * around:
             return [
-                f"the validation loss was lowest at step {steps[place]:.0f} of {steps[-1]:.0f} and"
-                f" is {last / losses[place] - 1:.1%} higher at the end: the predictor learns its"
-                " training clips by heart. More videos help most; else augmentation"
-                f" (predictors.{predictor}.augment_latents, the dataset's augment) or fewer steps"
+                f"the validation loss was lowest at step {steps[place]:.0f} of {steps[-1]:.0f},"
+                f" whose weights are kept, and rose by {last / losses[place] - 1:.1%} after it: the"
+                " predictor learns its training clips by heart. More videos help most; else more"
+                f" clips of each (datasets.{dataset}.training_stride, backwards) and augmentation"
+                f" (predictors.{predictor}.augment_latents, the dataset's augment)"
             ]
     return []
 

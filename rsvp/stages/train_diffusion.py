@@ -30,6 +30,7 @@ from rsvp.training.denoising import (
     divided,
     draw_noise,
 )
+from rsvp.training.early_stopping import BestWeights
 from rsvp.training.ema import WeightAverage
 from rsvp.training.processes import launch
 from rsvp.training.run import TrainingRun, learning_rate, set_learning_rate
@@ -73,7 +74,13 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     )
     # The module is not wrapped: Fabric would round what goes in, times too, to bfloat16.
     optimizer = fabric.setup_optimizers(optimizer)
-    stateful = {"denoiser": denoiser, "average": average, "optimizer": optimizer.optimizer}
+    best = BestWeights(average.module, config.patience)
+    stateful = {
+        "denoiser": denoiser,
+        "average": average,
+        "best": best.network,
+        "optimizer": optimizer.optimizer,
+    }
 
     objective = OBJECTIVES[config.objective]
     roots = correlations(batches) if config.noise == "correlated" else {}
@@ -121,6 +128,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         validate, VALIDATE_EVERY, fabric, processes,
     )  # fmt: skip
     run = TrainingRun(arguments.state, key, steps, stateful, processes)
+    best.noted = run.memory.get("best", best.noted)
     shown = continuations(
         arguments.watched, average.module, batches.layout, constructor["targets"],
         latents.statistics, objective, roots,
@@ -133,7 +141,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         run.log(step, **update(step, rate, next(ahead)))
         run.history.watch(step + 1, steps, shown)
         if (step + 1) % VALIDATE_EVERY == 0 or step + 1 == steps:
-            run.history.add(step + 1, validation_loss=processes.decide(validate))
+            run.validated(step + 1, processes.decide(validate), best)
 
     # The end, which is for the first process.
     if processes.rank:
@@ -141,7 +149,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     run.history.write(arguments.history)
     metadata = {
         "arguments": constructor,
-        "step": run.done,
+        "step": best.noted["step"],
         "context_frames": latents.context_frames,
         "future_frames": latents.metadata["clip_frames"] - latents.context_frames,
         "statistics": latents.metadata["statistics"],
@@ -149,8 +157,9 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         "layout": batches.layout.metadata,
         "noise": {name: [root.tolist() for root in each] for name, each in roots.items()},
     }
-    save_bundle(arguments.weights, arguments.index, average.module, metadata)
+    save_bundle(arguments.weights, arguments.index, best.network, metadata)
     return {
+        **best.record,
         "device": device_name(fabric),
         "parameters": sum(p.numel() for p in denoiser.parameters()),
         "flops_forward": forward_flops(lambda: averaged_loss(example, "cost")),

@@ -17,6 +17,7 @@ from rsvp.runtime.main import TRAINING, run_stage, stage_parser
 from rsvp.training.batches import ClipBatches, read_ahead
 from rsvp.training.calibration import planned_steps
 from rsvp.training.cost import forward_flops
+from rsvp.training.early_stopping import BestWeights
 from rsvp.training.ema import WeightAverage
 from rsvp.training.processes import launch
 from rsvp.training.regression import regression_loss, regression_step
@@ -55,7 +56,13 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         network.parameters(), betas=(0.9, 0.98), weight_decay=config.weight_decay
     )
     optimizer = fabric.setup_optimizers(optimizer)
-    stateful = {"network": network, "average": average, "optimizer": optimizer.optimizer}
+    best = BestWeights(average.module, config.patience)
+    stateful = {
+        "network": network,
+        "average": average,
+        "best": best.network,
+        "optimizer": optimizer.optimizer,
+    }
 
     def batch(step: int) -> list[Tensor]:
         """Draw clips, ahead of a GPU."""
@@ -80,6 +87,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         validate, VALIDATE_EVERY, fabric, processes,
     )  # fmt: skip
     run = TrainingRun(arguments.state, key, steps, stateful, processes)
+    best.noted = run.memory.get("best", best.noted)
 
     # The loop.
     ahead = read_ahead(batch, run.done, steps, fabric.device)
@@ -87,19 +95,20 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         rate = learning_rate(step, steps, config.learning_rate, config.warmup_steps)
         run.log(step, **update(step, rate, next(ahead)))
         if (step + 1) % VALIDATE_EVERY == 0 or step + 1 == steps:
-            run.history.add(step + 1, validation_loss=processes.decide(validate))
+            run.validated(step + 1, processes.decide(validate), best)
 
     # The end, which is for the first process.
     if processes.rank:
         return {}
     run.history.write(arguments.history)
     save_bundle(
-        arguments.weights, arguments.index, average.module,
-        {"arguments": constructor, "step": run.done},
+        arguments.weights, arguments.index, best.network,
+        {"arguments": constructor, "step": best.noted["step"]},
     )  # fmt: skip
     height, width, colours = clips.shape
     shape = (1, context, colours, height, width)
     return {
+        **best.record,
         "device": device_name(fabric),
         "parameters": sum(p.numel() for p in network.parameters()),
         "flops_forward": forward_flops(

@@ -1,11 +1,14 @@
-"""Early stopping of adversarial training, and the choice of the weights that are kept.
+"""Early stopping of trainings, and the choice of the weights that are kept.
 
 Its state is saved with the training's. The table of budgets names the reasons to stop
 (rsvp/report/costs.py).
 """
 
+import copy
 from dataclasses import dataclass
 from typing import Any
+
+from torch import nn
 
 PATIENCE = "patience"
 DIVERGED = "diverged"
@@ -61,3 +64,36 @@ class EarlyStopping:
         """Continue from `state_dict`."""
         for name, value in state.items():
             setattr(self, name, value)
+
+
+class BestWeights:
+    """The weights of a network at its lowest validation loss.
+
+    `network` holds them, and is saved with the training; so is `noted`. After `patience`
+    validations without a lower loss training is to stop; None: it makes all its steps.
+    """
+
+    def __init__(self, watched: nn.Module, patience: int | None) -> None:
+        self.watched, self.network = watched, copy.deepcopy(watched)
+        self.patience = patience
+        self.noted: dict[str, Any] = {"step": 0, "loss": None, "waited": 0}
+
+    def observe(self, step: int, loss: float) -> None:
+        """Note a validation, and keep the weights if no loss before was as low."""
+        best = self.noted["loss"]
+        if best is None or loss < best:
+            self.noted = {"step": step, "loss": loss, "waited": 0}
+            self.network.load_state_dict(self.watched.state_dict())
+        else:
+            self.noted = self.noted | {"waited": self.noted["waited"] + 1}
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """Return the entries of a run record."""
+        stopped_by = PATIENCE if self.stopped else "steps"
+        return {"best_step": self.noted["step"], "stopped_by": stopped_by}
+
+    @property
+    def stopped(self) -> bool:
+        """Check whether training is over."""
+        return self.patience is not None and self.noted["waited"] >= self.patience

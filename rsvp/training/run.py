@@ -19,6 +19,7 @@ from rsvp.runtime.lock import end_without_starter, starter_ended
 from rsvp.runtime.progress import Bar
 from rsvp.runtime.record import save_usage
 from rsvp.training.cost import per_second
+from rsvp.training.early_stopping import BestWeights
 from rsvp.training.history import History
 from rsvp.training.processes import Processes
 from rsvp.training.state import StateFolder, Stateful, load_part, save_part
@@ -129,6 +130,15 @@ class TrainingRun:
                     f" before, which were not looked at; {self.kept()}; lower the learning rate"
                 )
         self.history.add(step + 1, **{name: round(value, 6) for name, value in values.items()})
+
+    def validated(self, step: int, loss: float, best: BestWeights) -> None:
+        """Note a validation loss after `step` steps, the best weights, and whether to stop here."""
+        self.history.add(step, validation_loss=loss)
+        best.observe(step, loss)
+        self.memory["best"] = best.noted
+        if best.stopped:
+            logger.info("no lower validation loss since step %d: stopped", best.noted["step"])
+            self.memory["stopped"] = True
 
     def stop(self) -> None:
         """End here, now and when the run is started again; the caller leaves the loop."""

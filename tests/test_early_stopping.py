@@ -103,12 +103,14 @@ def best_of(*losses, patience=None):
         ((3.0, 1.0, 2.0, 1.5, 1.2), None, 2, 5),
         ((3.0, 1.0, 2.0, 1.5, 0.5), 2, 2, 4),
         ((3.0, 1.0, 2.0, 0.9, 2.0, 2.0, 0.1), 2, 4, 6),
-        ((1.0, 1.0), 1, 1, 2),  # an equal loss is no lower one
+        ((1.0, 1.0), 1, 2, 2),  # of equal losses the last counts
+        ((2.0, 1.0, 1.009, 1.011), None, 3, 4),  # and so does one that is about equal
+        ((1.0, 1.02, 1.03), 1, 1, 2),
     ],
 )
 def test_the_weights_of_the_lowest_loss_are_kept(losses, patience, kept, end):
     best, weight, number = best_of(*losses, patience=patience)
     assert (weight, number) == (kept, end)
-    stopped_by = "patience" if end < len(losses) or patience == 1 else "steps"
-    assert best.record == {"best_step": 100 * kept, "stopped_by": stopped_by}
+    stopped_by = "patience" if end < len(losses) else "steps"
+    assert best.record == {"kept_step": 100 * kept, "stopped_by": stopped_by}
     assert json.loads(json.dumps(best.noted)) == best.noted

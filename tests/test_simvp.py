@@ -167,7 +167,7 @@ def test_the_best_weights_are_kept_and_training_stops(tmp_path, dataset, monkeyp
         with pytest.raises(SystemExit):
             train(tmp_path, dataset, patience=2)
     record = train(tmp_path, dataset, patience=2)
-    assert (record["steps"], record["best_step"], record["stopped_by"]) == (32, 16, "patience")
+    assert (record["steps"], record["kept_step"], record["stopped_by"]) == (32, 16, "patience")
     assert json.loads((tmp_path / "index.json").read_text())["step"] == 16
     kept = load_file(tmp_path / "weights.safetensors")
     assert all(torch.equal(kept[name], value) for name, value in seen[16].items())

@@ -602,8 +602,8 @@ class Predictor(Section):
     steps: Count = 1500
     # Seconds of training in place of steps; the training times steps and finds their number.
     seconds: Positive | None = None
-    # Validations, one each 100 steps, without improvement before the stop; by default all steps are
-    # made. The best weights are kept in any case.
+    # Validations, one each 100 steps, that are worse than the best before the stop; by default all
+    # steps are made. The best weights are kept in any case.
     patience: Count | None = None
     # Clips of a step.
     batch_size: Count = 32

@@ -12,6 +12,7 @@ from torch import nn
 
 PATIENCE = "patience"
 DIVERGED = "diverged"
+TOLERANCE = 0.01  # of the lowest validation loss, in the choice of the weights that are kept
 
 
 @dataclass
@@ -67,22 +68,25 @@ class EarlyStopping:
 
 
 class BestWeights:
-    """The weights of a network at its lowest validation loss.
+    """The last weights of a network whose validation loss is about the lowest.
 
-    `network` holds them, and is saved with the training; so is `noted`. After `patience`
-    validations without a lower loss training is to stop; None: it makes all its steps.
+    About is `TOLERANCE` above it: a loss that has stopped falling wavers, and later weights, of a
+    lower learning rate, give the better samples. `network` holds them, and is saved with the
+    training; so is `noted`. After `patience` validations without such a loss training is to stop;
+    None: it makes all its steps.
     """
 
     def __init__(self, watched: nn.Module, patience: int | None) -> None:
         self.watched, self.network = watched, copy.deepcopy(watched)
         self.patience = patience
-        self.noted: dict[str, Any] = {"step": 0, "loss": None, "waited": 0}
+        self.noted: dict[str, Any] = {"step": 0, "lowest": None, "waited": 0}
 
     def observe(self, step: int, loss: float) -> None:
-        """Note a validation, and keep the weights if no loss before was as low."""
-        best = self.noted["loss"]
-        if best is None or loss < best:
-            self.noted = {"step": step, "loss": loss, "waited": 0}
+        """Note a validation, and keep the weights if its loss is about the lowest."""
+        before = self.noted["lowest"]
+        lowest = loss if before is None else min(loss, before)
+        if loss <= (1.0 + TOLERANCE) * lowest:
+            self.noted = {"step": step, "lowest": lowest, "waited": 0}
             self.network.load_state_dict(self.watched.state_dict())
         else:
             self.noted = self.noted | {"waited": self.noted["waited"] + 1}
@@ -91,7 +95,7 @@ class BestWeights:
     def record(self) -> dict[str, Any]:
         """Return the entries of a run record."""
         stopped_by = PATIENCE if self.stopped else "steps"
-        return {"best_step": self.noted["step"], "stopped_by": stopped_by}
+        return {"kept_step": self.noted["step"], "stopped_by": stopped_by}
 
     @property
     def stopped(self) -> bool:

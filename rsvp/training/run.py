@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -19,10 +19,12 @@ from rsvp.runtime.lock import end_without_starter, starter_ended
 from rsvp.runtime.progress import Bar
 from rsvp.runtime.record import save_usage
 from rsvp.training.cost import per_second
-from rsvp.training.early_stopping import BestWeights
 from rsvp.training.history import History
 from rsvp.training.processes import Processes
 from rsvp.training.state import StateFolder, Stateful, load_part, save_part
+
+if TYPE_CHECKING:  # not all trainings have it, and what they lack is no part of their code
+    from rsvp.training.early_stopping import BestWeights
 
 LOG_EVERY = 10  # steps
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
@@ -131,13 +133,13 @@ class TrainingRun:
                 )
         self.history.add(step + 1, **{name: round(value, 6) for name, value in values.items()})
 
-    def validated(self, step: int, loss: float, best: BestWeights) -> None:
+    def validated(self, step: int, loss: float, best: "BestWeights") -> None:
         """Note a validation loss after `step` steps, the best weights, and whether to stop here."""
         self.history.add(step, validation_loss=loss)
         best.observe(step, loss)
         self.memory["best"] = best.noted
         if best.stopped:
-            logger.info("no lower validation loss since step %d: stopped", best.noted["step"])
+            logger.info("no validation loss as low since step %d: stopped", best.noted["step"])
             self.memory["stopped"] = True
 
     def stop(self) -> None:

@@ -4,7 +4,7 @@ in:  datasets/{dataset}/index.json
 out: autoencoders/{autoencoder}/seed{seed}/pretrained/, …/finetuned/, …/latents/index.json
 
 A killed training continues from state/, which no rule declares: Snakemake deletes the outputs of
-failed jobs.
+failed jobs. All that a predictor waits for goes before what is measured meanwhile.
 """
 
 
@@ -21,6 +21,7 @@ rule pretrain_autoencoder:
         "autoencoders/{autoencoder}/seed{seed}/pretrained/log.txt",
     benchmark:
         "autoencoders/{autoencoder}/seed{seed}/pretrained/benchmark.tsv"
+    priority: 1
     conda:
         ENVIRONMENT
     threads: PLAN.training_threads
@@ -56,6 +57,7 @@ rule finetune_autoencoder:
         "autoencoders/{autoencoder}/seed{seed}/finetuned/log.txt",
     benchmark:
         "autoencoders/{autoencoder}/seed{seed}/finetuned/benchmark.tsv"
+    priority: 1
     conda:
         ENVIRONMENT
     threads: PLAN.training_threads
@@ -90,6 +92,7 @@ rule cache_latents:
         "autoencoders/{autoencoder}/seed{seed}/latents{part}/log.txt",
     benchmark:
         "autoencoders/{autoencoder}/seed{seed}/latents{part}/benchmark.tsv"
+    priority: 1
     conda:
         ENVIRONMENT
     threads: PLAN.threads

@@ -384,7 +384,8 @@ class Pretrain(Section):
     l2: Weight = 2.0
     # Weight of LPIPS, where perceptual is lpips.
     lpips: Weight = 0.5
-    # Weight of how far the object mask is from 0 and 1 (rsvp, joint); of fine-tuning, too.
+    # Weight of how far the object mask is from 0 and 1 (rsvp, joint); of fine-tuning, too. In
+    # pretraining it rises from 0 between three and six tenths of the steps.
     decided: Weight = 0.0
     # Decay per step of averaged weights that are kept; by default those of the last step are.
     ema_decay: ShareBelowOne | None = None

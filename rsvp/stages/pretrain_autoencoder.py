@@ -24,6 +24,7 @@ from rsvp.training.processes import launch
 from rsvp.training.reconstruction import (
     ClipPart,
     clip_parts,
+    decided_weight,
     draw_reconstruction,
     reconstruction_step,
 )
@@ -77,12 +78,14 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         drawn = draw_reconstruction(autoencoder, shape, observed, targets, random)
         return [part.to(fabric.device) for part in clip_parts(parts, frames, observed, drawn)]
 
+    steps = config.steps  # until the budget is known, below
+
     def update(step: int, rate: float, made: list[ClipPart]) -> dict[str, Tensor]:
         set_learning_rate(optimizer, rate)
         losses = reconstruction_step(
             fabric, processes, autoencoder, optimizer, made,
             l1=config.l1, l2=config.l2, lpips=config.lpips, perceptual=perceptual,
-            decided=config.decided,
+            decided=decided_weight(config.decided, step, steps),
         )  # fmt: skip
         if average is not None:
             average.update(autoencoder)

@@ -31,6 +31,7 @@ OWN_WEIGHTS = {
     "mask": 0.02,  # what moves is as small as it can be
     "content": 0.25,  # motion carries content only where that pays
 }
+DECIDED_FROM, DECIDED_WHOLE = 0.3, 0.6  # shares of the steps, see `decided_weight`
 OBJECTS = 0.3  # weight of object image and mask in the loss of latents, beside the scene
 
 
@@ -256,6 +257,17 @@ def reconstruction_loss(
         losses["lpips"] = perceptual(predicted, frames).mean()
         loss = loss + lpips * losses["lpips"]
     return loss, losses
+
+
+def decided_weight(weight: float, step: int, steps: int) -> float:
+    """Return the weight of an undecided mask in a step of pretraining.
+
+    It rises from 0 to all of `weight` between `DECIDED_FROM` and `DECIDED_WHOLE` of the training. A
+    mask that has to decide before displacements are right decides for nothing, everywhere, and
+    nothing moves in it any more.
+    """
+    risen = (step / steps - DECIDED_FROM) / (DECIDED_WHOLE - DECIDED_FROM)
+    return weight * min(1.0, max(0.0, risen))
 
 
 def reconstruction_step(

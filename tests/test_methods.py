@@ -139,6 +139,20 @@ def test_a_method_goes_through_all_stages_and_sees_no_future(method, tmp_path, m
             assert torch.equal(before[name], after[name]) is (scope == "context"), name
 
 
+def test_a_mask_is_asked_to_decide_late_in_pretraining(tmp_path, monkeypatch):
+    seen, step = [], pretrain_autoencoder.reconstruction_step
+
+    def noted(*parts, decided, **weights):
+        seen.append(decided)
+        return step(*parts, decided=decided, **weights)
+
+    monkeypatch.setattr(pretrain_autoencoder, "reconstruction_step", noted)
+    monkeypatch.setitem(METHODS, "decided", {"pretrain": TRAINING | {"steps": 8, "decided": 0.5}})
+    dataset = squares.make_dataset(tmp_path / "d", SPLITS, CONTEXT, FUTURE, SIZE)
+    run(pretrain_autoencoder, "decided", tmp_path, dataset)
+    assert seen[:3] == [0.0] * 3 and seen[5:] == [0.5] * 3 and 0.0 < seen[3] < seen[4] < 0.5
+
+
 @pytest.mark.parametrize("method", ["rsvp-m", "rsvp-s", "pvdm", "frame-ldm"])
 def test_bfloat16_rounds_nothing_on_its_way_into_a_network(method, tmp_path, monkeypatch):
     """Times have to be told apart, and places; training sees what prediction sees."""

@@ -9,6 +9,7 @@ from rsvp.models.autoencoders.rsvp import Context, DecodedFrames, RsvpAutoencode
 from rsvp.training.reconstruction import (
     OBJECTS,
     Reconstruction,
+    decided_weight,
     draw_reconstruction,
     latent_loss,
     layer_losses,
@@ -186,3 +187,9 @@ def test_what_latents_hold_is_compared_with_the_layers_which_do_not_follow():
     assert loss.item() == pytest.approx(0.5 + OBJECTS * (0.2 + 0.1) / 0.27, rel=1e-5)
     loss.backward()
     assert all(x.grad is None for x in shown) and all((x.grad > 0).all() for x in off)
+
+
+def test_a_mask_is_asked_to_decide_once_it_has_found_what_moves():
+    weights = [decided_weight(0.03, step, 100) for step in range(100)]
+    assert not any(weights[:31]) and weights[45] == pytest.approx(0.015)
+    assert weights[60:] == [0.03] * 40 and weights == sorted(weights)

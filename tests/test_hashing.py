@@ -154,13 +154,19 @@ def test_state_changes_with_any_write(tmp_path):
 
 # Each file takes 10 ms, and is told of.
 SLOW = """
-import sys, time
+import itertools, signal, sys, threading
 from rsvp.data import hashing
 from rsvp.data.sources import list_sources
 hashing.SAVE_SECONDS, hashing.SAVING_SHARE, hashing.BATCH_FILES = 0.0, 0.0, 4  # save each batch
-hashed = hashing.hash_file
+hashed, numbers, asked = hashing.hash_file, itertools.count(), threading.Event()
+held_at = int(sys.argv[3])  # from this file on it waits to be killed
+def end(number, frame):
+    asked.set()
+    raise KeyboardInterrupt
+signal.signal(signal.SIGINT, end)
 def slowly(path):
-    time.sleep(0.01)
+    if next(numbers) >= held_at:
+        asked.wait(30)
     sys.stdout.write(f"{path}\\n")
     sys.stdout.flush()
     return hashed(path)
@@ -175,12 +181,15 @@ def test_killed_hashing_goes_on(tmp_path, kill):
     make(root, *(f"v{n:03d}.mp4" for n in range(120)))
     settle(root)
     command = [sys.executable, "-c", SLOW, root, cache]
-    first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    for _ in range(60):
-        first.stdout.readline()
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    first = subprocess.Popen([*command, "80"], **quiet)
+    deadline = time.monotonic() + 30
+    while not cache.exists() or len(read_json(cache)) <= 20:
+        assert first.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
     first.send_signal(kill)
-    first.communicate(timeout=10)
+    first.wait(timeout=10)
     kept = set(read_json(cache))
     assert 20 < len(kept) < 120
-    again = subprocess.run(command, capture_output=True, text=True, timeout=30).stdout.split()
-    assert set(again) == {str(path) for path in root.iterdir()} - kept
+    again = subprocess.run([*command, "120"], capture_output=True, text=True, timeout=30)
+    assert set(again.stdout.split()) == {str(path) for path in root.iterdir()} - kept

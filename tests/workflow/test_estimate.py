@@ -86,6 +86,17 @@ def test_sizes_of_a_generated_set_are_counted():
     assert (size.videos, size.frames) == (1552, 1552 * 16)
 
 
+def test_training_clips_of_a_stride_of_their_own_are_counted_so(tmp_path):
+    """Of 24 frames a clip of 16 begins at 0, 2, 4, 6 and 8; of held-out 16 there is one."""
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    config["datasets"]["shapes"]["training_stride"] = 2
+    config["datasets"]["shapes"]["generated"]["frames"] = 24
+    plan = Plan(config, str(tmp_path), looks=False)
+    assert size_of_dataset(plan, "shapes")[0].clips == {
+        "train": 6000, "validation": 96, "test": 256
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("name", ["config.yaml", "configs/methods.yaml"])
 def test_trial_trains_the_same_networks_on_few_clips(name, tmp_path):
     config = yaml.safe_load((ROOT / name).read_text())

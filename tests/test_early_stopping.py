@@ -111,6 +111,6 @@ def best_of(*losses, patience=None):
 def test_the_weights_of_the_lowest_loss_are_kept(losses, patience, kept, end):
     best, weight, number = best_of(*losses, patience=patience)
     assert (weight, number) == (kept, end)
-    stopped_by = "patience" if end < len(losses) else "steps"
-    assert best.record == {"kept_step": 100 * kept, "stopped_by": stopped_by}
+    for early, stopped_by in ((True, "patience"), (False, "steps")):
+        assert best.record(early) == {"kept_step": 100 * kept, "stopped_by": stopped_by}
     assert json.loads(json.dumps(best.noted)) == best.noted

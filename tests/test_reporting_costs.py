@@ -28,7 +28,7 @@ RECORDS = [
     record("finetune_autoencoder", "other", seconds=3.0, stopped_by="steps"),
     record("pretrain_autoencoder", "ae", seed=1, seconds=1000.0),
     predictor("a", "ae", seconds=1.0),
-    predictor("b", "ae", seconds=2.0),
+    predictor("b", "ae", seconds=2.0, stopped_by="patience"),
     predictor("c", "other", seconds=4.0),
     predictor("a", "ae", seed=1, seconds=1.0),
 ]
@@ -70,6 +70,7 @@ def test_stage_that_stopped_early_says_so():
     (table,) = budgets(RECORDS).tables
     shown = {line[0].text: [cell.text for cell in line] for line in table.lines[:3]}
     assert "(stopped early: patience)" in shown["a"][4] and "stopped" not in " ".join(shown["c"])
+    assert "(stopped early: patience)" in shown["b"][6] and "stopped" not in shown["a"][6]
     assert shown["a"][3] == "1 min 40 s of 1 min 42 s, 40 steps"
     assert shown["a"][-1] == "2 min 01 s"
 

@@ -116,7 +116,7 @@ def budgets(records: Sequence[Record]) -> TableFile:
         "pretraining": lambda line: training(line, "pretraining"),
         "fine-tuning": lambda line: training(line, "finetuning") + early(line["stopped_by"]),
         "stage one": lambda line: time(line["stage_one_seconds"]),
-        "stage two": lambda line: training(line, "diffusion") + early(line["two_stopped_by"]),
+        "stage two": lambda line: training(line, "diffusion") + early(line["stage_two_stopped_by"]),
         "sum": lambda line: time(line["seconds"]),
     }
     caption = (
@@ -145,7 +145,7 @@ def budget(stage: str, name: str, seed: int | None, made: Mapping[tuple, Record]
     stopped_by = made.get((TRAININGS["finetuning"], autoencoder, seed), {}).get("stopped_by")
     return line | {"stage_one_seconds": one, "stage_two_seconds": two, "seconds": total(one, two),
                    "stopped_by": stopped_by or "",
-                   "two_stopped_by": own.get("stopped_by") or ""}  # fmt: skip
+                   "stage_two_stopped_by": own.get("stopped_by") or ""}  # fmt: skip
 
 
 def total(*values: float | None) -> float | None:

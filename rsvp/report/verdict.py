@@ -185,9 +185,10 @@ def parted(histories: Iterable[StageHistory], predictor: str, dataset: str) -> l
         around = float(losses[max(0, place - 1) : place + 2].mean())
         if place < 0.75 * len(losses) and last > PARTED * around:
             return [
-                f"the validation loss was lowest at step {steps[place]:.0f} of {steps[-1]:.0f},"
-                f" whose weights are kept, and rose by {last / losses[place] - 1:.1%} after it: the"
-                " predictor learns its training clips by heart. More videos help most; else more"
+                f"the validation loss was lowest at step {steps[place]:.0f} of {steps[-1]:.0f} and"
+                f" rose by {last / losses[place] - 1:.1%} after it: the predictor learns its"
+                " training clips by heart, and keeps weights of about then. More videos help most;"
+                " else more"
                 f" clips of each (datasets.{dataset}.training_stride, backwards) and augmentation"
                 f" (predictors.{predictor}.augment_latents, the dataset's augment)"
             ]

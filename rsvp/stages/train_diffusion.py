@@ -159,7 +159,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     }
     save_bundle(arguments.weights, arguments.index, best.network, metadata)
     return {
-        **best.record,
+        **best.record(early=run.done < steps),
         "device": device_name(fabric),
         "parameters": sum(p.numel() for p in denoiser.parameters()),
         "flops_forward": forward_flops(lambda: averaged_loss(example, "cost")),

@@ -108,7 +108,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     height, width, colours = clips.shape
     shape = (1, context, colours, height, width)
     return {
-        **best.record,
+        **best.record(early=run.done < steps),
         "device": device_name(fabric),
         "parameters": sum(p.numel() for p in network.parameters()),
         "flops_forward": forward_flops(

@@ -91,10 +91,9 @@ class BestWeights:
         else:
             self.noted = self.noted | {"waited": self.noted["waited"] + 1}
 
-    @property
-    def record(self) -> dict[str, Any]:
-        """Return the entries of a run record."""
-        stopped_by = PATIENCE if self.stopped else "steps"
+    def record(self, early: bool) -> dict[str, Any]:
+        """Return the entries of a run record. early: training ended before its last step."""
+        stopped_by = PATIENCE if early else "steps"
         return {"kept_step": self.noted["step"], "stopped_by": stopped_by}
 
     @property

@@ -13,6 +13,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from rsvp.config.schema import Compute
+from rsvp.runtime.device import make_fabric
 from rsvp.runtime.errors import UserError
 from rsvp.runtime.journal import SAVE_SECONDS, StateKey
 from rsvp.runtime.lock import STARTER
@@ -240,7 +242,9 @@ def test_seconds_and_rate_are_of_all_runs_together(tmp_path):
             run.history.seconds_before = 1000.0  # passed since the row of the first step
             run.stop()
             break
-    record = TrainingRun(tmp_path, StateKey("code", "key"), 20, {}).record(batch_size=50)
+    run, fabric = TrainingRun(tmp_path, StateKey("code", "key"), 20, {}), make_fabric(Compute())
+    record = run.record(50, fabric, torch.nn.Linear(3, 2))
+    assert record["device"] == "cpu" and record["parameters"] == 8
     assert record["steps"] == 7 and 1000.0 <= record["training_seconds"] < 1060.0
     assert record["samples_per_second"] == pytest.approx(7 * 50 / 1000.0, rel=0.1)
 

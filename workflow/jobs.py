@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rsvp.runtime.code import code_digest, short_digests
-from rsvp.runtime.files import INDEX, RECORD, sha256_of_file, write_json, write_text
+from rsvp.runtime.files import INDEX, RECORD, read_kept, sha256_of_file, write_json, write_text
 from rsvp.runtime.record import version_changes
 from rsvp.runtime.words import counted
 
@@ -88,11 +88,7 @@ class Results:
 
     def read(self, path: str) -> dict[str, Any]:
         """Return a JSON file's values; empty where there is none that is whole."""
-        try:
-            values = json.loads((self.folder / path).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return values if isinstance(values, dict) else {}
+        return read_kept(self.folder / path)
 
     def record(self, job: Job) -> dict[str, Any]:
         """Return a job's run record; empty where there is none."""

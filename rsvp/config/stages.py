@@ -230,6 +230,7 @@ def names(kind: type[Section], *others: str) -> tuple[str, ...]:
 
 UNHANDED = ("save_seconds", "watch", "processes", "nodes", "micro_batches", "shares")
 NETWORKS = names(Compute, *UNHANDED)
+STAGE_TWO = (*NETWORKS, "micro_batches")
 DEVICE = names(Compute, *UNHANDED, "compile")
 CLIPS = ("split", "max_clips", "horizon")
 VIDEOS = ("source", "generated", "resolution", "fps")
@@ -251,16 +252,8 @@ HANDED: dict[str, dict[str, Any]] = {
     "finetune_autoencoder": TRAINED | {"autoencoder": finetuned},
     "cache_latents": ENCODED | {"autoencoder": ("latent_copies",)},
     "reconstruct": {"seed": True, "evaluation": CLIPS, "compute": DEVICE},
-    "train_diffusion": {
-        "seed": True,
-        "predictor": denoiser,
-        "compute": (*NETWORKS, "micro_batches"),
-    },
-    "train_simvp": {
-        "seed": True,
-        "predictor": regression,
-        "compute": (*NETWORKS, "micro_batches"),
-    },
+    "train_diffusion": {"seed": True, "predictor": denoiser, "compute": STAGE_TWO},
+    "train_simvp": {"seed": True, "predictor": regression, "compute": STAGE_TWO},
     "predict_simvp": {"seed": True, "evaluation": (*CLIPS, "videos"), "compute": DEVICE},
     "predict": {
         "seed": True,

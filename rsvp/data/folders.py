@@ -43,10 +43,7 @@ class NamedClips(Protocol):
     """Clips by name, such as `ClipFolder`."""
 
     path: Path
-
-    @property
-    def names(self) -> list[str]:
-        """The names of all clips, sorted."""
+    names: Sequence[str]  # of all clips, sorted
 
     def frames(self, name: str, most: int | None = None) -> np.ndarray:
         """uint8 (T, H, W, 3): the first `most` frames of a clip, or all."""
@@ -71,11 +68,7 @@ class ClipFolder:
         if not self.readers:
             looked = ", ".join((*VIDEO_SUFFIXES, *IMAGE_SUFFIXES, *ARRAY_SUFFIXES))
             raise UserError(f"{path}: no clip in it; looked for {looked}")
-
-    @property
-    def names(self) -> list[str]:
-        """Return the names of all clips, sorted."""
-        return list(self.readers)
+        self.names = list(self.readers)
 
     def frames(self, name: str, most: int | None = None) -> np.ndarray:
         """Return uint8 (T, H, W, 3): the first `most` frames of a clip, or all."""
@@ -90,11 +83,7 @@ class FolderTrajectory:
 
     def __init__(self, folder: ClipFolder, called: Mapping[str, str]) -> None:
         self.path, self.folder, self.called = folder.path, folder, called
-
-    @property
-    def names(self) -> list[str]:
-        """Return the names of all clips."""
-        return list(self.called)
+        self.names = list(called)
 
     def frames(self, name: str, most: int | None = None) -> np.ndarray:
         """Return uint8 (T, H, W, 3): the first `most` frames of a clip, or all."""
@@ -114,20 +103,11 @@ class DatasetClips:
         table = self.clips.table.iloc[fitting]
         self.places = dict(zip(table["clip"], fitting, strict=True))
         self.groups = dict(zip(table["clip"], table["group"], strict=True))
-
-    @property
-    def names(self) -> list[str]:
-        """Return the names of all clips."""
-        return list(self.places)
+        self.names = list(self.places)
 
     def frames(self, name: str, most: int | None = None) -> np.ndarray:
         """Return uint8 (T, H, W, C): the first `most` frames of a clip, or all."""
         return self.clips.frames(self.places[name], 0, most).numpy()
-
-    def mask(self, name: str) -> np.ndarray | None:
-        """Return where the true objects are, (T, H, W), of a generated clip."""
-        truth = self.clips.truth(self.places[name])
-        return truth and truth["mask"]
 
 
 class RowTrajectory:
@@ -136,11 +116,7 @@ class RowTrajectory:
     def __init__(self, index: Path, predictions: Predictions, number: int) -> None:
         self.path, self.predictions, self.number = index, predictions, number
         self.places = {clip: place for place, clip in enumerate(predictions.clips)}
-
-    @property
-    def names(self) -> list[str]:
-        """Return the names of all clips."""
-        return self.predictions.clips
+        self.names = predictions.clips
 
     def frames(self, name: str, most: int | None = None) -> np.ndarray:
         """Return uint8 (F, H, W, C): the first `most` frames of a clip, or all."""
@@ -183,7 +159,7 @@ def trajectories_in(
         return several
     if path.is_file():
         return [folder]
-    inside = sorted((item for item in path.iterdir() if item.is_dir()), key=natural_path)
+    inside = sorted((item for item in path.iterdir() if item.is_dir()), key=natural_key)
     found = [ClipFolder(item, limits) for item in inside if any(readers(item, limits))]
     return found if any(set(item.names) & set(names) for item in found) else [folder]
 
@@ -214,11 +190,6 @@ def samples_in(folder: ClipFolder, names: Collection[str]) -> list[FolderTraject
         FolderTrajectory(folder, {clip: samples[clip][number] for clip in sorted(samples)})
         for number in range(len(samples[most]))
     ]
-
-
-def natural_path(path: Path) -> tuple:
-    """Sort key of paths: 9 before 10."""
-    return natural_key(path.name)
 
 
 def readers(path: Path, limits: Limits | None) -> Iterator[tuple[str, Reader]]:

@@ -3,7 +3,6 @@
 Loads without torch. The Snakefile calls this when it is parsed, jobs are handed what it found.
 """
 
-import hashlib
 import json
 import os
 import time
@@ -20,8 +19,10 @@ from rsvp.runtime.files import (
     FileState,
     file_state,
     is_settled,
+    read_kept,
     sha256_of_file,
     sha256_of_json,
+    sha256_of_pairs,
     sha256_of_text,
     write_text,
 )
@@ -107,10 +108,7 @@ def source_state(source: Source) -> str:
 
 def sources_digest(hashes: Mapping[str, str]) -> str:
     """Return the hex SHA-256 over ids and `content_hash`es."""
-    digest = hashlib.sha256()
-    for name in sorted(hashes):
-        digest.update(f"{name}\0{hashes[name]}\n".encode())
-    return digest.hexdigest()
+    return sha256_of_pairs(sorted(hashes.items()))
 
 
 def files_of(source: Source) -> Sequence[str]:
@@ -124,10 +122,8 @@ def joined(source: Source, hashes: Sequence[str]) -> str:
         return sha256_of_text(f"{hashes[0]}\0{source.place}")
     if not source.files:
         return hashes[0]
-    digest = hashlib.sha256()
-    for path, found in zip(source.files, hashes, strict=True):
-        digest.update(f"{plain(os.path.basename(path))}\0{found}\n".encode())
-    return digest.hexdigest()
+    names = (plain(os.path.basename(path)) for path in source.files)
+    return sha256_of_pairs(zip(names, hashes, strict=True))
 
 
 def hash_files(states: Mapping[str, FileState]) -> Iterator[tuple[str, str]]:
@@ -173,11 +169,5 @@ def states_digest(states: Sequence[FileState | None]) -> str:
 
 def read_cache(cache_file: str | Path) -> Entries:
     """Return the entries that the last call left; none where there are none that are whole."""
-    try:
-        entries = json.loads(Path(cache_file).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    if not isinstance(entries, dict):
-        return {}
-    return {path: entry for path, entry in entries.items()
+    return {path: entry for path, entry in read_kept(cache_file).items()
             if isinstance(entry, list) and len(entry) == 5}  # fmt: skip

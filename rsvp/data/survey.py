@@ -9,7 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import combinations
@@ -17,6 +17,8 @@ from typing import TypeVar
 
 import cv2
 import numpy as np
+from scipy.sparse import csr_array, vstack
+from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
 from rsvp.data.decoding import Decoding, opened, probe_content
@@ -102,8 +104,7 @@ def read_headers(sources: Sequence[Source]) -> list[Header]:
 def read_header(source: Source) -> Header:
     """Return what a video says of itself."""
     try:
-        with ExitStack() as stack:
-            content = stack.enter_context(opened(source))
+        with opened(source) as content:
             probe = probe_content(content, RATE)
             if isinstance(content, StoredFrames):
                 frames, fps = content.count, probe.fps
@@ -261,19 +262,10 @@ def near_duplicates(looks: Sequence[Look]) -> list[list[Source]]:
         return []
     signs = np.stack([look.bits for look in shown]).astype(np.float32) * 2 - 1
     least = signs.shape[1] * (1 - 2 * NEAR)  # of the product of two videos' signs
-    leader = list(range(len(shown)))
-
-    def first(place: int) -> int:
-        while leader[place] != place:
-            place = leader[place]
-        return place
-
-    for start in range(0, len(shown), 1024):
-        products = signs[start : start + 1024] @ signs.T
-        for row, column in np.argwhere(products >= least).tolist():
-            low, high = sorted((first(start + row), first(column)))
-            leader[high] = low
-    groups = grouped(range(len(shown)), first)
+    blocks = (signs[start : start + 1024] for start in range(0, len(shown), 1024))
+    near = vstack([csr_array(block @ signs.T >= least) for block in blocks])
+    _, component = connected_components(near, directed=False)
+    groups = grouped(range(len(shown)), component.__getitem__)
     members = [[shown[place] for place in group] for group in groups]
     return [
         [look.source for look in group]

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional
 
 from rsvp.data.pixels import to_float
 from rsvp.metrics import frame
 from rsvp.metrics.perceptual import PerceptualDistance
+from rsvp.metrics.sliced_wasserstein import reflected
 from rsvp.runtime.device import full_precision
 
 LPIPS_SIZE = 128  # pixels per side to which MCVD enlarges frames
@@ -111,15 +111,9 @@ def grey(frames: Tensor) -> Tensor:
 
 def ssim_reflected(predicted: Tensor, real: Tensor) -> Tensor:
     """SSIM with windows around all pixels, frames reflected at their borders (torchmetrics 1.9)."""
-    return frame.ssim(*(reflected(frames) for frames in (predicted, real)))
-
-
-def reflected(frames: Tensor) -> Tensor:
-    """Continue frames by half a window of SSIM on each side."""
     half = frame.SSIM_KERNEL // 2
-    planes = frames.permute(0, 3, 1, 2).float()
-    padded = functional.pad(planes, (half, half, half, half), mode="reflect")
-    return padded.permute(0, 2, 3, 1).to(torch.uint8)
+    planes = (reflected(frames.movedim(-1, 1), half) for frames in (predicted, real))
+    return frame.ssim(*(frames.movedim(1, -1) for frames in planes))
 
 
 @torch.no_grad()
@@ -158,8 +152,5 @@ def lpips_unscaled(predicted: Tensor, real: Tensor, perceptual: PerceptualDistan
 
 
 SSIMS = {"ssim_grey": ssim_grey, "ssim_reflected": ssim_reflected}
-LPIPS = {
-    "lpips_resized": lpips_resized,
-    "lpips_unscaled": lpips_unscaled,
-}
+LPIPS = {"lpips_resized": lpips_resized, "lpips_unscaled": lpips_unscaled}
 COLUMNS = (*SSIMS, *LPIPS)  # of the score table

@@ -65,10 +65,10 @@ class FolderClips:
         return torch.from_numpy(found)
 
     def truth(self, i: int) -> dict[str, np.ndarray] | None:
-        """ "mask" of a generated dataset's clip; None where no truth is known."""
-        known = isinstance(self.source, DatasetClips)
-        mask = self.source.mask(self.table["clip"].iloc[i]) if known else None
-        return None if mask is None else {"mask": mask}
+        """Return where objects truly are, "mask", and more; None where no truth is known."""
+        if not isinstance(self.source, DatasetClips):
+            return None
+        return self.source.clips.truth(self.source.places[self.table["clip"].iloc[i]])
 
 
 @dataclass(frozen=True)

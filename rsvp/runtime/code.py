@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeGuard
 
-from rsvp.runtime.files import file_state, is_settled, write_text
+from rsvp.runtime.files import file_state, is_settled, read_kept, sha256_of_pairs, write_text
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = "rsvp.config"
@@ -59,10 +59,7 @@ TEMPLATES = (".jinja", ".css", ".js", ".json")
 
 def code_digest(*roots: str) -> str:
     """Return the hex SHA-256 over the code that modules run within rsvp: a stage's, and others."""
-    digest = hashlib.sha256()
-    for path, content in file_digests(*roots).items():
-        digest.update(f"{path}\0{content}\n".encode())
-    return digest.hexdigest()
+    return sha256_of_pairs(file_digests(*roots).items())
 
 
 def file_digests(*roots: str) -> dict[str, str]:
@@ -135,11 +132,8 @@ def read_source(path: Path) -> tuple[list[str], str]:
 @cache
 def kept_sources() -> dict[str, Any]:
     """Return what another process read of each source, by its path; empty without."""
-    try:
-        kept = json.loads(Path(os.environ[KEPT]).read_text(encoding="utf-8"))
-    except (KeyError, OSError, ValueError):
-        return {}
-    return kept["sources"] if kept["reader"] == file_state(__file__) else {}
+    kept = read_kept(os.environ.get(KEPT, ""))
+    return kept["sources"] if kept.get("reader") == file_state(__file__) else {}
 
 
 def keep_sources() -> None:

@@ -7,7 +7,7 @@ import platform
 import re
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -88,6 +88,15 @@ def read_json(path: str | Path) -> Any:
         raise UserError(f"{path}: not valid JSON ({error}); delete it and run again") from None
 
 
+def read_kept(path: str | Path) -> dict[str, Any]:
+    """Return the object in a JSON file; empty where there is none that is whole."""
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def read_network_index(path: str | Path) -> dict[str, Any]:
     """Read a trained network's index; UserError where it is missing or another stage's."""
     metadata = read_json(path)
@@ -130,6 +139,11 @@ def sha256_of_file(path: str | Path) -> str:
 def sha256_of_text(text: str) -> str:
     """Return the hex SHA-256 of a text's UTF-8 bytes."""
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def sha256_of_pairs(pairs: Iterable[tuple[str, str]]) -> str:
+    """Return the hex SHA-256 of names and their values, a line each."""
+    return sha256_of_text("".join(f"{name}\0{value}\n" for name, value in pairs))
 
 
 def sha256_of_json(value: Any) -> str:

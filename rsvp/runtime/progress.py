@@ -9,6 +9,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from rsvp.runtime.files import read_kept
+
 PROGRESS = ".progress.json"  # in the folder of a stage's record
 LEAST_SECONDS = 1.0  # between two writes
 
@@ -53,7 +55,4 @@ def note(folder: Path, bar: tqdm) -> None:
 
 def read_progress(folder: Path) -> dict[str, Any]:
     """Return how far the stage in a folder is, or was when it was stopped; empty where unknown."""
-    try:
-        return json.loads((folder / PROGRESS).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
+    return read_kept(folder / PROGRESS)

@@ -17,7 +17,6 @@ from rsvp.data.clips import Clips, evaluation_clips
 from rsvp.data.contexts import contexts_of
 from rsvp.models.autoencoders.kinds import load_autoencoder
 from rsvp.models.bundle import save_bundle
-from rsvp.runtime.device import device_name
 from rsvp.runtime.files import read_json
 from rsvp.runtime.journal import state_key
 from rsvp.runtime.main import TRAINING, run_stage, stage_parser
@@ -179,10 +178,8 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     save_bundle(arguments.weights, arguments.index, best, metadata)
     return {
         "stopped_by": outcome,
-        "device": device_name(fabric),
-        "parameters": sum(p.numel() for p in best.parameters()),
         "flops_forward": autoencoder_flops(best, clips),
-        **run.record(config.batch_size),
+        **run.record(config.batch_size, fabric, best),
         **calibration,
     }
 

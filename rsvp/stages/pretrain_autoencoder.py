@@ -11,7 +11,6 @@ from rsvp.data.clips import Clips, evaluation_clips
 from rsvp.data.contexts import contexts_of
 from rsvp.models.autoencoders.kinds import autoencoder_arguments, make_autoencoder
 from rsvp.models.bundle import save_bundle, start_from
-from rsvp.runtime.device import device_name
 from rsvp.runtime.journal import state_key
 from rsvp.runtime.main import TRAINING, run_stage, stage_parser
 from rsvp.runtime.random import generator
@@ -116,10 +115,8 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     metadata |= {"context_frames": clips.context_frames}
     save_bundle(arguments.weights, arguments.index, kept, metadata)
     return {
-        "device": device_name(fabric),
-        "parameters": sum(p.numel() for p in kept.parameters()),
         "flops_forward": autoencoder_flops(kept, clips),
-        **run.record(config.batch_size),
+        **run.record(config.batch_size, fabric, kept),
         **calibration,
     }
 

@@ -16,7 +16,6 @@ from rsvp.diffusion.noise import Roots, noise_roots
 from rsvp.diffusion.objectives import OBJECTIVES
 from rsvp.models.bundle import save_bundle, start_from
 from rsvp.models.denoiser import LatentDenoiser
-from rsvp.runtime.device import device_name
 from rsvp.runtime.journal import state_key
 from rsvp.runtime.main import TRAINING, run_stage, stage_parser
 from rsvp.runtime.random import generator
@@ -160,10 +159,8 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     save_bundle(arguments.weights, arguments.index, best.network, metadata)
     return {
         **best.record(early=run.done < steps),
-        "device": device_name(fabric),
-        "parameters": sum(p.numel() for p in denoiser.parameters()),
         "flops_forward": forward_flops(lambda: averaged_loss(example, "cost")),
-        **run.record(config.batch_size),
+        **run.record(config.batch_size, fabric, denoiser),
         **calibration,
     }
 

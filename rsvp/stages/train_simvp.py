@@ -11,7 +11,6 @@ from rsvp.config.stages import Settings
 from rsvp.data.clips import Clips, evaluation_clips
 from rsvp.models.bundle import save_bundle, start_from
 from rsvp.models.simvp import SimVP
-from rsvp.runtime.device import device_name
 from rsvp.runtime.journal import state_key
 from rsvp.runtime.main import TRAINING, run_stage, stage_parser
 from rsvp.training.batches import ClipBatches, read_ahead
@@ -109,12 +108,10 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     shape = (1, context, colours, height, width)
     return {
         **best.record(early=run.done < steps),
-        "device": device_name(fabric),
-        "parameters": sum(p.numel() for p in network.parameters()),
         "flops_forward": forward_flops(
             lambda: average.module(torch.zeros(shape, device=fabric.device))
         ),
-        **run.record(config.batch_size),
+        **run.record(config.batch_size, fabric, network),
         **calibration,
     }
 

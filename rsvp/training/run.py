@@ -11,8 +11,9 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from rsvp.runtime.device import device_name
 from rsvp.runtime.errors import UserError
 from rsvp.runtime.journal import StateKey, save_seconds
 from rsvp.runtime.lock import end_without_starter, starter_ended
@@ -24,6 +25,8 @@ from rsvp.training.processes import Processes
 from rsvp.training.state import StateFolder, Stateful, load_part, save_part
 
 if TYPE_CHECKING:  # not all trainings have it, and what they lack is no part of their code
+    from lightning_fabric import Fabric
+
     from rsvp.training.early_stopping import BestWeights
 
 LOG_EVERY = 10  # steps
@@ -178,10 +181,12 @@ class TrainingRun:
         step = int(files[-1].stem.removeprefix("state-"))
         return f"the state after {step} steps is kept in {self.states.folder}"
 
-    def record(self, batch_size: int) -> dict[str, Any]:
+    def record(self, batch_size: int, fabric: "Fabric", network: nn.Module) -> dict[str, Any]:
         """Return the entries of a run record, which are of all runs of this training together."""
         seconds = self.history.seconds
         return {
+            "device": device_name(fabric),
+            "parameters": sum(p.numel() for p in network.parameters()),
             "steps": self.done,
             "training_processes": self.processes.count,
             "plans": self.memory["plans"],

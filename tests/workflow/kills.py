@@ -39,7 +39,7 @@ def slow_begin(self, *arguments, **options):
     begin(self, *arguments, **options | {"mininterval": 0.01, "miniters": 1})
 
 def pause(self):
-    if self.desc.rstrip(": ") in bars:
+    if not self.disable and self.desc.rstrip(": ") in bars:  # a disabled bar has no name
         time.sleep(seconds / self.total)
 
 def slow_update(self, n=1):

@@ -75,6 +75,19 @@ def test_stage_that_stopped_early_says_so():
     assert shown["a"][-1] == "2 min 01 s"
 
 
+def test_seeds_with_other_numbers_of_steps_in_equal_seconds_are_named():
+    def planned(*steps):
+        records = [
+            predictor("a", "ae", seed, calibration={"seconds": 10.0, "steps": count})
+            for seed, count in enumerate(steps)
+        ]
+        return [str(note) for note in budgets([*RECORDS[:3], *records]).tables[0].notes]
+
+    (note,) = planned(900, 444, 850)
+    assert note.startswith("train diffusion of a: 444 to 900 steps by seed for equal seconds")
+    assert planned(900, 650) == planned(900) == []
+
+
 def test_what_is_not_known_is_not_summed():
     (table,) = budgets(RECORDS[-1:]).tables
     assert [cell.text for cell in table.lines[0]][4:6] == ["–", "–"]

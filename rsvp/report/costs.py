@@ -23,6 +23,7 @@ COST_NOTES = (
     "predict: one trajectory), a multiply-add counted as two, element-wise operations left out",
     "NFE: network evaluations per trajectory",
 )
+UNEVEN = 1.5  # between the steps that seeds of a training do in equal seconds
 EARLY = ("patience", "diverged")  # why fine-tuning ends before its steps are made
 TRAININGS = {
     "pretraining": "pretrain_autoencoder", "finetuning": "finetune_autoencoder",
@@ -124,7 +125,7 @@ def budgets(records: Sequence[Record]) -> TableFile:
         " autoencoder counts in full for each of its rows."
     )
     found = list(lines.values())
-    tables = [table_of("budgets", caption, columns, found)] if found else []
+    tables = [table_of("budgets", caption, columns, found, uneven(records))] if found else []
     return TableFile("budgets", frame_of(found, budget("", "", 0, {})), tables)
 
 
@@ -146,6 +147,21 @@ def budget(stage: str, name: str, seed: int | None, made: Mapping[tuple, Record]
     return line | {"stage_one_seconds": one, "stage_two_seconds": two, "seconds": total(one, two),
                    "stopped_by": stopped_by or "",
                    "stage_two_stopped_by": own.get("stopped_by") or ""}  # fmt: skip
+
+
+def uneven(records: Sequence[Record]) -> list[str]:
+    """Notes on trainings whose seeds were planned far more or fewer steps for equal seconds."""
+    planned: dict[tuple[str, str], list[int]] = {}
+    for record in records:
+        if steps := (record.get("calibration") or {}).get("steps"):
+            planned.setdefault((record["stage"], name_of(record)), []).append(steps)
+    return [
+        f"{stage.replace('_', ' ')} of {name}: {count(min(steps))} to {count(max(steps))} steps by "
+        "seed for equal seconds, since the machine was busy when some were timed: with fewer steps "
+        "a row is judged by less than it learns in that time"
+        for (stage, name), steps in planned.items()
+        if max(steps) > UNEVEN * min(steps)
+    ]
 
 
 def total(*values: float | None) -> float | None:

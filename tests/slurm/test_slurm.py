@@ -74,7 +74,9 @@ class Call:
     """A call of snakemake that submits to SLURM from the project's folder."""
 
     def __init__(self, node: OneNode, project: Project, profile: str, *flags: str) -> None:
-        command = [sys.executable, "-m", "snakemake", "--workflow-profile", profile, *flags]
+        # A shell in the background ignores Ctrl-C, and so would all that it starts.
+        command = ["env", "--default-signal=INT", sys.executable, "-m", "snakemake",
+                   "--workflow-profile", profile, *flags]  # fmt: skip
         self.output = project.folder / f"output-{time.monotonic_ns()}.txt"
         with self.output.open("w") as output:
             self.process = subprocess.Popen(

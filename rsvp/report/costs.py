@@ -157,8 +157,8 @@ def uneven(records: Sequence[Record]) -> list[str]:
             planned.setdefault((record["stage"], name_of(record)), []).append(steps)
     return [
         f"{stage.replace('_', ' ')} of {name}: {count(min(steps))} to {count(max(steps))} steps by "
-        "seed for equal seconds, since the machine was busy when some were timed: with fewer steps "
-        "a row is judged by less than it learns in that time"
+        "seed for equal seconds, as they were timed; a busy or a slower machine gives fewer, and a "
+        "row is then judged by less than it learns in that time elsewhere"
         for (stage, name), steps in planned.items()
         if max(steps) > UNEVEN * min(steps)
     ]
